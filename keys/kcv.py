@@ -1,0 +1,67 @@
+"""Key check values: a few digits that show two people hold the same key, and nothing else of it.
+
+The method is stored beside the value, because two methods are in use for AES. Refuses to know handles and files. Read next:
+keystore.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from keys import mac, tdes
+
+TDES_BYTES = 3
+AES_BYTES = 5
+HMAC_BYTES = 5
+
+
+class KcvMethod(StrEnum):
+    """How a check value was made."""
+
+    TDES_ECB_ZERO = "TDES-ECB-0"
+    """First 3 bytes of the zero block enciphered (ANSI X9.24-1)."""
+
+    AES_CMAC_ZERO = "AES-CMAC-0"
+    """First 5 bytes of the CMAC of 16 zero bytes (ANSI X9.143)."""
+
+    HMAC_SHA256_ZERO = "HMAC-SHA256-0"
+    """First 5 bytes of the HMAC-SHA256 of 16 zero bytes (our own: no standard names one)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kcv:
+    """A check value in upper case hex, with its method."""
+
+    value: str
+    method: KcvMethod
+
+    def __str__(self) -> str:
+        return self.value
+
+    def same_as(self, value: str) -> bool:
+        """Whether VALUE, as somebody typed or sent it, is this check value: all of its digits, case aside, in constant time."""
+        return mac.same(self.value.encode("ascii"), value.strip().upper().encode("utf-8"))
+
+
+def of_tdes(key: bytes) -> Kcv:
+    """The check value of a DES key of 16 or 24 bytes.
+
+    >>> str(of_tdes(bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")))
+    '08D7B4'
+    """
+    return Kcv(tdes.encipherer(key)(bytes(tdes.BLOCK))[:TDES_BYTES].hex().upper(), KcvMethod.TDES_ECB_ZERO)
+
+
+def of_aes(key: bytes) -> Kcv:
+    """The check value of an AES key of 16, 24 or 32 bytes. Vector: X9.143:2021 8.1.
+
+    >>> str(of_aes(bytes.fromhex("3F419E1CB7079442AA37474C2EFBF8B8")))
+    '08793E25AB'
+    """
+    return Kcv(mac.aes_cmac(key)(bytes(16))[:AES_BYTES].hex().upper(), KcvMethod.AES_CMAC_ZERO)
+
+
+def of_hmac(key: bytes) -> Kcv:
+    """The check value of an HMAC-SHA256 key."""
+    return Kcv(mac.hmac_sha256(key)(bytes(16))[:HMAC_BYTES].hex().upper(), KcvMethod.HMAC_SHA256_ZERO)

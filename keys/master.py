@@ -1,0 +1,98 @@
+"""The master key that seals every key of the keystore: 32 random bytes in a file of mode 0600, or a passphrase through scrypt.
+
+The file belongs on another disk or secret store than the keystore. Refuses to know the keystore's format. Read next: keystore.py.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, final
+
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+from keys.errors import KeystoreError
+from keys.sensitive import Sensitive
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MASTER_BYTES = 32
+SALT_BYTES = 16
+PASSPHRASE_LEAST = 12
+_SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**16, 8, 1  # 64 MiB, about a fifth of a second
+_FILE_MOST = 256
+
+
+@final
+class MasterKey(Sensitive[bytes]):
+    """32 bytes. Raises KeystoreError for another length."""
+
+    __slots__ = ()
+
+    def __init__(self, value: bytes) -> None:
+        if len(value) != MASTER_BYTES:
+            raise KeystoreError("a master key has 32 bytes")
+        super().__init__(value)
+
+
+@final
+class Passphrase(Sensitive[str]):
+    """12 characters or more, from which a master key is derived. Raises KeystoreError for fewer."""
+
+    __slots__ = ()
+
+    def __init__(self, value: str) -> None:
+        if len(value) < PASSPHRASE_LEAST:
+            raise KeystoreError("a passphrase has 12 characters or more")
+        super().__init__(value)
+
+    def derive(self, salt: bytes) -> MasterKey:
+        """The master key of this passphrase and salt (RFC 7914)."""
+        scrypt = Scrypt(salt=salt, length=MASTER_BYTES, n=_SCRYPT_N, r=_SCRYPT_R, p=_SCRYPT_P)
+        return MasterKey(scrypt.derive(self.reveal().encode("utf-8")))
+
+
+def create_master_key_file(path: Path) -> MasterKey:
+    """Write a new random key to a new file of mode 0600, on disk before this returns. Raises KeystoreError if PATH is there."""
+    key = MasterKey(os.urandom(MASTER_BYTES))
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(key.reveal().hex().encode("ascii") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(path.parent)
+    except FileExistsError:
+        raise KeystoreError(f"master key file {path}: is there already; it is never overwritten") from None
+    except OSError as error:
+        raise KeystoreError(f"master key file {path}: cannot be written ({error.strerror})") from None
+    return key
+
+
+def read_master_key_file(path: Path) -> MasterKey:
+    """The key in the file. Raises KeystoreError where it is missing, not 64 hex digits, or group or others may touch it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(_FILE_MOST)
+    except OSError as error:
+        raise KeystoreError(f"master key file {path}: cannot be read ({error.strerror})") from None
+    if not stat.S_ISREG(mode) or mode & 0o077:
+        raise KeystoreError(
+            f"master key file {path}: mode must be 0600, so that only its owner can read it (chmod 600)"
+        )
+    try:
+        return MasterKey(bytes.fromhex(text.decode("ascii")))
+    except (ValueError, KeystoreError):
+        raise KeystoreError(f"master key file {path}: is not 32 bytes in hex") from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new or renamed entry of FOLDER last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

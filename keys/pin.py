@@ -1,0 +1,158 @@
+"""PIN blocks of ISO 9564 format 0, IBM 3624 PINs and offsets, and what a weak PIN is. Pure functions over bytes and digits.
+
+Refuses to know keys: what is enciphered comes in enciphered. Read next: software.py, where these meet the keys.
+"""
+
+from __future__ import annotations
+
+from binascii import hexlify
+from typing import TYPE_CHECKING
+
+from keys.errors import KeyRefused, PinRefusal, PinRefused
+from keys.sensitive import PIN_DIGITS, Pin
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from keys.sensitive import Pan
+
+BLOCK_BYTES = 8
+POLICY_DIGITS = 6
+DEFAULT_DECIMALISATION = "0123456789012345"
+
+_HEADS = {length: b"0%X" % length for length in PIN_DIGITS}
+_LENGTHS = {head: length for length, head in _HEADS.items()}
+_FILLS = {length: b"F" * (14 - length) for length in PIN_DIGITS}
+_DECIMALISATION_DIGITS = 16
+_DECIMALISATION_MOST = 4
+_DECIMALISATION_DIFFERENT = 8
+
+
+def account_field(pan: Pan) -> bytes:
+    """0000 and the twelve digits of the PAN before its check digit: 8 bytes.
+
+    It binds a format 0 block to its card, and it is the validation data of IBM 3624 here.
+    """
+    return bytes.fromhex("0000" + pan.reveal()[-13:-1])
+
+
+def encode_format_0(pin: Pin, account: bytes) -> bytes:
+    """The clear PIN block of ISO 9564-1 format 0: 0, length, PIN, F to 16 digits; XOR the account field. 8 bytes.
+
+    The vector is of ANSI X9.24-1:2009 A.4.
+
+    >>> from keys.sensitive import Pan
+    >>> encode_format_0(Pin("1234"), account_field(Pan("4012345678909"))).hex().upper()
+    '041274EDCBA9876F'
+    """
+    digits = pin.reveal()
+    return block_of(digits.encode("ascii"), len(digits), account)
+
+
+def block_of(digits: bytes, length: int, account: bytes) -> bytes:
+    """The same from ASCII digits of LENGTH 4 to 12, unchecked: what a right block must be, to compare one with."""
+    field = int(_HEADS[length] + digits + _FILLS[length], 16)
+    return (field ^ int.from_bytes(account, "big")).to_bytes(BLOCK_BYTES, "big")
+
+
+def decode_format_0(block: bytes, account: bytes) -> str | None:
+    """The 4 to 12 PIN digits in a clear block of 8 bytes; None where it is not a format 0 block of this account field.
+
+    >>> from keys.sensitive import Pan
+    >>> decode_format_0(bytes.fromhex("041274EDCBA9876F"), account_field(Pan("4012345678909")))
+    '1234'
+    """
+    if len(block) != BLOCK_BYTES:
+        return None
+    field = b"%016X" % (int.from_bytes(block, "big") ^ int.from_bytes(account, "big"))
+    length = _LENGTHS.get(field[:2])
+    if length is None:
+        return None
+    digits = field[2 : 2 + length]
+    return digits.decode("ascii") if digits.isdigit() and field[2 + length :] == _FILLS[length] else None
+
+
+def decimalisation_map(table: str) -> bytes:
+    """TABLE (16 digits, one for each of 0 to F) as a map for bytes.translate over lower case hex digits.
+
+    A table with fewer than 8 different digits, or one digit more than 4 times, helps to guess PINs: KeyRefused.
+    """
+    if len(table) != _DECIMALISATION_DIGITS or not (table.isascii() and table.isdigit()):
+        raise KeyRefused("a decimalisation table has 16 digits")
+    if len(set(table)) < _DECIMALISATION_DIFFERENT or max(map(table.count, table)) > _DECIMALISATION_MOST:
+        raise KeyRefused("a decimalisation table has 8 or more different digits, none of them more than 4 times")
+    return bytes.maketrans(b"0123456789abcdef", table.encode("ascii"))
+
+
+def natural_pin(enciphered: bytes, decimals: bytes, length: int) -> bytes:
+    """The natural PIN (ASCII digits): the leftmost LENGTH hex digits of the enciphered validation data, decimalised.
+
+    >>> natural_pin(bytes.fromhex("64DA85B3795AE4E4"), decimalisation_map("0123456789012345"), 6)
+    b'643085'
+    """
+    return hexlify(enciphered)[:length].translate(decimals)
+
+
+def pin_of(natural: bytes, offset: str) -> bytes:
+    """The customer's PIN (ASCII digits): natural PIN plus offset, digit by digit without carry. Both of one length.
+
+    >>> pin_of(b"643085", "456789")
+    b'099764'
+    """
+    # One addition for all digits: no byte overflows, as '9' + '9' is 114.
+    both = int.from_bytes(natural, "big") + int.from_bytes(offset.encode("ascii"), "big")
+    return both.to_bytes(len(natural), "big").translate(_SUM_DIGIT)
+
+
+def offset_of(natural: bytes, pin: str) -> str:
+    """The offset: PIN minus natural PIN, digit by digit without borrow. Both of one length.
+
+    >>> offset_of(b"643085", "099764")
+    '456789'
+    """
+    complement = natural.translate(_TENS_COMPLEMENT)
+    both = int.from_bytes(complement, "big") + int.from_bytes(pin.encode("ascii"), "big")
+    return both.to_bytes(len(natural), "big").translate(_SUM_DIGIT).decode("ascii")
+
+
+def weakness(pin: str, birth_date: date | None = None) -> PinRefusal | None:
+    """Why the bank does not let a family choose this PIN, or None. Six digits (BI SE 17/52/DKSP), and none that is guessed first.
+
+    >>> weakness("123456")
+    <PinRefusal.WEAK_SEQUENCE: 'WEAK_SEQUENCE'>
+    >>> weakness("271828") is None
+    True
+    """
+    if not (pin.isascii() and pin.isdigit()):
+        return PinRefusal.NOT_DIGITS
+    if len(pin) != POLICY_DIGITS:
+        return PinRefusal.WRONG_LENGTH
+    if pin in (pin[:1] * 6, pin[:2] * 3, pin[:3] * 2):
+        return PinRefusal.WEAK_REPEATED
+    if pin[::2] == pin[1::2]:
+        return PinRefusal.WEAK_PAIRS
+    if pin in _UP or pin in _DOWN:
+        return PinRefusal.WEAK_SEQUENCE
+    if birth_date is not None and pin in _birth_date_pins(birth_date):
+        return PinRefusal.WEAK_BIRTH_DATE
+    return None
+
+
+def refuse_weak(pin: str, birth_date: date | None) -> None:
+    """Raise PinRefused with its reason where `weakness` finds one."""
+    reason = weakness(pin, birth_date)
+    if reason is not None:
+        raise PinRefused(reason)
+
+
+def _birth_date_pins(birth_date: date) -> set[str]:
+    day, month, year = f"{birth_date.day:02d}", f"{birth_date.month:02d}", f"{birth_date.year % 100:02d}"
+    return {day + month + year, month + day + year, year + month + day}
+
+
+_UP = "0123456789" * 2
+_DOWN = _UP[::-1]
+# Sum of two ASCII digits (96 to 114) to the ASCII digit of their sum without its tens.
+_SUM_DIGIT = bytes(48 + (value - 96) % 10 for value in range(256))
+# ASCII digit d to ASCII '0' + 10 - d, so that adding it is subtracting d.
+_TENS_COMPLEMENT = bytes(48 + (58 - value) % 256 if 48 <= value <= 57 else 0 for value in range(256))  # noqa: PLR2004 - ASCII
