@@ -1,0 +1,85 @@
+"""A message for people and for logs, masked.
+
+What is not known to be harmless is hidden: the card number keeps its first six and last four digits, accounts their last
+four, and secrets (tracks, PIN, chip, MAC, security data) and free text show no character at all. The unmasked way has its
+own name so that it can be found. Knows no dialect but the names of fields. Read next: message.py, dialect.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from iso.dialect import HIMBARA
+
+if TYPE_CHECKING:
+    from iso.message import Message
+
+_SUMMARISED = (2, 3, 4, 7, 11, 12, 13, 18, 32, 37, 38, 39, 41, 42, 49, 70, 90, 95)
+_PAN = 2
+_ACCOUNTS = frozenset({102, 103})
+_PLAIN = frozenset({*range(3, 14), *range(15, 34), *range(37, 44), *range(49, 52), *range(66, 96), 97, 99, 100})
+_SECRET = frozenset({14, 34, 35, 36, 45, 52, 53, 55, 64, 96, 125, 128})
+_WIPED = "[wiped]"
+_LEFT_CLEAR = 10
+_SHORTEST_PAN = 13
+_TAIL = 4
+
+
+def summary(message: Message) -> dict[str, str]:
+    """The few fields that tell which message it was, masked, for one line of a log: {"mti": ..., "de11": ...}."""
+    fields = message.fields
+    said = {"mti": _visible(message.mti)}
+    said.update({f"de{number}": masked(number, fields[number]) for number in _SUMMARISED if number in fields})
+    return said
+
+
+def describe(message: Message) -> str:
+    """Every field on its own line, masked."""
+    return _lines(message, {number: masked(number, value) for number, value in message.fields.items()})
+
+
+def describe_unmasked(message: Message) -> str:
+    """Every field on its own line with its true value: card number, track and PIN block too. Never for a log."""
+    return _lines(message, message.fields)
+
+
+def masked(number: int, value: str) -> str:
+    """What may be shown of one field's value."""
+    if number == _PAN:
+        return mask_pan(value)
+    if number in _ACCOUNTS:
+        return mask_tail(value)
+    if number in _PLAIN:
+        return _visible(value)
+    if number in _SECRET:
+        return _WIPED
+    return f"[{len(value)} characters]"
+
+
+def mask_pan(pan: str) -> str:
+    """First six and last four digits (PCI DSS 3.4); a number too short to be a card's shows nothing."""
+    if len(pan) < _SHORTEST_PAN or not pan.isdigit():
+        return "*" * len(pan)
+    return f"{pan[:6]}{'*' * (len(pan) - _LEFT_CLEAR)}{pan[-_TAIL:]}"
+
+
+def mask_tail(account: str) -> str:
+    """All but the last four characters starred; a number of up to four characters shows nothing."""
+    account = account.strip()
+    if len(account) <= _TAIL:
+        return "*" * len(account)
+    return "*" * (len(account) - _TAIL) + _visible(account[-_TAIL:])
+
+
+def _lines(message: Message, shown: dict[int, str]) -> str:
+    names = HIMBARA.by_number
+    lines = [f"MTI {_visible(message.mti)}"]
+    for number in sorted(shown):
+        name = names[number].name if number in names else "unknown field"
+        lines.append(f"{number:03d} {name:<44} {_visible(shown[number])}")
+    return "\n".join(lines)
+
+
+def _visible(value: str) -> str:
+    """No line break or control character gets into a log."""
+    return value if value.isascii() and value.isprintable() else ascii(value)

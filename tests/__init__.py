@@ -1,0 +1,1 @@
+"""Tests, one twin for each module."""

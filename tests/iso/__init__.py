@@ -1,0 +1,1 @@
+"""Tests of iso/: one file a module."""

@@ -1,0 +1,262 @@
+"""The codec by hand, against pyiso8583, and against rubbish."""
+
+from __future__ import annotations
+
+import string
+from typing import TYPE_CHECKING
+
+import iso8583
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from iso.codec import decode, encode, peek
+from iso.dialect import HIMBARA, pyiso8583_spec
+from iso.errors import FormatError, FrameError
+from iso.framing import Deframer
+from iso.message import Message
+from tests.iso.samples import CORPUS, WITHDRAWAL_BYTES, messages, withdrawal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPEC = pyiso8583_spec(HIMBARA)
+
+
+def test_decode_by_hand() -> None:
+    """The 15-field withdrawal is read field by field."""
+    assert decode(WITHDRAWAL_BYTES) == withdrawal()
+
+
+def test_encode_by_hand() -> None:
+    """The 15-field withdrawal is written byte by byte."""
+    assert encode(withdrawal()) == WITHDRAWAL_BYTES
+
+
+def test_decode_two_bitmaps() -> None:
+    """A field above 64 stands after the second bitmap."""
+    assert decode(b"080080200000000000000400000000000000000001301") == Message("0800", {11: "000001", 70: "301"})
+
+
+def test_decode_takes_an_all_zero_second_bitmap() -> None:
+    """Hosts that always send two bitmaps are understood."""
+    assert decode(b"080080200000000000000000000000000000000001") == Message("0800", {11: "000001"})
+
+
+def test_encode_fills_short_fixed_fields() -> None:
+    """Numbers get zeros on the left, text gets spaces on the right."""
+    encoded = encode(Message("0200", {4: "5000", 37: "A1", 41: "ATM1"}))
+    assert encoded == b"02001000000008800000000000005000A1          ATM1    "
+
+
+def test_an_empty_free_text_field_is_kept() -> None:
+    """A private field of no characters is there and empty."""
+    assert decode(b"02000000000000010000000") == Message("0200", {48: ""})
+
+
+@pytest.mark.parametrize(
+    ("number", "value", "reason"),
+    [
+        (2, "60130100000000180000", "must be at most 19 digits"),
+        (2, "", "must be at most 19 digits"),
+        (2, "601301x", "must be at most 19 digits"),
+        (4, "1234567890123", "must be 12 digits"),
+        (4, "", "must be 12 digits"),
+        (4, "-5", "must be 12 digits"),
+        (11, "00012\N{ARABIC-INDIC DIGIT THREE}", "holds a character that is not ASCII"),
+        (28, "12345678", "must be 9 characters, C or D and then digits"),
+        (39, "0!", "must be 2 letters or digits"),
+        (41, "", "must be 8 printable characters"),
+        (43, "Caf\N{LATIN SMALL LETTER E WITH ACUTE}", "holds a character that is not ASCII"),
+        (43, "line\nbreak", "must be 40 printable characters"),
+        (52, "0123456789ABCDE", "must be 16 hexadecimal characters"),
+        (52, "0123456789ABCDEG", "must be 16 hexadecimal characters"),
+        (65, "0", "is not in dialect himbara"),
+        (129, "0", "is not in dialect himbara"),
+    ],
+)
+def test_encode_refuses_what_the_dialect_does_not_take(number: int, value: str, reason: str) -> None:
+    """The error names the field and the want, never the value."""
+    with pytest.raises(FormatError) as caught:
+        encode(Message("0200", {number: value}))
+    assert (caught.value.field, caught.value.reason) == (number, reason)
+
+
+@pytest.mark.parametrize("mti", ["", "020", "02000", "02A0", "020\N{ARABIC-INDIC DIGIT THREE}"])
+def test_encode_refuses_an_mti_that_is_not_4_digits(mti: str) -> None:
+    """No message goes out without a type."""
+    with pytest.raises(FormatError, match=r"^message: MTI must be 4 digits$"):
+        encode(Message(mti, {}))
+
+
+@pytest.mark.parametrize(
+    ("broken", "field", "reason"),
+    [
+        (b"", None, "MTI must be 4 digits"),
+        (b"02A0", None, "MTI must be 4 digits"),
+        (b"02\xff0", None, "MTI must be 4 digits"),
+        (b"0200", None, "bitmap must be 16 hexadecimal characters, or 32 where its first bit is set"),
+        (b"0200F238440108C09000", None, "bitmap must be 16 hexadecimal characters, or 32 where its first bit is set"),
+        (WITHDRAWAL_BYTES + b"0", None, "bytes are left over after the last field"),
+        (WITHDRAWAL_BYTES + b"\xff", None, "bytes are left over after the last field"),
+        (WITHDRAWAL_BYTES[:-1], 52, "the message ends inside it"),
+        (WITHDRAWAL_BYTES[:21], 2, "the message ends inside it"),
+        (WITHDRAWAL_BYTES[:-1] + b"\xff", 52, "holds a byte that is not ASCII"),
+        (WITHDRAWAL_BYTES[:-1] + b"G", 52, "must be 16 hexadecimal characters"),
+        (WITHDRAWAL_BYTES.replace(b"1660", b"2060"), 2, "must be at most 19 digits"),
+        (WITHDRAWAL_BYTES.replace(b"1660", b"1 60"), 2, "length must be 2 digits"),
+        (WITHDRAWAL_BYTES.replace(b"000050000000", b"0000500000.0"), 4, "must be 12 digits"),
+        (b"08008000000000000000800000000000000000", 65, "is not in dialect himbara"),
+    ],
+)
+def test_decode_names_the_fault(broken: bytes, field: int | None, reason: str) -> None:
+    """The error names the first wrong field and the want, never the value."""
+    with pytest.raises(FormatError) as caught:
+        decode(broken)
+    assert (caught.value.field, caught.value.reason) == (field, reason)
+
+
+def test_partial_goes_on_after_a_field_of_the_wrong_kind() -> None:
+    """All but the wrong field can be echoed."""
+    with pytest.raises(FormatError) as caught:
+        decode(WITHDRAWAL_BYTES.replace(b"000050000000", b"0000500000.0"))
+    readable = withdrawal()
+    del readable.fields[4]
+    assert caught.value.partial == readable
+
+
+def test_partial_holds_what_came_before_a_cut() -> None:
+    """A message that was cut short keeps its first fields."""
+    with pytest.raises(FormatError) as caught:
+        decode(WITHDRAWAL_BYTES[:70])
+    assert caught.value.partial == Message(
+        "0200", {2: "6013010000000018", 3: "011000", 4: "000050000000", 7: "1224031500", 11: "000123"}
+    )
+
+
+def test_partial_is_there_as_soon_as_the_mti_is() -> None:
+    """A message without a bitmap can still be answered by its type."""
+    with pytest.raises(FormatError) as caught:
+        decode(b"0200zz")
+    assert caught.value.partial == Message("0200", {})
+
+
+def test_partial_is_none_without_an_mti() -> None:
+    """What has no type cannot be answered."""
+    with pytest.raises(FormatError) as caught:
+        decode(b"rubbish")
+    assert caught.value.partial is None
+
+
+def test_peek_finds_mti_and_stan() -> None:
+    """The trace number is found behind a variable and fixed fields."""
+    assert peek(WITHDRAWAL_BYTES) == ("0200", "000123")
+
+
+def test_peek_reads_past_faults() -> None:
+    """A wrong amount does not hide the trace number."""
+    assert peek(WITHDRAWAL_BYTES.replace(b"000050000000", b"0000500000.0")) == ("0200", "000123")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"02",
+        b"02A0",
+        b"0200",
+        b"0200000000000000zz00",
+        b"02000000000000000000",
+        b"02000000000000800000A1          ",
+        b"0200002000000000000000012",
+        b"0200002000000000000000012x",
+        b"02004020000000000000x66013010000000018000123",
+    ],
+)
+def test_peek_is_none_where_either_is_missing(data: bytes) -> None:
+    """No guess is made."""
+    assert peek(data) is None
+
+
+@given(messages())
+def test_there_and_back(message: Message) -> None:
+    """What is written is read the same."""
+    assert decode(encode(message)) == message
+
+
+@given(messages())
+def test_encode_agrees_with_pyiso8583(message: Message) -> None:
+    """Both write the same bytes."""
+    document = {"t": message.mti, **{str(number): value for number, value in message.fields.items()}}
+    assert encode(message) == bytes(iso8583.encode(document, SPEC)[0])
+
+
+@given(messages())
+def test_decode_agrees_with_pyiso8583(message: Message) -> None:
+    """Both read the same fields."""
+    encoded = encode(message)
+    document, _ = iso8583.decode(encoded, SPEC)
+    theirs = Message(document["t"], {int(key): value for key, value in document.items() if key not in ("t", "p", "1")})
+    assert decode(encoded) == theirs
+
+
+@given(messages())
+def test_peek_agrees_with_decode(message: Message) -> None:
+    """The cheap scan finds what the full reading finds."""
+    stan = message.get(11)
+    assert peek(encode(message)) == (None if stan is None else (message.mti, stan))
+
+
+def read_or_refuse(data: bytes) -> Message | None:
+    """What `data` holds, or None where it is refused; any other error than FormatError escapes."""
+    peek(data)
+    try:
+        return decode(data)
+    except FormatError as error:
+        return error.partial
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(data: bytes) -> None:
+    """Rubbish raises nothing but FormatError, and what is read is written the same but for letter case of bitmaps."""
+    message = read_or_refuse(data)
+    assert message is None or message.mti == str(data[:4], "ascii")
+
+
+@given(st.text(string.digits, min_size=4, max_size=4), st.text("0123456789ABCDEF", min_size=16, max_size=120))
+def test_any_bitmap_is_read_or_refused(mti: str, rest: str) -> None:
+    """A message with a true MTI and bitmap always leaves at least its type."""
+    message = read_or_refuse((mti + rest).encode())
+    assert message is not None
+    assert message.mti == mti
+
+
+@settings(max_examples=200)
+@given(messages(), st.data())
+def test_a_mutated_message_is_read_or_refused(message: Message, data: st.DataObject) -> None:
+    """Bytes changed, cut out or put in raise nothing but FormatError; what still reads obeys the dialect."""
+    encoded = encode(message)
+    start = data.draw(st.integers(0, len(encoded)))
+    end = data.draw(st.integers(start, min(len(encoded), start + 4)))
+    mutant = encoded[:start] + data.draw(st.binary(max_size=4)) + encoded[end:]
+    assume(mutant != encoded)
+    survivor = read_or_refuse(mutant)
+    assert survivor is None or decode(encode(survivor)) == survivor
+
+
+@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.hex")), ids=lambda path: path.stem)
+def test_corpus_of_malformed_frames(path: Path) -> None:
+    """Each frame of the corpus is refused, as a frame or as a message as its name says."""
+    frame = bytes.fromhex(path.read_text(encoding="ascii"))
+    expected = FrameError if path.stem.startswith("frame") else FormatError
+    with pytest.raises(expected):
+        [decode(payload) for payload in Deframer().feed(frame)]
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(sorted(CORPUS.glob("message*.hex"))), st.integers(0, 200), st.binary(min_size=1, max_size=2))
+def test_mutants_of_the_corpus_are_read_or_refused(path: Path, position: int, put: bytes) -> None:
+    """The neighbours of known bad messages raise nothing but FormatError."""
+    payload = bytes.fromhex(path.read_text(encoding="ascii"))[4:]
+    survivor = read_or_refuse(payload[:position] + put + payload[position + 1 :])
+    assert survivor is None or decode(encode(survivor)) == survivor
