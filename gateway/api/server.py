@@ -1,0 +1,69 @@
+"""The HTTP side: is it alive, is it ready, how do its links and lanes stand. No families, no cards, no amounts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+if TYPE_CHECKING:
+    from gateway.operations.bank import Bank
+    from gateway.operations.lane import Lanes
+    from gateway.terminals.listener import Listener
+
+
+class ApiServer:
+    """The HTTP listener of one process."""
+
+    def __init__(self, bank: Bank, lanes: Lanes, listener: Listener) -> None:
+        """Make the routes; start() listens."""
+        self._bank = bank
+        self._lanes = lanes
+        self._listener = listener
+        application = web.Application()
+        application.add_routes(
+            [
+                web.get("/health/live", self._live),
+                web.get("/health/ready", self._ready),
+                web.get("/v1/status", self._status),
+            ]
+        )
+        self._runner = web.AppRunner(application, access_log=None)
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen. Returns the address in use. Raises OSError where it cannot."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        await site.start()
+        address: tuple[str, int] = self._runner.addresses[0][:2]
+        return address
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._runner.cleanup()
+
+    async def _live(self, _request: web.Request) -> web.Response:
+        return web.json_response({"status": "alive"})
+
+    async def _ready(self, _request: web.Request) -> web.Response:
+        try:
+            async with self._bank.database.engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except (SQLAlchemyError, OSError):
+            return web.json_response({"status": "no database"}, status=503)
+        return web.json_response({"status": "ready"})
+
+    async def _status(self, _request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "bank": self._bank.row.name,
+                "business_date": str(self._bank.business_date),
+                "link": self._listener.link.name,
+                "connections": len(self._listener.connections),
+                "waiting": self._lanes.waiting,
+                "lanes": [asdict(lane) for lane in self._lanes.statistics],
+            }
+        )

@@ -1,0 +1,156 @@
+"""The composition root: settings, database, keys and links become an open Bank, and a Bank becomes the running service."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from gateway.api.server import ApiServer
+from gateway.errors import GatewayError, Refused
+from gateway.jobs.runner import catch_up
+from gateway.jobs.schedule import make_schedule
+from gateway.operations.bank import Bank, BankKeys, refresh_business_date
+from gateway.operations.lane import Lanes
+from gateway.operations.links import note_link_event
+from gateway.operations.setup import check_settings_match, create_bank_row
+from gateway.store import database
+from gateway.terminals.listener import Listener
+from gateway.terminals.profile import read_links
+from keys.errors import KeyRefused, KeysError
+from keys.hsm import KeyUsage
+from keys.master import create_master_key_file, read_master_key_file
+from keys.software import SoftwareHsm
+from keys.vault import Vault
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
+
+    from gateway.settings import Settings
+
+BANK_KEYS = {
+    "audit": KeyUsage.MAC_HMAC,
+    "pin-verification": KeyUsage.PIN_VERIFICATION_IBM,
+    "vault-sealing": KeyUsage.DATA_SEALING,
+    "vault-index": KeyUsage.BLIND_INDEX,
+}
+
+
+@asynccontextmanager
+async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
+    """Open the bank: start or reach PostgreSQL, make the schema and keys of a new embedded one, check that all fits together."""
+    db = await _open_database(settings)
+    try:
+        hsm, new = await asyncio.to_thread(open_keystore, settings)
+        async with db.engine.begin() as connection:
+            row = await create_bank_row(connection, settings)
+            if new and (await connection.exec_driver_sql("SELECT count(*) FROM audit_event")).scalar_one():
+                raise Refused(f"the database has data and {keystore_path(settings)} did not exist: restore the keystore")
+        check_settings_match(row, settings)
+        keys = BankKeys(hsm.find("pin-verification"), hsm.find("audit"))
+        vault = Vault(hsm, hsm.find("vault-sealing"), hsm.find("vault-index"))
+        bank = Bank(settings, db, row, hsm, keys, vault)
+        await refresh_business_date(bank)
+        yield bank
+    except KeysError as error:
+        raise GatewayError(str(error)) from None
+    finally:
+        await db.close()
+
+
+@asynccontextmanager
+async def run_service(bank: Bank, *, jobs: bool = True, say: Callable[[str], None] | None = None) -> AsyncIterator[Service]:
+    """Listen for terminals and HTTP and run jobs, until the block ends; then finish what was accepted."""
+    service = Service(bank)
+    try:
+        await service.start(jobs=jobs, say=say)
+        yield service
+    finally:
+        await service.close()
+
+
+class Service:
+    """The running service of one process."""
+
+    def __init__(self, bank: Bank) -> None:
+        """Put the parts together; start() starts them. Raises SettingsError or Refused for a wrong link or a missing key."""
+        self.bank = bank
+        self.link = read_links(bank.settings.links_file)
+        self.lanes = Lanes(bank)
+        try:
+            pin_key = bank.hsm.find(self.link.pin_key)
+        except KeyRefused:
+            raise Refused(
+                f"link {self.link.name} wants the key {self.link.pin_key}, which the keystore lacks: `kks keys form`"
+            ) from None
+        self.listener = Listener(self.link, self.lanes, pin_key, self._note)
+        self.api = ApiServer(bank, self.lanes, self.listener)
+        self.scheduler = make_schedule(bank)
+        self.iso_address = ("", 0)
+        self.http_address = ("", 0)
+
+    async def start(self, *, jobs: bool, say: Callable[[str], None] | None = None) -> None:
+        """Catch up missed jobs, then listen. Raises GatewayError where a port is taken."""
+        settings = self.bank.settings
+        if jobs:
+            try:
+                await catch_up(self.bank)
+            except Refused as error:
+                if say is not None:
+                    say(f"jobs: {error}")
+            self.scheduler.start()
+        await self.lanes.start()
+        self.iso_address = await _listen("ISO 8583", settings.host, settings.iso_port, self.listener.start)
+        self.http_address = await _listen("HTTP", settings.host, settings.http_port, self.api.start)
+
+    async def close(self) -> None:
+        """Stop taking new work, answer what was accepted, close everything."""
+        if self.scheduler.running:
+            self.scheduler.shutdown(wait=False)
+        await self.lanes.close()
+        await self.listener.close()
+        await self.api.close()
+
+    async def _note(self, link: str, event: str) -> None:
+        await note_link_event(self.bank, link, event)
+
+
+def keystore_path(settings: Settings) -> Path:
+    """Where the bank's keys are kept, sealed."""
+    return settings.data_dir / "keys" / "keystore.json"
+
+
+def open_keystore(settings: Settings) -> tuple[SoftwareHsm, bool]:
+    """The bank's HSM, and whether it was made just now. A new one gets the bank's own keys; they never leave it."""
+    path = keystore_path(settings)
+    master_file = settings.master_key_file or path.with_name("master.key")
+    if path.exists():
+        return SoftwareHsm.open(path, read_master_key_file(master_file)), False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise Refused(f"cannot make {path.parent}: {error.strerror}") from None
+    if not master_file.exists():
+        create_master_key_file(master_file)
+    hsm = SoftwareHsm.create(path, read_master_key_file(master_file))
+    for label, usage in BANK_KEYS.items():
+        hsm.generate(usage, label)
+    return hsm, True
+
+
+async def _open_database(settings: Settings) -> database.Database:
+    """A new embedded database is migrated by itself; one that others run is migrated by `kks db migrate` only."""
+    if settings.database_url is not None:
+        return await database.open_database(settings)
+    db = await database.open_database(settings, migrated=False)
+    if not (await database.migration_status(db.engine)).up_to_date:
+        await database.migrate(db.engine)
+    return await database.as_service(db, settings.pool_size)
+
+
+async def _listen(what: str, host: str, port: int, start: Callable[[str, int], Awaitable[tuple[str, int]]]) -> tuple[str, int]:
+    try:
+        return await start(host, port)
+    except OSError as error:
+        raise GatewayError(f"cannot listen for {what} on {host} port {port}: {error.strerror}") from None

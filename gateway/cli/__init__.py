@@ -1,0 +1,40 @@
+"""The command line: `kks --help`. Each group of commands is a module; operations do the work."""
+
+from __future__ import annotations
+
+import typer
+
+from gateway.cli import books, cards, checks, keystore, lists, measure, service, simulate, story
+
+app = typer.Typer(
+    name="kks",
+    help="Bank-side gateway for Kartu Keluarga Sejahtera: lists, cards, credits, ISO 8583, clocks, proofs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(story.demo)
+app.command("test", context_settings={"allow_extra_args": False})(checks.run_tests)
+app.command("serve")(service.serve)
+app.command("settings")(books.show_settings)
+app.command("chaos")(measure.chaos)
+app.add_typer(books.db, name="db")
+app.add_typer(lists.kpm, name="kpm")
+app.add_typer(lists.batch, name="batch")
+app.add_typer(lists.si, name="si")
+app.add_typer(cards.card, name="card")
+app.add_typer(cards.account, name="account")
+app.add_typer(books.job, name="job")
+app.add_typer(books.returns, name="return")
+app.add_typer(books.policy, name="policy")
+app.add_typer(books.day, name="day")
+app.add_typer(books.ledger, name="ledger")
+app.add_typer(books.audit, name="audit")
+app.add_typer(keystore.keys, name="keys")
+app.add_typer(simulate.simulate, name="simulate")
+app.add_typer(measure.bench, name="bench")
+
+
+def main() -> None:
+    """Entry point of the console script `kks`."""
+    app()

@@ -1,0 +1,214 @@
+"""`kks card`, `kks account` and `kks family`: what a branch does with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.cli import output
+from gateway.cli.running import As, Json, who, with_bank
+
+if TYPE_CHECKING:
+    from gateway.operations.bank import Bank
+    from gateway.rules.card import CardEvent, CardState
+    from gateway.store.cards import Card
+
+card = typer.Typer(help="Cards: show, deliver, hand over, block, unblock, replace.", no_args_is_help=True)
+account = typer.Typer(help="Accounts: balance and unblocking of aid.", no_args_is_help=True)
+
+CardId = Annotated[int, typer.Argument(help="number of the card (not its PAN)")]
+AccountNumber = Annotated[str, typer.Argument(help="account number (NO_REKENING)")]
+Reason = Annotated[str, typer.Option("--reason", help="why; kept with the card")]
+
+
+@card.command("show")
+def card_show(number: CardId, *, json: Json = False) -> None:
+    """One card: state, dates, masked PAN."""
+    from gateway.operations.bank import reading
+    from gateway.store import cards
+
+    async def work(bank: Bank) -> Card:
+        async with reading(bank) as connection:
+            return await cards.read(connection, number)
+
+    _show_cards([with_bank(work)], json=json)
+
+
+@card.command("list")
+def card_list(account_number: AccountNumber, *, json: Json = False) -> None:
+    """The cards of an account, newest first."""
+    from gateway.operations.bank import reading
+    from gateway.store import cards
+
+    async def work(bank: Bank) -> list[Card]:
+        async with reading(bank) as connection:
+            return await cards.of_account(connection, account_number)
+
+    _show_cards(with_bank(work), json=json)
+
+
+@card.command("undelivered")
+def card_undelivered(*, json: Json = False) -> None:
+    """How many cards stand where: those not ACTIVE were never handed over or do not work."""
+    from gateway.operations.bank import reading
+    from gateway.store import cards
+
+    async def work(bank: Bank) -> dict[str, int]:
+        async with reading(bank) as connection:
+            return await cards.count_by_state(connection)
+
+    found = with_bank(work)
+    if json:
+        output.as_json({"cards": found})
+    else:
+        output.table("Cards by state", ["state", "cards"], list(found.items()), numbers=["cards"])
+
+
+@card.command("deliver")
+def card_deliver(
+    number: CardId, branch: Annotated[str, typer.Option("--branch", help="branch code")], *, by: As = "", json: Json = False
+) -> None:
+    """The card has arrived at a branch."""
+    from gateway.operations import card as operations
+
+    _show_state(number, with_bank(lambda bank: operations.deliver(bank, who(by), number, branch)), json=json)
+
+
+@card.command("hand-over")
+def card_hand_over(
+    number: CardId,
+    ktp: Annotated[bool, typer.Option("--ktp-seen", help="the KTP was seen")] = False,
+    kk: Annotated[bool, typer.Option("--kk-seen", help="the KK was seen")] = False,
+    mother: Annotated[str, typer.Option("--mother-name", help="where the list had none")] = "",
+    *,
+    by: As = "",
+    json: Json = False,
+) -> None:
+    """Hand the card to the family: only with KTP and KK seen."""
+    from gateway.operations import card as operations
+
+    proof = operations.HandOver(ktp_seen=ktp, kk_seen=kk, mother_name=mother)
+    _show_state(number, with_bank(lambda bank: operations.hand_over(bank, who(by), number, proof)), json=json)
+
+
+@card.command("choose-pin")
+def card_choose_pin(
+    number: CardId,
+    pin_block: Annotated[str, typer.Option("--pin-block", help="16 hex digits from the branch's PIN pad (format 0)")],
+    *,
+    by: As = "",
+    json: Json = False,
+) -> None:
+    """The family has chosen its PIN on the PIN pad; the card becomes active."""
+    from gateway.errors import Refused
+    from gateway.operations import card as operations
+    from gateway.terminals.profile import read_links
+
+    async def work(bank: Bank) -> CardState:
+        try:
+            block = bytes.fromhex(pin_block)
+        except ValueError:
+            raise Refused("--pin-block: is not hex") from None
+        key = bank.hsm.find(read_links(bank.settings.links_file).pin_key)
+        return await operations.choose_pin(bank, who(by), number, block, key)
+
+    _show_state(number, with_bank(work), json=json)
+
+
+def _state_command(name: str, event: str, meaning: str) -> None:
+    def command(number: CardId, reason: Reason, *, by: As = "", json: Json = False) -> None:
+        from gateway.operations import card as operations
+        from gateway.rules.card import CardEvent
+
+        chosen: CardEvent = CardEvent(event)
+        state = with_bank(lambda bank: operations.change_state(bank, who(by), number, chosen, reason))
+        _show_state(number, state, json=json)
+
+    command.__doc__ = meaning
+    card.command(name)(command)
+
+
+_state_command("block", "block", "Stop a card for a while.")
+_state_command("unblock", "unblock", "Let a blocked card work again.")
+_state_command("unlock", "unlock PIN", "After three wrong PINs: let the family try again with its PIN.")
+_state_command("reset-pin", "reset PIN", "The PIN is forgotten: the family chooses a new one.")
+_state_command("lost", "report lost", "The card is lost: it never works again.")
+_state_command("stolen", "report stolen", "The card is stolen: it never works again.")
+
+
+@card.command("replace")
+def card_replace(number: CardId, reason: Reason, *, by: As = "", json: Json = False) -> None:
+    """Order a new card with a new PAN; the old one never works again."""
+    from gateway.operations import card as operations
+
+    new = with_bank(lambda bank: operations.replace(bank, who(by), number, reason))
+    if json:
+        output.as_json({"card": new.id, "replaces": number, "pan": new.pan_masked})
+    else:
+        output.say(f"Card {new.id} ({new.pan_masked}) is ordered in place of card {number}.")
+
+
+@account.command("show")
+def account_show(account_number: AccountNumber, *, json: Json = False) -> None:
+    """An account: its purses and tranches."""
+    from gateway.operations import account as operations
+
+    found = with_bank(lambda bank: operations.show(bank, account_number))
+    if json:
+        output.as_json(found)
+        return
+    output.say(f"Account {found['number']} ({found['state']}), {found['holder']}, opened {found['opened_on']}")
+    rows = [
+        (t["programme"], t["stage"], t["credited_on"], output.rupiah(t["amount_idr"]), output.rupiah(t["available_idr"]), t["state"])
+        for t in found["tranches"]
+    ]
+    columns = ["programme", "stage", "credited", "amount", "left", "state"]
+    output.table("Tranches, oldest first", columns, rows, numbers=["amount", "left"])
+
+
+@account.command("unblock")
+def account_unblock(
+    account_number: Annotated[str, typer.Option("--account", help="one account")] = "",
+    region: Annotated[str, typer.Option("--region", help="first digits of KODE_WILAYAH, for a whole region")] = "",
+    checker: Annotated[str, typer.Option("--checker", help="the second person")] = "",
+    reason: Reason = "",
+    *,
+    by: As = "",
+    json: Json = False,
+) -> None:
+    """Open aid again that a clock has blocked, by a letter or an order of the ministry; two people."""
+    from gateway.operations import dormancy
+
+    summary = with_bank(
+        lambda bank: dormancy.unblock(
+            bank, who(by), checker, reason, region_prefix=region, account_number=account_number or None
+        )
+    )
+    if json:
+        output.as_json({"tranches": summary.tranches, "amount_idr": summary.amount_idr})
+    else:
+        output.say(f"{summary.tranches} tranches with {output.rupiah(summary.amount_idr)} can be spent again.")
+
+
+def _show_cards(found: list[Card], *, json: bool) -> None:
+    shown = [
+        {
+            "card": one.id, "account": one.account_number, "holder": one.holder_name, "pan": one.pan_masked, "state": one.state,
+            "expires_on": one.expires_on, "pin_tries_left": one.pin_tries_left, "handed_over_at": one.handed_over_at,
+            "handed_over_by": one.handed_over_by, "reason": one.reason,
+        }
+        for one in found
+    ]  # fmt: skip
+    if json:
+        output.as_json({"cards": shown})
+        return
+    columns = ["card", "account", "holder", "pan", "state", "expires_on", "reason"]
+    output.table("", columns, [[one[name] for name in columns] for one in shown], numbers=["card"])
+
+
+def _show_state(number: int, state: CardState, *, json: bool) -> None:
+    if json:
+        output.as_json({"card": number, "state": state.value})
+    else:
+        output.say(f"Card {number} is {state.value}.")

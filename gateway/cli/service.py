@@ -1,0 +1,37 @@
+"""`kks serve`: the service, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING
+
+from gateway.cli import output
+from gateway.cli.running import with_bank
+
+if TYPE_CHECKING:
+    from gateway.operations.bank import Bank
+
+
+def serve() -> None:
+    """The service: ISO 8583 link, HTTP and jobs. Prints where each listens and `ready`; stops on SIGTERM or Ctrl-C."""
+    with_bank(_serve)
+
+
+async def _serve(bank: Bank) -> None:
+    from gateway.app import run_service
+    from gateway.testlink import ensure_test_link
+
+    if bank.settings.database_url is None:
+        ensure_test_link(bank)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with run_service(bank, say=output.say) as service:
+        host, port = service.iso_address
+        output.say(f"ISO 8583  {host}:{port}  link {service.link.name}, acquirer {service.link.acquirer}")
+        output.say(f"HTTP      http://{service.http_address[0]}:{service.http_address[1]}/v1/status")
+        output.say("ready")
+        await stop.wait()
+        output.say("stopping: answering what was accepted")

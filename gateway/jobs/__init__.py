@@ -1,0 +1,1 @@
+"""Scheduled work. APScheduler says when; PostgreSQL says who, and once."""

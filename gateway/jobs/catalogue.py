@@ -1,0 +1,74 @@
+"""Every job of the bank: its name, what it does, and at which hour of Jakarta it runs. The order is the order of a day."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import holidays
+
+from gateway.errors import NotFound
+from gateway.operations import dormancy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import date
+
+    from gateway.operations.bank import Bank
+
+SATURDAY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A piece of scheduled work. RUN(bank, date, run id) returns what it did."""
+
+    name: str
+    meaning: str
+    hour: int
+    minute: int
+    run: Callable[[Bank, date, int], Awaitable[dict[str, Any]]]
+
+
+def job_named(name: str) -> Job:
+    """The job of that name. Raises NotFound listing the names there are."""
+    for job in JOBS:
+        if job.name == name:
+            return job
+    raise NotFound(f"there is no job {name}; jobs: {', '.join(job.name for job in JOBS)}")
+
+
+def is_working_day(on: date) -> bool:
+    """Whether banks and the treasury work on a date: not on Saturday, Sunday and Indonesia's public holidays."""
+    return on.weekday() < SATURDAY and on not in holidays.country_holidays("ID", years=on.year)
+
+
+async def _warn(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
+    return asdict(await dormancy.warn(bank, on, run_id))
+
+
+async def _block(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
+    return asdict(await dormancy.block(bank, on, run_id))
+
+
+async def _freeze(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
+    return asdict(await dormancy.freeze_unused(bank, on, run_id))
+
+
+async def _rpl(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
+    return asdict(await dormancy.debit_to_rpl(bank, on, run_id))
+
+
+async def _return(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
+    if not is_working_day(on):
+        return {"skipped": "the treasury does not work today; deposited on the next working day"}
+    return asdict(await dormancy.return_unused(bank, on, run_id))
+
+
+JOBS = (
+    Job("dormancy-warn", "notices to families whose aid will be blocked", 5, 0, _warn),
+    Job("dormancy-block", "block aid that was not used in time", 5, 10, _block),
+    Job("dormancy-freeze", "freeze aid past its term", 5, 20, _freeze),
+    Job("rpl-debit", "debit frozen aid to RPL", 5, 30, _rpl),
+    Job("treasury-return", "deposit what stands at RPL at kas negara, on working days", 8, 0, _return),
+)

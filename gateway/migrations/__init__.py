@@ -1,0 +1,1 @@
+"""Schema migrations (alembic), configured in code by gateway.store.database."""

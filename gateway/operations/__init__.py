@@ -1,0 +1,1 @@
+"""One function a thing the bank does. Each opens its transaction, writes its audit event, and is the same for every entrance."""

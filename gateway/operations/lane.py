@@ -1,0 +1,259 @@
+"""The queues of group authorisation: a lane takes what has gathered while its last group was committing, and never waits.
+
+A lane owns some of the cells and one database connection. A group holds at most one request a card. If a group's transaction
+fails, its members are tried one by one; what still fails is declined and nothing moved. The one case with no honest answer is a
+commit whose outcome is not known and cannot be found out: then nobody is answered, and the terminal's reversal settles it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from gateway.operations.authorise import Ids, Keyed, Outcome, Rulebook, authorise_group
+from gateway.operations.bank import refresh_business_date
+from gateway.rules.authorise import DeclineReason
+from gateway.rules.issuing import cell_of_pan
+from gateway.store import policy
+from ledger.book import take_ids
+from ledger.posting import PostingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from gateway.operations.authorise import AuthoriseCommand
+    from gateway.operations.bank import Bank
+
+log = structlog.get_logger(__name__)
+
+IDS_AHEAD = 2_000  # ids taken from the sequences at once
+IDS_PER_MEMBER = 12  # transfers one authorisation may need: tranches it draws from
+POLICY_AGE_S = 5.0  # purse rules and the business date are read again after this long
+RETRIES = 5
+RETRY_WAIT_S = 0.2
+
+
+class CommitUnknown(Exception):
+    """The commit was sent and its outcome could not be learnt: nothing may be answered."""
+
+
+@dataclass(slots=True)
+class Pending:
+    """One request in a lane's queue. ANSWER is called once with the outcome, or never (CommitUnknown)."""
+
+    keyed: Keyed
+    answer: Callable[[Outcome | None], None]
+
+
+@dataclass(slots=True)
+class Statistics:
+    """What a lane has done since it started."""
+
+    groups: int = 0
+    decided: int = 0
+    retried: int = 0
+    refused: int = 0
+    unknown: int = 0
+
+
+@dataclass(slots=True)
+class _Lane:
+    number: int
+    queue: deque[Pending] = field(default_factory=deque)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    ids: Ids = field(default_factory=lambda: Ids([], []))
+    rulebook: Rulebook | None = None
+    rulebook_at: float = 0.0
+    connection: AsyncConnection | None = None
+    away: bool = False  # PostgreSQL could not be reached the last time
+    statistics: Statistics = field(default_factory=Statistics)
+
+
+class Lanes:
+    """All lanes of one process. submit() never blocks; close() finishes what has been accepted."""
+
+    def __init__(self, bank: Bank) -> None:
+        """Make the lanes; start() starts them."""
+        self._bank = bank
+        self._lanes = [_Lane(number) for number in range(bank.row.lanes)]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
+
+    async def start(self) -> None:
+        """Start one task a lane."""
+        self._tasks = [asyncio.create_task(self._run(lane), name=f"lane-{lane.number}") for lane in self._lanes]
+
+    async def close(self) -> None:
+        """Stop taking requests, finish those accepted, close the connections."""
+        self._closing = True
+        for lane in self._lanes:
+            lane.wake.set()
+        await asyncio.gather(*self._tasks)
+
+    def submit(self, command: AuthoriseCommand, answer: Callable[[Outcome | None], None]) -> None:
+        """Queue a request. ANSWER gets its outcome; None when no honest answer exists. Over the bound it is refused at once."""
+        cell = cell_of_pan(command.pan.reveal(), self._bank.row.cells)
+        lane = self._lanes[cell % len(self._lanes)]
+        if self._closing or len(lane.queue) >= self._bank.settings.queue_max:
+            lane.statistics.refused += 1
+            answer(_declined(command, DeclineReason.OVERLOAD))
+            return
+        lane.queue.append(Pending(Keyed(self._bank, command, cell), answer))
+        lane.wake.set()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their group."""
+        return sum(len(lane.queue) for lane in self._lanes)
+
+    @property
+    def statistics(self) -> list[Statistics]:
+        """Figures of each lane."""
+        return [lane.statistics for lane in self._lanes]
+
+    async def _run(self, lane: _Lane) -> None:
+        while not (self._closing and not lane.queue):
+            await lane.wake.wait()
+            lane.wake.clear()
+            while lane.queue:
+                group = _next_group(lane.queue, self._bank.settings.group_max)
+                try:
+                    await self._serve(lane, group)
+                except Exception:  # a bug must not stop the lane; its members are answered 96
+                    log.exception("lane.failed", lane=lane.number, members=len(group))
+                    await self._reset(lane)
+                    for member in group:
+                        member.answer(_declined(member.keyed.command, DeclineReason.SYSTEM_ERROR))
+        await self._reset(lane)
+
+    async def _serve(self, lane: _Lane, group: list[Pending]) -> None:
+        """Decide a group; one bad member is found by deciding its members one by one."""
+        try:
+            outcomes = await self._decide(lane, group)
+        except (PostingError, SQLAlchemyError) as error:
+            log.warning("group.failed", lane=lane.number, members=len(group), error=type(error).__name__)
+            lane.statistics.retried += len(group)
+            outcomes = [await self._alone(lane, member) for member in group]
+        lane.statistics.groups += 1
+        lane.statistics.decided += len(group)
+        for member, outcome in zip(group, outcomes, strict=True):
+            member.answer(outcome)
+
+    async def _alone(self, lane: _Lane, member: Pending) -> Outcome | None:
+        """Decide one member by itself; what still fails is declined."""
+        try:
+            return (await self._decide(lane, [member]))[0]
+        except (PostingError, SQLAlchemyError) as error:
+            log.error("authorisation.failed", lane=lane.number, error=type(error).__name__)  # noqa: TRY400 - may hold data
+            return _declined(member.keyed.command, DeclineReason.SYSTEM_ERROR)
+
+    async def _decide(self, lane: _Lane, group: list[Pending]) -> list[Outcome | None]:
+        """One transaction, tried again while PostgreSQL is away; after a lost commit the stored answers are looked up.
+
+        While it stays away everyone is declined 91, or, after a commit that may have happened, not answered at all.
+        """
+        unknown = False
+        attempts = 1 if lane.away else RETRIES
+        for attempt in range(attempts):
+            try:
+                outcomes: list[Outcome | None] = list(await self._transact(lane, group))
+            except CommitUnknown:
+                unknown = True
+            except (OSError, SQLAlchemyError) as error:
+                if not _unreachable(error):
+                    raise
+            else:
+                lane.away = False
+                return outcomes
+            if attempt + 1 < attempts:
+                await asyncio.sleep(RETRY_WAIT_S * 2**attempt)
+        lane.away = True
+        if unknown:
+            lane.statistics.unknown += len(group)
+            log.error("authorisations.unknown", lane=lane.number, members=len(group))
+            return [None] * len(group)
+        return [_declined(member.keyed.command, DeclineReason.OVERLOAD) for member in group]
+
+    async def _transact(self, lane: _Lane, group: list[Pending]) -> list[Outcome]:
+        """One transaction for a group. Raises what the database raises, PostingError, or CommitUnknown."""
+        try:
+            connection = await self._connected(lane)
+            await self._prepare(lane, connection, len(group))
+            assert lane.rulebook is not None  # noqa: S101 - _prepare has read it
+            members = [member.keyed for member in group]
+            outcomes = await authorise_group(self._bank, connection, lane.number, members, lane.rulebook, lane.ids)
+        except BaseException:
+            await self._reset(lane)
+            raise
+        try:
+            await connection.commit()
+        except (SQLAlchemyError, OSError) as error:
+            await self._reset(lane)
+            if _unreachable(error):
+                raise CommitUnknown from error
+            raise
+        return outcomes
+
+    async def _connected(self, lane: _Lane) -> AsyncConnection:
+        if lane.connection is None:
+            lane.connection = await self._bank.database.engine.connect()
+        return lane.connection
+
+    async def _prepare(self, lane: _Lane, connection: AsyncConnection, members: int) -> None:
+        """Have enough ids and a fresh rulebook; both are rare."""
+        if len(lane.ids.authorisations) < members:
+            lane.ids.authorisations = (await take_ids(connection, "authorisation_id_seq", IDS_AHEAD))[::-1]
+        if len(lane.ids.transfers) < members * IDS_PER_MEMBER:
+            lane.ids.transfers += await take_ids(connection, "transfer_id_seq", IDS_AHEAD)
+        now = asyncio.get_running_loop().time()
+        if lane.rulebook is None or now - lane.rulebook_at > POLICY_AGE_S:
+            today = await refresh_business_date(self._bank)
+            known = await policy.programmes(connection, today)
+            lane.rulebook = Rulebook(
+                await policy.purse_rules(connection), {one.number: one.purse for one in known.values()}
+            )
+            lane.rulebook_at = now
+
+    async def _reset(self, lane: _Lane) -> None:
+        """Drop the lane's connection; the next group opens another."""
+        connection, lane.connection = lane.connection, None
+        if connection is not None:
+            try:
+                await connection.invalidate()
+                await connection.close()
+            except (SQLAlchemyError, OSError) as error:
+                log.debug("lane.connection.dropped", error=type(error).__name__)
+
+
+def _next_group(queue: deque[Pending], limit: int) -> list[Pending]:
+    """Take up to LIMIT requests in order of arrival, one a card; a card's second request stays for the next group."""
+    group: list[Pending] = []
+    cards: set[bytes] = set()
+    kept: list[Pending] = []
+    while queue and len(group) < limit:
+        pending = queue.popleft()
+        if pending.keyed.pan_index in cards:
+            kept.append(pending)
+        else:
+            cards.add(pending.keyed.pan_index)
+            group.append(pending)
+    queue.extendleft(reversed(kept))
+    return group
+
+
+def _unreachable(error: Exception) -> bool:
+    """Whether the connection was lost or refused, as against a statement that failed."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or isinstance(error.orig, OSError) or isinstance(error, InterfaceError | OperationalError)
+    return isinstance(error, OSError)
+
+
+def _declined(command: AuthoriseCommand, reason: DeclineReason) -> Outcome:
+    return Outcome(reason, command.response_codes[reason], None, None)

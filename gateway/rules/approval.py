@@ -1,0 +1,15 @@
+"""Maker-checker: whoever prepares a thing that moves money or opens accounts is not the one who approves it.
+
+Source: domain rule "maker-checker for SI posting, freeze, RPL debit, unblock" (docs/domain-rules.md). Pure.
+"""
+
+from __future__ import annotations
+
+
+def same_person(maker: str, checker: str) -> bool:
+    """Whether two user names mean one person: case and surrounding spaces do not make another.
+
+    >>> same_person("siti", " Siti")
+    True
+    """
+    return maker.strip().casefold() == checker.strip().casefold()

@@ -1,0 +1,69 @@
+"""The NIK, Indonesia's identity number: province, regency, district, birth date (day + 40 for women), serial.
+
+Structure only: there is no check digit, and only Dukcapil knows whether a number was given out. The same answers as
+stdnum.id.nik and stricter (day, serial), without its table look-up for each number. Read next: gateway.rules.regions.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from gateway.rules.findings import Reason
+from gateway.rules.regions import known_province
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+_DIGITS_16 = re.compile(r"[0-9]{16}")
+_SPREADSHEET_NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)?[eE]\+?[0-9]+|[0-9]{11,}[.,]0+")
+_DAYS = (0, 31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_WOMAN_DAYS = 40
+_FEBRUARY = 2
+_LEAP_DAY = 29
+
+
+class Sex(StrEnum):
+    """As in the lists: L laki-laki (man), P perempuan (woman)."""
+
+    MAN = "L"
+    WOMAN = "P"
+
+
+def trim(value: str) -> str:
+    """A number's cell without outer spaces and the apostrophe a spreadsheet puts before text."""
+    if value.isdigit():
+        return value
+    return value.strip().strip("'\u200b\ufeff").strip()
+
+
+def judge_nik(value: str, *, stored_as_number: bool = False) -> Reason | None:
+    """What is wrong with a trimmed NIK, None if nothing is seen.
+
+    NIK_AS_NUMBER: a spreadsheet kept 15 digits of it. NIK_INVALID: not 16 digits, unknown province, no such birth date,
+    serial 0000.
+    """
+    if stored_as_number or (not value.isdigit() and _SPREADSHEET_NUMBER.fullmatch(value)):
+        return Reason.NIK_AS_NUMBER
+    if not _DIGITS_16.fullmatch(value) or value[12:] == "0000" or not known_province(value[:2]):
+        return Reason.NIK_INVALID
+    day, month = int(value[6:8]), int(value[8:10])
+    if day > _WOMAN_DAYS:
+        day -= _WOMAN_DAYS
+    if not 1 <= month < len(_DAYS) or not 1 <= day <= _DAYS[month]:
+        return Reason.NIK_INVALID
+    if day == _LEAP_DAY and month == _FEBRUARY and int(value[10:12]) % 4:
+        return Reason.NIK_INVALID
+    return None
+
+
+def sex_of(nik: str) -> Sex:
+    """The sex a valid NIK tells."""
+    return Sex.WOMAN if int(nik[6:8]) > _WOMAN_DAYS else Sex.MAN
+
+
+def born_on(nik: str, birth_date: dt.date) -> bool:
+    """Whether a valid NIK tells this birth date; its year has two digits, so the century is not compared."""
+    day = int(nik[6:8]) % _WOMAN_DAYS
+    return (day, int(nik[8:10]), int(nik[10:12])) == (birth_date.day, birth_date.month, birth_date.year % 100)

@@ -1,0 +1,110 @@
+"""Settings: environment variables KKS_* or a kks.toml in the working folder, validated once at start.
+
+Each setting has a meaning (its description), printed by `kks settings`. Rules that change over time (amounts, clocks, purse
+rules) are not settings: they are effective-dated data in the database, see gateway.store.policy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from gateway.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    """Every setting of the gateway. Environment wins over kks.toml, kks.toml over the default."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KKS_", toml_file="kks.toml", extra="forbid", env_ignore_empty=True, frozen=True
+    )
+
+    database_url: str | None = Field(
+        None, description="PostgreSQL 15 or newer, as postgresql://user:password@host/name; empty: the embedded server"
+    )
+    data_dir: Path = Field(Path("var"), description="folder of the embedded database, keys and demo files")
+    pg_bin: Path | None = Field(None, description="server programs for the embedded database; empty: the packaged ones")
+    host: str = Field("127.0.0.1", description="address the service listens on")
+    http_port: int = Field(8080, description="port of the HTTP API", ge=0, le=65535)
+    iso_port: int = Field(8583, description="port of the ISO 8583 listener (profile himbara)", ge=0, le=65535)
+    links_file: Path | None = Field(None, description="TOML file of partner links; empty: the default link 000002")
+    policy_file: Path | None = Field(
+        None, description="TOML file of first programmes, amounts, purse rules and clocks; empty: the shipped one"
+    )
+    bank: Literal["BRI", "MANDIRI", "BNI", "BTN", "BSI"] = Field("BRI", description="which bank: account number length")
+    card_bin: str = Field("601301", pattern=r"^\d{6}$", description="first six digits of every card issued")
+    card_valid_years: int = Field(5, ge=1, le=20, description="years until a card expires")
+    pin_tries: int = Field(3, ge=1, le=9, description="wrong PINs in a row that lock a card")
+    min_age: int = Field(17, ge=0, le=99, description="youngest age of a card holder, in years")
+    lanes: int = Field(2, ge=1, le=16, description="writers of authorisations; the same in every process of one bank")
+    group_max: int = Field(128, ge=1, le=1000, description="most authorisations in one database transaction")
+    queue_max: int = Field(2000, ge=1, le=100_000, description="authorisations waiting before new ones are answered 91")
+    pool_size: int = Field(8, ge=2, le=100, description="database connections of one process, lanes not counted")
+    master_key_file: Path | None = Field(
+        None,
+        description="file (mode 0600) of the master key that seals the keystore; empty: keys/master.key in data_dir",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then kks.toml."""
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read and check every setting. Raises SettingsError naming the first wrong one."""
+    try:
+        settings = Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"setting {_env_name(name)}: {first['msg']}") from None
+    except (ValueError, OSError) as error:  # kks.toml is not TOML, or cannot be read
+        raise SettingsError(f"kks.toml: {error}") from None
+    _check_database_url(settings.database_url)
+    return settings
+
+
+def describe_settings(settings: Settings) -> list[tuple[str, str, str]]:
+    """Name, value (a password masked) and meaning of each setting, in order."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        value = getattr(settings, name)
+        if name == "database_url" and value:
+            value = make_url(value).render_as_string(hide_password=True)
+        rows.append((_env_name(name), "" if value is None else str(value), field.description or ""))
+    return rows
+
+
+def _env_name(name: str) -> str:
+    return f"KKS_{name.upper()}"
+
+
+def _check_database_url(url: str | None) -> None:
+    if url is None:
+        return
+    try:
+        backend = make_url(url).get_backend_name()
+    except ArgumentError:
+        raise SettingsError("setting KKS_DATABASE_URL: is not a database address") from None
+    if backend not in ("postgresql", "postgres"):
+        raise SettingsError(f"setting KKS_DATABASE_URL: only PostgreSQL is supported, not {backend}")

@@ -1,0 +1,26 @@
+"""What can go wrong on the simulator's own side, each with one line for the person who started it.
+
+A declined transaction is no error: it is an Exchange with its response code. Read next: exchange.py.
+"""
+
+from __future__ import annotations
+
+
+class SimulatorError(Exception):
+    """Root of all errors of the simulator."""
+
+
+class WalletError(SimulatorError):
+    """The wallet file cannot be read, or does not hold what the terminals need."""
+
+
+class CaseError(SimulatorError):
+    """A scripted case is written wrongly: found before anything is sent."""
+
+
+class JournalError(SimulatorError):
+    """A terminal journal is damaged."""
+
+
+class LoadError(SimulatorError):
+    """Load could not be started: no connection, no sign-on, or too few cards."""

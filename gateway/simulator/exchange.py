@@ -1,0 +1,109 @@
+"""One question put to the bank and what came back, as the terminal saw it.
+
+Knows which fields an answer must echo and how to read balances; not what the answer ought to be. A missing answer is a value
+here, not an exception: a terminal must act on it. Read next: terminal.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iso.additional_amounts import AmountType, read_additional_amounts
+from iso.errors import FormatError, LinkError
+from iso.message import response_mti
+from iso.response_codes import APPROVED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from iso.client import LinkClient
+    from iso.message import Message
+
+AMOUNT_EXPONENT = 2
+"""Decimals of amounts on profile himbara."""
+
+ECHOED = (2, 3, 4, 7, 11, 12, 13, 32, 37, 41, 42, 49)
+_MACS = frozenset({64, 128})
+_MS = 1_000
+_CODE, _BALANCES = 39, 54
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request and its answer. `failure` says in words why there is no answer; the outcome at the bank is unknown then."""
+
+    request: Message
+    answer: Message | None
+    elapsed_ms: float
+    failure: str = ""
+
+    @property
+    def code(self) -> str:
+        """DE39, empty where no answer came."""
+        return "" if self.answer is None else self.answer.get(_CODE, "")
+
+    @property
+    def approved(self) -> bool:
+        """Whether the bank said yes."""
+        return self.code == APPROVED
+
+    @property
+    def balances(self) -> dict[str, int]:
+        """Spendable rupiah by account type of DE54 ("10" cash, "98" food); empty where the answer tells none."""
+        text = "" if self.answer is None else self.answer.get(_BALANCES, "")
+        try:
+            amounts = read_additional_amounts(text, AMOUNT_EXPONENT)
+        except FormatError:
+            return {}
+        return {one.account_type: one.amount_idr for one in amounts if one.amount_type == AmountType.AVAILABLE}
+
+    @property
+    def available_idr(self) -> int:
+        """Spendable rupiah of all purses together."""
+        return sum(self.balances.values())
+
+    @property
+    def place(self) -> str:
+        """Which message it was, for people: type, trace number and terminal; nothing of the card."""
+        request = self.request
+        return f"{request.mti} {request.get(11, '')} at {request.get(41, '').strip() or 'the link'}"
+
+    def faults(self, but: Iterable[int] = ()) -> list[str]:
+        """What is wrong with the answer's form: its type, and fields not echoed as sent (those in `but` are not compared)."""
+        if self.answer is None:
+            return [self.failure or "no answer"]
+        found = []
+        wanted = response_mti(self.request.mti)
+        if self.answer.mti != wanted:
+            found.append(f"type {self.answer.mti} where {wanted} is due")
+        skipped = frozenset(but)
+        for number in ECHOED:
+            sent = self.request.get(number)
+            if sent is not None and number not in skipped and self.answer.get(number, "").rstrip() != sent.rstrip():
+                found.append(f"field {number} is not echoed")
+        if _BALANCES in self.answer.fields and not self.balances:
+            found.append(f"field {_BALANCES} holds no balance that can be read")
+        return found
+
+    def same_answer(self, other: Exchange) -> bool:
+        """Whether both were answered, and alike in every field but a MAC."""
+        if self.answer is None or other.answer is None:
+            return False
+        return _content(self.answer) == _content(other.answer)
+
+
+async def ask(client: LinkClient, request: Message) -> Exchange:
+    """Send `request` and wait. Only a message that cannot be encoded raises (FormatError)."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    try:
+        answer, failure = await client.request(request), ""
+    except LinkError as error:
+        answer, failure = None, str(error)
+    return Exchange(request, answer, (loop.time() - began) * _MS, failure)
+
+
+def _content(answer: Message) -> tuple[str, dict[int, str]]:
+    return answer.mti, {number: text for number, text in answer.fields.items() if number not in _MACS}

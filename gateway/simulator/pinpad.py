@@ -1,0 +1,49 @@
+"""The PIN pad of the terminals: a typed PIN goes in, an enciphered block comes out (ISO 9564-1 format 0 under the zone key).
+
+Its key can only encipher, and sits in a key store of its own: what the bank does with the block is not known here. Read next:
+keys/hsm.py.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from gateway.simulator.errors import WalletError
+from keys.errors import KeysError
+from keys.hsm import KeyMode, KeyUsage
+from keys.master import MASTER_BYTES, MasterKey
+from keys.software import SoftwareHsm
+
+if TYPE_CHECKING:
+    from gateway.simulator.wallet import Wallet
+    from keys.hsm import Hsm, KeyHandle
+    from keys.sensitive import Pan, Pin
+
+
+class PinPad:
+    """Many terminals may share one. `zpk`: a handle of `hsm` that may encipher PINs."""
+
+    def __init__(self, hsm: Hsm, zpk: KeyHandle) -> None:
+        self._hsm = hsm
+        self._zpk = zpk
+
+    def block(self, pan: Pan, pin: Pin) -> str:
+        """DE52: 16 hexadecimal characters. Raises KeyRefused where the key may not encipher."""
+        return self._hsm.encipher_pin(pin, self._zpk, pan).hex().upper()
+
+
+def pinpad_of(wallet: Wallet) -> PinPad:
+    """A PIN pad with the wallet's test key, kept for as long as the process lives. Raises WalletError where there is none."""
+    if not wallet.zpk_components:
+        raise WalletError("the wallet holds no components of the terminals' PIN key")
+    with TemporaryDirectory(prefix="kks-pinpad-") as folder:
+        try:
+            hsm = SoftwareHsm.create(Path(folder) / "keys.json", MasterKey(secrets.token_bytes(MASTER_BYTES)))
+            label, components = wallet.zpk_label, wallet.zpk_components
+            zpk = hsm.form(KeyUsage.PIN_ENCRYPTION, label, components, mode=KeyMode.ENCRYPT)
+        except KeysError as error:
+            raise WalletError(f"the terminals' PIN key: {error}") from None
+    return PinPad(hsm, zpk)

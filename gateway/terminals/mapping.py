@@ -1,0 +1,160 @@
+"""Between the wire and the bank: a message becomes a command, an outcome becomes an answer. Knows no socket and no database.
+
+What a message lacks or says wrongly is a FormatError (answered 30) or a Declined with the code to answer; nothing of it reaches
+the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
+from gateway.rules.authorise import Request, RequestKind
+from gateway.rules.purse import Channel, Purse, PurseChoice
+from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
+from iso.amount import read_amount, read_replacement
+from iso.errors import FormatError
+from iso.original_data import read_original_data
+from iso.processing_code import read_processing_code
+from keys.errors import PanRefused
+from keys.sensitive import Pan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.rules.authorise import DeclineReason
+    from gateway.terminals.profile import Link
+    from iso.message import Message
+    from keys.hsm import KeyHandle
+
+RUPIAH = "360"
+KINDS = {"00": RequestKind.PURCHASE, "01": RequestKind.CASH, "30": RequestKind.BALANCE, "31": RequestKind.BALANCE}
+CASH_CHANNELS = {"6011": Channel.ATM, "6010": Channel.AGENT, "6012": Channel.AGENT}
+PURSES = {"00": PurseChoice.BY_RULE, "10": PurseChoice.CASH, "96": PurseChoice.CASH, "98": PurseChoice.FOOD}
+ACCOUNT_TYPES = {Purse.CASH: "10", Purse.FOOD: "98"}
+DIGESTED = (3, 4, 37, 41, 42, 49, 90, 95)  # with the key fields, what makes two messages the same
+PIN_BLOCK_HEX = 16
+TRACK2_SEPARATORS = "=D"
+INVALID_TRANSACTION, INVALID_AMOUNT, NOT_PERMITTED = "12", "13", "57"
+
+
+class Declined(Exception):
+    """The message is well formed and asks for something this link does not do; CODE is its answer."""
+
+    def __init__(self, code: str, why: str) -> None:
+        """CODE: two characters of DE39. WHY: for the log."""
+        super().__init__(why)
+        self.code = code
+
+
+def to_command(message: Message, link: Link, pin_key: KeyHandle) -> AuthoriseCommand:
+    """The command in a financial or reversal message. Raises FormatError or Declined."""
+    reversal = message.mti[1] == "4"
+    pan = _pan(message)
+    origin = Origin(
+        link.name, message.mti, _need(message, 41).strip(), message.get(42, "").strip(), _need(message, 32), _need(message, 11),
+        _need(message, 7), message.get(37, "").strip(), _original(message) if reversal else None,
+    )  # fmt: skip
+    request = _reversal(message, link) if reversal else _request(message, link)
+    codes: Mapping[DeclineReason, str] = link.response_codes
+    if reversal and message.mti[2] == "2":
+        codes = link.advice_codes
+    return AuthoriseCommand(request, origin, pan, _pin_block(message), pin_key, codes)
+
+
+def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
+    """The answer to a message."""
+    answer = message.response()
+    answer.fields[39] = outcome.response_code
+    if outcome.approval_code is not None:
+        answer.fields[38] = outcome.approval_code
+    if outcome.balances is not None:
+        amounts = [
+            AdditionalAmount(ACCOUNT_TYPES[purse], AmountType.AVAILABLE, amount) for purse, amount in outcome.balances.items()
+        ]
+        answer.fields[54] = write_additional_amounts(amounts, link.amount_exponent)
+    return answer
+
+
+def refused(message: Message, code: str) -> Message:
+    """An answer that says only a response code. Raises FormatError where the message is itself an answer."""
+    answer = message.response()
+    answer.fields[39] = code
+    return answer
+
+
+def _request(message: Message, link: Link) -> Request:
+    code = read_processing_code(_need(message, 3))
+    kind = KINDS.get(code.transaction)
+    if kind is None:
+        raise Declined(INVALID_TRANSACTION, f"processing code {code.transaction}")
+    amount = 0 if kind is RequestKind.BALANCE else read_amount(_need(message, 4), link.amount_exponent)
+    mcc = _need(message, 18)
+    channel = Channel.EWARONG
+    if mcc in CASH_CHANNELS:
+        channel = CASH_CHANNELS[mcc]
+    elif kind is RequestKind.CASH:
+        raise Declined(NOT_PERMITTED, f"cash at MCC {mcc}")
+    if _need(message, 49) != RUPIAH:
+        raise Declined(INVALID_TRANSACTION, "currency is not rupiah")
+    if kind is not RequestKind.BALANCE and amount == 0:
+        raise Declined(INVALID_AMOUNT, "amount is zero")
+    purse = PURSES.get(code.from_account)
+    if purse is None:
+        raise Declined(NOT_PERMITTED, f"account type {code.from_account}")
+    if message.get(52) is None:
+        raise FormatError(52, "is missing")
+    return Request(kind, channel, mcc, purse, amount, _digest(message))
+
+
+def _reversal(message: Message, link: Link) -> Request:
+    amount = read_amount(_need(message, 4), link.amount_exponent)
+    replacement = message.get(95)
+    kept = 0 if replacement is None else read_replacement(replacement, link.amount_exponent).transaction_idr
+    channel = CASH_CHANNELS.get(message.get(18, ""), Channel.EWARONG)
+    return Request(
+        RequestKind.REVERSAL, channel, message.get(18, ""), PurseChoice.BY_RULE, amount, _digest(message), kept_idr=kept
+    )
+
+
+def _original(message: Message) -> tuple[str, str, str]:
+    """STAN, DE7 and acquirer of the original; a DE90 that leaves the acquirer out means the reversal's own."""
+    original = read_original_data(_need(message, 90))
+    if original.mti[1] != "2":
+        raise Declined(INVALID_TRANSACTION, f"a reversal of {original.mti}")
+    return original.stan, original.transmitted, str(original.acquirer or _need(message, 32))
+
+
+def _pan(message: Message) -> Pan:
+    digits = message.get(2)
+    if digits is None:
+        track2 = _need(message, 35, name=2)
+        ends = [track2.find(separator) for separator in TRACK2_SEPARATORS if separator in track2]
+        digits = track2[: min(ends)] if ends else ""
+    try:
+        return Pan(digits)
+    except PanRefused:
+        raise FormatError(2, "is not a card number") from None
+
+
+def _pin_block(message: Message) -> bytes | None:
+    text = message.get(52)
+    if text is None:
+        return None
+    try:
+        return bytes.fromhex(text) if len(text) == PIN_BLOCK_HEX else b""
+    except ValueError:
+        return b""  # counts as a wrong PIN, like every block that does not hold one
+
+
+def _digest(message: Message) -> bytes:
+    parts = "|".join(f"{number}={message.get(number, '')}" for number in DIGESTED)
+    return hashlib.sha256(f"{message.mti[1]}|{parts}".encode()).digest()[:16]
+
+
+def _need(message: Message, number: int, name: int | None = None) -> str:
+    value = message.get(number)
+    if value is None:
+        raise FormatError(name or number, "is missing")
+    return value

@@ -1,0 +1,73 @@
+"""A partner link as data: dialect, frame, key, amounts, policy and the words for our reasons, checked as a whole."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from gateway.errors import SettingsError
+from gateway.rules.authorise import DeclineReason
+from iso.framing import FrameKind, LengthFraming
+
+DEFAULT_FILE = Path(__file__).with_name("links_default.toml")
+ADVICE_ACCEPTED = (DeclineReason.ORIGINAL_UNKNOWN, DeclineReason.REVERSAL_AMOUNT)
+
+
+class Link(BaseModel):
+    """One partner link."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str = Field(pattern=r"^[a-z0-9-]{1,20}$")
+    acquirer: str = Field(pattern=r"^\d{1,11}$")
+    dialect: Literal["himbara"]
+    frame: FrameKind
+    largest_frame: int = Field(ge=64, le=9999)
+    amount_exponent: Literal[0, 2]
+    pin_key: str
+    mac: Literal["off"]
+    sign_on_required: bool
+    response_codes: dict[DeclineReason, str]
+
+    @field_validator("response_codes")
+    @classmethod
+    def _complete(cls, codes: dict[DeclineReason, str]) -> dict[DeclineReason, str]:
+        missing = [reason.value for reason in DeclineReason if reason not in codes]
+        if missing:
+            raise ValueError(f"no response code for {', '.join(missing)}")
+        wrong = [code for code in codes.values() if len(code) != 2 or not code.isalnum()]  # noqa: PLR2004 - DE39 is an 2
+        if wrong:
+            raise ValueError(f"a response code has two letters or digits, not {wrong[0]!r}")
+        return codes
+
+    @property
+    def framing(self) -> LengthFraming:
+        """How messages are cut out of the stream."""
+        return LengthFraming(self.frame, max_length=self.largest_frame)
+
+    @property
+    def advice_codes(self) -> dict[DeclineReason, str]:
+        """What an advice (0420, 0421) is told: it is always accepted; what could not be done is kept for people."""
+        return self.response_codes | dict.fromkeys(ADVICE_ACCEPTED, self.response_codes[DeclineReason.APPROVED])
+
+
+class _LinksFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    link: tuple[Link, ...] = Field(min_length=1, max_length=1)
+
+
+def read_links(path: Path | None) -> Link:
+    """The partner link of a file (default: the shipped one). Raises SettingsError naming the file, the place and the fault."""
+    source = path or DEFAULT_FILE
+    try:
+        return _LinksFile.model_validate(tomllib.loads(source.read_text(encoding="utf-8"))).link[0]
+    except OSError as error:
+        raise SettingsError(f"setting KKS_LINKS_FILE: {source}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"setting KKS_LINKS_FILE: {source}: {error}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"setting KKS_LINKS_FILE: {source}: {place}: {first['msg']}") from None
