@@ -42,12 +42,13 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
     """Open the bank: start or reach PostgreSQL, make the schema and keys of a new embedded one, check that all fits together."""
     db = await _open_database(settings)
     try:
-        hsm, new = await asyncio.to_thread(open_keystore, settings)
         async with db.engine.begin() as connection:
             row = await create_bank_row(connection, settings)
-            if new and (await connection.exec_driver_sql("SELECT count(*) FROM audit_event")).scalar_one():
-                raise Refused(f"the database has data and {keystore_path(settings)} did not exist: restore the keystore")
+            used = (await connection.exec_driver_sql("SELECT count(*) FROM audit_event")).scalar_one()
+        if used and not keystore_path(settings).exists():  # before a new one is made: the next start must refuse as well
+            raise Refused(f"the database has data and {keystore_path(settings)} does not exist: restore the keystore")
         check_settings_match(row, settings)
+        hsm = await asyncio.to_thread(open_keystore, settings)
         keys = BankKeys(hsm.find("pin-verification"), hsm.find("audit"))
         vault = Vault(hsm, hsm.find("vault-sealing"), hsm.find("vault-index"))
         bank = Bank(settings, db, row, hsm, keys, vault)
@@ -121,12 +122,12 @@ def keystore_path(settings: Settings) -> Path:
     return settings.data_dir / "keys" / "keystore.json"
 
 
-def open_keystore(settings: Settings) -> tuple[SoftwareHsm, bool]:
-    """The bank's HSM, and whether it was made just now. A new one gets the bank's own keys; they never leave it."""
+def open_keystore(settings: Settings) -> SoftwareHsm:
+    """The bank's HSM. A new one gets the bank's own keys; they never leave it."""
     path = keystore_path(settings)
     master_file = settings.master_key_file or path.with_name("master.key")
     if path.exists():
-        return SoftwareHsm.open(path, read_master_key_file(master_file)), False
+        return SoftwareHsm.open(path, read_master_key_file(master_file))
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -136,7 +137,7 @@ def open_keystore(settings: Settings) -> tuple[SoftwareHsm, bool]:
     hsm = SoftwareHsm.create(path, read_master_key_file(master_file))
     for label, usage in BANK_KEYS.items():
         hsm.generate(usage, label)
-    return hsm, True
+    return hsm
 
 
 async def _open_database(settings: Settings) -> database.Database:

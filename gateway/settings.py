@@ -16,7 +16,7 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from gateway.errors import SettingsError
@@ -90,9 +90,16 @@ def describe_settings(settings: Settings) -> list[tuple[str, str, str]]:
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         if name == "database_url" and value:
-            value = make_url(value).render_as_string(hide_password=True)
+            value = shown_url(make_url(value))
         rows.append((_env_name(name), "" if value is None else str(value), field.description or ""))
     return rows
+
+
+def shown_url(url: URL) -> str:
+    """A database address without its password, wherever in the address that stands."""
+    if "password" in url.query:
+        url = url.update_query_dict({"password": "***"})
+    return url.render_as_string(hide_password=True)
 
 
 def _env_name(name: str) -> str:
@@ -104,7 +111,7 @@ def _check_database_url(url: str | None) -> None:
         return
     try:
         backend = make_url(url).get_backend_name()
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: the port is not a number
         raise SettingsError("setting KKS_DATABASE_URL: is not a database address") from None
     if backend not in ("postgresql", "postgres"):
         raise SettingsError(f"setting KKS_DATABASE_URL: only PostgreSQL is supported, not {backend}")

@@ -15,7 +15,7 @@ import structlog
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-LONG_NUMBER = re.compile(r"(?<![0-9A-Fa-f])([0-9]{6})[0-9]{3,9}([0-9]{4})(?![0-9A-Fa-f])")
+LONG_NUMBER = re.compile(r"(?<![0-9])([0-9]{6})[0-9]{3,}([0-9]{4})(?![0-9])")
 LONG_HEX = re.compile(r"(?<![0-9A-Za-z])(?=[0-9A-Fa-f]*[A-Fa-f])[0-9A-Fa-f]{16,}(?![0-9A-Za-z])")
 NEVER_LOGGED = frozenset({"pan", "pin", "nik", "no_kk", "key", "track2", "pin_block", "mother_name", "password"})
 
@@ -56,5 +56,5 @@ def mask(_logger: object, _method: str, event: MutableMapping[str, Any]) -> Muta
 
 
 def masked_text(text: str) -> str:
-    """TEXT with every run of 13 to 19 digits and of 16 or more hex characters masked."""
-    return LONG_HEX.sub("[hex]", LONG_NUMBER.sub(r"\1***\2", text))
+    """TEXT with every run of 13 or more digits and of 16 or more hex characters masked."""
+    return LONG_NUMBER.sub(r"\1***\2", LONG_HEX.sub("[hex]", text))

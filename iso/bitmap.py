@@ -18,7 +18,7 @@ WIDTH = 16
 """Characters of one bitmap."""
 
 _BITS = 64
-_HEXADECIMAL = re.compile(r"(?:[0-9A-Fa-f]{16}){1,2}")
+_HEXADECIMAL = re.compile(r"[0-7][0-9A-Fa-f]{15}|[89A-Fa-f][0-9A-Fa-f]{31}")
 _SECOND_FOLLOWS = frozenset("89ABCDEFabcdef")
 
 
@@ -28,7 +28,10 @@ def width_at(text: str, position: int) -> int:
 
 
 def read_bitmap(text: str) -> tuple[int, ...]:
-    """Numbers of the fields, rising, without bit 1. Raises FormatError unless 16 or 32 hexadecimal characters."""
+    """Numbers of the fields, rising, without bit 1.
+
+    Raises FormatError unless it is 16 hexadecimal characters, or 32 where the first bit is set.
+    """
     if _HEXADECIMAL.fullmatch(text) is None:
         raise FormatError(None, "bitmap must be 16 hexadecimal characters, or 32 where its first bit is set")
     bits = int(text, 16)

@@ -126,7 +126,15 @@ def _seal(cipher: AESGCM, plaintext: bytes, aad: bytes) -> dict[str, str]:
 
 
 def _unseal(cipher: AESGCM, entry: dict[str, Any], aad: bytes) -> bytes:
-    return cipher.decrypt(bytes.fromhex(entry["nonce"]), bytes.fromhex(entry["sealed"]), aad)
+    return cipher.decrypt(_unhex(entry["nonce"]), _unhex(entry["sealed"]), aad)
+
+
+def _unhex(text: str) -> bytes:
+    """The bytes of lower case hex, as this module writes it: no second way to write the same."""
+    value = bytes.fromhex(text)
+    if value.hex() != text:
+        raise ValueError("hex is lower case, without spaces")
+    return value
 
 
 def _header(info: KeyInfo) -> dict[str, Any]:

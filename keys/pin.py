@@ -52,7 +52,7 @@ def encode_format_0(pin: Pin, account: bytes) -> bytes:
 def block_of(digits: bytes, length: int, account: bytes) -> bytes:
     """The same from ASCII digits of LENGTH 4 to 12, unchecked: what a right block must be, to compare one with."""
     field = int(_HEADS[length] + digits + _FILLS[length], 16)
-    return (field ^ int.from_bytes(account, "big")).to_bytes(BLOCK_BYTES, "big")
+    return (field ^ int.from_bytes(account)).to_bytes(BLOCK_BYTES)
 
 
 def decode_format_0(block: bytes, account: bytes) -> str | None:
@@ -64,7 +64,7 @@ def decode_format_0(block: bytes, account: bytes) -> str | None:
     """
     if len(block) != BLOCK_BYTES:
         return None
-    field = b"%016X" % (int.from_bytes(block, "big") ^ int.from_bytes(account, "big"))
+    field = b"%016X" % (int.from_bytes(block) ^ int.from_bytes(account))
     length = _LENGTHS.get(field[:2])
     if length is None:
         return None
@@ -100,8 +100,8 @@ def pin_of(natural: bytes, offset: str) -> bytes:
     b'099764'
     """
     # One addition for all digits: no byte overflows, as '9' + '9' is 114.
-    both = int.from_bytes(natural, "big") + int.from_bytes(offset.encode("ascii"), "big")
-    return both.to_bytes(len(natural), "big").translate(_SUM_DIGIT)
+    both = int.from_bytes(natural) + int.from_bytes(offset.encode("ascii"))
+    return both.to_bytes(len(natural)).translate(_SUM_DIGIT)
 
 
 def offset_of(natural: bytes, pin: str) -> str:
@@ -111,8 +111,8 @@ def offset_of(natural: bytes, pin: str) -> str:
     '456789'
     """
     complement = natural.translate(_TENS_COMPLEMENT)
-    both = int.from_bytes(complement, "big") + int.from_bytes(pin.encode("ascii"), "big")
-    return both.to_bytes(len(natural), "big").translate(_SUM_DIGIT).decode("ascii")
+    both = int.from_bytes(complement) + int.from_bytes(pin.encode("ascii"))
+    return both.to_bytes(len(natural)).translate(_SUM_DIGIT).decode("ascii")
 
 
 def weakness(pin: str, birth_date: date | None = None) -> PinRefusal | None:

@@ -52,16 +52,14 @@ async def catch_up(bank: Bank, progress: Callable[[date], None] | None = None) -
     today = await refresh_business_date(bank)
     async with bank.database.engine.connect() as connection:
         since = await job_runs.bank_since(connection)
-        first = {job.name: await job_runs.last_done(connection, job.name) for job in JOBS}
-    done = 0
-    start = min([since if last is None else last + timedelta(days=1) for last in first.values()])
-    for days in range((today - start).days + 1):
-        on = start + timedelta(days=days)
-        for job in JOBS:
-            last = first[job.name]
-            if last is None or on > last:
-                await run_job(bank, job, on)
-                done += 1
-        if progress is not None:
+        done = {job.name: await job_runs.done_dates(connection, job.name) for job in JOBS}
+    runs = 0
+    dates = [since + timedelta(days=days) for days in range((today - since).days + 1)]
+    for on in dates:
+        missed = [job for job in JOBS if on not in done[job.name]]
+        for job in missed:
+            await run_job(bank, job, on)
+        runs += len(missed)
+        if missed and progress is not None:
             progress(on)
-    return done
+    return runs

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 REASON_EVENTS = {
     CardEvent.UNLOCK_PIN, CardEvent.RESET_PIN, CardEvent.BLOCK, CardEvent.UNBLOCK, CardEvent.REPORT_LOST,
-    CardEvent.REPORT_STOLEN, CardEvent.REPLACE, CardEvent.CLOSE,
+    CardEvent.REPORT_STOLEN, CardEvent.CLOSE,
 }  # fmt: skip
 
 
@@ -90,6 +90,8 @@ async def choose_pin(bank: Bank, actor: str, card_id: int, pin_block: bytes, pin
 
 async def change_state(bank: Bank, actor: str, card_id: int, event: CardEvent, reason: str) -> CardState:
     """Unlock, reset the PIN, block, unblock, report lost or stolen, close: each with a reason that is kept."""
+    if event not in REASON_EVENTS:
+        raise Refused(f"card {card_id}: {event.value} has its own command")
     _check_reason(card_id, event, reason)
     async with transaction(bank, actor) as tx:
         card = await cards.read(tx.connection, card_id, lock=True)
@@ -145,5 +147,5 @@ def _check_possible(card: cards.Card, event: CardEvent) -> CardState:
 
 
 def _check_reason(card_id: int, event: CardEvent, reason: str) -> None:
-    if event in REASON_EVENTS and not reason.strip():
+    if not reason.strip():
         raise Refused(f"card {card_id}: {event.value} needs a reason")

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import IntegrityError
+
 from gateway.errors import Refused
 from gateway.operations.bank import Bank, reading, transaction
 from gateway.rules.approval import same_person
@@ -75,9 +77,9 @@ async def debit_to_rpl(bank: Bank, on: date, run_id: int) -> StepSummary:
             by_money: dict[tuple[int, str], list[Tranche]] = defaultdict(list)
             for one in found:
                 by_money[one.programme, one.sp2d_no].append(one)
-            for number, ((programme, sp2d_no), group) in enumerate(sorted(by_money.items()), 1):
+            for (programme, sp2d_no), group in sorted(by_money.items()):
                 amounts = [one.frozen_idr for one in group]
-                evidence = f"RPL-{on:%Y%m%d}-{run_id}-{after}-{number}"
+                evidence = f"RPL-{on:%Y%m%d}-{run_id}-{group[0].id}"  # a run taken up again goes on with other tranches
                 return_id = await tranches.create_return(
                     tx.connection, programme, sp2d_no, sum(amounts), len(group), on, evidence
                 )
@@ -90,7 +92,8 @@ async def debit_to_rpl(bank: Bank, on: date, run_id: int) -> StepSummary:
                 await tranches.set_state(tx.connection, group, TrancheState.AT_RPL, on, return_id)
                 summary.add(amounts)
                 summary.evidence.append(evidence)
-            await tx.record(Operation.JOB_RUN, f"run {run_id}", step="debit to RPL", evidence=summary.evidence[-len(by_money) :])
+            new = summary.evidence[len(summary.evidence) - len(by_money) :]
+            await tx.record(Operation.JOB_RUN, f"run {run_id}", step="debit to RPL", evidence=new)
         if not keys:
             return summary
         after = keys[-1][2]
@@ -105,6 +108,7 @@ async def return_unused(bank: Bank, on: date, run_id: int) -> StepSummary:
         async with transaction(bank, ACTOR) as tx:
             locked = await tranches.lock_return(tx.connection, one.id)
             if locked.state != "AT_RPL":
+                await tx.record(Operation.JOB_RUN, f"run {run_id}", step="return", already=locked.deposit_evidence)
                 continue
             evidence = f"SETOR-{on:%Y%m%d}-{run_id}-{one.id}"
             source = Source("treasury_return", one.id, on)
@@ -128,7 +132,10 @@ async def confirm_receipt(bank: Bank, actor: str, return_id: int, ntpn: str) -> 
             raise Refused(f"return {return_id} is {one.state}: nothing was deposited yet")
         if one.ntpn is not None and one.ntpn != number:
             raise Refused(f"return {return_id} has the receipt {one.ntpn} already")
-        await tranches.set_ntpn(tx.connection, return_id, number)
+        try:
+            await tranches.set_ntpn(tx.connection, return_id, number)
+        except IntegrityError:
+            raise Refused(f"the receipt {number} belongs to another return") from None
         await tx.record(Operation.RETURN_RECEIPT, f"return {return_id}", ntpn=number)
         return await tranches.lock_return(tx.connection, return_id)
 
@@ -137,12 +144,14 @@ async def unblock(
     bank: Bank, maker: str, checker: str, reason: str, *, region_prefix: str = "", account_number: str | None = None
 ) -> StepSummary:
     """Open blocked aid again, of one account or of a region by the ministry's order; its clock starts anew. Two people."""
-    if same_person(maker, checker):
+    if not checker.strip() or same_person(maker, checker):
         raise Refused("unblocking needs two different people")
     if not reason.strip():
         raise Refused("unblocking needs a reason: the number of the letter or order")
     if not region_prefix and account_number is None:
         raise Refused("unblocking needs an account number or a region")
+    if region_prefix and not (region_prefix.isascii() and region_prefix.isdecimal()):
+        raise Refused("a region is the first digits of its code, without dots")
     on = bank.business_date
     summary = StepSummary()
     async with transaction(bank, maker) as tx:

@@ -71,7 +71,7 @@ async def import_list(
         }  # fmt: skip
         batch_id = await batches.create(tx.connection, values)
         await _copy_rows(bank, tx.connection, batch_id, listing, progress)
-        await batches.mark_duplicates(tx.connection, batch_id)
+        await batches.mark_duplicates(tx.connection, batch_id, bank.business_date)
         reasons = await batches.count(tx.connection, batch_id)
         batch = await batches.read(tx.connection, batch_id)
         if batch.rows == 0:

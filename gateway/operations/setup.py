@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import Refused
 from gateway.operations.bank import BankRow, refresh_business_date, transaction
@@ -59,7 +60,11 @@ async def load_policy(bank: Bank, actor: str, path: Path) -> int:
     """Add the rows of a policy file: a new programme or top-up, new amounts, purse rules or clocks. Returns how many."""
     rows = policy.read_policy_file(path)
     async with transaction(bank, actor) as tx:
-        count = await policy.add(tx.connection, rows)
+        try:
+            count = await policy.add(tx.connection, rows)
+        except IntegrityError as error:
+            rule = getattr(getattr(error.orig, "__cause__", None), "constraint_name", None)
+            raise Refused(f"{path}: a row is there already or breaks a rule of the table ({rule})") from None
         await tx.record(Operation.POLICY_LOAD, path.name, rows=count)
     return count
 

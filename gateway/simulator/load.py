@@ -8,6 +8,7 @@ rate, where waiting for a free place counts as waiting. Read next: terminal.py (
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from array import array
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -107,14 +108,9 @@ async def drive(
         for gun in guns:
             gun.start()
         await _run(guns, began, seconds, rate_per_s, progress)
-        for gun in guns:
-            gun.running = False
-        deadline = loop.time() + timeout_s
-        while any(gun.waiting for gun in guns) and loop.time() < deadline:
-            await asyncio.sleep(_TICK_S)
+        await asyncio.gather(*(gun.finish(timeout_s) for gun in guns))
     finally:
-        for gun in guns:
-            gun.close()
+        await asyncio.gather(*(gun.close() for gun in guns))
     return _result(guns, began)
 
 
@@ -177,6 +173,8 @@ class _Gun(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._signed_on: asyncio.Future[bytes] = self._loop.create_future()
         self._transport: asyncio.Transport | None = None
+        self._finished = asyncio.Event()
+        self._gone = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -187,8 +185,9 @@ class _Gun(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """What waits stays unanswered."""
         del exc
-        self.alive = False
-        self.running = False
+        self.alive = self.running = False
+        self._finished.set()
+        self._gone.set()
         if not self._signed_on.done():
             self._signed_on.set_result(b"")
 
@@ -209,6 +208,8 @@ class _Gun(asyncio.Protocol):
                 self._fire([now] * freed)
             else:
                 self._fire([self._offered.popleft() for _ in range(min(freed, len(self._offered)))])
+        if not self.running and not self.waiting:
+            self._finished.set()
 
     async def sign_on(self, payload: bytes) -> bytes:
         """Sign on. The response code, or nothing where the connection was closed."""
@@ -228,10 +229,18 @@ class _Gun(asyncio.Protocol):
         else:
             self._offered.append(due_at)
 
-    def close(self) -> None:
+    async def finish(self, timeout_s: float) -> None:
+        """Send no more, and wait so long for the answers still to come."""
+        self.running = False
+        if self.waiting and self.alive:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._finished.wait(), timeout_s)
+
+    async def close(self) -> None:
         """Close the connection."""
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()
+            await self._gone.wait()
 
     def _answered(self, kept: bytes, start: int, end: int, now: float) -> int:
         """Book one answer. 1 where it frees a place."""

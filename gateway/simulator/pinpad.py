@@ -1,20 +1,15 @@
 """The PIN pad of the terminals: a typed PIN goes in, an enciphered block comes out (ISO 9564-1 format 0 under the zone key).
 
-Its key can only encipher, and sits in a key store of its own: what the bank does with the block is not known here. Read next:
-keys/hsm.py.
+Its key can only encipher, and lives in memory alone: what the bank does with the block is not known here. Read next: keys/hsm.py.
 """
 
 from __future__ import annotations
 
-import secrets
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gateway.simulator.errors import WalletError
 from keys.errors import KeysError
 from keys.hsm import KeyMode, KeyUsage
-from keys.master import MASTER_BYTES, MasterKey
 from keys.software import SoftwareHsm
 
 if TYPE_CHECKING:
@@ -36,14 +31,12 @@ class PinPad:
 
 
 def pinpad_of(wallet: Wallet) -> PinPad:
-    """A PIN pad with the wallet's test key, kept for as long as the process lives. Raises WalletError where there is none."""
+    """A PIN pad with the wallet's test key. Raises WalletError where there is none, or a weak one."""
     if not wallet.zpk_components:
         raise WalletError("the wallet holds no components of the terminals' PIN key")
-    with TemporaryDirectory(prefix="kks-pinpad-") as folder:
-        try:
-            hsm = SoftwareHsm.create(Path(folder) / "keys.json", MasterKey(secrets.token_bytes(MASTER_BYTES)))
-            label, components = wallet.zpk_label, wallet.zpk_components
-            zpk = hsm.form(KeyUsage.PIN_ENCRYPTION, label, components, mode=KeyMode.ENCRYPT)
-        except KeysError as error:
-            raise WalletError(f"the terminals' PIN key: {error}") from None
+    hsm = SoftwareHsm.in_memory()
+    try:
+        zpk = hsm.form(KeyUsage.PIN_ENCRYPTION, wallet.zpk_label, wallet.zpk_components, mode=KeyMode.ENCRYPT)
+    except KeysError as error:
+        raise WalletError(f"the terminals' PIN key: {error}") from None
     return PinPad(hsm, zpk)

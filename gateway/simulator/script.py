@@ -16,7 +16,7 @@ from gateway.simulator.errors import CaseError
 from gateway.simulator.terminal import Purse, TerminalKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from iso.message import Message
@@ -63,10 +63,10 @@ class Slot(StrEnum):
 class Step:
     """One message and what must come back.
 
-    `name`: for later steps to speak of. `at`: which terminal. `of`: name of the step to reverse or repeat. `send`: set to
-    false, the message is made but kept back (a lost message, to be reversed or sent later). `mti` and `set` change the message before it
-    leaves; a field set to "" is taken out. `expect` maps "mti" or a field number to a value; `same_as` names the step whose
-    answer must have come again; `keep` maps a variable's name to the field of the answer that fills it.
+    `name`: for later steps to speak of. `at`: which terminal. `of`: name of the step to reverse or repeat. `send` set to false:
+    the message is made and kept back, as one lost on its way; a later step may reverse or repeat it. `mti` and `set` change the
+    message before it leaves; a field set to "" is taken out. `expect` maps "mti" or a field number to a value; `same_as` names
+    the step whose answer must have come again; `keep` maps a variable's name to the field of the answer that fills it.
     """
 
     action: Action
@@ -90,8 +90,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A case. `needs_idr`: least money on the card it gets. `sign_on`: whether it starts signed on. `careless`: whether its
-    link lets any character stand where digits belong. `variables`: first values of variables.
+    """A case.
+
+    `needs_idr`: least money on the card it gets. `sign_on`: whether it starts signed on. `careless`: whether its link lets any
+    character stand where digits belong. `variables`: first values of variables.
     """
 
     path: Path
@@ -115,15 +117,9 @@ def read_case(path: Path) -> Case:
     tables = content.pop("step", [])
     if not isinstance(tables, list) or not tables:
         raise CaseError(f"case {path}: has no [[step]]")
+    content["variables"] = _texts(f"case {path}", "variables", content)
     steps = tuple(_step(path, number, table) for number, table in enumerate(tables, 1))
-    known: set[str] = set()
-    for number, step in enumerate(steps, 1):
-        for key, value in (("of", step.of), ("same_as", step.same_as)):
-            if value and value not in known:
-                raise CaseError(f"case {path}: step {number}: {key} names no earlier step")
-        if step.action in (Action.REVERSE, Action.REPEAT) and not step.of:
-            raise CaseError(f"case {path}: step {number}: {step.action} needs of")
-        known.add(step.name)
+    _check_names(path, steps)
     return _make(Case, f"case {path}", content | {"path": path, "steps": steps})
 
 
@@ -167,6 +163,22 @@ def _matches(expected: str, value: str | None) -> bool:
     return value.rstrip() == expected.rstrip()
 
 
+def _check_names(path: Path, steps: Sequence[Step]) -> None:
+    """Raise CaseError where a step speaks of one that does not stand before it, or of an answer that is never awaited."""
+    made: set[str] = set()
+    answered: set[str] = set()
+    for number, step in enumerate(steps, 1):
+        if step.of and step.of not in made:
+            raise CaseError(f"case {path}: step {number}: of names no earlier step")
+        if step.same_as and step.same_as not in answered:
+            raise CaseError(f"case {path}: step {number}: same_as names no earlier step that is answered")
+        if step.action in (Action.REVERSE, Action.REPEAT) and not step.of:
+            raise CaseError(f"case {path}: step {number}: {step.action} needs of")
+        made.add(step.name)
+        if step.send:
+            answered.add(step.name)
+
+
 def _step(path: Path, number: int, table: dict[str, Any]) -> Step:
     place = f"case {path}: step {number}"
     parts = dict(table)
@@ -174,17 +186,15 @@ def _step(path: Path, number: int, table: dict[str, Any]) -> Step:
         if key in parts:
             parts[key] = _word(place, key, kind, parts[key])
     if "purse" in parts:
-        if parts["purse"] not in Purse.__members__:
+        if str(parts["purse"]) not in Purse.__members__:
             raise CaseError(f"{place}: purse must be one of {', '.join(Purse.__members__)}")
         parts["purse"] = Purse[parts["purse"]]
-    for key in ("set", "expect"):
-        parts[key] = {_number(place, name): value for name, value in parts.get(key, {}).items()}
-        if not all(isinstance(value, str) for value in parts[key].values()):
-            raise CaseError(f"{place}: values of {key} must be text, in quotes")
-    if _MTI_KEY in parts["set"]:
-        raise CaseError(f"{place}: the type is set with mti, not in set")
-    parts["set"] = {int(name): value for name, value in parts["set"].items()}
-    parts["keep"] = {name: int(_number(place, str(field))) for name, field in parts.get("keep", {}).items()}
+    parts["set"] = {_number(place, key): text for key, text in _texts(place, "set", parts).items()}
+    parts["expect"] = {
+        key if key == _MTI_KEY else str(_number(place, key)): text
+        for key, text in _texts(place, "expect", parts).items()
+    }
+    parts["keep"] = {name: _number(place, text) for name, text in _texts(place, "keep", parts).items()}
     return _make(Step, place, parts)
 
 
@@ -209,15 +219,23 @@ def _make(kind: type[_Made], place: str, parts: dict[str, Any]) -> _Made:
     return kind(**parts)
 
 
-def _word(place: str, key: str, kind: type[_Word], value: object) -> _Word:
+def _word(place: str, key: str, kind: type[_Word], value: str) -> _Word:
     try:
         return kind(value)
     except ValueError:
         raise CaseError(f"{place}: {key} must be one of {', '.join(kind)}") from None
 
 
-def _number(place: str, key: str) -> str:
-    """A field's number as a key, or mti. Raises CaseError."""
-    if key == _MTI_KEY or (key.isascii() and key.isdigit() and 1 < int(key) <= _LAST_FIELD):
-        return str(key)
-    raise CaseError(f"{place}: {key} is neither mti nor the number of a field")
+def _texts(place: str, key: str, parts: dict[str, Any]) -> dict[str, str]:
+    """A table of texts. Raises CaseError."""
+    table = parts.get(key, {})
+    if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
+        raise CaseError(f"{place}: {key} must be a table of texts, in quotes")
+    return table
+
+
+def _number(place: str, key: str) -> int:
+    """The number of a field. Raises CaseError."""
+    if key.isascii() and key.isdigit() and 1 < int(key) <= _LAST_FIELD:
+        return int(key)
+    raise CaseError(f"{place}: {key} is not the number of a field")

@@ -146,8 +146,8 @@ def make_plans(cards: Sequence[TestCard], known: Sequence[TestCard], seed: int) 
     errands = [*special, *ordinary][: len(cards)]
     rng.shuffle(errands)
     plans = [Plan(errand, card, f"{seed}:{card.account_number}") for errand, card in zip(errands, cards, strict=True)]
-    strangers = strangers(known, rng)
-    plans += [Plan(errand, next(strangers), f"{seed}:{errand}:{n}") for errand in STRANGE for n in range(_STRANGE_EACH)]
+    unknown = strangers(known, rng)
+    plans += [Plan(errand, next(unknown), f"{seed}:{errand}:{n}") for errand in STRANGE for n in range(_STRANGE_EACH)]
     rng.shuffle(plans)
     return plans
 

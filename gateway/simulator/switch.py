@@ -6,6 +6,7 @@ Knows network management (0800) and nothing of cards. Read next: terminal.py; is
 from __future__ import annotations
 
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from gateway.simulator.exchange import Exchange, ask
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from gateway.simulator.journal import TerminalJournal
     from gateway.simulator.pinpad import PinPad
+
+
+_LETTERS = MappingProxyType({TerminalKind.ATM: "A", TerminalKind.AGENT: "G", TerminalKind.EWARONG: "W"})
 
 
 class NetworkCode(StrEnum):
@@ -116,7 +120,7 @@ class Switch:
         record: TerminalJournal | None = None,
     ) -> Terminal:
         """A terminal on this connection, named after its kind and number."""
-        letter = kind.value[0]
+        letter = _LETTERS[kind]
         terminal_id, merchant_id = f"{letter}{number:07d}", f"SIM{letter}{number:011d}"
         return Terminal(
             self.client,

@@ -77,17 +77,17 @@ async def set_state(
     await connection.execute(SET_STATE, values)
 
 
-async def mark_duplicates(connection: AsyncConnection, batch_id: int) -> None:
+async def mark_duplicates(connection: AsyncConnection, batch_id: int, on: date) -> None:
     """Reject the later of two rows with the same NIK, No KK or person, rows of families we have, and excluded NIKs."""
     await connection.execute(text("ANALYZE kpm_row"))
     await connection.execute(DUPLICATES_IN_FILE, {"id": batch_id})
-    await mark_existing(connection, batch_id)
+    await mark_existing(connection, batch_id, on)
 
 
-async def mark_existing(connection: AsyncConnection, batch_id: int) -> None:
-    """Reject accepted rows whose family has a KKS by now, or whose NIK is excluded."""
+async def mark_existing(connection: AsyncConnection, batch_id: int, on: date) -> None:
+    """Reject accepted rows whose NIK is excluded on a date, or whose family has a KKS by now. An excluded one is not routed."""
+    await connection.execute(EXCLUDED, {"id": batch_id, "on": on})
     await connection.execute(DUPLICATES_OF_FAMILIES, {"id": batch_id})
-    await connection.execute(EXCLUDED, {"id": batch_id})
 
 
 async def count(connection: AsyncConnection, batch_id: int) -> dict[str, int]:
@@ -174,9 +174,9 @@ EXCLUDED = text("""
     UPDATE kpm_row r SET state = 'REJECTED',
            findings = r.findings || jsonb_build_array(jsonb_build_object('code', 'EXCLUDED', 'column', 'NIK', 'shown', '',
                'severity', 'ERROR', 'mend', 'daftar pengecualian / on the exclusion list: ' || e.reason))
-    FROM exclusion e, kpm_batch b
-    WHERE r.batch_id = :id AND b.id = :id AND r.state = 'ACCEPTED' AND e.nik_index = r.nik_index
-      AND e.valid_from <= b.business_date AND (e.valid_to IS NULL OR b.business_date <= e.valid_to)
+    FROM exclusion e
+    WHERE r.batch_id = :id AND r.state = 'ACCEPTED' AND e.nik_index = r.nik_index
+      AND e.valid_from <= :on AND (e.valid_to IS NULL OR :on <= e.valid_to)
 """)
 COUNT = text("""
     UPDATE kpm_batch b SET rows = c.rows, accepted = c.accepted, rejected = c.rejected, warnings = c.warnings
@@ -207,6 +207,8 @@ ROUTE_EXISTING = text("""
         WHERE r.batch_id = :id AND r.state = 'REJECTED' AND r.account_id IS NOT NULL
           AND r.findings @> '[{"code": "DUP_NIK_EXISTING_KKS"}]'
           AND NOT EXISTS (SELECT FROM enrolment e WHERE e.family_id = r.account_id AND e.programme = p.number)
+          AND NOT EXISTS (SELECT FROM exclusion x WHERE x.nik_index = r.nik_index AND x.valid_from <= :on
+                          AND (x.valid_to IS NULL OR :on <= x.valid_to))
     ), enrolled AS (
         INSERT INTO enrolment (family_id, programme, batch_id, valid_from)
         SELECT DISTINCT account_id, number, CAST(:id AS bigint), CAST(:on AS date) FROM routed ON CONFLICT DO NOTHING

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway.errors import DatabaseUnavailable
+from gateway.settings import shown_url
 from gateway.store.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def _engine(url: URL, pool_size: int, *, role: str | None) -> AsyncEngine:
         pool_size=pool_size,
         max_overflow=0,
         pool_pre_ping=True,
+        hide_parameters=True,  # an error's text must not carry a family's data
         connect_args={"server_settings": state, "timeout": 30},
     )
 
@@ -145,10 +147,11 @@ async def _check_version(engine: AsyncEngine, url: URL) -> None:
         async with engine.connect() as connection:
             number = int((await connection.execute(text("SHOW server_version_num"))).scalar_one())
     except (OSError, DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-        reason = str(error.orig if isinstance(error, DBAPIError) else error).splitlines()[0]
-        raise DatabaseUnavailable(f"cannot reach PostgreSQL at {_shown(url)}: {reason}") from None
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        reason = (str(cause).splitlines() or [type(cause).__name__])[0]
+        raise DatabaseUnavailable(f"cannot reach PostgreSQL at {shown_url(url)}: {reason}") from None
     if number < OLDEST_POSTGRESQL:
-        raise DatabaseUnavailable(f"PostgreSQL 15 or newer is needed; {_shown(url)} is version {number // 10000}")
+        raise DatabaseUnavailable(f"PostgreSQL 15 or newer is needed; {shown_url(url)} is version {number // 10000}")
 
 
 async def _service_role(engine: AsyncEngine) -> str | None:
@@ -169,7 +172,3 @@ def _config() -> Config:
     config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
-
-
-def _shown(url: URL) -> str:
-    return url.render_as_string(hide_password=True)

@@ -53,10 +53,9 @@ async def end(connection: AsyncConnection, run_id: int, state: str, summary: dic
     await connection.execute(END, values)
 
 
-async def last_done(connection: AsyncConnection, job: str) -> date | None:
-    """The newest date for which a job is done."""
-    found: date | None = (await connection.execute(LAST_DONE, {"job": job})).scalar_one()
-    return found
+async def done_dates(connection: AsyncConnection, job: str) -> set[date]:
+    """The dates for which a job is done. A failed run leaves a hole, also where later dates are done."""
+    return set((await connection.execute(DONE_DATES, {"job": job})).scalars())
 
 
 async def bank_since(connection: AsyncConnection) -> date:
@@ -82,7 +81,7 @@ READ_ONE = text(f"SELECT {RUN} FROM job_run WHERE job = :job AND business_date =
 END = text("""
     UPDATE job_run SET state = :state, ended_at = now(), summary = CAST(:summary AS jsonb), error = :error WHERE id = :id
 """)
-LAST_DONE = text("SELECT max(business_date) FROM job_run WHERE job = :job AND state = 'DONE'")
+DONE_DATES = text("SELECT business_date FROM job_run WHERE job = :job AND state = 'DONE'")
 BANK_SINCE = text("""
     SELECT least((created_at AT TIME ZONE 'Asia/Jakarta')::date, (SELECT min(clock_from) FROM tranche)) FROM bank
 """)

@@ -74,7 +74,7 @@ def test_a_full_reversal_is_42_zeros() -> None:
     [
         ("0" * 41, "must be 42 letters or digits"),
         ("0" * 24 + "X00000000" + "0" * 9, "a fee must begin with C or D"),
-        ("0" * 24 + "000000001" + "0" * 9, "a fee must begin with C or D"),
+        ("0" * 24 + "000000100" + "0" * 9, "a fee must begin with C or D"),
         ("x" * 42, "must be digits"),
         ("000000000001" + "0" * 30, "must be whole rupiah"),
     ],

@@ -29,11 +29,21 @@ def test_small_letters_are_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "70", "7000000000000_01", "+700000000000001", " 700000000000001", "0x70000000000001"]
+    "text",
+    [
+        "",
+        "70",
+        "7000000000000_01",
+        "+700000000000001",
+        " 700000000000001",
+        "0x70000000000001",
+        "F000000000000000",
+        "7" * 32,
+    ],
 )
 def test_what_is_no_bitmap_is_refused(text: str) -> None:
     """Only hexadecimal digits count, and all of them."""
-    with pytest.raises(FormatError, match="^message: bitmap must be"):
+    with pytest.raises(FormatError, match=r"^message: bitmap must be"):
         read_bitmap(text)
 
 

@@ -128,7 +128,7 @@ def test_partial_goes_on_after_a_field_of_the_wrong_kind() -> None:
 def test_partial_holds_what_came_before_a_cut() -> None:
     """A message that was cut short keeps its first fields."""
     with pytest.raises(FormatError) as caught:
-        decode(WITHDRAWAL_BYTES[:70])
+        decode(WITHDRAWAL_BYTES[:72])
     assert caught.value.partial == Message(
         "0200", {2: "6013010000000018", 3: "011000", 4: "000050000000", 7: "1224031500", 11: "000123"}
     )
@@ -218,7 +218,7 @@ def read_or_refuse(data: bytes) -> Message | None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    """Rubbish raises nothing but FormatError, and what is read is written the same but for letter case of bitmaps."""
+    """Rubbish raises nothing but FormatError, and an MTI is never made up."""
     message = read_or_refuse(data)
     assert message is None or message.mti == str(data[:4], "ascii")
 

@@ -70,7 +70,7 @@ def test_wants_tells_a_largest_length() -> None:
 )
 def test_an_impossible_table_is_refused(fields: tuple[Field, ...]) -> None:
     """Numbers, doubles and lengths are checked when the dialect is made."""
-    with pytest.raises(DialectError, match="^dialect odd: "):
+    with pytest.raises(DialectError, match=r"^dialect odd: "):
         Dialect("odd", fields)
 
 

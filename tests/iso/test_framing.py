@@ -1,5 +1,7 @@
 """Frames: headers by hand, any segmentation, and headers that make no sense."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ FRAMINGS = [
 
 
 @pytest.mark.parametrize(
-    ("framing", "framed"), zip(FRAMINGS, [b"0003abc", b"0007abc", b"\0\3abc", b"\0\5abc"], strict=True)
+    ("framing", "framed"), list(zip(FRAMINGS, [b"0003abc", b"0007abc", b"\0\3abc", b"\0\5abc"], strict=True))
 )
 def test_frame_by_hand(framing: LengthFraming, framed: bytes) -> None:
     """The header of each kind, with and without itself."""
@@ -34,7 +36,7 @@ def test_any_segmentation_gives_the_same_messages(
     stream = b"".join(map(framing.frame, payloads))
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     deframer = Deframer(framing)
-    received = [message for a, b in zip(edges, edges[1:], strict=False) for message in deframer.feed(stream[a:b])]
+    received = [message for a, b in pairwise(edges) for message in deframer.feed(stream[a:b])]
     assert (received, deframer.pending) == (payloads, 0)
 
 
@@ -62,7 +64,7 @@ def test_a_message_is_not_handed_out_before_its_last_byte() -> None:
 )
 def test_a_header_that_makes_no_sense_is_refused(framing: LengthFraming, header: bytes) -> None:
     """No digits, empty and too long end the link."""
-    with pytest.raises(FrameError, match="^frame: the length header "):
+    with pytest.raises(FrameError, match=r"^frame: the length header "):
         Deframer(framing).feed(header)
 
 
@@ -86,7 +88,7 @@ def test_after_a_bad_header_nothing_is_read_any_more() -> None:
 @pytest.mark.parametrize("payload", [b"", b"x" * 101])
 def test_a_message_that_does_not_fit_is_not_framed(payload: bytes) -> None:
     """Empty and too long messages are refused before the wire."""
-    with pytest.raises(FrameError, match="^frame: a message has 1 to 100 bytes, not "):
+    with pytest.raises(FrameError, match=r"^frame: a message has 1 to 100 bytes, not "):
         LengthFraming(max_length=100).frame(payload)
 
 

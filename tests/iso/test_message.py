@@ -43,7 +43,7 @@ def test_response_mti(request_mti: str, answer_mti: str) -> None:
 @pytest.mark.parametrize("mti", ["0210", "0430", "0810", "020", "02000", "", "02x0"])
 def test_an_answer_is_never_answered(mti: str) -> None:
     """An MTI that is an answer's, or none, is refused."""
-    with pytest.raises(FormatError, match="^message: MTI"):
+    with pytest.raises(FormatError, match=r"^message: MTI"):
         response_mti(mti)
 
 

@@ -1,0 +1,220 @@
+"""A small bank behind a real TCP socket, for the simulator's tests: cards, PINs, money, repeats and reversals in memory.
+
+It answers as profile himbara asks, by rules of its own (not the gateway's). `twist` may change or drop any answer, so that
+tests can see whether the terminals notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Self
+
+from gateway.simulator.pinpad import PinPad, pinpad_of
+from gateway.simulator.wallet import TestCard, Wallet
+from iso.additional_amounts import AdditionalAmount, write_additional_amounts
+from iso.amount import read_amount, read_replacement
+from iso.codec import decode, encode
+from iso.errors import FormatError
+from iso.framing import HIMBARA_FRAMING, Deframer
+from iso.message import Message
+from iso.original_data import read_original_data
+from keys.luhn import check_digit
+from keys.sensitive import Pan, Pin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+COMPONENTS = (bytes.fromhex("0123456789ABCDEFFEDCBA9876543210"), bytes.fromhex("1111111122222222333333334444444A"))
+NEEDED = (2, 3, 4, 41, 49, 52)
+TRIES = 3
+
+
+def clock() -> datetime:
+    """A moment that never passes."""
+    return datetime(2026, 11, 23, 17, 30, 5, tzinfo=UTC)
+
+
+def make_wallet(count: int) -> Wallet:
+    """Invented cards with the PINs 271828, 271829 and so on."""
+    bodies = [f"601301{number:09d}" for number in range(count)]
+    cards = [
+        TestCard(
+            Pan(body + check_digit(body)), Pin(str(271_828 + n)), date(2031, 11, 30), f"0001{n:011d}", f"KELUARGA {n}"
+        )
+        for n, body in enumerate(bodies)
+    ]
+    return Wallet(tuple(cards), zpk_components=COMPONENTS)
+
+
+def make_pinpad() -> PinPad:
+    """The PIN pad of such a wallet."""
+    return pinpad_of(make_wallet(0))
+
+
+@dataclass(slots=True)
+class Account:
+    """A card at the bank."""
+
+    block: str
+    available_idr: int
+    tries_left: int = TRIES
+
+
+@dataclass(slots=True)
+class Decided:
+    """A decided request."""
+
+    amount_idr: int
+    answer: Message
+    back_idr: int = 0
+
+
+@dataclass(slots=True)
+class FakeIssuer:
+    """The bank. As a context it listens on a free port of this machine."""
+
+    wallet: Wallet
+    pinpad: PinPad
+    money_idr: int = 1_000_000
+    twist: Callable[[Message, Message], Message | None] = lambda _request, answer: answer
+    port: int = 0
+    accounts: dict[str, Account] = field(default_factory=dict)
+    seen: list[Message] = field(default_factory=list)
+    _decided: dict[tuple[str, ...], Decided] = field(default_factory=dict)
+    _dead: set[tuple[str, ...]] = field(default_factory=set)
+    _reversals: dict[tuple[str, ...], Message] = field(default_factory=dict)
+    _server: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        for card in self.wallet.cards:
+            block = self.pinpad.block(card.pan, card.pin)
+            self.accounts[card.pan.reveal()] = Account(block, self.money_idr)
+        self._server = await asyncio.get_running_loop().create_server(lambda: _Link(self), "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        await self._server.wait_closed()
+
+    @property
+    def paid_idr(self) -> int:
+        """What left all accounts."""
+        return sum(self.money_idr - account.available_idr for account in self.accounts.values())
+
+    def decide(self, message: Message) -> Message:
+        """The answer to a financial message."""
+        if message.mti[:2] not in ("02", "04"):
+            return _coded(message, "12")
+        return self._reverse(message) if message.mti[1] == "4" else self._pay(message)
+
+    def _pay(self, message: Message) -> Message:
+        key = _key(message)
+        if any(number not in message.fields for number in NEEDED):
+            return _coded(message, "30")
+        if key in self._decided:
+            same = self._decided[key].answer.fields[4] == message.fields[4]
+            return self._decided[key].answer if same else _coded(message, "94")
+        answer = self._decision(message)
+        self._decided[key] = Decided(int(message.fields[4]) // 100, answer)
+        return answer
+
+    def _decision(self, message: Message) -> Message:
+        try:
+            amount_idr = read_amount(message.fields[4], 2)
+        except FormatError:
+            return _coded(message, "30")
+        account = self.accounts.get(message.fields[2])
+        asked = message.fields[3][:2]
+        if _key(message) in self._dead:
+            return _coded(message, "68")
+        if asked not in ("00", "01", "30", "31") or message.fields[49] != "360":
+            return _coded(message, "12")
+        if account is None:
+            return _coded(message, "14")
+        if account.tries_left == 0:
+            return _coded(message, "75")
+        if account.block != message.fields[52]:
+            account.tries_left -= 1
+            return _coded(message, "55")
+        account.tries_left = TRIES
+        moved_idr = amount_idr if asked in ("00", "01") else 0
+        if moved_idr > account.available_idr:
+            return _told(_coded(message, "51"), account)
+        account.available_idr -= moved_idr
+        answer = _told(_coded(message, "00"), account)
+        answer.fields[38] = f"{len(self._decided):06d}"
+        return answer
+
+    def _reverse(self, message: Message) -> Message:
+        original = read_original_data(message.fields[90])
+        key = message.fields[2], original.stan, original.transmitted
+        found = self._decided.get(key)
+        repeat = self._reversals.get(_key(message))
+        if repeat is not None:
+            return repeat
+        if found is None:
+            self._dead.add(key)
+        elif found.answer.fields[39] == "00":
+            kept = read_replacement(message.fields[95], 2).transaction_idr if 95 in message.fields else 0
+            back_idr = max(0, found.amount_idr - kept - found.back_idr)
+            found.back_idr += back_idr
+            self.accounts[message.fields[2]].available_idr += back_idr
+        return self._reversals.setdefault(_key(message), _coded(message, "00"))
+
+
+class _Link(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, bank: FakeIssuer) -> None:
+        self._bank = bank
+        self._deframer = Deframer()
+        self._signed_on = False
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        for payload in self._deframer.feed(data):
+            try:
+                request = decode(payload)
+            except FormatError as error:
+                request = error.partial or Message("0200", {})
+                answer = _coded(request, "30")
+            else:
+                answer = self._answer(request)
+            self._bank.seen.append(request)
+            twisted = self._bank.twist(request, Message(answer.mti, dict(answer.fields)))
+            if twisted is not None and self._transport is not None:
+                self._transport.write(HIMBARA_FRAMING.frame(encode(twisted)))
+
+    def _answer(self, request: Message) -> Message:
+        if request.mti[:2] == "08":
+            code = request.fields[70]
+            self._signed_on = code == "001" or (self._signed_on and code != "002")
+            return _coded(request, "00")
+        return self._bank.decide(request) if self._signed_on else _coded(request, "91")
+
+
+def _key(message: Message) -> tuple[str, ...]:
+    return message.fields[2], message.fields[11], message.fields[7]
+
+
+def _coded(message: Message, code: str) -> Message:
+    answer = message.response()
+    answer.fields[39] = code
+    return answer
+
+
+def _told(answer: Message, account: Account) -> Message:
+    amounts = [AdditionalAmount("10", "02", account.available_idr), AdditionalAmount("98", "02", 0)]
+    answer.fields[54] = write_additional_amounts(amounts, 2)
+    return answer

@@ -1,0 +1,160 @@
+"""Tests of gateway.simulator.cases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.simulator.cases import CaseResult, run_cases, shipped_cases
+from gateway.simulator.errors import CaseError
+from gateway.simulator.script import read_case
+from iso.errors import LinkError
+from tests.gateway.simulator.fake_issuer import FakeIssuer, clock, make_pinpad, make_wallet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from iso.message import Message
+
+WALLET = make_wallet(40)
+PINPAD = make_pinpad()
+COVERED = {
+    "network_sign_on_and_off", "network_echo", "network_before_sign_on", "cash_atm", "cash_agent", "purchase_e_warong",
+    "balance", "reversal", "reversal_repeated", "duplicate", "pin_wrong", "pin_locked", "card_unknown",
+    "insufficient_funds", "format_amount", "type_unknown",
+}  # fmt: skip
+
+
+async def run(bank: FakeIssuer, paths: list[Path], timeout_s: float = 5) -> list[CaseResult]:
+    """The cases at an open bank."""
+    return await run_cases(paths, "127.0.0.1", bank.port, WALLET, PINPAD, clock=clock, timeout_s=timeout_s)
+
+
+def write(folder: Path, steps: str, head: str = "") -> Path:
+    """A case file."""
+    path = folder / "case.toml"
+    path.write_text(f'name = "x"\n{head}\n{steps}')
+    return path
+
+
+async def test_all_shipped_cases_pass_at_a_good_bank() -> None:
+    """Each of them, in any order of the wallet's cards."""
+    async with FakeIssuer(WALLET, PINPAD) as bank:
+        results = await run(bank, shipped_cases())
+    assert [] == [(result.path.stem, result.failures) for result in results if not result.passed]
+    assert COVERED <= {result.path.stem for result in results}
+    assert len(results) >= 20
+
+
+def test_shipped_cases_say_what_they_are_about() -> None:
+    """Name and reason, and names that differ."""
+    cases = [read_case(path) for path in shipped_cases()]
+    assert all(case.about for case in cases)
+    assert len(cases) == len({case.name for case in cases})
+
+
+async def test_no_shipped_case_passes_at_a_bank_that_always_refuses() -> None:
+    """Every case expects something that such a bank does not do."""
+
+    def refuse(request: Message, answer: Message) -> Message:
+        if request.mti[:2] == "08" or request.fields.get(11, "") >= "900000":
+            return answer  # links live, and the search for good cards goes well
+        answer.fields[39] = "96"
+        answer.fields.pop(54, None)
+        return answer
+
+    async with FakeIssuer(WALLET, PINPAD, twist=refuse) as bank:
+        results = await run(bank, shipped_cases())
+    assert {"network_echo"} == {result.path.stem for result in results if result.passed}
+
+
+async def test_failure_names_step_and_difference(tmp_path: Path) -> None:
+    """The first bad step ends the case."""
+    steps = '[[step]]\naction = "echo"\n[[step]]\nname = "b"\naction = "balance"\nexpect = { 39 = "51", 54 = "!" }\n'
+    path = write(tmp_path, steps + '[[step]]\naction = "sign_off"\n')
+    async with FakeIssuer(WALLET, PINPAD) as bank:
+        (result,) = await run(bank, [path])
+        assert "002" not in {message.fields.get(70) for message in bank.seen[:-1]}
+    assert (False, 3, path) == (result.passed, result.steps, result.path)
+    assert [
+        "step 2 (b): field 39: expected 51, got '00'",
+        "step 2 (b): field 54: expected !, got '1002360C0001000000009802360C000000000000'",
+    ] == list(result.failures)
+
+
+async def test_card_has_the_money_the_case_needs(tmp_path: Path) -> None:
+    """Poorer cards are passed over, and kept for cases that need less; locked ones are never used."""
+    rich = write(
+        tmp_path, '[[step]]\naction = "withdraw"\namount_idr = 50_000\nexpect = { 39 = "00" }\n', "needs_idr = 50_000"
+    )
+    poor = tmp_path / "poor.toml"
+    poor.write_text('name = "y"\n[[step]]\naction = "balance"\nexpect = { 39 = "00", 2 = "${pan}" }\n')
+    async with FakeIssuer(WALLET, PINPAD) as bank:
+        accounts = list(bank.accounts.values())
+        for account in accounts:
+            account.available_idr = 0
+        accounts[0].tries_left = 0
+        accounts[2].available_idr = 50_000
+        results = await run(bank, [rich, poor])
+        asked = {message.fields[2] for message in bank.seen if 2 in message.fields}
+    assert [(), ()] == [result.failures for result in results]
+    assert {card.pan.reveal() for card in WALLET.cards[:3]} == asked
+
+
+async def test_wallet_without_a_fitting_card_fails_the_case(tmp_path: Path) -> None:
+    """The failure says how much was looked for."""
+    path = write(tmp_path, '[[step]]\naction = "balance"\n', "needs_idr = 2_000_000")
+    async with FakeIssuer(WALLET, PINPAD) as bank:
+        (result,) = await run(bank, [path])
+    assert ("no card of the wallet is good and has Rp2000000",) == result.failures
+
+
+async def test_silence_is_a_failure(tmp_path: Path) -> None:
+    """A step that is not answered says so; so does a bank that answers nobody."""
+    path = write(tmp_path, '[[step]]\naction = "purchase"\namount_idr = 1_000\n')
+    bank = FakeIssuer(WALLET, PINPAD, twist=lambda request, answer: answer if request.mti == "0800" else None)
+    async with bank:
+        (result,) = await run(bank, [path], 0.1)
+        assert ("no card of the wallet is good and has Rp0",) == result.failures
+    bank = FakeIssuer(
+        WALLET, PINPAD, twist=lambda request, answer: None if request.fields.get(3) == "000000" else answer
+    )
+    async with bank:
+        (result,) = await run(bank, [path], 0.1)
+        assert ("step 1 (purchase): no answer to 0200 within 0.1 s",) == result.failures
+
+
+async def test_unknown_variable_and_unwritable_field_are_failures(tmp_path: Path) -> None:
+    """They are the script's fault, and end the case alone."""
+    async with FakeIssuer(WALLET, PINPAD) as bank:
+        (first,) = await run(bank, [write(tmp_path, '[[step]]\naction = "balance"\nset = { 37 = "${x}" }\n')])
+        (second,) = await run(bank, [write(tmp_path, '[[step]]\naction = "balance"\nset = { 4 = "X" }\n')])
+    assert ("step 1 (balance): variable x has no value",) == first.failures
+    assert ("step 1 (balance): field 4: must be 12 digits",) == second.failures
+
+
+async def test_wrong_file_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
+    """No bank is needed for that."""
+    path = write(tmp_path, '[[step]]\naction = "dance"\n')
+    with pytest.raises(CaseError, match="action must be"):
+        await run_cases([path], "127.0.0.1", 9, WALLET, PINPAD, clock=clock)
+
+
+async def test_bank_that_is_not_there_is_a_link_error() -> None:
+    """Nothing was tested, so there is no result."""
+    async with FakeIssuer(WALLET, PINPAD) as bank:
+        port = bank.port
+    with pytest.raises(LinkError):
+        await run_cases(shipped_cases(), "127.0.0.1", port, WALLET, PINPAD, clock=clock)
+
+
+async def test_progress_counts_cases() -> None:
+    """Done and total."""
+    steps: list[tuple[int, int]] = []
+    async with FakeIssuer(WALLET, PINPAD) as bank:
+        await run_cases(
+            shipped_cases()[:3], "127.0.0.1", bank.port, WALLET, PINPAD, clock=clock,
+            progress=lambda done, total: steps.append((done, total)),
+        )  # fmt: skip
+    assert [(1, 3), (2, 3), (3, 3)] == steps

@@ -1,0 +1,46 @@
+"""Tests of gateway.simulator.pinpad."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.simulator.errors import WalletError
+from gateway.simulator.pinpad import PinPad, pinpad_of
+from gateway.simulator.wallet import Wallet
+from keys.errors import KeyRefused
+from keys.hsm import KeyMode, KeyUsage
+from keys.sensitive import Pan, Pin
+from keys.software import SoftwareHsm
+from tests.gateway.simulator.fake_issuer import COMPONENTS, make_wallet
+
+PAN, PIN = Pan("6013010000000018"), Pin("271828")
+
+
+def test_block_is_what_another_holder_of_the_key_makes() -> None:
+    """The wallet's components make the bank's zone key: both sides get the same block."""
+    hsm = SoftwareHsm.in_memory()
+    zpk = hsm.form(KeyUsage.PIN_ENCRYPTION, "zpk", COMPONENTS, mode=KeyMode.BOTH)
+    expected = hsm.encipher_pin(PIN, zpk, PAN).hex().upper()
+    assert expected == pinpad_of(make_wallet(1)).block(PAN, PIN)
+    assert len(expected) == 16
+
+
+def test_a_key_that_may_only_decipher_makes_no_block() -> None:
+    """The bank's own handle is of no use in a terminal."""
+    hsm = SoftwareHsm.in_memory()
+    zpk = hsm.form(KeyUsage.PIN_ENCRYPTION, "zpk", COMPONENTS, mode=KeyMode.DECRYPT)
+    with pytest.raises(KeyRefused):
+        PinPad(hsm, zpk).block(PAN, PIN)
+
+
+def test_wallet_without_components_makes_no_pin_pad() -> None:
+    """The refusal says what is missing."""
+    with pytest.raises(WalletError, match="holds no components"):
+        pinpad_of(Wallet(()))
+
+
+def test_weak_key_is_refused_in_one_line() -> None:
+    """Components that cancel out are no key."""
+    with pytest.raises(WalletError, match="the terminals' PIN key") as caught:
+        pinpad_of(Wallet((), zpk_components=(COMPONENTS[0], COMPONENTS[0])))
+    assert COMPONENTS[0].hex() not in str(caught.value).lower()

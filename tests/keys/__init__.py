@@ -1,0 +1,1 @@
+"""Tests of keys/: one file a module, and doctests and canaries of them all."""

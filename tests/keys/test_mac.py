@@ -1,0 +1,76 @@
+"""Message authentication codes."""
+
+import hashlib
+import hmac
+from typing import Any
+
+import psec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keys import mac
+from keys.errors import KeyRefused
+from tests.keys.samples import SECOND_KEY, vectors
+
+
+@pytest.mark.parametrize("vector", vectors("mac.iso9797_alg3"), ids=lambda vector: vector["name"])
+def test_retail_vectors(vector: dict[str, Any]) -> None:
+    """ISO/IEC 9797-1 annex B.4."""
+    given_ = vector["inputs"]
+    make = mac.retail(bytes.fromhex(given_["key"]), given_["padding"])
+    assert vector["expected"]["mac8"] == make(bytes.fromhex(given_["message"])).hex().upper()
+
+
+@pytest.mark.parametrize("vector", vectors("cmac.aes"), ids=lambda vector: vector["name"])
+def test_cmac_vectors(vector: dict[str, Any]) -> None:
+    """NIST SP 800-38B."""
+    make = mac.aes_cmac(bytes.fromhex(vector["inputs"]["key"]))
+    assert vector["expected"]["mac"] == make(bytes.fromhex(vector["inputs"]["message"])).hex().upper()
+
+
+@pytest.mark.parametrize("vector", vectors("hmac"), ids=lambda vector: vector["name"])
+def test_hmac_vectors(vector: dict[str, Any]) -> None:
+    """A signature printed in a bank's API documents."""
+    make = mac.hmac_sha256(vector["inputs"]["secret"].encode("ascii"))
+    assert vector["expected"]["signature"] == make(vector["inputs"]["string_to_sign"].encode("ascii")).hex()
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+@given(
+    key=st.binary(min_size=16, max_size=16), data=st.binary(min_size=1, max_size=70), padding=st.sampled_from([1, 2])
+)
+def test_retail_same_as_psec(key: bytes, data: bytes, padding: int) -> None:
+    """The psec package makes the same code of any data, one maker used again and again."""
+    make = mac.retail(key, padding)
+    expected = psec.mac.generate_retail_mac(key[:8], key[8:], data, padding)
+    assert [expected, expected] == [make(data), make(data)]
+
+
+@given(key=st.binary(min_size=1, max_size=80), data=st.binary(max_size=200))
+def test_hmac_same_as_standard_library(key: bytes, data: bytes) -> None:
+    """The hmac module makes the same code."""
+    assert hmac.digest(key, data, hashlib.sha256) == mac.hmac_sha256(key)(data)
+
+
+def test_paddings_differ_on_trailing_zeros() -> None:
+    """Method 2 tells a message from the same with zeros behind; method 1 cannot."""
+    one, two = mac.retail(SECOND_KEY, 1), mac.retail(SECOND_KEY, 2)
+    assert one(b"abc") == one(b"abc\x00")
+    assert two(b"abc") != two(b"abc\x00")
+    assert one(b"") == one(bytes(8))
+
+
+@pytest.mark.parametrize(("length", "padding"), [(8, 1), (24, 1), (16, 0), (16, 3)])
+def test_retail_refuses_other_keys_and_paddings(length: int, padding: int) -> None:
+    """Two DES keys and padding 1 or 2, nothing else."""
+    with pytest.raises(KeyRefused):
+        mac.retail(bytes(range(length)), padding)
+
+
+def test_same() -> None:
+    """Whole codes are compared: a part of a code is not the code."""
+    assert mac.same(b"12345678", b"12345678")
+    assert not mac.same(b"12345678", b"12345679")
+    assert not mac.same(b"12345678", b"1234567")
+    assert not mac.same(b"12345678", b"")
