@@ -57,7 +57,7 @@ async def open_chunk(bank: Bank, actor: str, batch_id: int) -> int:
             await order_cards(bank, tx.connection, [(cell_of_account(i, bank.row.cells), i, None) for i in ids])
             await batches.mark_opened(tx.connection, batch_id, [row.line for row in rows], ids)
         await tx.record(Operation.KPM_OPEN, f"list {batch_id}", accounts=len(rows))
-    return len(rows)
+    return looked_at
 
 
 async def order_cards(

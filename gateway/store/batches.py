@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+LAST_LINE = 2**31 - 1
 ROW_COLUMNS = ["batch_id", "line", "state", "record", "nik_index", "kk_index", "person_index", "programmes", "findings"]
 
 
@@ -90,6 +91,12 @@ async def mark_existing(connection: AsyncConnection, batch_id: int, on: date) ->
     await connection.execute(DUPLICATES_OF_FAMILIES, {"id": batch_id})
 
 
+async def _mark_existing(connection: AsyncConnection, batch_id: int, first: int, last: int) -> None:
+    values = {"id": batch_id, "first": first, "last": last}
+    await connection.execute(DUPLICATES_OF_FAMILIES, values)
+    await connection.execute(EXCLUDED, values)
+
+
 async def count(connection: AsyncConnection, batch_id: int) -> dict[str, int]:
     """Bring the list's counts up to date and return how many rows have each reason code."""
     await connection.execute(COUNT, {"id": batch_id})
@@ -97,9 +104,18 @@ async def count(connection: AsyncConnection, batch_id: int) -> dict[str, int]:
     return {row.code: row.rows for row in rows}
 
 
-async def rows_to_open(connection: AsyncConnection, batch_id: int, limit: int) -> list[Any]:
-    """The next accepted rows: line, record, indexes, programmes."""
-    return list(await connection.execute(TO_OPEN, {"id": batch_id, "limit": limit}))
+async def rows_to_open(connection: AsyncConnection, batch_id: int, limit: int) -> tuple[list[Any], int]:
+    """The next accepted rows (line, record, indexes), and how many were looked at.
+
+    A row whose family got a KKS, or was excluded, since the list was judged is rejected here and not among them.
+    """
+    looked_at = list(await connection.execute(TO_OPEN, {"id": batch_id, "limit": limit}))
+    if not looked_at:
+        return [], 0
+    await _mark_existing(connection, batch_id, looked_at[0].line, looked_at[-1].line)
+    values = {"id": batch_id, "first": looked_at[0].line, "last": looked_at[-1].line}
+    kept = set((await connection.execute(STILL_ACCEPTED, values)).scalars())
+    return [row for row in looked_at if row.line in kept], len(looked_at)
 
 
 async def mark_opened(connection: AsyncConnection, batch_id: int, lines: list[int], accounts: list[int]) -> None:
@@ -162,8 +178,8 @@ DUPLICATES_OF_FAMILIES = text("""
                CASE WHEN n.id IS NOT NULL THEN 'NIK' WHEN k.id IS NOT NULL THEN 'NO_KK' ELSE 'NAMA' END AS col,
                coalesce(n.id, k.id, p.id) AS family_id
         FROM kpm_row r LEFT JOIN family n ON n.nik_index = r.nik_index LEFT JOIN family k ON k.kk_index = r.kk_index
-             LEFT JOIN LATERAL (SELECT min(id) AS id FROM family p WHERE p.person_index = r.person_index) p ON true
-        WHERE r.batch_id = :id AND r.state = 'ACCEPTED' AND coalesce(n.id, k.id, p.id) IS NOT NULL
+             LEFT JOIN LATERAL (SELECT id FROM family p WHERE p.person_index = r.person_index LIMIT 1) p ON true
+        WHERE r.batch_id = :id AND r.line BETWEEN :first AND :last AND r.state = 'ACCEPTED' AND coalesce(n.id, k.id, p.id) IS NOT NULL
     )
     UPDATE kpm_row r SET state = 'REJECTED', account_id = f.family_id,
            findings = r.findings || jsonb_build_array(jsonb_build_object('code', f.code, 'column', f.col, 'shown', '',
@@ -194,6 +210,9 @@ REASONS = text("""
 TO_OPEN = text("""
     SELECT line, record, nik_index, kk_index, person_index FROM kpm_row
     WHERE batch_id = :id AND state = 'ACCEPTED' ORDER BY line LIMIT :limit
+""")
+STILL_ACCEPTED = text("""
+    SELECT line FROM kpm_row WHERE batch_id = :id AND line BETWEEN :first AND :last AND state = 'ACCEPTED'
 """)
 MARK_OPENED = text("""
     UPDATE kpm_row r SET state = 'OPENED', account_id = o.account_id

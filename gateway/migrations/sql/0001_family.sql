@@ -37,7 +37,6 @@ CREATE TABLE kpm_row (
     account_id      bigint,
     PRIMARY KEY (batch_id, line)
 );
-CREATE INDEX kpm_row_nik ON kpm_row (batch_id, nik_index);
 
 CREATE TABLE account (
     cell            smallint NOT NULL,

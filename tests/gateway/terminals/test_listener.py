@@ -94,15 +94,14 @@ async def test_link_events_are_recorded(bank: Bank) -> None:
     )
 
 
-@pytest.mark.parametrize("mti", ["0100", "0120", "0220", "0300", "0500", "0600", "0820", "9200", "0240", "1200"])
-async def test_unknown_types_are_answered(service: Service, mti: str) -> None:
+async def test_unknown_types_are_answered(service: Service) -> None:
     """A message type nobody serves is answered 12 with the answering type, and the link stays up."""
     async with raw_link(service) as link:
-        await link.send(framed(Message(mti, CASH)) + framed(ECHO))
-        answer = await link.receive()
-        assert ("12", "000007") == (answer.get(39), answer.get(11))
-        assert str(int(mti[2]) + 1) == answer.mti[2]
-        assert "00" == (await link.receive()).get(39)
+        for mti in ("0100", "0120", "0220", "0300", "0500", "0600", "0820", "9200", "0240", "1200"):
+            await link.send(framed(Message(mti, CASH)))
+            answer = await link.receive()
+            assert (mti, "12", "000007") == (mti, answer.get(39), answer.get(11))
+            assert (mti[:2], int(mti[2]) + 1) == (answer.mti[:2], int(answer.mti[2]))
 
 
 async def test_an_answer_is_not_answered(service: Service) -> None:
@@ -131,36 +130,33 @@ GARBAGE = [
 ]
 
 
-@pytest.mark.parametrize("payload", GARBAGE, ids=range(len(GARBAGE)))
-async def test_garbage_is_answered_30(service: Service, payload: bytes) -> None:
+async def test_garbage_is_answered_30(service: Service) -> None:
     """A frame that holds no readable message is answered 30, and the link stays up."""
     async with raw_link(service) as link:
-        await link.send(b"%04d" % len(payload) + payload + framed(ECHO))
-        assert "30" == (await link.receive()).get(39)
-        assert "000042" == (await link.receive()).get(11)
+        for payload in GARBAGE:
+            await link.send(b"%04d" % len(payload) + payload + framed(ECHO))
+            assert (payload, "30") == (payload, (await link.receive()).get(39))
+            assert "000042" == (await link.receive()).get(11)
 
 
 async def test_a_bad_amount_is_answered_with_its_trace(service: Service) -> None:
-    """What could be read before the bad field is echoed, so the terminal finds its request; DE4 is not repeated."""
+    """What could be read beside the bad field is echoed, so the terminal finds its request."""
     async with raw_link(service) as link:
         bad = framed(Message("0200", CASH)).replace(b"000010000000", b"0000100000X0")
         await link.send(bad)
         answer = await link.receive()
     assert ("0210", "30") == (answer.mti, answer.get(39))
-    assert 4 not in answer.fields
+    assert ("1123120000", "000007", "632712000007") == (answer.get(7), answer.get(11), answer.get(37))
 
 
-@pytest.mark.parametrize("header", [b"ABCD", b"0000", b"9999", b"-001", b"00 4"])
-async def test_a_broken_header_closes_the_link(service: Service, header: bytes) -> None:
-    """Where the next message starts is not known any more: what was whole is answered, then the link is closed."""
-    async with raw_link(service) as link:
-        await link.send(framed(ECHO) + header + b"0800")
-        assert "00" == (await link.receive()).get(39)
-        with pytest.raises(ConnectionError):
-            await link.receive()
-    async with raw_link(service) as link:
-        await link.send(framed(ECHO))
-        assert "00" == (await link.receive()).get(39)
+async def test_a_broken_header_closes_the_link(service: Service) -> None:
+    """Where the next message starts is not known any more: what was whole is answered, then that link is closed."""
+    for header in (b"ABCD", b"0000", b"9999", b"-001", b"00 4"):
+        async with raw_link(service) as link:
+            await link.send(framed(ECHO) + header + b"0800")
+            assert "00" == (await link.receive()).get(39)
+            with pytest.raises(ConnectionError):
+                await link.receive()
 
 
 async def test_many_messages_in_one_segment(service: Service) -> None:

@@ -1,0 +1,194 @@
+"""Tests of gateway.terminals.mapping, without a socket: words of the wire become a command, an outcome becomes an answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.operations.authorise import AuthoriseCommand, Outcome
+from gateway.rules.authorise import DeclineReason, RequestKind
+from gateway.rules.purse import Channel, Purse, PurseChoice
+from gateway.terminals import mapping
+from gateway.terminals.profile import read_links
+from iso.errors import FormatError
+from iso.message import Message
+from keys.hsm import KeyUsage
+from keys.software import SoftwareHsm
+
+if TYPE_CHECKING:
+    from keys.hsm import KeyHandle
+
+LINK = read_links(None)
+CASH = {2: "6013010000000018", 3: "010000", 4: "000010000000", 7: "1123120000", 11: "000007", 18: "6011", 32: "000002",
+        37: "632712000007", 41: "A0000001", 42: "SIMA00000000001", 49: "360", 52: "0123456789ABCDEF"}  # fmt: skip
+DE90 = "0200" + "000006" + "1123115959" + "00000000002" + "0" * 11
+
+
+@pytest.fixture(scope="module")
+def key() -> KeyHandle:
+    """A PIN key; the mapping only passes its handle on."""
+    return SoftwareHsm.in_memory().generate(KeyUsage.PIN_ENCRYPTION, "zpk-himbara")
+
+
+def command(key: KeyHandle, mti: str = "0200", **change: str) -> AuthoriseCommand:
+    """The command in a cash message with fields changed (F4="..."; "" takes one out)."""
+    fields = CASH | {int(name[1:]): value for name, value in change.items()}
+    return mapping.to_command(Message(mti, {n: v for n, v in fields.items() if v}), LINK, key)
+
+
+def test_cash_at_an_atm(key: KeyHandle) -> None:
+    """Every part of the command comes from its field; two decimals become whole rupiah."""
+    made = command(key)
+    assert (RequestKind.CASH, Channel.ATM, "6011", PurseChoice.BY_RULE, 100_000) == (
+        made.request.kind, made.request.channel, made.request.mcc, made.request.purse, made.request.amount_idr
+    )  # fmt: skip
+    origin = made.origin
+    assert ("himbara", "0200", "A0000001", "SIMA00000000001", "000002", "000007", "1123120000", "632712000007", None) == (
+        origin.link, origin.mti, origin.terminal, origin.merchant, origin.acquirer, origin.stan, origin.transmitted, origin.rrn,
+        origin.original,
+    )  # fmt: skip
+    assert bytes.fromhex("0123456789ABCDEF") == made.pin_block
+
+
+@pytest.mark.parametrize(
+    ("code", "mcc", "kind", "channel", "purse"),
+    [
+        ("010000", "6010", RequestKind.CASH, Channel.AGENT, PurseChoice.BY_RULE),
+        ("011000", "6012", RequestKind.CASH, Channel.AGENT, PurseChoice.CASH),
+        ("019800", "6011", RequestKind.CASH, Channel.ATM, PurseChoice.FOOD),
+        ("009600", "5411", RequestKind.PURCHASE, Channel.EWARONG, PurseChoice.CASH),
+        ("000000", "5999", RequestKind.PURCHASE, Channel.EWARONG, PurseChoice.BY_RULE),
+        ("300000", "5411", RequestKind.BALANCE, Channel.EWARONG, PurseChoice.BY_RULE),
+        ("310000", "6011", RequestKind.BALANCE, Channel.ATM, PurseChoice.BY_RULE),
+    ],
+)
+def test_kinds_channels_and_purses(
+    key: KeyHandle, code: str, mcc: str, kind: RequestKind, channel: Channel, purse: PurseChoice
+) -> None:
+    """DE3 says what is asked and of which purse, DE18 where."""
+    request = command(key, f3=code, f18=mcc).request
+    assert (kind, channel, purse) == (request.kind, request.channel, request.purse)
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"f3": "200000"}, "12"),
+        ({"f18": "5411"}, "57"),
+        ({"f49": "840"}, "12"),
+        ({"f4": "0" * 12}, "13"),
+        ({"f3": "012000"}, "57"),
+    ],
+)
+def test_what_this_link_does_not_do(key: KeyHandle, change: dict[str, str], code: str) -> None:
+    """A well-formed request for something not served carries its answer's code."""
+    with pytest.raises(mapping.Declined) as error:
+        command(key, **change)
+    assert code == error.value.code
+
+
+@pytest.mark.parametrize("number", [2, 3, 4, 7, 11, 18, 32, 41, 49, 52])
+def test_a_missing_field_is_named(key: KeyHandle, number: int) -> None:
+    """FormatError names the field that is missing."""
+    with pytest.raises(FormatError) as error:
+        command(key, **{f"f{number}": ""})
+    assert number == error.value.field
+
+
+@pytest.mark.parametrize("pan", ["601301000000", "60130100000000180000", "60130100000000X8"])
+def test_a_card_number_that_is_none_is_never_shown(key: KeyHandle, pan: str) -> None:
+    """A bad card number is FormatError of field 2 without the digits."""
+    with pytest.raises(FormatError) as error:
+        command(key, f2=pan)
+    assert 2 == error.value.field
+    assert pan not in str(error.value)
+
+
+@pytest.mark.parametrize("track2", ["6013010000000018=31126010000", "6013010000000018D31126010000"])
+def test_the_card_number_may_stand_on_track_2(key: KeyHandle, track2: str) -> None:
+    """Without DE2 the card number is read from DE35, up to either separator."""
+    assert "6013010000000018" == command(key, f2="", f35=track2).pan.reveal()
+
+
+@pytest.mark.parametrize("track2", ["6013010000000018", "=31126010000"])
+def test_track_2_without_a_card_number(key: KeyHandle, track2: str) -> None:
+    """A track 2 without separator or number is FormatError of field 2."""
+    with pytest.raises(FormatError) as error:
+        command(key, f2="", f35=track2)
+    assert 2 == error.value.field
+
+
+@pytest.mark.parametrize("block", ["01234567", "0123456789ABCDEX", "XYZ"])
+def test_a_pin_block_that_is_none_counts_as_a_wrong_pin(key: KeyHandle, block: str) -> None:
+    """It becomes an empty block, which no PIN check accepts."""
+    assert b"" == command(key, f52=block).pin_block
+
+
+@given(field=st.sampled_from((3, 4, 37, 41, 42)), digit=st.integers(0, 9))
+def test_content_tells_messages_apart(field: int, digit: int) -> None:
+    """Changing a field of the content changes its digest; changing one that says nothing of it does not."""
+    key = SoftwareHsm.in_memory().generate(KeyUsage.PIN_ENCRYPTION, "zpk-himbara")
+    value = CASH[field]
+    changed = value[:-1] + str(digit)
+    if field in (3, 4):
+        changed = {3: f"3{value[1:]}", 4: f"00{digit}0{value[4:]}"}[field]
+    same = command(key).request.content_digest == command(key, **{f"f{field}": changed}).request.content_digest
+    assert (changed == value) == same
+    assert (
+        command(key).request.content_digest == command(key, f12="101010", f22="051", mti="0201").request.content_digest
+    )
+
+
+def test_a_reversal_names_its_original(key: KeyHandle) -> None:
+    """DE90 gives STAN, DE7 and acquirer of the original; no PIN is needed; DE95 says what stays taken."""
+    made = command(key, "0420", f90=DE90, f52="", f18="", f95="000006000000" + "0" * 12 + "D00000000" + "D00000000")
+    assert RequestKind.REVERSAL is made.request.kind
+    assert ("000006", "1123115959", "2") == made.origin.original
+    assert (100_000, 60_000, None) == (made.request.amount_idr, made.request.kept_idr, made.pin_block)
+
+
+def test_a_reversal_without_acquirer_means_its_own(key: KeyHandle) -> None:
+    """An original acquirer of zeros is the reversal's DE32."""
+    made = command(key, "0420", f90=DE90[:20] + "0" * 22)
+    assert ("000006", "1123115959", "000002") == made.origin.original
+
+
+def test_only_financial_requests_are_reversed(key: KeyHandle) -> None:
+    """A reversal of a reversal or of a network message is answered 12."""
+    for mti in ("0420", "0800"):
+        with pytest.raises(mapping.Declined) as error:
+            command(key, "0420", f90=mti + DE90[4:])
+        assert "12" == error.value.code
+    with pytest.raises(FormatError):
+        command(key, "0420", f90="")
+
+
+def test_an_advice_is_always_accepted(key: KeyHandle) -> None:
+    """0420 is told 00 where a 0400 is told that the original is unknown."""
+    asked, advised = command(key, "0400", f90=DE90), command(key, "0421", f90=DE90)
+    unknown = DeclineReason.ORIGINAL_UNKNOWN
+    assert ("25", "00") == (asked.response_codes[unknown], advised.response_codes[unknown])
+
+
+def test_an_answer_tells_code_approval_and_balances() -> None:
+    """DE39, DE38 and DE54, where the outcome has them; the request's echo fields, never its PIN."""
+    request = Message("0200", CASH)
+    outcome = Outcome(DeclineReason.APPROVED, "00", "000123", {Purse.CASH: 5, Purse.FOOD: 1_000_000})
+    answer = mapping.to_answer(request, outcome, LINK)
+    assert "0210" == answer.mti
+    assert ("00", "000123", "1002360C000000000500" + "9802360C000100000000") == (
+        answer.get(39),
+        answer.get(38),
+        answer.get(54),
+    )
+    assert 52 not in answer.fields
+    plain = mapping.to_answer(request, Outcome(DeclineReason.CARD_LOST, "41", None, None), LINK)
+    assert ("41", None, None) == (plain.get(39), plain.get(38), plain.get(54))
+
+
+def test_commands_mask_their_card(key: KeyHandle) -> None:
+    """Neither the command nor its parts show the card number in text."""
+    assert "6013010000000018" not in f"{command(key)!r} {command(key)}"
