@@ -49,8 +49,7 @@ async def open_chunk(bank: Bank, actor: str, batch_id: int) -> int:
     """Open the next accounts of an approved list. Returns how many rows were dealt with; 0 means none is left."""
     async with transaction(bank, actor) as tx:
         await tx.connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": OPENING_LOCK})
-        await batches.mark_existing(tx.connection, batch_id, bank.business_date)
-        rows = await batches.rows_to_open(tx.connection, batch_id, CHUNK)
+        rows, looked_at = await batches.rows_to_open(tx.connection, batch_id, bank.business_date, CHUNK)
         if rows:
             ids = await take_ids(tx.connection, "family_id_seq", len(rows))
             await _write_families(bank, tx.connection, batch_id, rows, ids)

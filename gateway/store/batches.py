@@ -82,19 +82,7 @@ async def mark_duplicates(connection: AsyncConnection, batch_id: int, on: date) 
     """Reject the later of two rows with the same NIK, No KK or person, rows of families we have, and excluded NIKs."""
     await connection.execute(text("ANALYZE kpm_row"))
     await connection.execute(DUPLICATES_IN_FILE, {"id": batch_id})
-    await mark_existing(connection, batch_id, on)
-
-
-async def mark_existing(connection: AsyncConnection, batch_id: int, on: date) -> None:
-    """Reject accepted rows whose NIK is excluded on a date, or whose family has a KKS by now. An excluded one is not routed."""
-    await connection.execute(EXCLUDED, {"id": batch_id, "on": on})
-    await connection.execute(DUPLICATES_OF_FAMILIES, {"id": batch_id})
-
-
-async def _mark_existing(connection: AsyncConnection, batch_id: int, first: int, last: int) -> None:
-    values = {"id": batch_id, "first": first, "last": last}
-    await connection.execute(DUPLICATES_OF_FAMILIES, values)
-    await connection.execute(EXCLUDED, values)
+    await _mark_existing(connection, batch_id, on, 0, LAST_LINE)
 
 
 async def count(connection: AsyncConnection, batch_id: int) -> dict[str, int]:
@@ -104,7 +92,7 @@ async def count(connection: AsyncConnection, batch_id: int) -> dict[str, int]:
     return {row.code: row.rows for row in rows}
 
 
-async def rows_to_open(connection: AsyncConnection, batch_id: int, limit: int) -> tuple[list[Any], int]:
+async def rows_to_open(connection: AsyncConnection, batch_id: int, on: date, limit: int) -> tuple[list[Any], int]:
     """The next accepted rows (line, record, indexes), and how many were looked at.
 
     A row whose family got a KKS, or was excluded, since the list was judged is rejected here and not among them.
@@ -112,7 +100,7 @@ async def rows_to_open(connection: AsyncConnection, batch_id: int, limit: int) -
     looked_at = list(await connection.execute(TO_OPEN, {"id": batch_id, "limit": limit}))
     if not looked_at:
         return [], 0
-    await _mark_existing(connection, batch_id, looked_at[0].line, looked_at[-1].line)
+    await _mark_existing(connection, batch_id, on, looked_at[0].line, looked_at[-1].line)
     values = {"id": batch_id, "first": looked_at[0].line, "last": looked_at[-1].line}
     kept = set((await connection.execute(STILL_ACCEPTED, values)).scalars())
     return [row for row in looked_at if row.line in kept], len(looked_at)
@@ -131,6 +119,13 @@ async def route_existing(connection: AsyncConnection, batch_id: int, on: date) -
 async def result_rows(connection: AsyncConnection, batch_id: int) -> AsyncIterator[Any]:
     """Every row for the result file, in the order of the list."""
     return (await connection.stream(RESULT, {"id": batch_id})).__aiter__()
+
+
+async def _mark_existing(connection: AsyncConnection, batch_id: int, on: date, first: int, last: int) -> None:
+    """Reject accepted rows whose NIK is excluded on a date, or whose family has a KKS by now. An excluded one is not routed."""
+    values = {"id": batch_id, "first": first, "last": last}
+    await connection.execute(EXCLUDED, values | {"on": on})
+    await connection.execute(DUPLICATES_OF_FAMILIES, values)
 
 
 def _batch(row: Any) -> Batch:  # noqa: ANN401 - a database row
@@ -191,7 +186,7 @@ EXCLUDED = text("""
            findings = r.findings || jsonb_build_array(jsonb_build_object('code', 'EXCLUDED', 'column', 'NIK', 'shown', '',
                'severity', 'ERROR', 'mend', 'daftar pengecualian / on the exclusion list: ' || e.reason))
     FROM exclusion e
-    WHERE r.batch_id = :id AND r.state = 'ACCEPTED' AND e.nik_index = r.nik_index
+    WHERE r.batch_id = :id AND r.line BETWEEN :first AND :last AND r.state = 'ACCEPTED' AND e.nik_index = r.nik_index
       AND e.valid_from <= :on AND (e.valid_to IS NULL OR :on <= e.valid_to)
 """)
 COUNT = text("""

@@ -152,7 +152,7 @@ class Bank(RuleBasedStateMachine):
 
 
 TestBank = Bank.TestCase
-TestBank.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+TestBank.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
 @given(draw_lists, st.data())

@@ -1,0 +1,221 @@
+"""Tests of gateway.operations.lane: bounds, one bad member, and what is promised when the database goes away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from gateway.operations import lane as lane_module
+from gateway.operations.lane import Lanes, _next_group
+from gateway.simulator.terminal import Asked
+from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street, reasons
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.operations.bank import Bank
+    from tests.gateway.street import Street
+
+
+@given(cards=st.lists(st.integers(0, 5), max_size=30), limit=st.integers(1, 10))
+def test_groups_hold_one_request_a_card(cards: list[int], limit: int) -> None:
+    """Taking groups until the queue is empty serves every request once, one a card and group, each card's in order."""
+    queue: deque[Any] = deque(
+        SimpleNamespace(keyed=SimpleNamespace(pan_index=bytes([card])), number=number)
+        for number, card in enumerate(cards)
+    )
+    order: dict[int, list[int]] = {}
+    served = 0
+    while queue:
+        group: list[Any] = list(_next_group(queue, limit))  # type: ignore[arg-type]
+        indexes = [one.keyed.pan_index for one in group]
+        assert 1 <= len(group) <= limit
+        assert len(set(indexes)) == len(indexes)
+        for one in group:
+            order.setdefault(one.keyed.pan_index[0], []).append(one.number)
+        served += len(group)
+    assert len(cards) == served
+    assert all(numbers == sorted(numbers) for numbers in order.values())
+
+
+async def test_a_full_queue_is_answered_91(bank: Bank, tmp_path: Path) -> None:
+    """Over the bound a request is refused at once and not kept: its repeat is served when there is room again."""
+    async with open_street(bank, tmp_path, families=30) as street:
+        bank.settings = bank.settings.model_copy(update={"queue_max": 5})
+        done = await asyncio.gather(*(street.atm.withdraw(card, 50_000) for card in street.wallet.cards))
+        codes = [one.code for one in done]
+        assert {"00", "91"} == set(codes)
+        assert codes.count("91") == sum(one.refused for one in street.service.lanes.statistics)
+        left = [await available_idr(bank, one.family_id) for one in street.families]
+        assert [AID_IDR - 50_000 if code == "00" else AID_IDR for code in codes] == left
+        refused = next(one for one in done if one.code == "91")
+        assert "00" == (await street.atm.repeat(refused)).code
+        assert 0 == street.service.lanes.waiting
+    await assert_proved(bank)
+
+
+async def test_a_member_the_database_refuses_does_not_fail_its_group(bank: Bank, tmp_path: Path) -> None:
+    """A database error for one card: that one is answered 96 and moves nothing, the others of its group are approved."""
+    async with open_street(bank, tmp_path, families=12) as street:
+        bad = street.families[4].family_id
+        await _as_owner(bank, REFUSE, REFUSE_ONE.format(account=bad))
+        await _burst(street, bad)
+        await _as_owner(bank, "DROP TRIGGER refuse_one ON authorisation")
+        assert "00" == (await street.atm.withdraw(street.wallet.cards[4], 50_000)).code
+    await assert_proved(bank)
+
+
+async def test_a_member_the_ledger_refuses_does_not_fail_its_group(bank: Bank, tmp_path: Path) -> None:
+    """A purse that cannot pay what its tranches promise: 96 for that card, approvals for the others."""
+    async with open_street(bank, tmp_path, families=12) as street:
+        bad = street.families[4].family_id
+        await _as_owner(bank, f"UPDATE purse SET available_idr = 0 WHERE account_id = {bad}")
+        await _burst(street, bad)
+        await _as_owner(bank, f"UPDATE purse SET available_idr = {AID_IDR} WHERE account_id = {bad}")
+    await assert_proved(bank)
+
+
+async def test_a_bug_in_one_group_does_not_stop_the_lane(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody expected is answered 96, moves nothing, and the next request is served."""
+    async with open_street(bank, tmp_path) as street:
+        with monkeypatch.context() as patch:
+            patch.setattr(lane_module, "authorise_group", _broken)
+            assert "96" == (await street.atm.withdraw(street.card, 50_000)).code
+        assert ("00", AID_IDR - 50_000) == (
+            (again := await street.atm.withdraw(street.card, 50_000)).code,
+            again.available_idr,
+        )
+    assert ["APPROVED"] == await reasons(bank)
+
+
+async def test_a_commit_whose_answer_was_lost_is_looked_up(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """COMMIT reached the database and its answer did not: the stored answer is found, told, and the money moved once."""
+    async with open_street(bank, tmp_path) as street:
+        _lose_commits(monkeypatch, committed=True, times=1)
+        first = await street.atm.withdraw(street.card, 50_000)
+        assert ("00", AID_IDR - 50_000) == (first.code, first.available_idr)
+        assert AID_IDR - 50_000 == await available_idr(bank, street.families[0].family_id)
+    await assert_proved(bank)
+
+
+async def test_a_commit_that_never_arrived_is_done_again(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection broke before COMMIT: the group is decided again, once."""
+    async with open_street(bank, tmp_path) as street:
+        _lose_commits(monkeypatch, committed=False, times=2)
+        first = await street.atm.withdraw(street.card, 50_000)
+        assert ("00", AID_IDR - 50_000) == (first.code, first.available_idr)
+    assert ["APPROVED"] == await reasons(bank)
+    await assert_proved(bank)
+
+
+async def test_an_outcome_nobody_knows_is_not_answered(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a commit may have happened and cannot be looked up, silence is the honest answer; a repeat finds the truth."""
+    monkeypatch.setattr(lane_module, "RETRY_WAIT_S", 0.001)
+    async with open_street(bank, tmp_path) as street:
+        message = street.atm.request(Asked.CASH, street.card, 50_000)
+        with monkeypatch.context() as patch:
+            _lose_commits(patch, committed=True, times=1)
+            _no_connections(patch, after=1)
+            waiting = asyncio.ensure_future(street.switch.client.request(message))
+            await asyncio.sleep(0.3)
+            assert not waiting.done()
+            assert 1 == sum(one.unknown for one in street.service.lanes.statistics)
+        assert "00" == (await street.atm.send(message)).code
+        assert "00" == (await waiting).get(39)  # the late answer to the same trace number
+        assert AID_IDR - 50_000 == await available_idr(bank, street.families[0].family_id)
+
+
+async def test_a_database_error_after_a_lost_commit_is_no_refusal(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit may have happened, then the server says it is still starting up: nobody may be told 91 or 96."""
+    monkeypatch.setattr(lane_module, "RETRY_WAIT_S", 0.001)
+    async with open_street(bank, tmp_path) as street:
+        message = street.atm.request(Asked.CASH, street.card, 50_000)
+        with monkeypatch.context() as patch:
+            _lose_commits(patch, committed=True, times=1)
+            _no_connections(patch, after=1, error=asyncpg.CannotConnectNowError("the database system is starting up"))
+            waiting = asyncio.ensure_future(street.switch.client.request(message))
+            await asyncio.sleep(0.3)
+            assert not waiting.done() or "00" == waiting.result().get(39)
+        assert "00" == (await street.atm.send(message)).code
+        await waiting
+
+
+async def _burst(street: Street, bad: int) -> None:
+    done = await asyncio.gather(*(street.atm.withdraw(card, 50_000) for card in street.wallet.cards))
+    expected = ["96" if one.family_id == bad else "00" for one in street.families]
+    assert expected == [one.code for one in done]
+    assert {AID_IDR - 50_000} == {one.available_idr for one in done if one.approved}
+    assert 0 < sum(one.retried for one in street.service.lanes.statistics)
+
+
+async def _as_owner(bank: Bank, *statements: str) -> None:
+    """Run statements as the owner of the schema: the service itself may not."""
+    engine = create_async_engine(bank.database.url)
+    async with engine.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement))
+    await engine.dispose()
+
+
+async def _broken(*_arguments: object) -> None:
+    raise RuntimeError("a bug")
+
+
+def _lose_commits(patch: pytest.MonkeyPatch, *, committed: bool, times: int) -> None:
+    """The first TIMES commits lose their connection: after the database has committed, or before."""
+    commit = AsyncConnection.commit
+    lost = 0
+
+    async def losing(connection: AsyncConnection) -> None:
+        nonlocal lost
+        lost += 1
+        if committed or lost > times:
+            await commit(connection)
+        if lost <= times:
+            raise OperationalError("COMMIT", {}, ConnectionError("gone"))
+
+    patch.setattr(AsyncConnection, "commit", losing)
+
+
+def _no_connections(patch: pytest.MonkeyPatch, *, after: int, error: Exception | None = None) -> None:
+    """After AFTER transactions the lanes get no connection."""
+    connected = Lanes._connected
+    asked = 0
+
+    async def refusing(lanes: Lanes, lane: Any) -> AsyncConnection:  # noqa: ANN401 - a lane's own state
+        nonlocal asked
+        asked += 1
+        if asked > after:
+            raise error or ConnectionRefusedError("no database")
+        return await connected(lanes, lane)
+
+    patch.setattr(Lanes, "_connected", refusing)
+
+
+REFUSE = """
+    CREATE FUNCTION refuse_one() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'refused by a test'; END $$
+"""
+REFUSE_ONE = """
+    CREATE TRIGGER refuse_one BEFORE INSERT ON authorisation FOR EACH ROW WHEN (NEW.account_id = {account})
+    EXECUTE FUNCTION refuse_one()
+"""
