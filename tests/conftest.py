@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,13 +44,15 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestServer]:
+def server() -> Iterator[TestServer]:
     """A PostgreSQL server: the packaged one, or the one in KKS_PG_BIN."""
     chosen = os.environ.get("KKS_PG_BIN")
-    running = TestServer(EmbeddedServer(tmp_path_factory.mktemp("pg"), Path(chosen) if chosen else None))
+    folder = Path(tempfile.mkdtemp(prefix="kks-test-pg-"))  # pytest closes its own folders to the server's user
+    running = TestServer(EmbeddedServer(folder, Path(chosen) if chosen else None))
     running.start()
     yield running
     running.stop()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -1,18 +1,89 @@
-"""`kks bench` and `kks chaos`."""
+"""`kks bench` and `kks chaos`: measurements."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
-bench = typer.Typer(help="Measurements.", no_args_is_help=True)
+from gateway.cli import output
+from gateway.cli.running import Json, run, settings
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+bench = typer.Typer(help="Measurements, each side by side with a yardstick in one run.", no_args_is_help=True)
+Rows = Annotated[int, typer.Option("--rows", min=1_000, max=2_500_000, help="rows of the list")]
 
 
-def chaos() -> None:
-    """Chaos."""
+@bench.command("authorise")
+def authorise(
+    accounts: Annotated[int, typer.Option("--accounts", min=1_000, max=2_500_000, help="families with a card")] = 100_000,
+    clients: Annotated[int, typer.Option("--clients", min=8, max=1_000, help="requests in flight")] = 128,
+    seconds: Annotated[float, typer.Option("--seconds", min=2, max=600, help="length of each run")] = 15,
+    *,
+    json: Json = False,
+) -> None:
+    """Cash withdrawals with PIN over TCP, everything on, against pgbench's TPC-B."""
+    from gateway.measure import authorise as measured
+
+    _show(measured.measure(settings(), accounts, clients, seconds, _say(json=json)), json=json)
+
+
+@bench.command("intake")
+def intake(rows: Rows = 100_000, *, json: Json = False) -> None:
+    """A KPM list from file to accounts opened and cards ordered, against COPY of as many rows."""
+    from gateway.measure import lists as measured
+
+    _show(measured.measure_intake(settings(), rows, _say(json=json)), json=json)
+
+
+@bench.command("credit")
+def credit(rows: Rows = 100_000, *, json: Json = False) -> None:
+    """An SI from file to credited and reported, against COPY of as many rows."""
+    from gateway.measure import lists as measured
+
+    _show(measured.measure_credit(settings(), rows, _say(json=json)), json=json)
 
 
 @bench.command("codec")
-def codec() -> None:
-    """Codec."""
+def codec(
+    seconds: Annotated[float, typer.Option("--seconds", min=1, max=120, help="length of each run")] = 5, *, json: Json = False
+) -> None:
+    """Decode, answer and encode a 15-field 0200, against pyiso8583."""
+    from gateway.measure import codec as measured
+
+    _show(measured.measure(seconds), json=json)
 
 
-@bench.command("keys")
-def keys() -> None:
-    """Keys."""
+def chaos(
+    seconds: Annotated[float, typer.Option("--seconds", min=5, max=3_600, help="how long")] = 60,
+    seed: Annotated[int, typer.Option("--seed", help="the same seed kills in the same order")] = 1,
+    *,
+    json: Json = False,
+) -> None:
+    """Load while gateway and PostgreSQL are killed again and again; then terminals' journals against the ledger."""
+    from gateway.measure import chaos as measured
+
+    result = _show(measured.run_chaos(settings(), seconds, seed, _say(json=json)), json=json)
+    if result.lost or result.doubled or not result.proof_ok:
+        output.fail("money was lost or doubled, or a proof does not hold")
+        raise typer.Exit(1)
+
+
+def _show(work: Coroutine[Any, Any, Any], *, json: bool) -> Any:  # noqa: ANN401 - a dataclass of figures
+    from gateway.telemetry import configure
+
+    configure("error")
+    figures = run(work)
+    values = asdict(figures)
+    if json:
+        output.as_json(values)
+    else:
+        output.table("", ["figure", "value"], list(values.items()), numbers=["value"])
+    return figures
+
+
+def _say(*, json: bool) -> Any:  # noqa: ANN401 - a function of one line
+    return (lambda _line: None) if json else output.say

@@ -6,7 +6,7 @@ goes through the transition table of gateway.rules.card and leaves an audit even
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Refused
@@ -36,7 +36,7 @@ class HandOver:
 
     ktp_seen: bool
     kk_seen: bool
-    mother_name: str = ""
+    mother_name: str = field(default="", repr=False)
 
 
 async def deliver(bank: Bank, actor: str, card_id: int, branch: str) -> CardState:

@@ -20,6 +20,7 @@ from gateway.operations.bank import refresh_business_date
 from gateway.rules.authorise import DeclineReason
 from gateway.rules.issuing import cell_of_pan
 from gateway.store import policy
+from gateway.telemetry import masked_text
 from ledger.book import take_ids
 from ledger.posting import PostingError
 
@@ -38,6 +39,7 @@ IDS_PER_MEMBER = 12  # transfers one authorisation may need: tranches it draws f
 POLICY_AGE_S = 5.0  # purse rules and the business date are read again after this long
 RETRIES = 5
 RETRY_WAIT_S = 0.2
+GONE_STATES = ("08", "57P")  # SQLSTATE: connection lost, server shutting down, crashed or starting up
 
 
 class CommitUnknown(Exception):
@@ -46,10 +48,14 @@ class CommitUnknown(Exception):
 
 @dataclass(slots=True)
 class Pending:
-    """One request in a lane's queue. ANSWER is called once with the outcome, or never (CommitUnknown)."""
+    """One request in a lane's queue. ANSWER is called once: with the outcome, or None after a commit nobody knows of.
+
+    COMMIT_SENT: a commit with it was sent and its fate not learnt yet; until it is found out, no refusal is honest.
+    """
 
     keyed: Keyed
     answer: Callable[[Outcome | None], None]
+    commit_sent: bool = False
 
 
 @dataclass(slots=True)
@@ -130,7 +136,7 @@ class Lanes:
                     log.exception("lane.failed", lane=lane.number, members=len(group))
                     await self._reset(lane)
                     for member in group:
-                        member.answer(_declined(member.keyed.command, DeclineReason.SYSTEM_ERROR))
+                        member.answer(_undecided(lane, member, DeclineReason.SYSTEM_ERROR))
         await self._reset(lane)
 
     async def _serve(self, lane: _Lane, group: list[Pending]) -> None:
@@ -152,34 +158,31 @@ class Lanes:
             return (await self._decide(lane, [member]))[0]
         except (PostingError, SQLAlchemyError) as error:
             log.error("authorisation.failed", lane=lane.number, error=type(error).__name__)  # noqa: TRY400 - may hold data
-            return _declined(member.keyed.command, DeclineReason.SYSTEM_ERROR)
+            return _undecided(lane, member, DeclineReason.SYSTEM_ERROR)
 
     async def _decide(self, lane: _Lane, group: list[Pending]) -> list[Outcome | None]:
         """One transaction, tried again while PostgreSQL is away; after a lost commit the stored answers are looked up.
 
         While it stays away everyone is declined 91, or, after a commit that may have happened, not answered at all.
         """
-        unknown = False
         attempts = 1 if lane.away else RETRIES
         for attempt in range(attempts):
             try:
                 outcomes: list[Outcome | None] = list(await self._transact(lane, group))
             except CommitUnknown:
-                unknown = True
+                for member in group:
+                    member.commit_sent = True
             except (OSError, SQLAlchemyError) as error:
                 if not _unreachable(error):
                     raise
+                log.warning("database.away", lane=lane.number, error=type(error).__name__, cause=_cause(error))
             else:
                 lane.away = False
                 return outcomes
             if attempt + 1 < attempts:
                 await asyncio.sleep(RETRY_WAIT_S * 2**attempt)
         lane.away = True
-        if unknown:
-            lane.statistics.unknown += len(group)
-            log.error("authorisations.unknown", lane=lane.number, members=len(group))
-            return [None] * len(group)
-        return [_declined(member.keyed.command, DeclineReason.OVERLOAD) for member in group]
+        return [_undecided(lane, member, DeclineReason.OVERLOAD) for member in group]
 
     async def _transact(self, lane: _Lane, group: list[Pending]) -> list[Outcome]:
         """One transaction for a group. Raises what the database raises, PostingError, or CommitUnknown."""
@@ -194,7 +197,7 @@ class Lanes:
             raise
         try:
             await connection.commit()
-        except (SQLAlchemyError, OSError) as error:
+        except (OSError, SQLAlchemyError) as error:
             await self._reset(lane)
             if _unreachable(error):
                 raise CommitUnknown from error
@@ -228,7 +231,7 @@ class Lanes:
             try:
                 await connection.invalidate()
                 await connection.close()
-            except (SQLAlchemyError, OSError) as error:
+            except (OSError, SQLAlchemyError) as error:
                 log.debug("lane.connection.dropped", error=type(error).__name__)
 
 
@@ -248,11 +251,28 @@ def _next_group(queue: deque[Pending], limit: int) -> list[Pending]:
     return group
 
 
+def _cause(error: Exception) -> str:
+    """What the driver said, without the statement and its parameters."""
+    orig = getattr(error, "orig", None)
+    return masked_text(str(orig or error).splitlines()[0][:200])
+
+
 def _unreachable(error: Exception) -> bool:
     """Whether the connection was lost or refused, as against a statement that failed."""
     if isinstance(error, DBAPIError):
-        return error.connection_invalidated or isinstance(error.orig, OSError) or isinstance(error, InterfaceError | OperationalError)
+        state = str(getattr(error.orig, "sqlstate", None) or "")
+        lost = error.connection_invalidated or isinstance(error.orig, OSError) or state.startswith(GONE_STATES)
+        return lost or isinstance(error, InterfaceError | OperationalError)
     return isinstance(error, OSError)
+
+
+def _undecided(lane: _Lane, member: Pending, reason: DeclineReason) -> Outcome | None:
+    """Decline a member that nothing moved for; None, so no answer, where a commit may have moved something."""
+    if member.commit_sent:
+        lane.statistics.unknown += 1
+        log.error("authorisation.unknown", lane=lane.number)
+        return None
+    return _declined(member.keyed.command, reason)
 
 
 def _declined(command: AuthoriseCommand, reason: DeclineReason) -> Outcome:

@@ -103,7 +103,7 @@ def _root(bank: Bank, line: bytes) -> dict[str, Any] | None:
     try:
         root: dict[str, Any] = json.loads(line)
         expected = root.pop("mac")
-    except (ValueError, KeyError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError):  # not JSON, no MAC, not an object
         return None
     return root if bank.audit_mac(json.dumps(root, sort_keys=True).encode()).hex() == expected else None
 

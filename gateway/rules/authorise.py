@@ -151,7 +151,6 @@ STATE_REASONS = {
     CardState.REPLACED: DeclineReason.CARD_CLOSED,
     CardState.CLOSED: DeclineReason.CARD_CLOSED,
     CardState.BLOCKED: DeclineReason.CARD_BLOCKED,
-    CardState.PIN_LOCKED: DeclineReason.PIN_TRIES_EXCEEDED,
     CardState.ORDERED: DeclineReason.CARD_NOT_ACTIVE,
     CardState.DELIVERED: DeclineReason.CARD_NOT_ACTIVE,
     CardState.HANDED_OVER: DeclineReason.CARD_NOT_ACTIVE,
@@ -171,11 +170,11 @@ def decide(
         return Decision(DeclineReason.REVERSED_BEFORE)
     if card is None:
         return Decision(DeclineReason.CARD_UNKNOWN)
-    if card.state is not CardState.ACTIVE:
+    if card.state not in (CardState.ACTIVE, CardState.PIN_LOCKED):
         return Decision(STATE_REASONS[card.state])
     if card.expires_on < today:
         return Decision(DeclineReason.CARD_EXPIRED)
-    if card.pin_tries_left == 0:
+    if card.state is CardState.PIN_LOCKED or card.pin_tries_left == 0:
         return Decision(DeclineReason.PIN_TRIES_EXCEEDED)
     if pin in (PinOutcome.MISSING, PinOutcome.NOT_CHECKED):
         return Decision(DeclineReason.PIN_MISSING)

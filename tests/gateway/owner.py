@@ -1,4 +1,4 @@
-"""SQL as the owner of the database, past the service's role and triggers: for tests that tamper, and for what has no operation."""
+"""SQL as the owner of the database, past role and triggers: for tests that tamper, and for what has no operation."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 if TYPE_CHECKING:
     from datetime import date
 
-    from sqlalchemy.engine import Row
-
     from gateway.operations.bank import Bank
 
 
-async def as_owner(bank: Bank, statement: str, **values: object) -> list[Row[Any]]:
+async def as_owner(bank: Bank, statement: str, **values: object) -> list[Any]:
     """Run one statement in a transaction of its own; returns its rows."""
     engine = create_async_engine(bank.database.url)
     try:
@@ -48,6 +46,11 @@ async def exclude(bank: Bank, nik: str, since: date, until: date | None = None) 
     """Put a NIK on the exclusion list."""
     await as_owner(
         bank,
-        "INSERT INTO exclusion (nik_index, reason, valid_from, valid_to, listed_by) VALUES (:nik, 'moved', :since, :until, 'owner')",
+        EXCLUDE,
         nik=bank.vault.index(nik, "nik"), since=since, until=until,
     )  # fmt: skip
+
+
+EXCLUDE = """
+    INSERT INTO exclusion (nik_index, reason, valid_from, valid_to, listed_by) VALUES (:nik, 'moved', :since, :until, 'owner')
+"""

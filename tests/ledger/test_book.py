@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from typing import TYPE_CHECKING
 
@@ -93,7 +94,26 @@ async def test_an_overdraft_changes_nothing(engine: AsyncEngine) -> None:
     assert before == await state(engine)
 
 
-async def test_more_than_was_frozen_cannot_be_frozen(engine: AsyncEngine) -> None:
+async def test_many_who_spend_at_once_spend_what_is_there(engine: AsyncEngine) -> None:
+    """Of six that each want 30 of 100, three get it, whoever comes first; the book still proves."""
+    async with engine.begin() as connection:
+        await pay_in(connection, 100)
+
+    async def take(number: int) -> bool:
+        try:
+            async with engine.begin() as connection:
+                await book.post(connection, spend(ANN, [Draw(1, 1, 30)], Kind.WITHDRAWAL, OWED, source(number)))
+        except PostingError:
+            return False
+        return True
+
+    assert 3 == sum(await asyncio.gather(*(take(number) for number in range(6))))
+    async with engine.connect() as connection:
+        assert 90 == await proof.control_balance(connection, OWED)
+        assert all(check.ok for check in await proof.prove(connection))
+
+
+async def test_more_than_there_is_cannot_be_frozen(engine: AsyncEngine) -> None:
     """A freeze takes what is there and not a rupiah more."""
     async with engine.begin() as connection:
         await pay_in(connection, 100)

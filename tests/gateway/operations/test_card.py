@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from keys.hsm import KeyHandle
     from tests.gateway.world import Holder
 
+REASONS = """
+    SELECT detail::jsonb ->> 'reason' FROM audit_event WHERE operation = 'card.event' AND detail::jsonb ? 'reason' ORDER BY seq
+"""
 SEEN = HandOver(ktp_seen=True, kk_seen=True)
 
 
@@ -40,7 +43,9 @@ def _pin_pad(bank: Bank, holder: Holder, pin: str) -> tuple[bytes, KeyHandle]:
 
 
 async def _state(bank: Bank, card_id: int) -> tuple[str, int, bool]:
-    found = await as_owner(bank, "SELECT state, pin_tries_left, pin_offset IS NOT NULL FROM card WHERE id = :id", id=card_id)
+    found = await as_owner(
+        bank, "SELECT state, pin_tries_left, pin_offset IS NOT NULL FROM card WHERE id = :id", id=card_id
+    )
     return found[0][0], found[0][1], found[0][2]
 
 
@@ -94,7 +99,9 @@ async def test_a_family_without_mothers_name_is_identified_at_hand_over(bank: Ba
     with pytest.raises(Refused, match="the mother's name is needed"):
         await card.hand_over(bank, "officer", family.card_id, HandOver(ktp_seen=True, kk_seen=True, mother_name="  "))
     assert "DELIVERED" == (await _state(bank, family.card_id))[0]
-    await card.hand_over(bank, "officer", family.card_id, HandOver(ktp_seen=True, kk_seen=True, mother_name=" SITI  AINI "))
+    await card.hand_over(
+        bank, "officer", family.card_id, HandOver(ktp_seen=True, kk_seen=True, mother_name=" SITI  AINI ")
+    )
     assert "ACTIVE" == (await holders(bank))[0].account_state
     sealed = await one_value(bank, "SELECT mother_name FROM family")
     assert b"SITI" not in sealed
@@ -131,8 +138,7 @@ async def test_block_lock_and_reset(bank: Bank, tmp_path: Path) -> None:
     assert ("HANDED_OVER", 3, False) == await _state(bank, number)
     await card.choose_pin(bank, "officer", number, *_pin_pad(bank, family, "518204"))
     assert ("ACTIVE", 3, True) == await _state(bank, number)
-    reasons = "SELECT detail::jsonb ->> 'reason' FROM audit_event WHERE operation = 'card.event' AND detail::jsonb ? 'reason' ORDER BY seq"
-    assert ["asked", "found", "came with KTP", "forgotten"] == [row[0] for row in await as_owner(bank, reasons)]
+    assert ["asked", "found", "came with KTP", "forgotten"] == [row[0] for row in await as_owner(bank, REASONS)]
 
 
 async def test_no_step_goes_around_its_own_command(bank: Bank, tmp_path: Path) -> None:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from gateway.rules.batch import (
-    BATCH_TRANSITIONS, SI_TRANSITIONS, BatchEvent, BatchState, SiEvent, SiState,
-)  # fmt: skip
+    BATCH_TRANSITIONS,
+    SI_TRANSITIONS,
+    BatchEvent,
+    BatchState,
+    SiEvent,
+    SiState,
+)
 from gateway.rules.transitions import move, sources
 
 

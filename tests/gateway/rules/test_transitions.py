@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +11,7 @@ from gateway.rules.transitions import TransitionRefused, move, sources
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from enum import StrEnum
 
 TABLES: list[tuple[Mapping[tuple[StrEnum, StrEnum], StrEnum], type[StrEnum], type[StrEnum]]] = [
     (dict(account.TRANSITIONS.items()), account.AccountState, account.AccountEvent),

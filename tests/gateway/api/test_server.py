@@ -1,0 +1,71 @@
+"""Tests of gateway.api.server: alive, ready, status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from gateway.app import run_service
+from gateway.errors import GatewayError
+from tests.gateway.street import open_street
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.app import Service
+    from gateway.operations.bank import Bank
+
+
+async def test_health_and_status(bank: Bank, tmp_path: Path) -> None:
+    """Live and ready answer 200; the status tells links, lanes and date, and no family."""
+    async with open_street(bank, tmp_path) as street, aiohttp.ClientSession() as http:
+        await street.atm.withdraw(street.card, 50_000)
+        assert (200, {"status": "alive"}) == await _get(http, street.service, "/health/live")
+        assert (200, {"status": "ready"}) == await _get(http, street.service, "/health/ready")
+        code, status = await _get(http, street.service, "/v1/status")
+        assert (200, "himbara", 1, 0) == (code, status["link"], status["connections"], status["waiting"])
+        assert str(bank.business_date) == status["business_date"]
+        assert 1 == sum(lane["decided"] for lane in status["lanes"])
+        assert {"bank", "business_date", "link", "connections", "waiting", "lanes"} == set(status)
+        assert 404 == (await _get(http, street.service, "/v1/families"))[0]
+
+
+async def test_not_ready_without_a_database(bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alive and not ready (503) while PostgreSQL is away; status still answers."""
+    async with open_street(bank, tmp_path) as street, aiohttp.ClientSession() as http:
+        for error in (
+            OperationalError(None, None, Exception("the database system is starting up")),
+            ConnectionRefusedError("no server"),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setattr(type(bank.database.engine), "connect", _raising(error))
+                assert (503, {"status": "no database"}) == await _get(http, street.service, "/health/ready")
+                assert 200 == (await _get(http, street.service, "/health/live"))[0]
+                assert 200 == (await _get(http, street.service, "/v1/status"))[0]
+        assert 200 == (await _get(http, street.service, "/health/ready"))[0]
+
+
+async def test_a_port_in_use(bank: Bank, tmp_path: Path) -> None:
+    """A second listener on the same port is one clear line."""
+    async with open_street(bank, tmp_path) as street:
+        port = street.service.http_address[1]
+        bank.settings = bank.settings.model_copy(update={"http_port": port})
+        with pytest.raises(GatewayError, match=f"cannot listen for HTTP on 127.0.0.1 port {port}"):
+            async with run_service(bank, jobs=False):
+                pass
+
+
+def _raising(error: Exception) -> object:
+    def connect(_engine: object) -> object:
+        raise error
+
+    return connect
+
+
+async def _get(http: aiohttp.ClientSession, service: Service, path: str) -> tuple[int, dict[str, Any]]:
+    host, port = service.http_address
+    async with http.get(f"http://{host}:{port}{path}") as response:
+        return response.status, await response.json() if response.content_type == "application/json" else {}

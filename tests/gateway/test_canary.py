@@ -1,0 +1,233 @@
+"""Canaries: numbers and names that must never stand in a log, an exception, a repr or, unsealed, in the database."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+import traceback
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import structlog
+from sqlalchemy import text
+
+from gateway.errors import GatewayError
+from gateway.files.kpm_list import open_kpm_list
+from gateway.operations import account, instruction, kpm, proof
+from gateway.operations import card as card_operations
+from gateway.operations.bank import reading
+from gateway.simulator.families import write_kpm_list
+from gateway.simulator.terminal import Asked, track2
+from gateway.store import cards
+from gateway.terminals import mapping
+from gateway.testlink import read_test_key
+from keys.sensitive import Pin
+from tests.gateway.street import framed, open_street, raw_link
+from tests.gateway.world import PIN, credit, holders, write_si
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from pathlib import Path
+
+    from gateway.operations.bank import Bank
+    from tests.gateway.street import Street
+    from tests.servers import TestServer
+
+MOTHER = "KANARI BURUNGKECIL"
+LATE_MOTHER = "GELATIK JAWATIMUR"
+WRONG = Pin("918273")
+COLUMNS = ("NIK", "NO_KK", "NAMA_IBU_KANDUNG")
+
+
+@dataclass(slots=True)
+class Cage:
+    """What was seen, and the canaries that must not be in it."""
+
+    seen: dict[str, str] = field(default_factory=dict)
+    canaries: dict[str, str] = field(default_factory=dict)
+
+    async def fails(self, work: Awaitable[object]) -> None:
+        """Await what must be refused, and keep its exception as it would be printed."""
+        with pytest.raises(GatewayError) as error:
+            await work
+        shown = "".join(traceback.format_exception(error.value)) + repr(error.value)
+        self.seen[f"exception {len(self.seen)}"] = shown
+
+    def escaped(self) -> list[str]:
+        """Which canary was found where."""
+        found = []
+        for name, value in self.canaries.items():
+            forms = {value, value.lower(), value.encode().hex()}
+            pattern = re.compile("|".join(f"(?<![0-9A-Fa-f]){re.escape(one)}(?![0-9A-Fa-f])" for one in forms))
+            loose = [] if len(value) < 8 else sorted(forms)
+            for where, content in self.seen.items():
+                if pattern.search(content) or any(one in content for one in loose):
+                    found.append(f"{name} in {where}")
+        return found
+
+
+def test_the_cage_finds_a_canary() -> None:
+    """The search itself works: plain, as hex, inside other text; and does not find what is not there."""
+    cage = Cage(
+        {"a": "x 6013010000000018 y", "b": "\\x" + b"6013010000000018".hex(), "c": "pin=204817;", "d": "ab204817cd"}
+    )
+    cage.canaries = {"pan": "6013010000000018", "pin": "204817"}
+    assert ["pan in a", "pan in b", "pin in c"] == cage.escaped()
+
+
+async def test_no_canary_escapes(
+    bank: Bank, tmp_path: Path, server: TestServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """List, hand-over, PIN, credits, authorisations and every kind of error leave no secret in logs, exceptions or tables."""
+    cage = Cage()
+    caplog.set_level(logging.DEBUG)
+    log_file = server.server.folder / "server.log"
+    before = log_file.stat().st_size
+    with structlog.testing.capture_logs() as events:
+        async with open_street(bank, tmp_path, families=2) as street:
+            _know(cage, street)
+            await _lists(bank, tmp_path, cage)
+            await _terminals(street, cage)
+            await _errors(street, cage, tmp_path)
+            await _objects(street, cage)
+        await proof.verify_audit(bank)
+    assert 10 < len(events)
+    cage.seen["structlog"] = "\n".join(f"{event}" for event in events)
+    cage.seen["logging"] = caplog.text
+    cage.seen["server log"] = log_file.read_text(encoding="utf-8")[before:]
+    cage.seen["keystore"] = (bank.settings.data_dir / "keys" / "keystore.json").read_text(encoding="utf-8")
+    cage.seen |= await _dump(bank)
+    assert "601301******" in cage.seen["table card"]
+    assert [] == cage.escaped()
+
+
+async def _lists(bank: Bank, folder: Path, cage: Cage) -> None:
+    """A list with every kind of fault, one family without and one with a distinctive mother's name."""
+    path = folder / "canary.csv"
+    write_kpm_list(path, 60, seed=77, faults=1)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file, delimiter=_separator(path)))
+    place = {name: rows[0].index(name) for name in COLUMNS}
+    for row in rows[1:]:
+        if row[place["NAMA_IBU_KANDUNG"]]:
+            row[place["NAMA_IBU_KANDUNG"]] = MOTHER
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, delimiter=";").writerows(rows)
+    for number, row in enumerate(rows[1:]):
+        for name in ("NIK", "NO_KK"):
+            if len(row[place[name]]) > 8:
+                cage.canaries[f"{name} {number}"] = row[place[name]]
+    cage.canaries |= {"mother": MOTHER, "mother at hand-over": LATE_MOTHER}
+    summary = await kpm.import_list(bank, "maker", path, "SK-CANARY", bank.business_date)
+    assert 5 < summary.rejected < summary.rows
+    cage.seen["summary"] = repr(summary)
+    cage.seen["findings"] = repr(await kpm.findings(bank, summary.batch))
+    raw = list(open_kpm_list(path).rows())
+    cage.seen["first raw row"] = f"{raw[0]!r} {raw[0]}"
+    await kpm.approve(bank, "checker", summary.batch)
+    await cage.fails(kpm.import_list(bank, "maker", path, "SK-CANARY-2", bank.business_date))
+    pending = [one for one in await holders(bank) if one.account_state == "PENDING_ID"]
+    await card_operations.deliver(bank, "branch", pending[0].card_id, "0014")
+    late = card_operations.HandOver(ktp_seen=True, kk_seen=True, mother_name=LATE_MOTHER)
+    await card_operations.hand_over(bank, "branch", pending[0].card_id, late)
+    await cage.fails(card_operations.hand_over(bank, "branch", pending[0].card_id, late))
+    cage.seen["hand-over"] = f"{late!r} {late}"
+
+
+def _separator(path: Path) -> str:
+    first = path.read_text(encoding="utf-8-sig").splitlines()[0]
+    return next(one for one in ";,|\t" if one in first)
+
+
+def _know(cage: Cage, street: Street) -> None:
+    """The street's own secrets: cards, PIN, PIN blocks, NIK, key components, the master key."""
+    for number, card in enumerate(street.wallet.cards):
+        cage.canaries[f"PAN {number}"] = card.pan.reveal()
+        cage.canaries[f"PIN block {number}"] = street.pinpad.block(card.pan, card.pin)
+        cage.canaries[f"track 2 {number}"] = track2(card)
+        cage.canaries[f"street NIK {number}"] = street.families[number].nik
+    cage.canaries |= {"PIN": PIN, "wrong PIN": WRONG.reveal()}
+    for number, component in enumerate(read_test_key(street.bank.settings.data_dir)[1]):
+        cage.canaries[f"component {number}"] = component.hex().upper()
+    master = (street.bank.settings.data_dir / "keys" / "master.key").read_text(encoding="utf-8").strip()
+    cage.canaries["master key"] = master.splitlines()[-1]
+
+
+async def _terminals(street: Street, cage: Cage) -> None:
+    """Approved, declined, malformed and reversed requests, with track 2 on some."""
+    card = street.card
+    done = [
+        await street.atm.withdraw(card, 50_000),
+        await street.atm.withdraw(card, 50_000, WRONG),
+        await street.shop.purchase(card, 900_000),
+        await street.atm.balance(card),
+    ]
+    done.append(await street.atm.reverse(done[0]))
+    for change in ({4: ""}, {49: "840"}, {3: "990000"}, {35: track2(card)}, {2: "", 35: track2(card)}):
+        message = street.atm.request(Asked.CASH, card, 10_000)
+        message.fields = {number: value for number, value in (message.fields | change).items() if value}
+        done.append(await street.atm.send(message))
+    assert {"00", "55", "51", "30", "12"} == {one.code for one in done}
+    async with raw_link(street.service) as link:
+        for mti in ("0200", "9200"):
+            message = street.atm.request(Asked.CASH, card, 10_000)
+            message.mti = mti
+            await link.send(framed(message).replace(message.fields[4].encode(), b"0000010000X0"))
+            await link.receive()
+    cage.seen["exchanges"] = repr(done)
+
+
+async def _errors(street: Street, cage: Cage, folder: Path) -> None:
+    """Refusals of every room that handles a secret."""
+    bank, holder = street.bank, street.families[0]
+    key = bank.hsm.find("zpk-himbara")
+    block = bytes.fromhex(street.pinpad.block(holder.pan, Pin("123456")))
+    await cage.fails(card_operations.choose_pin(bank, "branch", holder.card_id, block, key))
+    new = await card_operations.replace(bank, "branch", street.families[1].card_id, "lost")
+    await card_operations.deliver(bank, "branch", new.id, "0014")
+    await card_operations.hand_over(bank, "branch", new.id, card_operations.HandOver(ktp_seen=True, kk_seen=True))
+    await cage.fails(card_operations.choose_pin(bank, "branch", new.id, block, key))
+    cage.seen["new card"] = repr(new)
+    await cage.fails(account.show(bank, "0" * 15))
+    row = [holder.nik, holder.account_number, "SIAPA BUKAN", "SEMBAKO", "2027-T1", "2027-01", "1000", holder.region]
+    wrong = write_si(folder / "wrong.csv", [row, [*row[:6], "x", row[7]]])
+    sp2d = instruction.Sp2d("SP2D-W", bank.business_date, 1_000)
+    await instruction.import_instruction(bank, "maker", wrong, "SI-W", sp2d)
+    failed = await instruction.approve(bank, "checker", "SI-W")
+    assert (0, 2) == (failed.credited, failed.failed)
+    await cage.fails(instruction.approve(bank, "checker", "SI-W"))
+    paid = await credit(bank, folder, [holder], 1_000, si="SI-X", stage="2027-T2", months=("2027-04",))
+    cage.seen["si result"] = repr(paid)
+
+
+async def _objects(street: Street, cage: Cage) -> None:
+    """What stands in memory while the bank works, as a debugger or a crash report would print it."""
+    bank = street.bank
+    message = street.atm.request(Asked.CASH, street.card, 10_000)
+    message.fields[35] = track2(street.card)
+    command = mapping.to_command(message, street.service.link, bank.hsm.find("zpk-himbara"))
+    async with reading(bank) as connection:
+        card = await cards.read(connection, street.families[0].card_id)
+    things: list[Any] = [
+        bank, bank.hsm, bank.vault, bank.keys, bank.settings, bank.hsm.keys(), street.wallet, street.wallet.cards, street.card,
+        street.pinpad, message, message.response(), command, command.pan, street.card.pin, card, street.service.lanes,
+        street.atm.journal,
+    ]  # fmt: skip
+    for thing in things:
+        cage.seen[f"repr of {type(thing).__name__}"] = f"{thing!r} {thing}"
+
+
+async def _dump(bank: Bank) -> dict[str, str]:
+    """Every table as text; bytea stands there as hex."""
+    async with reading(bank) as connection:
+        names = list((await connection.execute(TABLES)).scalars())
+        assert {"family", "card", "kpm_row", "si_row", "authorisation", "audit_event"} <= set(names)
+        return {
+            f"table {name}": "\n".join((await connection.execute(text(f'SELECT t::text FROM "{name}" t'))).scalars())
+            for name in names
+        }
+
+
+TABLES = text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")

@@ -1,0 +1,96 @@
+"""Two services on one database with the same cards: they share every promise."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from gateway.app import open_bank, run_service
+from gateway.simulator.terminal import Asked
+from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street, reasons, stand_before
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.operations.bank import Bank
+    from gateway.settings import Settings
+    from tests.gateway.street import Street
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+async def test_two_services_in_one_process(bank: Bank, bank_settings: Settings, tmp_path: Path) -> None:
+    """Two Bank objects, each with its lanes: repeats are replayed across them and no card is overdrawn."""
+    async with (
+        open_street(bank, tmp_path, families=3) as here,
+        open_bank(bank_settings) as other,
+        run_service(other, jobs=False) as service,
+        stand_before(other, service, here.wallet, here.families) as there,
+    ):
+        await _share(bank, here, there)
+    await assert_proved(bank)
+
+
+async def test_a_second_process(bank: Bank, bank_settings: Settings, tmp_path: Path) -> None:
+    """The same with `kks serve` as another process, which stops cleanly on SIGTERM."""
+    async with (
+        open_street(bank, tmp_path, families=3) as here,
+        _serving(bank_settings) as address,
+        stand_before(bank, SimpleNamespace(iso_address=address), here.wallet, here.families) as there,  # type: ignore[arg-type]
+    ):
+        await _share(bank, here, there)
+    await assert_proved(bank)
+
+
+async def _share(bank: Bank, here: Street, there: Street) -> None:
+    """Repeats, races of one message, races of one card, and a reversal at the other service."""
+    first, second, third = here.wallet.cards
+    paid = await here.atm.withdraw(first, 100_000)
+    assert (await there.atm.repeat(paid, marked=True)).same_answer(paid)
+    assert "00" == (await there.atm.reverse(paid)).code
+    assert "00" == (await here.atm.reverse(paid, repeat=True)).code
+    assert AID_IDR == await available_idr(bank, here.families[0].family_id)
+    message = here.atm.request(Asked.CASH, second, 100_000)
+    answers = await asyncio.gather(
+        *(street.switch.client.request(message) for _ in range(5) for street in (here, there))
+    )
+    assert [answers[0].fields] * 10 == [one.fields for one in answers]
+    assert AID_IDR - 100_000 == await available_idr(bank, here.families[1].family_id)
+    there.agent._stan = 500_000
+    many = [street.agent.withdraw(third, 100_000) for _ in range(6) for street in (here, there)]
+    codes = [one.code for one in await asyncio.gather(*many)]
+    assert ["00"] * 6 + ["51"] * 6 == sorted(codes)
+    assert 0 == await available_idr(bank, here.families[2].family_id)
+    assert 1 + 2 + 1 + 12 == len(await reasons(bank))
+
+
+@asynccontextmanager
+async def _serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
+    """`kks serve` as a process of its own, until the block ends."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("KKS_")} | {
+        "KKS_DATABASE_URL": str(settings.database_url), "KKS_DATA_DIR": str(settings.data_dir), "KKS_ISO_PORT": "0",
+        "KKS_HTTP_PORT": "0", "KKS_LOG_LEVEL": "warning", "PYTHONPATH": str(ROOT), "COVERAGE_PROCESS_START": "",
+    }  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "serve", cwd=settings.data_dir, env=environment, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    lines = []
+    async with asyncio.timeout(60):
+        while (line := (await process.stdout.readline()).decode()) and line.strip() != "ready":
+            lines.append(line)
+    address = next(line.split()[2] for line in lines if line.startswith("ISO 8583"))
+    host, _, port = address.partition(":")
+    try:
+        yield host, int(port)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            rest, _ = await process.communicate()
+        assert (0, b"stopping: answering what was accepted\n") == (process.returncode, rest)
