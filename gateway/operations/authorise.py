@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.operations.bank import Bank
 from gateway.rules.authorise import Decision, DeclineReason, PinOutcome, Request, RequestKind, decide, needs_pin_check
@@ -17,6 +17,7 @@ from gateway.rules.card import CardState
 from gateway.rules.dormancy import TrancheState
 from gateway.rules.purse import Channel, Purse
 from gateway.store import audit
+from gateway.store.array_text import array_text
 from gateway.store.authorisations import (
     WRITE,
     Loaded,
@@ -24,7 +25,6 @@ from gateway.store.authorisations import (
     Wanted,
     digest,
     load,
-    lock_lane,
     write_arrays,
 )
 from ledger.book import check_counts, post_arrays
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from keys.hsm import KeyHandle
     from keys.sensitive import Pan
 
+ANSWER_TEXT = json.JSONEncoder(separators=(",", ":")).encode
 OWED_TO = {
     Channel.ATM: Control.ATM_SETTLEMENT,
     Channel.AGENT: Control.AGENT_PAYABLE,
@@ -48,8 +49,7 @@ OWED_TO = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a request came from: link, message and terminal, as kept with the authorisation."""
 
     link: str
@@ -63,8 +63,7 @@ class Origin:
     original: tuple[str, str, str] | None = None  # a reversal's original: STAN, DE7, acquirer
 
 
-@dataclass(frozen=True, slots=True)
-class AuthoriseCommand:
+class AuthoriseCommand(NamedTuple):
     """One request with its card, its enciphered PIN and the link's way to say results."""
 
     request: Request
@@ -75,8 +74,7 @@ class AuthoriseCommand:
     response_codes: Mapping[DeclineReason, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What to answer. BALANCES: rupiah that can be spent, by purse, where the answer tells them; None where it does not."""
 
     reason: DeclineReason
@@ -88,10 +86,19 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Rulebook:
-    """Policy in memory for one group: purse rules, and each programme's purse."""
+    """Policy in memory: purse rules, and each programme's purse. Kept for a few seconds (gateway.operations.lane)."""
 
     purse_rules: Sequence[PurseRule]
     purse_of: Mapping[int, Purse]
+    _by_place: dict[tuple[Channel, str], list[PurseRule]] = field(default_factory=dict)
+
+    def rules_at(self, channel: Channel, mcc: str) -> list[PurseRule]:
+        """The purse rules that can count at a channel and MCC; what they say of dates and purses is the rules' own question."""
+        found = self._by_place.get((channel, mcc))
+        if found is None:
+            found = [rule for rule in self.purse_rules if rule.channel is channel and rule.mcc in ("*", mcc)]
+            self._by_place[channel, mcc] = found
+        return found
 
 
 @dataclass(slots=True)
@@ -130,9 +137,8 @@ async def authorise_group(
 
     At most one member a card. Raises PostingError or a database error when the group cannot be written; nothing moved then.
     """
-    await lock_lane(connection, lane)
     stream = f"lane-{lane}"
-    head = await audit.lock_head(connection, stream)
+    head = await audit.lock_head(connection, stream)  # one writer a lane, over all processes; LOAD sees what it left
     wanted = [Wanted(one.cell, one.pan_index, one.message_key, one.original_key) for one in group]
     loaded = await load(connection, wanted)
     today = bank.business_date
@@ -152,13 +158,9 @@ async def authorise_group(
         )
         arrays = post_arrays(work.transfers, ids.transfers[: len(work.transfers)])
         del ids.transfers[: len(work.transfers)]
-        parameters = (
-            arrays
-            | write_arrays(work.rows)
-            | work.card_arrays()
-            | work.reversal_arrays()
-            | audit.event_parameters(event)
-        )
+        columns = arrays | write_arrays(work.rows) | work.card_arrays() | work.reversal_arrays()
+        parameters = {name: array_text(values) for name, values in columns.items()}
+        parameters |= audit.event_parameters(event)
         counts = (await connection.execute(WRITE, parameters)).one()
         check_counts(arrays, tuple(counts))
     return outcomes
@@ -182,7 +184,9 @@ class _Work:
         command, snapshot = member.command, found.snapshot
         request = command.request
         pin = self._check_pin(command, found)
-        decision = decide(request, snapshot, pin, self.today, self.rulebook.purse_rules, self.bank.settings.pin_tries)
+        decision = decide(
+            request, snapshot, pin, self.today, self.rulebook.rules_at(request.channel, request.mcc), self.bank.settings.pin_tries
+        )
         if decision.replayed:
             return self._replay(command, decision, found)
         authorisation_id = self.ids.authorisations.pop()
@@ -274,7 +278,7 @@ def _row(
         member.cell, authorisation_id, found.account_id, found.card_id, origin.link, request.kind.value, member.message_key,
         request.content_digest, member.original_key, origin.mti, request.channel.value, request.mcc, origin.terminal,
         origin.merchant, origin.acquirer, origin.stan, origin.transmitted, origin.rrn, request.amount_idr,
-        decision.reason.value, outcome.response_code, json.dumps(answer, separators=(",", ":")),
+        decision.reason.value, outcome.response_code, ANSWER_TEXT(answer),
         [draw.tranche_id for draw in decision.draws], [draw.programme for draw in decision.draws],
         [draw.amount_idr for draw in decision.draws], transfer_ids, today,
     )  # fmt: skip

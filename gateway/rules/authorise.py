@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.rules.account import AccountState
 from gateway.rules.card import CardState
@@ -80,8 +80,7 @@ class Request:
     kept_idr: int = 0  # a partial reversal: what of the original amount stays taken
 
 
-@dataclass(frozen=True, slots=True)
-class CardView:
+class CardView(NamedTuple):
     """What the decision needs to know of a card."""
 
     state: CardState
@@ -90,8 +89,7 @@ class CardView:
     account_state: AccountState
 
 
-@dataclass(frozen=True, slots=True)
-class TrancheView:
+class TrancheView(NamedTuple):
     """A tranche with money in it."""
 
     id: int

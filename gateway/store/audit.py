@@ -103,8 +103,10 @@ def event_parameters(event: Event) -> dict[str, Any]:
 
 async def lock_head(connection: AsyncConnection, stream: str) -> Head:
     """The head of a stream, locked; a new stream starts at 0."""
-    await connection.execute(START_CHAIN, {"stream": stream, "hash": FIRST_HASH})
-    row = (await connection.execute(LOCK_HEAD, {"stream": stream})).one()
+    row = (await connection.execute(LOCK_HEAD, {"stream": stream})).one_or_none()
+    if row is None:
+        await connection.execute(START_CHAIN, {"stream": stream, "hash": FIRST_HASH})
+        row = (await connection.execute(LOCK_HEAD, {"stream": stream})).one()
     return Head(row.last_seq, bytes(row.last_hash))
 
 

@@ -7,9 +7,8 @@ other writer keeps too, so writers wait for each other and never deadlock. gatew
 from __future__ import annotations
 
 import hashlib
-import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
@@ -17,6 +16,7 @@ from gateway.rules.account import AccountState
 from gateway.rules.authorise import CardView, DeclineReason, Earlier, Original, Snapshot, TrancheView
 from gateway.rules.card import CardState
 from gateway.rules.dormancy import TrancheState
+from gateway.store.array_text import arrays_as_text
 from ledger.book import COUNTS, POST_CTES
 from ledger.posting import Draw
 
@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-LANE_LOCKS = 8_583_100  # advisory lock of lane N is LANE_LOCKS + N
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What one member of a group needs loaded."""
 
     cell: int
@@ -39,8 +37,7 @@ class Wanted:
     original_key: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """What was found for one member: the rules' snapshot, and what the writing needs to know beside it."""
 
     snapshot: Snapshot
@@ -56,8 +53,7 @@ class Loaded:
     original_transfers: dict[int, int]  # tranche id -> transfer id
 
 
-@dataclass(frozen=True, slots=True)
-class NewAuthorisation:
+class NewAuthorisation(NamedTuple):
     """One row of authorisation."""
 
     cell: int
@@ -89,11 +85,6 @@ class NewAuthorisation:
     business_date: date
 
 
-async def lock_lane(connection: AsyncConnection, lane: int) -> None:
-    """Hold the lane until the transaction ends: one writer a lane, over all processes of the bank."""
-    await connection.execute(LOCK_LANE, {"lock": LANE_LOCKS + lane})
-
-
 async def load(connection: AsyncConnection, wanted: Sequence[Wanted]) -> list[Loaded]:
     """Lock and read what the members need, in their order."""
     rows = await connection.execute(
@@ -108,34 +99,30 @@ async def load(connection: AsyncConnection, wanted: Sequence[Wanted]) -> list[Lo
     )
     loaded: list[Any] = [None] * len(wanted)
     for row in rows:
-        loaded[row.ord] = _loaded(row)
+        place, found = _loaded(row)
+        loaded[place] = found
     return loaded
 
 
-def write_arrays(new: Sequence[NewAuthorisation]) -> dict[str, list[Any]]:
-    """Parameters of WRITE for the authorisations themselves. Arrays of arrays travel as text, which PostgreSQL reads back."""
-    arrays: dict[str, list[Any]] = {f"a_{name}": [getattr(one, name) for one in new] for name in PLAIN_COLUMNS}
+def write_arrays(new: Sequence[NewAuthorisation]) -> dict[str, Any]:
+    """Parameters of WRITE for the authorisations themselves. Arrays of arrays are arrays of texts, which PostgreSQL reads back."""
+    columns = zip(*new, strict=True)
+    arrays: dict[str, Any] = {f"a_{name}": column for name, column in zip(NewAuthorisation._fields, columns, strict=True)}
     for name in ARRAY_COLUMNS:
-        arrays[f"a_{name}"] = ["{" + ",".join(map(str, getattr(one, name))) + "}" for one in new]
+        arrays[f"a_{name}"] = ["{" + ",".join(map(str, numbers)) + "}" for numbers in arrays[f"a_{name}"]]
     return arrays
 
 
 def digest(new: Any) -> str:  # noqa: ANN401 - a NewAuthorisation or a row with the same names
-    """What the audit chain keeps of an authorisation: a hash of everything that decided it and came of it."""
-    parts = [getattr(new, name) for name in DIGEST_COLUMNS]
-    parts += [list(getattr(new, name)) for name in ARRAY_COLUMNS]
-    plain = [bytes(part).hex() if isinstance(part, bytes | memoryview) else part for part in parts]
-    return hashlib.sha256(json.dumps(plain, separators=(",", ":"), default=str).encode()).hexdigest()
+    """What the audit chain keeps of an authorisation: a hash of everything that decided it and came of it.
+
+    The text of a tuple of numbers, texts, bytes, dates and lists is different for different values, and the same in any process.
+    """
+    return hashlib.sha256(repr(DIGESTED(new)).encode()).hexdigest()
 
 
-PLAIN_COLUMNS = ("cell", "id", "account_id", "card_id", "link", "kind", "message_key", "content_digest", "original_key",
-                 "mti", "channel", "mcc", "terminal", "merchant", "acquirer", "stan", "transmitted", "rrn", "amount_idr",
-                 "reason", "response_code", "answer", "business_date")  # fmt: skip
 ARRAY_COLUMNS = ("tranche_ids", "programmes", "amounts_idr", "transfer_ids")
-DIGEST_COLUMNS = ("id", "account_id", "card_id", "link", "kind", "message_key", "content_digest", "original_key", "mti",
-                  "channel", "mcc", "terminal", "merchant", "acquirer", "stan", "transmitted", "rrn", "amount_idr",
-                  "reason", "response_code", "business_date")  # fmt: skip
-LOCK_LANE = text("SELECT pg_advisory_xact_lock(:lock)")
+DIGESTED = attrgetter(*(name for name in NewAuthorisation._fields if name not in ("cell", "answer")))
 LOAD = text("""
     WITH wanted AS (
         SELECT * FROM unnest(CAST(:ord AS int[]), CAST(:cell AS smallint[]), CAST(:pan AS bytea[]), CAST(:key AS bytea[]),
@@ -164,7 +151,7 @@ LOAD = text("""
     LEFT JOIN authorisation e ON e.cell = w.cell AND e.message_key = w.message_key
     LEFT JOIN authorisation o ON o.cell = w.cell AND o.message_key = w.original_key
 """)
-WRITE = text(f"""
+WRITE = text(arrays_as_text(f"""
     WITH {POST_CTES}, tried AS (
         UPDATE card c SET pin_tries_left = d.tries, state = d.state
         FROM unnest(CAST(:c_id AS bigint[]), CAST(:c_cell AS smallint[]), CAST(:c_account AS bigint[]),
@@ -201,29 +188,39 @@ WRITE = text(f"""
         UPDATE audit_chain SET last_seq = :seq, last_hash = :hash WHERE stream = :stream
     )
     SELECT {COUNTS}
-""")
+"""))
 
 
-def _loaded(row: Any) -> Loaded:  # noqa: ANN401 - a database row
+def _loaded(row: Any) -> tuple[int, Loaded]:  # noqa: ANN401 - a database row
+    """A member's place in the group, and what was found for it. The row is taken apart at once: this runs for every request."""
+    (
+        place, account_id, card_id, state, expires_on, tries, offset, account_state, ids, programmes, amounts, states, dates,
+        earlier_id, earlier_digest, earlier_reason, earlier_code, earlier_answer, original_id, original_reason,
+        original_kind, original_channel, original_amount, reversed_idr, drawn_ids, drawn_programmes, drawn_amounts,
+        transfer_ids, reversed_before,
+    ) = row  # fmt: skip
     card = None
-    if row.card_id is not None:
-        state, account_state = CardState(row.state), AccountState(row.account_state)
-        card = CardView(state, row.expires_on, row.pin_tries_left, account_state)
+    if card_id is not None:
+        card = CardView(CARD_STATES[state], expires_on, tries, ACCOUNT_STATES[account_state])
     tranches: tuple[TrancheView, ...] = ()
-    if row.ids:
-        columns = zip(row.ids, row.programmes, row.amounts, row.states, row.dates, strict=True)
-        tranches = tuple([TrancheView(i, p, a, TrancheState(s), d) for i, p, a, s, d in columns])
+    if ids:
+        columns = zip(ids, programmes, amounts, states, dates, strict=True)
+        tranches = tuple([TrancheView(i, p, a, TRANCHE_STATES[s], d) for i, p, a, s, d in columns])
     earlier = original = None
     transfers: dict[int, int] = {}
-    if row.earlier_id is not None:
-        earlier = Earlier(bytes(row.earlier_digest), DeclineReason(row.earlier_reason))
-    if row.original_id is not None:
-        taken = zip(row.tranche_ids, row.original_programmes, row.amounts_idr, strict=True)
-        draws = tuple(Draw(*one) for one in taken)
-        original = Original(DeclineReason(row.original_reason), row.original_amount, row.reversed_idr, draws)
-        transfers = dict(zip(row.tranche_ids, row.transfer_ids, strict=True))
-    return Loaded(
-        Snapshot(card, tranches, earlier, original, row.reversed_before), row.account_id or 0, row.card_id, row.pin_offset,
-        row.earlier_id, row.earlier_code, row.earlier_answer, row.original_id, row.original_kind, row.original_channel,
-        transfers,
+    if earlier_id is not None:
+        earlier = Earlier(earlier_digest, DeclineReason(earlier_reason))
+    if original_id is not None:
+        draws = tuple(Draw(*one) for one in zip(drawn_ids, drawn_programmes, drawn_amounts, strict=True))
+        original = Original(DeclineReason(original_reason), original_amount, reversed_idr, draws)
+        transfers = dict(zip(drawn_ids, transfer_ids, strict=True))
+    found = Snapshot(card, tranches, earlier, original, reversed_before)
+    return place, Loaded(
+        found, account_id or 0, card_id, offset, earlier_id, earlier_code, earlier_answer, original_id, original_kind,
+        original_channel, transfers,
     )  # fmt: skip
+
+
+CARD_STATES = {state.value: state for state in CardState}
+ACCOUNT_STATES = {state.value: state for state in AccountState}
+TRANCHE_STATES = {state.value: state for state in TrancheState}

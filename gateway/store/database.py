@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 OLDEST_POSTGRESQL = 150000
 MIGRATION_LOCK = 8_583_001
 SERVICE_ROLE = "kks_app"
-FIRST_STATE = {"timezone": "UTC", "application_name": "kks", "jit": "off"}
+FIRST_STATE = {"timezone": "UTC", "application_name": "kks", "jit": "off", "client_connection_check_interval": "10s"}
 
 
 @dataclass(frozen=True, slots=True)

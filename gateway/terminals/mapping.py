@@ -149,8 +149,10 @@ def _pin_block(message: Message) -> bytes | None:
 
 
 def _digest(message: Message) -> bytes:
-    parts = "|".join(f"{number}={message.get(number, '')}" for number in DIGESTED)
-    return hashlib.sha256(f"{message.mti[1]}|{parts}".encode()).digest()[:16]
+    """16 bytes over what, with the key fields, makes two messages the same."""
+    get = message.fields.get
+    parts = repr((message.mti[1], [get(number) for number in DIGESTED]))
+    return hashlib.sha256(parts.encode()).digest()[:16]
 
 
 def _need(message: Message, number: int, name: int | None = None) -> str:

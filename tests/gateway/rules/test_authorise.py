@@ -86,7 +86,7 @@ class Fault:
         return not self.change.keys() & other.change.keys()
 
 
-BLOCKED_AID = (OLD, replace(NEW, state=TrancheState.BLOCKED))
+BLOCKED_AID = (OLD, NEW._replace(state=TrancheState.BLOCKED))
 FAULTS = [
     Fault(R.KEY_REUSED, {"earlier": Earlier(b"another", R.APPROVED)}),
     Fault(R.REVERSED_BEFORE, {"reversed_before": True}),
@@ -212,15 +212,15 @@ def test_a_balance_is_told_whatever_the_account(account: AccountState) -> None:
 
 def test_blocked_aid_is_told_apart_from_too_little() -> None:
     """AID_BLOCKED only where the blocked aid would have been enough; frozen aid is no longer counted."""
-    blocked = replace(NEW, state=TrancheState.BLOCKED)
+    blocked = NEW._replace(state=TrancheState.BLOCKED)
     exactly = replace(CASH, amount_idr=350_000)
     assert Facts(exactly, tranches=(OLD, blocked)).decide().reason is R.AID_BLOCKED
     more = replace(CASH, amount_idr=350_001)
     assert Facts(more, tranches=(OLD, blocked)).decide().reason is R.INSUFFICIENT_FUNDS
     for state in (TrancheState.FROZEN, TrancheState.AT_RPL, TrancheState.RETURNED):
-        gone = replace(NEW, state=state)
+        gone = NEW._replace(state=state)
         assert Facts(exactly, tranches=(OLD, gone)).decide().reason is R.INSUFFICIENT_FUNDS
-    elsewhere = replace(blocked, programme=SEMBAKO)
+    elsewhere = blocked._replace(programme=SEMBAKO)
     assert Facts(exactly, tranches=(OLD, elsewhere), rules=(ATM_PKH,)).decide().reason is R.INSUFFICIENT_FUNDS
 
 
@@ -238,8 +238,8 @@ def test_the_last_rupiah_can_be_taken() -> None:
 
 def test_the_purse_of_the_first_priority_is_drawn_first() -> None:
     """Priority comes before age; within a purse the oldest credit, whatever its id; on the same day the lower id."""
-    oldest, newest = TrancheView(9, SEMBAKO, 900_000, TrancheState.OPEN, TODAY - 80 * DAY), replace(NEW, id=2)
-    facts = Facts(replace(CASH, amount_idr=600_000), tranches=(oldest, newest, OLD, replace(OLD, id=6)))
+    oldest, newest = TrancheView(9, SEMBAKO, 900_000, TrancheState.OPEN, TODAY - 80 * DAY), NEW._replace(id=2)
+    facts = Facts(replace(CASH, amount_idr=600_000), tranches=(oldest, newest, OLD, OLD._replace(id=6)))
     expected = (Draw(6, PKH, 200_000), Draw(7, PKH, 200_000), Draw(2, PKH, 150_000), Draw(9, SEMBAKO, 50_000))
     assert expected == facts.decide().draws
     other_way = replace(facts, rules=(replace(ATM_PKH, priority=3), ATM_SEMBAKO))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ from gateway.operations.authorise import Keyed
 from gateway.operations.bank import reading
 from gateway.rules.authorise import DeclineReason, Snapshot
 from gateway.simulator.terminal import Asked
-from gateway.store.authorisations import NewAuthorisation, Wanted, digest, load, lock_lane, write_arrays
+from gateway.store.audit import lock_head
+from gateway.store.authorisations import NewAuthorisation, Wanted, digest, load, write_arrays
 from gateway.terminals import mapping
 from tests.gateway.street import AID_IDR, open_street
 
@@ -32,7 +32,7 @@ NEW = NewAuthorisation(
 UNSAID = {"cell", "answer"}  # the cell stands beside the digest in the chain; the answer follows from the rest
 
 
-@pytest.mark.parametrize("name", [one.name for one in fields(NewAuthorisation) if one.name not in UNSAID])
+@pytest.mark.parametrize("name", [name for name in NewAuthorisation._fields if name not in UNSAID])
 def test_the_digest_holds_every_column(name: str) -> None:
     """Changing any part of an authorisation changes what the chain says of it."""
     value = getattr(NEW, name)
@@ -40,15 +40,15 @@ def test_the_digest_holds_every_column(name: str) -> None:
         type(value)
     ]
     change: dict[str, Any] = {name: other}
-    assert digest(NEW) == digest(replace(NEW))
-    assert digest(NEW) != digest(replace(NEW, **change))
+    assert digest(NEW) == digest(NEW._replace())
+    assert digest(NEW) != digest(NEW._replace(**change))
 
 
 def test_arrays_for_the_statement() -> None:
     """One entry a member and column; arrays of arrays as PostgreSQL writes them."""
-    arrays = write_arrays([NEW, replace(NEW, id=8, tranche_ids=[], amounts_idr=[1, 2])])
-    assert {f"a_{one.name}" for one in fields(NewAuthorisation)} == set(arrays)
-    assert [[7, 8], ["{11}", "{}"], ["{50000}", "{1,2}"]] == [
+    arrays = write_arrays([NEW, NEW._replace(id=8, tranche_ids=[], amounts_idr=[1, 2])])
+    assert {f"a_{name}" for name in NewAuthorisation._fields} == set(arrays)
+    assert [(7, 8), ["{11}", "{}"], ["{50000}", "{1,2}"]] == [
         arrays["a_id"],
         arrays["a_tranche_ids"],
         arrays["a_amounts_idr"],
@@ -67,9 +67,9 @@ async def test_nothing_known_is_an_empty_snapshot(engine: AsyncEngine) -> None:
 async def test_one_writer_a_lane(engine: AsyncEngine) -> None:
     """A second transaction waits for the same lane until the first ends; another lane is free."""
     async with engine.connect() as one, engine.connect() as two, engine.connect() as three:
-        await lock_lane(one, 0)
-        await lock_lane(three, 1)
-        waiting = asyncio.ensure_future(lock_lane(two, 0))
+        await lock_head(one, "lane-0")
+        await lock_head(three, "lane-1")
+        waiting = asyncio.ensure_future(lock_head(two, "lane-0"))
         await asyncio.wait({waiting}, timeout=0.2)
         assert not waiting.done()
         await one.rollback()
