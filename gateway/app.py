@@ -45,7 +45,9 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
         async with db.engine.begin() as connection:
             row = await create_bank_row(connection, settings)
             used = (await connection.exec_driver_sql("SELECT count(*) FROM audit_event")).scalar_one()
-        if used and not keystore_path(settings).exists():  # before a new one is made: the next start must refuse as well
+        if (
+            used and not keystore_path(settings).exists()
+        ):  # before a new one is made: the next start must refuse as well
             raise Refused(f"the database has data and {keystore_path(settings)} does not exist: restore the keystore")
         check_settings_match(row, settings)
         hsm = await asyncio.to_thread(open_keystore, settings)
@@ -61,7 +63,9 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
 
 
 @asynccontextmanager
-async def run_service(bank: Bank, *, jobs: bool = True, say: Callable[[str], None] | None = None) -> AsyncIterator[Service]:
+async def run_service(
+    bank: Bank, *, jobs: bool = True, say: Callable[[str], None] | None = None
+) -> AsyncIterator[Service]:
     """Listen for terminals and HTTP and run jobs, until the block ends; then finish what was accepted."""
     service = Service(bank)
     try:
@@ -150,7 +154,9 @@ async def _open_database(settings: Settings) -> database.Database:
     return await database.as_service(db, settings.pool_size)
 
 
-async def _listen(what: str, host: str, port: int, start: Callable[[str, int], Awaitable[tuple[str, int]]]) -> tuple[str, int]:
+async def _listen(
+    what: str, host: str, port: int, start: Callable[[str, int], Awaitable[tuple[str, int]]]
+) -> tuple[str, int]:
     try:
         return await start(host, port)
     except OSError as error:

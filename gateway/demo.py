@@ -171,7 +171,9 @@ async def _cards(bank: Bank, folder: Path, result: DemoResult, teller: Teller) -
             done(1)
     wallet = Wallet(tuple(cards), label, tuple(components))
     wallet.save(folder / "wallet.json")
-    teller.line(f"2. {result.cards} cards handed over with KTP and KK seen, PIN chosen by the family: {result.activated} active.")
+    teller.line(
+        f"2. {result.cards} cards handed over with KTP and KK seen, PIN chosen by the family: {result.activated} active."
+    )
     return wallet
 
 

@@ -41,18 +41,20 @@ posted AS (
 ), tranches AS (
     UPDATE tranche t SET available_idr = t.available_idr + d.available, held_idr = t.held_idr + d.held,
                          frozen_idr = t.frozen_idr + d.frozen, returned_idr = t.returned_idr + d.returned,
+                         state = CASE WHEN d.reopens AND t.state NOT IN ('OPEN', 'BLOCKED') THEN 'OPEN' ELSE t.state END,
                          used_on = CASE WHEN t.available_idr + d.available = t.amount_idr THEN NULL
                                         ELSE coalesce(t.used_on, d.used_on) END
     FROM unnest(CAST(:l_cell AS smallint[]), CAST(:l_account AS bigint[]), CAST(:l_id AS bigint[]),
                 CAST(:l_available AS bigint[]), CAST(:l_held AS bigint[]), CAST(:l_frozen AS bigint[]),
-                CAST(:l_returned AS bigint[]), CAST(:l_used AS date[]), CAST(:l_state AS text[]))
-         AS d (cell, account_id, id, available, held, frozen, returned, used_on, state)
+                CAST(:l_returned AS bigint[]), CAST(:l_used AS date[]), CAST(:l_state AS text[]),
+                CAST(:l_reopens AS boolean[]))
+         AS d (cell, account_id, id, available, held, frozen, returned, used_on, state, reopens)
     WHERE t.cell = d.cell AND t.account_id = d.account_id AND t.id = d.id AND (d.state IS NULL OR t.state = d.state)
     RETURNING 1
 )
 """
 COUNTS = "(SELECT count(*) FROM posted), (SELECT count(*) FROM purses), (SELECT count(*) FROM tranches)"
-POST = text(f"WITH {POST_CTES} SELECT {COUNTS}")  # noqa: S608 - own constants
+POST = text(f"WITH {POST_CTES} SELECT {COUNTS}")
 SPENDING = frozenset({Kind.WITHDRAWAL, Kind.PURCHASE, Kind.HOLD})  # what counts as use of a tranche
 
 
@@ -97,6 +99,7 @@ def post_arrays(transfers: Sequence[Transfer], ids: Sequence[int]) -> dict[str, 
     purses = sorted(total.purses.items())
     tranches = sorted(total.tranches.items())
     used = {(t.cell, t.account_id, t.tranche_id): t.source.business_date for t in transfers if t.kind in SPENDING}
+    given_back = {(t.cell, t.account_id, t.tranche_id) for t in transfers if t.kind is Kind.REVERSAL}
     return {
         "t_cell": [t.cell for t in transfers],
         "t_account": [t.account_id for t in transfers],
@@ -124,6 +127,7 @@ def post_arrays(transfers: Sequence[Transfer], ids: Sequence[int]) -> dict[str, 
         "l_frozen": [delta.frozen_idr for _, delta in tranches],
         "l_returned": [delta.returned_idr for _, delta in tranches],
         "l_used": [used.get(key) for key, _ in tranches],
+        "l_reopens": [key in given_back for key, _ in tranches],  # money given back to a closed tranche can be spent again
         "l_state": ["OPEN" if key in used else None for key, _ in tranches],  # only open money may be spent
     }
 

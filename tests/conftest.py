@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, settings as hypothesis_settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from gateway.app import open_bank
 from gateway.settings import Settings, load_settings
@@ -19,6 +20,8 @@ from tests.servers import TestServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
     from gateway.operations.bank import Bank
 
@@ -66,11 +69,13 @@ def database_url(server: TestServer) -> Iterator[str]:
 @pytest.fixture
 def bank_settings(database_url: str, tmp_path: Path) -> Settings:
     """Settings of a bank on a fresh database, with keys in a folder of its own."""
-    return load_settings(database_url=database_url, data_dir=tmp_path / "var", iso_port=0, http_port=0, log_level="warning")
+    return load_settings(
+        database_url=database_url, data_dir=tmp_path / "var", iso_port=0, http_port=0, log_level="warning"
+    )
 
 
 @pytest.fixture
-async def engine(bank_settings: Settings) -> AsyncIterator[database.AsyncEngine]:
+async def engine(bank_settings: Settings) -> AsyncIterator[AsyncEngine]:
     """An engine on a fresh migrated database, without a bank."""
     opened = await database.open_database(bank_settings)
     yield opened.engine

@@ -37,7 +37,9 @@ def show_settings(*, json: Json = False) -> None:
     if json:
         output.as_json({name: value for name, value, _ in rows})
     else:
-        output.table("Settings: environment, or kks.toml without KKS_ and in small letters", ["name", "value", "meaning"], rows)
+        output.table(
+            "Settings: environment, or kks.toml without KKS_ and in small letters", ["name", "value", "meaning"], rows
+        )
 
 
 @db.command("migrate")
@@ -88,12 +90,16 @@ def job_list(*, json: Json = False) -> None:
     if json:
         output.as_json(
             {
-                "jobs": [{"name": one.name, "meaning": one.meaning, "at": f"{one.hour:02}:{one.minute:02}"} for one in JOBS],
+                "jobs": [
+                    {"name": one.name, "meaning": one.meaning, "at": f"{one.hour:02}:{one.minute:02}"} for one in JOBS
+                ],
                 "runs": [_run_values(one) for one in runs],
             }
         )
         return
-    output.table("Jobs (Jakarta time)", ["job", "at", "does"], [(j.name, f"{j.hour:02}:{j.minute:02}", j.meaning) for j in JOBS])
+    output.table(
+        "Jobs (Jakarta time)", ["job", "at", "does"], [(j.name, f"{j.hour:02}:{j.minute:02}", j.meaning) for j in JOBS]
+    )
     rows = [(r.business_date, r.job, r.state, r.summary.get("tranches", ""), r.error) for r in runs]
     output.table("Newest runs", ["date", "job", "state", "tranches", "error"], rows, numbers=["tranches"])
 
@@ -159,7 +165,11 @@ def return_list(*, json: Json = False) -> None:
 
 @returns.command("confirm")
 def return_confirm(
-    number: int, ntpn: Annotated[str, typer.Option("--ntpn", help="the treasury's receipt")], *, by: As = "", json: Json = False
+    number: int,
+    ntpn: Annotated[str, typer.Option("--ntpn", help="the treasury's receipt")],
+    *,
+    by: As = "",
+    json: Json = False,
 ) -> None:
     """Keep the treasury's receipt of a deposit."""
     from gateway.operations import dormancy
@@ -242,7 +252,8 @@ def _show_status(status: MigrationStatus, *, json: bool) -> None:
     if json:
         output.as_json({"current": status.current, "wanted": status.wanted, "up_to_date": status.up_to_date})
     else:
-        output.say(f"schema {status.current or 'empty'}, wanted {status.wanted}: {'up to date' if status.up_to_date else 'run `kks db migrate`'}")
+        verdict = "up to date" if status.up_to_date else "run `kks db migrate`"
+        output.say(f"schema {status.current or 'empty'}, wanted {status.wanted}: {verdict}")
 
 
 def _run_values(one: JobRun) -> dict[str, object]:

@@ -67,7 +67,11 @@ def card_undelivered(*, json: Json = False) -> None:
 
 @card.command("deliver")
 def card_deliver(
-    number: CardId, branch: Annotated[str, typer.Option("--branch", help="branch code")], *, by: As = "", json: Json = False
+    number: CardId,
+    branch: Annotated[str, typer.Option("--branch", help="branch code")],
+    *,
+    by: As = "",
+    json: Json = False,
 ) -> None:
     """The card has arrived at a branch."""
     from gateway.operations import card as operations
@@ -160,7 +164,14 @@ def account_show(account_number: AccountNumber, *, json: Json = False) -> None:
         return
     output.say(f"Account {found['number']} ({found['state']}), {found['holder']}, opened {found['opened_on']}")
     rows = [
-        (t["programme"], t["stage"], t["credited_on"], output.rupiah(t["amount_idr"]), output.rupiah(t["available_idr"]), t["state"])
+        (
+            t["programme"],
+            t["stage"],
+            t["credited_on"],
+            output.rupiah(t["amount_idr"]),
+            output.rupiah(t["available_idr"]),
+            t["state"],
+        )  # fmt: skip
         for t in found["tranches"]
     ]
     columns = ["programme", "stage", "credited", "amount", "left", "state"]

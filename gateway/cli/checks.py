@@ -18,14 +18,23 @@ STATIC = (
     ("ruff check", ["-m", "ruff", "check", *PACKAGES, "tests"]),
     ("ruff format", ["-m", "ruff", "format", "--check", "--quiet", *PACKAGES, "tests"]),
     ("mypy", ["-m", "mypy", "--no-error-summary"]),
-    ("import-linter", ["-c", "import sys; from importlinter.cli import lint_imports_command as c; sys.exit(c())", "--no-cache"]),
+    (
+        "import-linter",
+        ["-c", "import sys; from importlinter.cli import lint_imports_command as c; sys.exit(c())", "--no-cache"],
+    ),
 )
 COVERED = ("gateway/rules/*", "ledger/*", "iso/*", "keys/*")
 COVERED_AT_LEAST = 90
-OLD_SERVERS = (Path("/usr/lib/postgresql/15/bin"), Path("/usr/lib/postgresql/16/bin"), Path("/usr/lib/postgresql/17/bin"))
+OLD_SERVERS = (
+    Path("/usr/lib/postgresql/15/bin"),
+    Path("/usr/lib/postgresql/16/bin"),
+    Path("/usr/lib/postgresql/17/bin"),
+)
 
 
-def run_tests(arguments: Annotated[list[str] | None, typer.Argument(help="arguments of pytest, after --")] = None) -> None:
+def run_tests(
+    arguments: Annotated[list[str] | None, typer.Argument(help="arguments of pytest, after --")] = None,
+) -> None:
     """Style, types, import rules and every test, with branch coverage; after -- only pytest with these arguments."""
     if not (ROOT / "tests").is_dir():
         output.fail(f"there are no tests in {ROOT}: `kks test` runs from a checkout")
@@ -36,12 +45,7 @@ def run_tests(arguments: Annotated[list[str] | None, typer.Argument(help="argume
     covered = ["--cov", "--cov-report=", "--cov-branch"]
     if not _step("pytest, embedded PostgreSQL", ["-m", "pytest", *covered]):
         failed.append("pytest")
-    for pattern in COVERED:
-        if not _step(
-            f"branch coverage of {pattern} at least {COVERED_AT_LEAST} %",
-            ["-m", "coverage", "report", "--skip-covered", f"--include={pattern}", f"--fail-under={COVERED_AT_LEAST}"],
-        ):
-            failed.append(f"coverage of {pattern}")
+    failed += [f"coverage of {pattern}" for pattern in COVERED if not _covered(pattern)]
     for server in OLD_SERVERS:
         if server.is_dir():
             name = f"pytest, PostgreSQL {server.parent.name}"
@@ -51,6 +55,11 @@ def run_tests(arguments: Annotated[list[str] | None, typer.Argument(help="argume
         output.fail(f"failed: {', '.join(failed)}")
         raise typer.Exit(1)
     output.say("all checks passed")
+
+
+def _covered(pattern: str) -> bool:
+    limits = ["--skip-covered", f"--include={pattern}", f"--fail-under={COVERED_AT_LEAST}"]
+    return _step(f"branch coverage of {pattern} at least {COVERED_AT_LEAST} %", ["-m", "coverage", "report", *limits])
 
 
 def _step(name: str, command: list[str], **environment: str) -> bool:

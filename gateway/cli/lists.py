@@ -61,7 +61,9 @@ def batch_list(*, json: Json = False) -> None:
     if json:
         output.as_json({"batches": [_batch_values(one) for one in found]})
         return
-    rows = [(b.id, b.file_name, b.sk_no, b.state, b.rows, b.accepted, b.rejected, b.maker, b.checker or "") for b in found]
+    rows = [
+        (b.id, b.file_name, b.sk_no, b.state, b.rows, b.accepted, b.rejected, b.maker, b.checker or "") for b in found
+    ]
     columns = ["list", "file", "SK", "state", "rows", "accepted", "rejected", "maker", "checker"]
     output.table("Lists", columns, rows, numbers=["list", "rows", "accepted", "rejected"])
 
@@ -89,7 +91,9 @@ def batch_show(number: int, *, json: Json = False) -> None:
     rows = [(line, f["column"], f["shown"], f["code"], f["mend"]) for line, f in findings[:FINDINGS_SHOWN]]
     output.table("", ["line", "column", "value", "reason", "how to mend"], rows, numbers=["line"])
     if len(findings) > FINDINGS_SHOWN:
-        output.say(f"... and {len(findings) - FINDINGS_SHOWN} more: `kks batch result {number} --out FILE` has them all")
+        output.say(
+            f"... and {len(findings) - FINDINGS_SHOWN} more: `kks batch result {number} --out FILE` has them all"
+        )
 
 
 @batch.command("approve")
@@ -135,7 +139,9 @@ def si_import(
     sp2d_no: Annotated[str, typer.Option("--sp2d-no", help="number of the SP2D")],
     sp2d_date: Annotated[str, typer.Option("--sp2d-date", help="date of the SP2D, as 2026-11-23")],
     sp2d_amount: Annotated[str, typer.Option("--sp2d-amount", help="rupiah of the SP2D")],
-    sp2d_count: Annotated[int | None, typer.Option("--sp2d-count", help="recipients, where the SP2D states them")] = None,
+    sp2d_count: Annotated[
+        int | None, typer.Option("--sp2d-count", help="recipients, where the SP2D states them")
+    ] = None,
     *,
     by: As = "",
     json: Json = False,
@@ -173,7 +179,10 @@ def si_list(*, json: Json = False) -> None:
     if json:
         output.as_json({"instructions": [{name: getattr(one, name) for name in one.__slots__} for one in found]})
         return
-    rows = [(s.si_no, s.sp2d_no, s.state, s.rows, output.rupiah(s.amount_idr), s.maker, s.checker or "", s.reason) for s in found]
+    rows = [
+        (s.si_no, s.sp2d_no, s.state, s.rows, output.rupiah(s.amount_idr), s.maker, s.checker or "", s.reason)
+        for s in found
+    ]
     columns = ["SI", "SP2D", "state", "rows", "amount", "maker", "checker", "remark"]
     output.table("Standing instructions", columns, rows, numbers=["rows", "amount"])
 

@@ -19,7 +19,9 @@ Rows = Annotated[int, typer.Option("--rows", min=1_000, max=2_500_000, help="row
 
 @bench.command("authorise")
 def authorise(
-    accounts: Annotated[int, typer.Option("--accounts", min=1_000, max=2_500_000, help="families with a card")] = 100_000,
+    accounts: Annotated[
+        int, typer.Option("--accounts", min=1_000, max=2_500_000, help="families with a card")
+    ] = 100_000,
     clients: Annotated[int, typer.Option("--clients", min=8, max=1_000, help="requests in flight")] = 128,
     seconds: Annotated[float, typer.Option("--seconds", min=2, max=600, help="length of each run")] = 15,
     *,
@@ -49,7 +51,9 @@ def credit(rows: Rows = 100_000, *, json: Json = False) -> None:
 
 @bench.command("codec")
 def codec(
-    seconds: Annotated[float, typer.Option("--seconds", min=1, max=120, help="length of each run")] = 5, *, json: Json = False
+    seconds: Annotated[float, typer.Option("--seconds", min=1, max=120, help="length of each run")] = 5,
+    *,
+    json: Json = False,
 ) -> None:
     """Decode, answer and encode a 15-field 0200, against pyiso8583."""
     from gateway.measure import codec as measured

@@ -1,6 +1,7 @@
 """Running a command: settings, an open bank, one event loop, and what becomes of each kind of failure.
 
-A refusal is one line on standard error and exit 1; a usage fault is exit 2 (typer). Anything else is a bug and keeps its traceback.
+A refusal is one line on standard error and exit 1; a usage fault is exit 2 (typer). Anything else is a bug and keeps its
+traceback.
 """
 
 from __future__ import annotations

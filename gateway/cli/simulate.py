@@ -1,14 +1,338 @@
-"""`kks simulate`."""
+"""`kks simulate`: terminals and switches in the user's hand. They talk TCP with the bank and know nothing else of it.
+
+An answer that declines is an answer and exits 0; no answer is a failure. Read next: visit.py; gateway/simulator/terminal.py.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-simulate = typer.Typer(help="Terminals.", no_args_is_help=True)
+from gateway.cli import output
+from gateway.cli.running import Json, parse_amount, refuse, run
+from gateway.cli.visit import at_terminal, card_of, in_one_line, network, port_of, says, typed_pin, wallet_of
+from gateway.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.simulator.exchange import Exchange
+    from gateway.simulator.switch import Switch
+    from gateway.simulator.terminal import Terminal
+    from gateway.simulator.wallet import TestCard
+    from iso.message import Message
+
+MANUAL = """Terminals and switches of a stranger: they talk ISO 8583 over TCP.
+
+A first round, in two windows:
+
+\b
+  kks demo                                a bank and a wallet of test cards
+  kks serve                               window 1: the bank listens
+  kks simulate echo                       window 2: is anybody there?
+  kks simulate balance                    of the wallet's first card
+  kks simulate withdraw --amount 50000    at an ATM; --agent: at an agent
+  kks simulate purchase --amount 25000 --card 2
+  kks simulate withdraw --amount 50000 --then-reverse --kept 20000
+  kks simulate balance --pin 111111       a wrong PIN
+  kks simulate cases                      every scripted case we ship
+  kks simulate load --seconds 10          many withdrawals at once
+
+\b
+A card is chosen by its place in the wallet (--card, from 1) or by its
+account number (--account). Without either it is the first one.
+
+\b
+A declined transaction is an answer: its code (DE39) is shown and the
+exit code is 0. No answer, or no bank there, is exit 1.
+
+\b
+`explain` reads a message of profile himbara from hex and masks what is
+secret in it. `pin-block` makes what `kks card choose-pin` wants.
+"""
+LOCAL = "127.0.0.1"
+PORT_HELP = "port of the bank; the default is KKS_ISO_PORT"
+WALLET_HELP = "wallet of test cards; the default is demo/wallet.json in KKS_DATA_DIR"
+HEADER = 4
+
+simulate = typer.Typer(help=MANUAL, no_args_is_help=True)
+
+Host = Annotated[str, typer.Option("--host", help="address of the bank")]
+Port = Annotated[int | None, typer.Option("--port", min=1, max=65_535, help=PORT_HELP, show_default=False)]
+WalletFile = Annotated[Path | None, typer.Option("--wallet", help=WALLET_HELP, show_default=False)]
+CardPlace = Annotated[int | None, typer.Option("--card", min=1, help="place of the card in the wallet, from 1")]
+Account = Annotated[str, typer.Option("--account", help="account number of the card, in place of --card")]
+Amount = Annotated[str, typer.Option("--amount", help="rupiah, as 50000 or 50.000")]
+TypedPin = Annotated[str, typer.Option("--pin", help="what is typed; the default is the card's right PIN")]
 
 
-@simulate.command("codec")
-def codec() -> None:
-    """Codec."""
+@simulate.command("withdraw")
+def withdraw(
+    amount: Amount,
+    agent: Annotated[bool, typer.Option("--agent", help="at an agent, not at an ATM")] = False,
+    then_reverse: Annotated[
+        bool, typer.Option("--then-reverse", help="take it back (0420) once it is approved")
+    ] = False,
+    kept: Annotated[str, typer.Option("--kept", help="rupiah that stay paid out (DE95), with --then-reverse")] = "",
+    card: CardPlace = None,
+    account: Account = "",
+    pin: TypedPin = "",
+    host: Host = LOCAL,
+    port: Port = None,
+    wallet: WalletFile = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Cash at an ATM or an agent (0200); with --then-reverse it is taken back, in whole or but for --kept."""
+    from gateway.simulator.terminal import TerminalKind
+
+    if kept and not then_reverse:
+        raise typer.BadParameter("goes with --then-reverse", param_hint="--kept")
+    with in_one_line():
+        amount_idr = parse_amount(amount, "--amount")
+        kept_idr = parse_amount(kept, "--kept") if kept else 0
+        typed = typed_pin(pin)
+        if kept_idr >= amount_idr:
+            raise Refused("--kept: must be less than --amount")
+
+    async def work(terminal: Terminal, chosen: TestCard) -> list[Exchange]:
+        done = [await terminal.withdraw(chosen, amount_idr, typed)]
+        if then_reverse and done[0].approved:
+            done.append(await terminal.reverse(done[0], kept_idr))
+        return done
+
+    kind = TerminalKind.AGENT if agent else TerminalKind.ATM
+    at_terminal(kind, work, card, account, host, port, wallet, json=json)
 
 
-@simulate.command("keys")
-def keys() -> None:
-    """Keys."""
+@simulate.command("purchase")
+def purchase(
+    amount: Amount,
+    card: CardPlace = None,
+    account: Account = "",
+    pin: TypedPin = "",
+    host: Host = LOCAL,
+    port: Port = None,
+    wallet: WalletFile = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Goods at an e-Warong (0200)."""
+    from gateway.simulator.terminal import TerminalKind
+
+    with in_one_line():
+        amount_idr = parse_amount(amount, "--amount")
+        typed = typed_pin(pin)
+
+    async def work(terminal: Terminal, chosen: TestCard) -> list[Exchange]:
+        return [await terminal.purchase(chosen, amount_idr, typed)]
+
+    at_terminal(TerminalKind.EWARONG, work, card, account, host, port, wallet, json=json)
+
+
+@simulate.command("balance")
+def balance(
+    card: CardPlace = None,
+    account: Account = "",
+    pin: TypedPin = "",
+    host: Host = LOCAL,
+    port: Port = None,
+    wallet: WalletFile = None,
+    *,
+    json: Json = False,
+) -> None:
+    """What a card can spend (0200, DE54), asked at an ATM."""
+    from gateway.simulator.terminal import TerminalKind
+
+    with in_one_line():
+        typed = typed_pin(pin)
+
+    async def work(terminal: Terminal, chosen: TestCard) -> list[Exchange]:
+        return [await terminal.balance(chosen, typed)]
+
+    at_terminal(TerminalKind.ATM, work, card, account, host, port, wallet, json=json)
+
+
+@simulate.command("sign-on")
+def sign_on(host: Host = LOCAL, port: Port = None, *, json: Json = False) -> None:
+    """Sign on (0800, DE70 001) and off again."""
+
+    async def work(switch: Switch) -> Exchange:
+        return await switch.sign_on()
+
+    network(work, host, port, json=json)
+
+
+@simulate.command("echo")
+def echo(host: Host = LOCAL, port: Port = None, *, json: Json = False) -> None:
+    """An echo test (0800, DE70 301)."""
+
+    async def work(switch: Switch) -> Exchange:
+        return await switch.echo()
+
+    network(work, host, port, json=json)
+
+
+@simulate.command("cases")
+def cases(
+    files: Annotated[list[Path] | None, typer.Argument(help="TOML files; those that come along by default")] = None,
+    host: Host = LOCAL,
+    port: Port = None,
+    wallet: WalletFile = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Run scripted cases and tell which passed; exit 1 where one did not. They spend money and lock cards of the wallet."""
+    from gateway import clock
+    from gateway.simulator.cases import run_cases, shipped_cases
+    from gateway.simulator.pinpad import pinpad_of
+
+    paths = files or shipped_cases()
+    place = port_of(port)
+    with in_one_line(f"{host}:{place}"), output.progress("cases", len(paths), quiet=json) as bar:
+        chosen = wallet_of(wallet)
+        done = run(run_cases(paths, host, place, chosen, pinpad_of(chosen), clock=clock.now, progress=_steps(bar)))
+    failed = sum(not one.passed for one in done)
+    if json:
+        shown = [
+            {"name": one.name, "file": one.path.name, "passed": one.passed, "steps": one.steps, "failures": one.failures,
+             "elapsed_ms": round(one.elapsed_ms, 1)}
+            for one in done
+        ]  # fmt: skip
+        output.as_json({"passed": len(done) - failed, "failed": failed, "cases": shown})
+    else:
+        rows = [
+            (
+                one.name,
+                "passed" if one.passed else "FAILED",
+                one.steps,
+                f"{one.elapsed_ms:.0f}",
+                "; ".join(one.failures),
+            )
+            for one in done
+        ]
+        output.table("Cases", ["case", "", "steps", "ms", "why"], rows, numbers=["steps", "ms"])
+        output.say(f"{len(done) - failed} passed, {failed} failed")
+    if failed:
+        refuse(f"{failed} of {len(done)} cases failed")
+
+
+@simulate.command("load")
+def load(
+    seconds: Annotated[float, typer.Option("--seconds", min=0.1, max=3_600, help="how long")] = 10,
+    clients: Annotated[int, typer.Option("--clients", min=1, max=1_000, help="requests in flight")] = 32,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0.1, help="a second; without it: the next when answered")
+    ] = None,
+    host: Host = LOCAL,
+    port: Port = None,
+    wallet: WalletFile = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Withdrawals of Rp10.000 from many cards at once. Needs as many cards in the wallet as requests in flight."""
+    from gateway import clock
+    from gateway.simulator.load import drive
+    from gateway.simulator.pinpad import pinpad_of
+
+    connections = next(count for count in (4, 3, 2, 1) if clients % count == 0)
+    place = port_of(port)
+    with in_one_line(f"{host}:{place}"), output.progress("load (ms)", round(seconds * 1_000), quiet=json) as bar:
+        chosen = wallet_of(wallet)
+        work = drive(
+            chosen.cards, pinpad_of(chosen), host, place, clock=clock.now, connections=connections,
+            in_flight=clients // connections, seconds=seconds, rate_per_s=rate, progress=_steps(bar),
+        )  # fmt: skip
+        figures = asdict(run(work))
+    if json:
+        output.as_json(figures)
+    else:
+        codes = figures.pop("codes")
+        rows = [(name, f"{value:.2f}" if isinstance(value, float) else value) for name, value in figures.items()]
+        output.table("", ["figure", "value"], rows, numbers=["value"])
+        answers = [(code, says(code), count) for code, count in codes.items()]
+        output.table("Answers (DE39)", ["code", "meaning", "answers"], answers, numbers=["answers"])
+    if figures["unanswered"]:
+        refuse(f"{figures['unanswered']} of {figures['sent']} were not answered")
+
+
+@simulate.command("explain")
+def explain(
+    message: Annotated[str, typer.Argument(metavar="HEX", help="a message in hex, with or without its length header")],
+    unmasked: Annotated[bool, typer.Option("--unmasked", help="show card number, PIN block and tracks too")] = False,
+    *,
+    json: Json = False,
+) -> None:
+    """Field by field what a message of profile himbara says; what is secret is masked. Asks no bank."""
+    from iso.describe import describe, describe_unmasked, masked
+    from iso.errors import FormatError
+
+    fault = None
+    found: Message | None
+    try:
+        found = _decoded(message)
+    except FormatError as error:
+        fault, found = str(error), error.partial
+    if found is not None and json:
+        shown = {str(n): value if unmasked else masked(n, value) for n, value in sorted(found.fields.items())}
+        output.as_json({"mti": found.mti, "fields": shown, "fault": fault})
+    elif found is not None:
+        output.say(describe_unmasked(found) if unmasked else describe(found))
+    if fault is not None:
+        refuse(fault)
+
+
+@simulate.command("pin-block")
+def pin_block(
+    pin: Annotated[str, typer.Option("--pin", help="the PIN that is typed")],
+    card: CardPlace = None,
+    account: Account = "",
+    wallet: WalletFile = None,
+    *,
+    json: Json = False,
+) -> None:
+    """What a PIN pad makes of a PIN: 16 hex digits (format 0) under the wallet's test key, for `kks card choose-pin`."""
+    from gateway.simulator.pinpad import pinpad_of
+
+    with in_one_line():
+        typed = typed_pin(pin)
+        found = wallet_of(wallet)
+        chosen = card_of(found, card, account)
+        block = pinpad_of(found).block(chosen.pan, chosen.pin if typed is None else typed)
+    if json:
+        output.as_json({"card": chosen.pan.masked, "account": chosen.account_number, "pin_block": block})
+    else:
+        output.say(block)
+
+
+def _decoded(text: str) -> Message:
+    """The message in TEXT, its length header taken off where it has one. Raises FormatError."""
+    from iso.codec import decode
+    from iso.errors import FormatError
+
+    try:
+        data = bytes.fromhex(text)
+    except ValueError:
+        refuse("HEX: is not hex digits, two a byte")
+    header, rest = data[:HEADER], data[HEADER:]
+    if not (header.isdigit() and int(header) == len(rest)):
+        return decode(data)
+    with suppress(FormatError):
+        return decode(data)  # a type that happens to look like the length
+    return decode(rest)
+
+
+def _steps(bar: Callable[[int], None]) -> Callable[[int, int], None]:
+    """A progress bar wants what was added; the simulator tells how far it is."""
+    seen = 0
+
+    def at(done: int, _total: int) -> None:
+        nonlocal seen
+        bar(done - seen)
+        seen = done
+
+    return at

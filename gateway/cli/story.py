@@ -51,7 +51,9 @@ def demo(
         del values["surprises"]
         output.as_json(values)
     else:
-        rows = [(what, output.rupiah(value) if what in MONEY else output.number(value)) for what, value in describe(result)]
+        rows = [
+            (what, output.rupiah(value) if what in MONEY else output.number(value)) for what, value in describe(result)
+        ]
         output.table("What happened", ["", "how much"], rows, numbers=["how much"])
         output.table("Answers (DE39)", ["code", "answers"], list(result.authorisations.items()), numbers=["answers"])
         output.say(f"Proof: {'every rupiah is explained' if result.proof_ok else 'DOES NOT HOLD'}. {result.seconds} s.")

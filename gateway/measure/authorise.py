@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
@@ -17,11 +17,11 @@ from gateway import clock
 from gateway.errors import GatewayError
 from gateway.measure.workbench import bench_settings, furnished_bank, gateway_process
 from gateway.operations.bank import reading
-from gateway.simulator.load import drive
+from gateway.simulator.load import LoadResult, drive
 from gateway.simulator.pinpad import pinpad_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from gateway.settings import Settings
     from gateway.store.embedded import EmbeddedServer
@@ -70,15 +70,23 @@ async def measure(
         say(f"authorisations, {clients} in flight")
         async with gateway_process(chosen) as gateway:
             per_connection = clients // CONNECTIONS
-            arguments = {"clock": clock.now, "connections": CONNECTIONS, "in_flight": per_connection}
-            await drive(wallet.cards, pinpad, "127.0.0.1", gateway.port, seconds=WARM_UP_S, **arguments)
+
+            def load(duration: float) -> Coroutine[Any, Any, LoadResult]:
+                return drive(
+                    wallet.cards, pinpad, "127.0.0.1", gateway.port, clock=clock.now, connections=CONNECTIONS,
+                    in_flight=per_connection, seconds=duration,
+                )  # fmt: skip
+
+            await load(WARM_UP_S)
             before = gateway.cpu_seconds()
-            result = await drive(wallet.cards, pinpad, "127.0.0.1", gateway.port, seconds=seconds, **arguments)
+            result = await load(seconds)
             used = gateway.cpu_seconds() - before
         say("pgbench TPC-B again")
         tps += [await _pgbench(server, count, seconds) for count in PGBENCH_CLIENTS]
     if result.unanswered or result.approved == 0:
-        raise GatewayError(f"{result.unanswered} of {result.sent} authorisations were not answered; codes {result.codes}")
+        raise GatewayError(
+            f"{result.unanswered} of {result.sent} authorisations were not answered; codes {result.codes}"
+        )
     best = max(tps)
     return AuthoriseFigures(
         round(result.per_s, 1), round(best, 1), round(result.per_s / best, 2), round(result.p50_ms, 2), round(result.p99_ms, 2),

@@ -148,7 +148,9 @@ async def _withdraw(scene: Scene, pinpad: PinPad, number: int, terminal: Termina
     slip.answered, slip.approved = True, last.approved
     if scene.chance.random() < REPEAT_SHARE:
         again = await _once_more(scene, pinpad, number, first, used)
-        slip.disagreed = again is not None and again.answer is not None and again.code != last.code and not _refused(again)
+        slip.disagreed = (
+            again is not None and again.answer is not None and again.code != last.code and not _refused(again)
+        )
     if slip.approved and scene.chance.random() < REVERSE_SHARE:
         slip.reversed, used = await _reverse(scene, pinpad, number, first, used)
     return used
@@ -267,13 +269,15 @@ async def _compare(scene: Scene, seconds: float) -> ChaosFigures:
             wrong.append(f"terminal {slip.terminal} trace {slip.stan}: paid out Rp{owed:,}, booked Rp{found:,}")
     strays = {key: amount for key, amount in booked.items() if amount}
     doubled += len(strays)
-    wrong += [f"terminal {terminal} trace {stan}: booked Rp{amount:,}, unknown to it" for (terminal, stan, _), amount in strays.items()]
+    for (terminal, stan, _), amount in strays.items():
+        wrong.append(f"terminal {terminal} trace {stan}: booked Rp{amount:,}, unknown to it")
     checks = [*await proof.prove_ledger(scene.bank), *await proof.verify_audit(scene.bank)]
     wrong += [f"{check.name}: {check.detail}" for check in checks if not check.ok]
     return ChaosFigures(
         sum(slip.approved for slip in scene.slips), sum(slip.answered for slip in scene.slips), lost, doubled,
         scene.kills["gateway"] + scene.kills["postgres"], all(check.ok for check in checks), scene.kills["gateway"],
-        scene.kills["postgres"], scene.kills["cut"], scene.repeated, sum(slip.reversed for slip in scene.slips), seconds, wrong[:20],
+        scene.kills["postgres"], scene.kills["cut"], scene.repeated, sum(slip.reversed for slip in scene.slips), seconds,
+        wrong[:20],
     )  # fmt: skip
 
 

@@ -1,8 +1,8 @@
 """`kks bench codec`: decode, answer and encode of a 15-field 0200, ours beside pyiso8583, as code alone and as servers.
 
-Code alone is timed in short slices of processor time, in turns, so that a busy machine slows both. As servers, our listener with
-lanes that approve at once stands against an asyncio-streams server on pyiso8583, each a process of its own; one client sends both the
-same messages and the processor time of the server counts. Run as a program this module is one of the two servers.
+Code alone is timed in short slices of processor time, in turns, so that a busy machine slows both. As servers, our listener
+with lanes that approve at once stands against an asyncio-streams server on pyiso8583, each a process of its own; one client
+sends both the same messages and the processor time of the server counts. Run as a program this module is one of the two.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def answer_theirs(data: bytes) -> bytes:
     answer["39"] = "00"
     if "70" in asked:
         answer["70"] = asked["70"]
-    data, _ = iso8583.encode(answer, SPEC)
-    return bytes(data)
+    encoded, _ = iso8583.encode(answer, SPEC)
+    return bytes(encoded)
 
 
 def _check_alike(requests: list[bytes]) -> None:

@@ -1,7 +1,8 @@
 """`kks bench intake` and `kks bench credit`: a list from file to result file, beside COPY of as many rows of the same shape.
 
-The yardstick is what PostgreSQL itself needs to store such rows: those that our run has stored are copied out to a file, and that
-file is copied into an empty table with the same columns and indexes, committed. The quickest of three counts. Read next: workbench.py.
+The yardstick is what PostgreSQL itself needs to store such rows: those that our run has stored are copied out to a file, and
+that file is copied into an empty table with the same columns and indexes, committed. The quickest of three counts. Read next:
+workbench.py.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.operations.bank import Bank
 from gateway.rules.authorise import Decision, DeclineReason, PinOutcome, Request, RequestKind, decide, needs_pin_check
 from gateway.rules.card import CardState
 from gateway.rules.dormancy import TrancheState
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from gateway.operations.bank import Bank
     from gateway.rules.purse import PurseRule
     from keys.hsm import KeyHandle
     from keys.sensitive import Pan
@@ -185,7 +185,12 @@ class _Work:
         request = command.request
         pin = self._check_pin(command, found)
         decision = decide(
-            request, snapshot, pin, self.today, self.rulebook.rules_at(request.channel, request.mcc), self.bank.settings.pin_tries
+            request,
+            snapshot,
+            pin,
+            self.today,
+            self.rulebook.rules_at(request.channel, request.mcc),
+            self.bank.settings.pin_tries,
         )
         if decision.replayed:
             return self._replay(command, decision, found)
@@ -268,8 +273,14 @@ class _Work:
 
 
 def _row(
-    member: Keyed, decision: Decision, found: Loaded, outcome: Outcome, authorisation_id: int, transfer_ids: list[int], today: date
-) -> NewAuthorisation:  # fmt: skip
+    member: Keyed,
+    decision: Decision,
+    found: Loaded,
+    outcome: Outcome,
+    authorisation_id: int,
+    transfer_ids: list[int],
+    today: date,
+) -> NewAuthorisation:
     request, origin = member.command.request, member.command.origin
     answer: dict[str, Any] = {"approval_code": outcome.approval_code}
     if outcome.balances is not None:

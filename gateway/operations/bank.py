@@ -16,7 +16,7 @@ from gateway.errors import Refused
 from gateway.store import audit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from datetime import date, datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection

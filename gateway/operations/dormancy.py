@@ -8,7 +8,6 @@ evidence ids, as auditors test them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from ledger import book
 from ledger.posting import Account, Draw, Source, freeze, return_to_treasury, to_rpl
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from datetime import date
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -114,7 +114,9 @@ async def return_unused(bank: Bank, on: date, run_id: int) -> StepSummary:
             source = Source("treasury_return", one.id, on)
             await book.post(tx.connection, [return_to_treasury(one.programme, one.amount_idr, source)])
             await tranches.mark_returned(tx.connection, one.id, on, evidence)
-            await tx.record(Operation.JOB_RUN, f"run {run_id}", step="return", evidence=evidence, amount_idr=one.amount_idr)
+            await tx.record(
+                Operation.JOB_RUN, f"run {run_id}", step="return", evidence=evidence, amount_idr=one.amount_idr
+            )
         summary.tranches += one.tranches
         summary.amount_idr += one.amount_idr
         summary.evidence.append(evidence)
@@ -209,7 +211,8 @@ async def _block_page(connection: AsyncConnection, fitting: list[Tranche], on: d
 async def _freeze_page(connection: AsyncConnection, fitting: list[Tranche], on: date, run_id: int) -> None:
     source = Source("job_run", run_id, on)
     transfers = [
-        freeze(Account(one.cell, one.account_id), Draw(one.id, one.programme, one.available_idr), source) for one in fitting
+        freeze(Account(one.cell, one.account_id), Draw(one.id, one.programme, one.available_idr), source)
+        for one in fitting
     ]
     await book.post(connection, transfers)
     await tranches.set_state(connection, fitting, TrancheState.FROZEN, on)

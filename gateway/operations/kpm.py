@@ -21,9 +21,9 @@ from gateway.rules.kpm import KpmFamily, KpmPolicy, check_row
 from gateway.rules.names import comparable
 from gateway.rules.transitions import TransitionRefused, move
 from gateway.store import batches, policy
-from gateway.store.policy import programme_facts
 from gateway.store.audit import Operation
 from gateway.store.database import copy_rows
+from gateway.store.policy import programme_facts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

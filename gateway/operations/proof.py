@@ -29,16 +29,24 @@ async def prove_ledger(bank: Bank) -> list[Check]:
             wrong, first = (await connection.execute(text(statement))).one()
             checks.append(Check(name, not wrong, "holds" if not wrong else f"{wrong} disagree, the first: {first}"))
         checks.append(await _equal(connection, "RPL account = returns at RPL", Control.RPL, RPL_OPEN))
-        checks.append(await _equal(connection, "ATM settlement = approved less reversed at ATMs", Control.ATM_SETTLEMENT, PAID["ATM"]))
-        checks.append(await _equal(connection, "agents' payable = approved less reversed", Control.AGENT_PAYABLE, PAID["AGENT"]))
         checks.append(
-            await _equal(connection, "e-Warong payable = approved less reversed", Control.EWARONG_PAYABLE, PAID["EWARONG"])
+            await _equal(
+                connection, "ATM settlement = approved less reversed at ATMs", Control.ATM_SETTLEMENT, PAID["ATM"]
+            )
+        )
+        checks.append(
+            await _equal(connection, "agents' payable = approved less reversed", Control.AGENT_PAYABLE, PAID["AGENT"])
+        )
+        checks.append(
+            await _equal(
+                connection, "e-Warong payable = approved less reversed", Control.EWARONG_PAYABLE, PAID["EWARONG"]
+            )
         )
         return checks
 
 
 async def equation(bank: Bank) -> dict[str, int]:
-    """credited = withdrawn + purchased + frozen-and-returned + remaining, in rupiah, reversals netted."""
+    """What was credited, withdrawn, purchased, frozen and returned, and what remains, in rupiah, reversals netted."""
     async with reading(bank) as connection:
         row = (await connection.execute(EQUATION)).one()
         return {name: int(value or 0) for name, value in row._mapping.items()}  # noqa: SLF001 - SQLAlchemy's public name
@@ -94,7 +102,9 @@ def _check_roots(bank: Bank, path: Path, heads: dict[str, audit.Head]) -> Check:
         for stream, seq in root["heads"].items():
             if stream not in heads or heads[stream].seq < seq:
                 now = heads[stream].seq if stream in heads else 0
-                return Check("roots kept outside", ok=False, detail=f"{stream} had {seq} events on {root['at']}, now {now}")
+                return Check(
+                    "roots kept outside", ok=False, detail=f"{stream} had {seq} events on {root['at']}, now {now}"
+                )
     return Check("roots kept outside", ok=True, detail="no chain was cut off")
 
 
@@ -119,7 +129,9 @@ def _write_roots(bank: Bank, path: Path, heads: dict[str, audit.Head]) -> None:
 PAPER_CHECKS = {
     "every SI that was credited: rows = tranches = transfers": """
         SELECT count(*), min(si_no) FROM (
-            SELECT s.si_no, (SELECT coalesce(sum(amount_idr), 0) FROM si_row r WHERE r.si_id = s.id AND r.state = 'TOPUP_SUKSES') AS rows,
+            SELECT s.si_no,
+                   (SELECT coalesce(sum(amount_idr), 0) FROM si_row r
+                    WHERE r.si_id = s.id AND r.state = 'TOPUP_SUKSES') AS rows,
                    (SELECT coalesce(sum(amount_idr), 0) FROM tranche t WHERE t.si_id = s.id) AS tranches,
                    (SELECT coalesce(sum(amount_idr), 0) FROM transfer x
                     WHERE x.source = 'si' AND x.source_id = s.id AND x.kind = 'CREDIT') AS transfers

@@ -1,4 +1,4 @@
-"""The re-check before a credit: is the account there and alive, is it this family's, may this programme's stage be paid now?
+"""The re-check before a credit: is the account there and alive, is it this family's, may this stage be paid now.
 
 One reason a row, in order of precedence; a row with a reason becomes TOPUP_GAGAL and its money stays in the programme's
 account. Sources: domain rules 6 and 7 (docs/domain-rules.md). Pure.
@@ -67,11 +67,20 @@ class CreditAccount:
 
 
 def refuse_credit(
-    row: CreditRow, account: CreditAccount | None, known: Mapping[str, int], paid: Mapping[str, set[str]],
+    row: CreditRow,
+    account: CreditAccount | None,
+    known: Mapping[str, int],
+    paid: Mapping[str, set[str]],
     in_this_si: Mapping[str, set[str]],
 ) -> CreditReason | None:
-    """The first reason not to credit, or None. PAID and IN_THIS_SI: programme -> stages and months of this account."""  # fmt: skip
-    if row.nik_index is None or row.stage is None or row.amount_idr is None or row.holder_name is None or not row.months:
+    """The first reason not to credit, or None. PAID and IN_THIS_SI: programme -> stages and months of this account."""
+    if (
+        row.nik_index is None
+        or row.stage is None
+        or row.amount_idr is None
+        or row.holder_name is None
+        or not row.months
+    ):
         return CreditReason.ROW_INVALID
     if row.programme is None or row.programme not in known:
         return CreditReason.PROGRAM_UNKNOWN

@@ -26,12 +26,12 @@ def arrays_as_text(statement: str) -> str:
 
 
 def array_text(values: Iterable[object]) -> str:
-    """A one-dimensional array of whole numbers, texts, bytes, dates or NULLs.
+    r"""A one-dimensional array of whole numbers, texts, bytes, dates or NULLs.
 
     >>> array_text([1, None, 3])
     '{1,NULL,3}'
     >>> print(array_text(['a "b"', b"ab"]))
-    {"a \\"b\\"","\\\\x6162"}
+    {"a \"b\"","\\x6162"}
     """
     return "{" + ",".join([_ELEMENTS[type(value)](value) for value in values]) + "}"
 
@@ -44,6 +44,7 @@ def _text(value: str) -> str:
 
 _ELEMENTS: dict[type, Callable[[Any], str]] = {
     int: str,
+    bool: lambda value: "t" if value else "f",
     str: _text,
     bytes: lambda value: f'"\\\\x{value.hex()}"',
     date: date.isoformat,

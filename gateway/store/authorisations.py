@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 
-
 class Wanted(NamedTuple):
     """What one member of a group needs loaded."""
 
@@ -105,9 +104,11 @@ async def load(connection: AsyncConnection, wanted: Sequence[Wanted]) -> list[Lo
 
 
 def write_arrays(new: Sequence[NewAuthorisation]) -> dict[str, Any]:
-    """Parameters of WRITE for the authorisations themselves. Arrays of arrays are arrays of texts, which PostgreSQL reads back."""
+    """Parameters of WRITE for the authorisations themselves. Arrays of arrays are arrays of texts."""
     columns = zip(*new, strict=True)
-    arrays: dict[str, Any] = {f"a_{name}": column for name, column in zip(NewAuthorisation._fields, columns, strict=True)}
+    arrays: dict[str, Any] = {
+        f"a_{name}": column for name, column in zip(NewAuthorisation._fields, columns, strict=True)
+    }
     for name in ARRAY_COLUMNS:
         arrays[f"a_{name}"] = ["{" + ",".join(map(str, numbers)) + "}" for numbers in arrays[f"a_{name}"]]
     return arrays
@@ -151,7 +152,8 @@ LOAD = text("""
     LEFT JOIN authorisation e ON e.cell = w.cell AND e.message_key = w.message_key
     LEFT JOIN authorisation o ON o.cell = w.cell AND o.message_key = w.original_key
 """)
-WRITE = text(arrays_as_text(f"""
+WRITE = text(
+    arrays_as_text(f"""
     WITH {POST_CTES}, tried AS (
         UPDATE card c SET pin_tries_left = d.tries, state = d.state
         FROM unnest(CAST(:c_id AS bigint[]), CAST(:c_cell AS smallint[]), CAST(:c_account AS bigint[]),
@@ -188,7 +190,8 @@ WRITE = text(arrays_as_text(f"""
         UPDATE audit_chain SET last_seq = :seq, last_hash = :hash WHERE stream = :stream
     )
     SELECT {COUNTS}
-"""))
+""")
+)
 
 
 def _loaded(row: Any) -> tuple[int, Loaded]:  # noqa: ANN401 - a database row

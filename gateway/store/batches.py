@@ -174,7 +174,8 @@ DUPLICATES_OF_FAMILIES = text("""
                coalesce(n.id, k.id, p.id) AS family_id
         FROM kpm_row r LEFT JOIN family n ON n.nik_index = r.nik_index LEFT JOIN family k ON k.kk_index = r.kk_index
              LEFT JOIN LATERAL (SELECT id FROM family p WHERE p.person_index = r.person_index LIMIT 1) p ON true
-        WHERE r.batch_id = :id AND r.line BETWEEN :first AND :last AND r.state = 'ACCEPTED' AND coalesce(n.id, k.id, p.id) IS NOT NULL
+        WHERE r.batch_id = :id AND r.line BETWEEN :first AND :last AND r.state = 'ACCEPTED'
+          AND coalesce(n.id, k.id, p.id) IS NOT NULL
     )
     UPDATE kpm_row r SET state = 'REJECTED', account_id = f.family_id,
            findings = r.findings || jsonb_build_array(jsonb_build_object('code', f.code, 'column', f.col, 'shown', '',

@@ -72,12 +72,7 @@ async def open_database(settings: Settings, *, migrated: bool = True) -> Databas
     try:
         await _check_version(plain, url)
         if migrated:
-            status = await migration_status(plain)
-            if not status.up_to_date:
-                raise DatabaseUnavailable(
-                    f"the schema is at {status.current or 'nothing'}, this version wants {status.wanted}: "
-                    "run `kks db migrate`"
-                )
+            await _check_migrated(plain)
     except BaseException:
         await plain.dispose()
         if embedded is not None:
@@ -140,6 +135,14 @@ def _engine(url: URL, pool_size: int, *, role: str | None) -> AsyncEngine:
         hide_parameters=True,  # an error's text must not carry a family's data
         connect_args={"server_settings": state, "timeout": 30},
     )
+
+
+async def _check_migrated(engine: AsyncEngine) -> None:
+    status = await migration_status(engine)
+    if not status.up_to_date:
+        raise DatabaseUnavailable(
+            f"the schema is at {status.current or 'nothing'}, this version wants {status.wanted}: run `kks db migrate`"
+        )
 
 
 async def _check_version(engine: AsyncEngine, url: URL) -> None:

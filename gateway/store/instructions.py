@@ -42,7 +42,10 @@ class Instruction:
 
 
 async def seen_before(connection: AsyncConnection, sha256: str, si_no: str, sp2d_no: str) -> str | None:
-    """Why this SI cannot be taken in again: the file, the SI number or the SP2D was used before. None: it is new."""
+    """Why this SI cannot be taken in again: the file, the SI number or the SP2D was used before. None: it is new.
+
+    One that disagreed with its SP2D, or was rejected, is not in the way of the right one.
+    """
     row = (await connection.execute(SEEN, {"sha256": sha256, "si_no": si_no, "sp2d_no": sp2d_no})).first()
     if row is None:
         return None
@@ -71,7 +74,7 @@ async def totals(connection: AsyncConnection, si_id: int) -> tuple[int, int]:
 
 
 async def read(connection: AsyncConnection, si_no: str, *, lock: bool = False) -> Instruction:
-    """One SI by its number. Raises NotFound."""
+    """One SI by its number, the newest. Raises NotFound."""
     row = (await connection.execute(LOCK_ONE if lock else READ_ONE, {"si_no": si_no})).one_or_none()
     if row is None:
         raise NotFound(f"there is no SI {si_no}")
@@ -158,10 +161,14 @@ FROM_SI = """
     FROM si s JOIN sp2d p ON p.no = s.sp2d_no
 """
 SEEN = text("""
-    SELECT file_sha256, si_no FROM si WHERE file_sha256 = :sha256 OR si_no = :si_no OR sp2d_no = :sp2d_no
+    SELECT file_sha256, si_no FROM si
+    WHERE (file_sha256 = :sha256 OR si_no = :si_no OR sp2d_no = :sp2d_no) AND state NOT IN ('MISMATCH', 'REJECTED')
     ORDER BY (file_sha256 = :sha256) DESC, (si_no = :si_no) DESC LIMIT 1
 """)
-CREATE_SP2D = text("INSERT INTO sp2d (no, sp2d_date, amount_idr) VALUES (:sp2d_no, :sp2d_date, :sp2d_amount_idr)")
+CREATE_SP2D = text("""
+    INSERT INTO sp2d (no, sp2d_date, amount_idr) VALUES (:sp2d_no, :sp2d_date, :sp2d_amount_idr)
+    ON CONFLICT (no) DO UPDATE SET sp2d_date = EXCLUDED.sp2d_date, amount_idr = EXCLUDED.amount_idr
+""")
 CREATE_SI = text("""
     INSERT INTO si (si_no, sp2d_no, sp2d_count, file_name, file_sha256, header, state, maker, business_date)
     VALUES (:si_no, :sp2d_no, :sp2d_count, :file_name, :file_sha256, :header, :state, :maker, :business_date) RETURNING id
@@ -171,8 +178,8 @@ SET_TOTALS = text("""
     FROM (SELECT count(*) AS rows, coalesce(sum(amount_idr), 0) AS amount FROM si_row WHERE si_id = :id) t WHERE id = :id
 """)
 TOTALS = text("SELECT count(*) AS rows, coalesce(sum(amount_idr), 0) AS amount FROM si_row WHERE si_id = :id")
-READ_ONE = text(f"{FROM_SI} WHERE s.si_no = :si_no")
-LOCK_ONE = text(f"{FROM_SI} WHERE s.si_no = :si_no FOR UPDATE OF s")
+READ_ONE = text(f"{FROM_SI} WHERE s.si_no = :si_no ORDER BY s.id DESC LIMIT 1")
+LOCK_ONE = text(f"{FROM_SI} WHERE s.si_no = :si_no ORDER BY s.id DESC LIMIT 1 FOR UPDATE OF s")
 READ_ALL = text(f"{FROM_SI} ORDER BY s.id DESC")
 SET_STATE = text("""
     UPDATE si SET state = :state, checker = coalesce(:checker, checker), reason = coalesce(:reason, reason),

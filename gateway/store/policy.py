@@ -158,7 +158,9 @@ async def clock_policies(connection: AsyncConnection) -> list[ClockPolicy]:
 async def amounts(connection: AsyncConnection) -> list[AmountRate]:
     """Every amount row."""
     rows = await connection.execute(AMOUNTS)
-    return [AmountRate(row.code, row.component, row.amount_idr, Per(row.per), row.valid_from, row.valid_to) for row in rows]
+    return [
+        AmountRate(row.code, row.component, row.amount_idr, Per(row.per), row.valid_from, row.valid_to) for row in rows
+    ]
 
 
 def programme_facts(known: Iterable[Programme]) -> dict[str, ProgrammeFacts]:

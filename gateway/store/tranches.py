@@ -64,7 +64,9 @@ async def frozen(connection: AsyncConnection, after_id: int, limit: int) -> list
     return [(row.cell, row.account_id, row.id) for row in found]
 
 
-async def blocked(connection: AsyncConnection, region_prefix: str, account_number: str | None) -> list[tuple[int, int, int]]:
+async def blocked(
+    connection: AsyncConnection, region_prefix: str, account_number: str | None
+) -> list[tuple[int, int, int]]:
     """Blocked tranches of a region or of one account."""
     found = await connection.execute(BLOCKED, {"prefix": region_prefix + "%", "number": account_number})
     return [(row.cell, row.account_id, row.id) for row in found]
@@ -90,9 +92,7 @@ async def set_state(
     await connection.execute(SET_STATE, values)
 
 
-async def notice(
-    connection: AsyncConnection, moved: list[tuple[Tranche, str, int, int]], on: date
-) -> int:
+async def notice(connection: AsyncConnection, moved: list[tuple[Tranche, str, int, int]], on: date) -> int:
     """Write notices (tranche, what, days, rupiah); one that was written for this date already is not repeated."""
     values = {
         "cells": [one.cell for one, _, _, _ in moved], "accounts": [one.account_id for one, _, _, _ in moved],
@@ -156,10 +156,14 @@ BLOCKED = text("""
     SELECT t.cell, t.account_id, t.id FROM tranche t JOIN account a ON a.cell = t.cell AND a.id = t.account_id
     WHERE t.state = 'BLOCKED' AND t.region LIKE :prefix AND (CAST(:number AS text) IS NULL OR a.number = :number) ORDER BY t.id
 """)
-LOCK = text("""
-    SELECT 1 FROM account a WHERE (a.cell, a.id) IN (SELECT w.cell, w.account_id FROM """ + WANTED + """)
+LOCK = text(
+    """
+    SELECT 1 FROM account a WHERE (a.cell, a.id) IN (SELECT w.cell, w.account_id FROM """
+    + WANTED
+    + """)
     ORDER BY a.cell, a.id FOR UPDATE
-""")
+"""
+)
 READ = text(f"""
     SELECT t.cell, t.account_id, t.id, t.programme, t.region, t.sp2d_no, t.clock_from, t.used_on, t.state, t.available_idr,
            t.frozen_idr
@@ -191,5 +195,7 @@ LOCK_RETURN = text(f"SELECT {RETURN_COLUMNS} FROM treasury_return WHERE id = :id
 MARK_RETURNED = text("""
     UPDATE treasury_return SET state = 'RETURNED', returned_on = :on, deposit_evidence = :evidence WHERE id = :id
 """)
-MARK_TRANCHES = text("UPDATE tranche SET state = 'RETURNED', returned_on = :on WHERE return_id = :id")
+MARK_TRANCHES = text("""
+    UPDATE tranche SET state = CASE WHEN state = 'AT_RPL' THEN 'RETURNED' ELSE state END, returned_on = :on WHERE return_id = :id
+""")
 SET_NTPN = text("UPDATE treasury_return SET ntpn = :ntpn WHERE id = :id")

@@ -232,4 +232,3 @@ class Connection(asyncio.Protocol):
         if self._outgoing and self._transport is not None and not self._transport.is_closing():
             self._transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
-

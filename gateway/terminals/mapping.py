@@ -71,7 +71,8 @@ def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
         answer.fields[38] = outcome.approval_code
     if outcome.balances is not None:
         amounts = [
-            AdditionalAmount(ACCOUNT_TYPES[purse], AmountType.AVAILABLE, amount) for purse, amount in outcome.balances.items()
+            AdditionalAmount(ACCOUNT_TYPES[purse], AmountType.AVAILABLE, amount)
+            for purse, amount in outcome.balances.items()
         ]
         answer.fields[54] = write_additional_amounts(amounts, link.amount_exponent)
     return answer

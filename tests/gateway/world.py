@@ -92,7 +92,10 @@ async def credit(
     stage: str = "2026-T4", months: tuple[str, ...] = MONTHS,
 ) -> SiResult:  # fmt: skip
     """Credit every family the same amount by one SI of one SP2D."""
-    rows = [[h.nik, h.account_number, h.name, programme, stage, ",".join(months), str(amount_idr), h.region] for h in families]
+    rows = [
+        [h.nik, h.account_number, h.name, programme, stage, ",".join(months), str(amount_idr), h.region]
+        for h in families
+    ]
     path = write_si(folder / f"{si}.csv", rows)
     sp2d = instruction.Sp2d(f"SP2D-{si}", bank.business_date, amount_idr * len(families))
     await instruction.import_instruction(bank, MAKER, path, si, sp2d)

@@ -78,11 +78,11 @@ CREATE TABLE sp2d (
 
 CREATE TABLE si (
     id              bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    si_no           text NOT NULL UNIQUE,
-    sp2d_no         text NOT NULL UNIQUE REFERENCES sp2d,
+    si_no           text NOT NULL,
+    sp2d_no         text NOT NULL REFERENCES sp2d,
     sp2d_count      int,
     file_name       text NOT NULL,
-    file_sha256     text NOT NULL UNIQUE,
+    file_sha256     text NOT NULL,
     header          text[] NOT NULL,
     rows            int NOT NULL DEFAULT 0,
     amount_idr      bigint NOT NULL DEFAULT 0,
@@ -94,6 +94,11 @@ CREATE TABLE si (
     created_at      timestamptz NOT NULL DEFAULT now(),
     decided_at      timestamptz
 );
+
+-- An SI that disagreed with its SP2D, or was rejected, is kept; its number, SP2D and file may be used again for the right one.
+CREATE UNIQUE INDEX si_number ON si (si_no) WHERE state NOT IN ('MISMATCH', 'REJECTED');
+CREATE UNIQUE INDEX si_sp2d ON si (sp2d_no) WHERE state NOT IN ('MISMATCH', 'REJECTED');
+CREATE UNIQUE INDEX si_file ON si (file_sha256) WHERE state NOT IN ('MISMATCH', 'REJECTED');
 
 CREATE TABLE si_row (
     si_id           bigint NOT NULL REFERENCES si,

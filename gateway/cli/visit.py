@@ -1,0 +1,198 @@
+"""One visit to a terminal: connect, sign on, do what is wanted, sign off, show what was answered. The hands of `kks simulate`.
+
+Failures of the simulator, of the link and of the wallet end the program with one line. Read next: simulate.py.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from gateway.cli import output
+from gateway.cli.running import refuse, run, settings
+from gateway.errors import GatewayError, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from pathlib import Path
+
+    from gateway.simulator.exchange import Exchange
+    from gateway.simulator.switch import Switch
+    from gateway.simulator.terminal import Terminal, TerminalKind
+    from gateway.simulator.wallet import TestCard, Wallet
+    from keys.sensitive import Pin
+
+STANS = 999_000
+
+
+def at_terminal(
+    kind: TerminalKind,
+    work: Callable[[Terminal, TestCard], Awaitable[list[Exchange]]],
+    card: int | None,
+    account: str,
+    host: str,
+    port: int | None,
+    wallet: Path | None,
+    *,
+    json: bool,
+) -> None:
+    """Stand at a terminal with a card of the wallet, do WORK, show what was answered."""
+    from gateway import clock
+    from gateway.simulator.pinpad import pinpad_of
+    from gateway.simulator.switch import Switch
+
+    place = port_of(port)
+    with in_one_line(f"{host}:{place}"):
+        found = wallet_of(wallet)
+        chosen, pinpad = card_of(found, card, account), pinpad_of(found)
+
+        async def visit() -> list[Exchange]:
+            async with Switch(host, place, clock=clock.now) as switch:
+                stan = clock.now().microsecond % STANS + 1  # two visits within a second are not one message
+                return await work(switch.terminal(pinpad, kind, 1, first_stan=stan), chosen)
+
+        exchanges = run(visit())
+    if json:
+        first, *later = [values_of(one) for one in exchanges]
+        output.as_json(first | ({"reversal": later[0]} if later else {}))
+    else:
+        for one in exchanges:
+            show(one)
+    refuse_silence(exchanges)
+
+
+def network(work: Callable[[Switch], Awaitable[Exchange]], host: str, port: int | None, *, json: bool) -> None:
+    """Network management on a connection of its own; needs no wallet."""
+    from gateway import clock
+    from gateway.simulator.switch import Switch
+
+    place = port_of(port)
+
+    async def visit() -> Exchange:
+        switch = Switch(host, place, clock=clock.now)
+        await switch.connect()
+        try:
+            exchange = await work(switch)
+            if exchange.approved:
+                await switch.sign_off()
+        finally:
+            await switch.close()
+        return exchange
+
+    with in_one_line(f"{host}:{place}"):
+        exchange = run(visit())
+    if json:
+        output.as_json(values_of(exchange))
+    else:
+        show(exchange)
+    refuse_silence([exchange])
+
+
+def show(exchange: Exchange) -> None:
+    """A few lines for a person; the card is masked."""
+    request = exchange.request
+    if exchange.answer is None:
+        output.say(f"{exchange.place}: no answer")
+        return
+    output.say(f"{exchange.place}: {exchange.code} {says(exchange.code)}, {exchange.elapsed_ms:.0f} ms")
+    if request.get(2) is not None:
+        values = values_of(exchange)
+        approval = f", approval {values['approval_code']}" if values["approval_code"] else ""
+        output.say(f"  card {values['card']}, {output.rupiah(values['amount_idr'])}{approval}")
+    if exchange.balances:
+        names = {"10": "cash", "98": "food"}
+        purses = [f"{names.get(kind, kind)} {output.rupiah(amount)}" for kind, amount in exchange.balances.items()]
+        output.say(f"  can be spent: {', '.join(purses)}")
+
+
+def values_of(exchange: Exchange) -> dict[str, Any]:
+    """What `--json` prints of one exchange."""
+    from gateway.simulator.exchange import AMOUNT_EXPONENT
+    from iso.amount import read_amount
+    from iso.describe import masked
+
+    request, answer = exchange.request, exchange.answer
+    values: dict[str, Any] = {
+        "mti": request.mti, "stan": request.get(11), "answer": None if answer is None else answer.mti, "code": exchange.code,
+        "meaning": says(exchange.code), "approved": exchange.approved, "elapsed_ms": round(exchange.elapsed_ms, 1),
+    }  # fmt: skip
+    pan = request.get(2)
+    if pan is not None:
+        values |= {
+            "terminal": request.get(41, "").strip(), "card": masked(2, pan),
+            "amount_idr": read_amount(request.get(4, "0" * 12), AMOUNT_EXPONENT),
+            "approval_code": None if answer is None else answer.get(38), "balances": exchange.balances,
+        }  # fmt: skip
+    return values
+
+
+def says(code: str) -> str:
+    """What a response code means, in English."""
+    from iso.response_codes import meaning
+
+    return meaning(code).english if code else "no answer"
+
+
+def refuse_silence(exchanges: list[Exchange]) -> None:
+    """No answer is a failure: what the bank did is unknown."""
+    for one in exchanges:
+        if one.answer is None:
+            refuse(f"{one.place}: {one.failure}; what the bank did is not known")
+
+
+def port_of(port: int | None) -> int:
+    """The port that was named, or the one of the settings."""
+    return settings().iso_port if port is None else port
+
+
+def wallet_of(path: Path | None) -> Wallet:
+    """The wallet that was named, or the one of the demo. Raises WalletError; Refused where it is empty."""
+    from gateway.simulator.wallet import load_wallet
+
+    place = settings().data_dir / "demo" / "wallet.json" if path is None else path
+    found = load_wallet(place)
+    if not found.cards:
+        raise Refused(f"wallet {place}: holds no card")
+    return found
+
+
+def card_of(wallet: Wallet, place: int | None, account: str) -> TestCard:
+    """The card that was named by its place (from 1) or account; without either the first. Raises Refused."""
+    if place is not None and account:
+        raise Refused("--card and --account: give one of them")
+    if account:
+        for card in wallet.cards:
+            if card.account_number == account:
+                return card
+        raise Refused(f"--account: no card of the wallet is of account {account}")
+    if (place or 1) > len(wallet.cards):
+        raise Refused(f"--card: the wallet has {len(wallet.cards)} cards")
+    return wallet.cards[(place or 1) - 1]
+
+
+def typed_pin(pin: str) -> Pin | None:
+    """What is typed on the PIN pad; None for the right PIN. Raises Refused, which tells no digit."""
+    from keys.errors import KeysError
+    from keys.sensitive import Pin
+
+    try:
+        return Pin(pin) if pin else None
+    except KeysError as error:
+        raise Refused(f"--pin: {error}") from None
+
+
+@contextmanager
+def in_one_line(where: str = "") -> Iterator[None]:
+    """Whatever the simulator cannot do ends the program with one line. WHERE: address of the bank."""
+    from gateway.simulator.errors import SimulatorError
+    from iso.errors import LinkError, SignOnRefused
+    from keys.errors import KeysError
+
+    try:
+        yield
+    except SignOnRefused as error:
+        refuse(f"{where}: not signed on: {error} ({says(error.response_code)})")
+    except LinkError as error:
+        refuse(f"no bank at {where}: {error}; `kks serve` starts one")
+    except (GatewayError, SimulatorError, KeysError) as error:
+        refuse(str(error))
