@@ -37,4 +37,4 @@ app.add_typer(measure.bench, name="bench")
 
 def main() -> None:
     """Entry point of the console script `kks`."""
-    app()
+    app(prog_name="kks")

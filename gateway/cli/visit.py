@@ -185,7 +185,7 @@ def typed_pin(pin: str) -> Pin | None:
 def in_one_line(where: str = "") -> Iterator[None]:
     """Whatever the simulator cannot do ends the program with one line. WHERE: address of the bank."""
     from gateway.simulator.errors import SimulatorError
-    from iso.errors import LinkError, SignOnRefused
+    from iso.errors import IsoError, LinkError, SignOnRefused
     from keys.errors import KeysError
 
     try:
@@ -194,5 +194,5 @@ def in_one_line(where: str = "") -> Iterator[None]:
         refuse(f"{where}: not signed on: {error} ({says(error.response_code)})")
     except LinkError as error:
         refuse(f"no bank at {where}: {error}; `kks serve` starts one")
-    except (GatewayError, SimulatorError, KeysError) as error:
+    except (GatewayError, SimulatorError, KeysError, IsoError) as error:
         refuse(str(error))

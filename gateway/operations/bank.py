@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from gateway import clock
 from gateway.errors import Refused
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from keys.vault import Vault
 
 ACTOR_MAX = 60
+UNIQUE_VIOLATION = "23505"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +102,17 @@ async def transaction(bank: Bank, actor: str) -> AsyncIterator[Transaction]:
     """Begin; commit if the operation recorded itself; roll back on any error. An operation without a record is a bug."""
     if not actor.strip() or len(actor) > ACTOR_MAX or not actor.isprintable():
         raise Refused(f"a user name of 1 to {ACTOR_MAX} printable characters is needed")
-    async with bank.database.engine.begin() as connection:
-        opened = Transaction(bank, connection, actor.strip())
-        yield opened
-        if not opened.recorded:
-            raise RuntimeError("an operation ended without its audit event")
+    try:
+        async with bank.database.engine.begin() as connection:
+            opened = Transaction(bank, connection, actor.strip())
+            yield opened
+            if not opened.recorded:
+                raise RuntimeError("an operation ended without its audit event")
+    except IntegrityError as error:
+        rule = getattr(error.orig and error.orig.__cause__, "constraint_name", None)
+        if getattr(error.orig, "sqlstate", None) != UNIQUE_VIOLATION:
+            raise
+        raise Refused(f"somebody else has just done the same ({rule}); nothing was changed") from None
 
 
 @asynccontextmanager

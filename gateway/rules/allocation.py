@@ -6,12 +6,12 @@ the SI's own amount. Read next: gateway.rules.instruction.
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterable, Mapping
 
 PKH_MAX_PERSONS = 4
@@ -87,23 +87,3 @@ def _latest(programme: str, on: dt.date, rates: Iterable[AmountRate]) -> dict[st
 
 def _for_stage(rate: AmountRate, months: int) -> int:
     return rate.amount_idr * months if rate.per is Per.MONTH else rate.amount_idr
-
-
-def _pkh(component: str, amount_idr: int) -> AmountRate:
-    return AmountRate("PKH", component, amount_idr, Per.STAGE, dt.date(2021, 1, 1))
-
-
-PUBLISHED_RATES = (
-    _pkh("HAMIL", 750_000),
-    _pkh("USIA_DINI", 750_000),
-    _pkh("SD", 225_000),
-    _pkh("SMP", 375_000),
-    _pkh("SMA", 500_000),
-    _pkh("DISABILITAS", 600_000),
-    _pkh("LANSIA", 600_000),
-    _pkh("HAM_BERAT", 2_700_000),
-    AmountRate("SEMBAKO", None, 110_000, Per.MONTH, dt.date(2017, 1, 1), dt.date(2019, 12, 31)),
-    AmountRate("SEMBAKO", None, 150_000, Per.MONTH, dt.date(2020, 1, 1), dt.date(2020, 2, 29)),
-    AmountRate("SEMBAKO", None, 200_000, Per.MONTH, dt.date(2020, 3, 1)),
-)
-"""First rows of the rate table, as published (PKH for quarterly stages); a bank confirms and changes them as data."""

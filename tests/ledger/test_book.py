@@ -162,6 +162,10 @@ async def test_only_open_money_is_spent(engine: AsyncEngine, tranche_state: str)
     async with engine.begin() as connection:
         await book.post(connection, reverse(ANN, [(Draw(1, 1, 10), None)], OWED, source(4)))
         assert 100 == (await connection.execute(text("SELECT available_idr FROM purse"))).scalar_one()
+        reopened = (
+            "BLOCKED" if tranche_state == "BLOCKED" else "OPEN"
+        )  # nothing else would ever spend or return that money
+        assert reopened == (await connection.execute(text("SELECT state FROM tranche"))).scalar_one()
 
 
 async def test_a_stage_is_credited_once(engine: AsyncEngine) -> None:

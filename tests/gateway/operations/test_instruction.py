@@ -172,6 +172,23 @@ async def test_what_was_seen_before_is_refused(bank: Bank, tmp_path: Path) -> No
         await instruction.approve(bank, CHECKER, "SI-9")
 
 
+async def test_the_right_list_may_follow_a_wrong_one(bank: Bank, tmp_path: Path) -> None:
+    """An SI that disagreed with its SP2D is not in the way of the corrected one: same SI number, same SP2D, same file."""
+    families = await open_families(bank, tmp_path, 2)
+    rows = [[h.nik, h.account_number, h.name, "SEMBAKO", "2026-T4", "2026-10", "200000", h.region] for h in families]
+    path = write_si(tmp_path / "si.csv", rows)
+    mistyped = Sp2d("SP2D-9", bank.business_date, 500_000)
+    wrong = await instruction.import_instruction(bank, MAKER, path, "SI-9", mistyped)
+    assert "MISMATCH" == wrong.status
+    right = await instruction.import_instruction(bank, MAKER, path, "SI-9", replace(mistyped, amount_idr=400_000))
+    assert "PROPOSED" == right.status
+    paid = await instruction.approve(bank, CHECKER, "SI-9")
+    assert (2, 400_000) == (paid.credited, paid.credited_idr)
+    assert all(check.ok for check in await proof.prove_ledger(bank))
+    with pytest.raises(Refused, match="imported before"):
+        await instruction.import_instruction(bank, MAKER, path, "SI-9", replace(mistyped, amount_idr=400_000))
+
+
 async def test_two_people_and_one_credit(bank: Bank, tmp_path: Path) -> None:
     """The maker cannot decide; a posted SI can be neither approved nor rejected again, and was credited once."""
     families = await open_families(bank, tmp_path, 2)

@@ -8,9 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rules.allocation import PUBLISHED_RATES, AmountRate, Per, expected_amount
+from gateway.rules.allocation import AmountRate, Per, expected_amount
+from gateway.store.policy import DEFAULT_FILE, read_policy_file
 
 STAGE = dt.date(2026, 10, 1)
+PUBLISHED_RATES = tuple(
+    AmountRate(row.programme, row.component, row.amount_idr, Per(row.per), row.valid_from, row.valid_to)
+    for row in read_policy_file(DEFAULT_FILE).amount
+)
 PKH_CODES = sorted({rate.component for rate in PUBLISHED_RATES if rate.component})
 
 

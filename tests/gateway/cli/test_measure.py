@@ -1,0 +1,104 @@
+"""Tests of gateway.cli.measure: `kks bench` and `kks chaos`. What they measure: tests/gateway/measure."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.measure import authorise, chaos, codec, lists
+from gateway.measure.authorise import AuthoriseFigures
+from gateway.measure.chaos import ChaosFigures
+from gateway.measure.codec import CodecFigures
+from gateway.measure.lists import ListFigures
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from tests.gateway.cli.shell import Shell
+
+AUTHORISE = AuthoriseFigures(9_000.0, 4_000.0, 2.25, 12.5, 30.1, 0, 1_000, 95.5, 128, 15.0, "on", "on")
+LISTS = ListFigures(1_000, 12_000.0, 200_000.0, 16.67, 0.083, 0.005, 90.0)
+CODEC = CodecFigures(50_000.0, 10_000.0, 5.0, 0.5, 60.0, 120.0, 15, 20_000)
+CHAOS = ChaosFigures(100, 110, 0, 0, 7, proof_ok=True, gateway_kills=3, postgres_kills=4, cuts=2, repeated=9, reversed=5,
+                     seconds=60.0, wrong=[])  # fmt: skip
+LIST_KEYS = {"rows_per_s", "copy_rows_per_s", "ratio"}
+BENCHES: list[tuple[str, ModuleType, str, Any, set[str]]] = [
+    ("authorise", authorise, "measure", AUTHORISE,
+     {"authorisations_per_s", "pgbench_tps", "ratio", "p50_ms", "p99_ms", "declined", "accounts", "gateway_cpu_us_per_authorisation"}),
+    ("intake", lists, "measure_intake", LISTS, LIST_KEYS),
+    ("credit", lists, "measure_credit", LISTS, LIST_KEYS),
+    ("codec", codec, "measure", CODEC, {"ops_per_s", "pyiso8583_ops_per_s", "ratio", "server_cost_ratio"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "module", "function", "figures", "promised"), BENCHES)
+def test_figures(
+    name: str, module: ModuleType, function: str, figures: object, promised: set[str], shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """The promised keys as JSON, and a table for people."""
+    monkeypatch.setattr(module, function, _measured(figures))
+    found = shell.json("bench", name)
+    assert promised <= set(found)
+    assert {one.name: getattr(figures, one.name) for one in fields(figures)} == found  # type: ignore[arg-type]
+    shown = shell.text("bench", name)
+    assert [] == [key for key in promised if key not in shown]
+
+
+def test_what_is_said_on_the_way_is_for_people(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of progress, and none of them beside JSON."""
+    seen: list[tuple[Any, ...]] = []
+
+    async def measure_intake(*arguments: Any) -> ListFigures:  # noqa: ANN401 - looked at below
+        seen.append(arguments)
+        arguments[-1]("making a list")
+        return LISTS
+
+    monkeypatch.setattr(lists, "measure_intake", measure_intake)
+    assert shell.text("bench", "intake", "--rows", "2000").startswith("making a list\n")
+    code, out, err = shell.run("bench", "intake", "--json")
+    assert (0, 1, "") == (code, len(out.splitlines()), err)
+    assert [2_000, 100_000] == [arguments[1] for arguments in seen]
+
+
+def test_chaos_that_loses_nothing(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 0 and the promised keys."""
+    monkeypatch.setattr(chaos, "run_chaos", _measured(CHAOS))
+    assert {"approved", "answered", "lost", "doubled", "kills", "proof_ok"} <= set(
+        shell.json("chaos", "--seconds", "5")
+    )
+
+
+@pytest.mark.parametrize("change", [{"lost": 1}, {"doubled": 1}, {"proof_ok": False}])
+def test_chaos_that_loses_something(change: dict[str, Any], shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 1 with one line, and the figures all the same."""
+    monkeypatch.setattr(chaos, "run_chaos", _measured(replace(CHAOS, **change)))
+    assert "lost or doubled" in shell.refused("chaos")
+    found = shell.json("chaos", code=1)
+    assert change.items() <= found.items()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("bench", "intake", "--rows", "999"),
+        ("bench", "credit", "--rows", "many"),
+        ("bench", "authorise", "--accounts", "10"),
+        ("bench", "codec", "--seconds", "0"),
+        ("bench", "nothing"),
+        ("chaos", "--seconds", "1"),
+    ],
+)
+def test_wrong_words_are_usage(words: tuple[str, ...], shell: Shell) -> None:
+    """Exit 2; nothing is measured."""
+    shell.usage(*words)
+
+
+def _measured(figures: object) -> object:
+    """A measurement that has been made."""
+
+    async def measured(*_arguments: object) -> object:
+        return figures
+
+    return measured
