@@ -1,6 +1,6 @@
 """DE3, the processing code: transaction, from-account and to-account, two digits each (ISO 8583:1987, A.1).
 
-Knows the split and the standard's names, not what a bank does for them..
+Knows the split and the standard's names, not what a bank does for them.
 """
 
 from __future__ import annotations

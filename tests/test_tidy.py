@@ -11,7 +11,7 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
@@ -21,8 +21,6 @@ from gateway.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    import click
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("gateway", "iso", "keys", "ledger")
@@ -82,7 +80,7 @@ def _prints(tree: ast.Module) -> list[str]:
 
 def _clock_reads(tree: ast.Module) -> list[str]:
     """Lines that read the wall clock: datetime.now, dt.date.today, time.time, however the module is called."""
-    aliases = {}
+    aliases: dict[str | None, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             aliases |= {alias.asname: alias.name for alias in node.names if alias.asname}
@@ -104,9 +102,9 @@ def _clock_reads(tree: ast.Module) -> list[str]:
 def _random_imports(tree: ast.Module) -> list[str]:
     found = []
     for node in ast.walk(tree):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.level == 0:
-            names = [node.module or ""]
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
         found += [f"line {node.lineno}: {name}" for name in names if name.split(".")[0] == "random"]
     return found
 
@@ -128,8 +126,8 @@ def _commands() -> dict[str, list[str]]:
     """Every command as it is typed, with the names of its options."""
     found: dict[str, list[str]] = {}
 
-    def walk(command: click.Command, words: list[str]) -> None:
-        inner: dict[str, click.Command] | None = getattr(command, "commands", None)
+    def walk(command: Any, words: list[str]) -> None:  # noqa: ANN401 - typer keeps its own click
+        inner: dict[str, Any] | None = getattr(command, "commands", None)
         if inner is None:
             found[" ".join(words)] = [option for one in command.params for option in (*one.opts, *one.secondary_opts)]
             return

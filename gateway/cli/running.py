@@ -40,9 +40,9 @@ def who(name: str) -> str:
         return f"uid-{os.getuid()}"
 
 
-def with_bank(work: Callable[[Bank], Awaitable[Result]]) -> Result:
-    """Open the bank, do the work, close it."""
-    return run(_with_bank(work))
+def with_bank(work: Callable[[Bank], Awaitable[Result]], *, quiet: bool = True) -> Result:
+    """Open the bank, do the work, close it. QUIET: log warnings only, unless KKS_LOG_LEVEL says otherwise."""
+    return run(_with_bank(work, quiet=quiet))
 
 
 def run(work: Coroutine[object, object, Result]) -> Result:
@@ -89,11 +89,11 @@ def parse_amount(text: str, name: str) -> int:
     return amount
 
 
-async def _with_bank(work: Callable[[Bank], Awaitable[Result]]) -> Result:
+async def _with_bank(work: Callable[[Bank], Awaitable[Result]], *, quiet: bool) -> Result:
     from gateway.app import open_bank
     from gateway.telemetry import configure
 
     chosen = load_settings()
-    configure(chosen.log_level)
+    configure("warning" if quiet and "log_level" not in chosen.model_fields_set else chosen.log_level)
     async with open_bank(chosen) as bank:
         return await work(bank)

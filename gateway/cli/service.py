@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def serve() -> None:
     """The service: ISO 8583 link, HTTP and jobs. Prints where each listens and `ready`; stops on SIGTERM or Ctrl-C."""
-    with_bank(_serve)
+    with_bank(_serve, quiet=False)
 
 
 async def _serve(bank: Bank) -> None:

@@ -26,7 +26,8 @@ CHAOS = ChaosFigures(100, 110, 0, 0, 7, proof_ok=True, gateway_kills=3, postgres
 LIST_KEYS = {"rows_per_s", "copy_rows_per_s", "ratio"}
 BENCHES: list[tuple[str, ModuleType, str, Any, set[str]]] = [
     ("authorise", authorise, "measure", AUTHORISE,
-     {"authorisations_per_s", "pgbench_tps", "ratio", "p50_ms", "p99_ms", "declined", "accounts", "gateway_cpu_us_per_authorisation"}),
+     {"authorisations_per_s", "pgbench_tps", "ratio", "p50_ms", "p99_ms", "declined", "accounts",
+      "gateway_cpu_us_per_authorisation"}),
     ("intake", lists, "measure_intake", LISTS, LIST_KEYS),
     ("credit", lists, "measure_credit", LISTS, LIST_KEYS),
     ("codec", codec, "measure", CODEC, {"ops_per_s", "pyiso8583_ops_per_s", "ratio", "server_cost_ratio"}),
@@ -35,8 +36,14 @@ BENCHES: list[tuple[str, ModuleType, str, Any, set[str]]] = [
 
 @pytest.mark.parametrize(("name", "module", "function", "figures", "promised"), BENCHES)
 def test_figures(
-    name: str, module: ModuleType, function: str, figures: object, promised: set[str], shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
+    name: str,
+    module: ModuleType,
+    function: str,
+    figures: object,
+    promised: set[str],
+    shell: Shell,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The promised keys as JSON, and a table for people."""
     monkeypatch.setattr(module, function, _measured(figures))
     found = shell.json("bench", name)

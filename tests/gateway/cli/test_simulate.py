@@ -14,6 +14,7 @@ import typer.main
 from gateway.app import open_bank
 from gateway.cli import app
 from gateway.settings import load_settings
+from gateway.simulator.cases import shipped_cases
 from iso.codec import encode
 from iso.message import Message
 from tests.gateway.cli.shell import Shell
@@ -126,6 +127,14 @@ def test_cases(bank: Shell, tmp_path: Path) -> None:
     assert str(tmp_path / "none.toml") in bank.refused("simulate", "cases", str(tmp_path / "none.toml"))
 
 
+def test_the_shipped_cases(shell: Shell, tmp_path: Path) -> None:
+    """Every case that comes along passes on our own bank."""
+    count = len(shipped_cases())
+    with _in_thread(lambda: _serving(tmp_path, count)) as port:
+        found = shell.json("simulate", "cases", "--port", str(port))
+    assert (count, 0) == (found["passed"], found["failed"])
+
+
 def test_load(bank: Shell) -> None:
     """Figures of a short run, at full speed and at a rate; too few cards are one line."""
     found = bank.json("simulate", "load", "--seconds", "0.3", "--clients", str(FAMILIES))
@@ -144,7 +153,6 @@ def test_a_pin_block_chooses_a_pin(bank: Shell) -> None:
     account = bank.json("simulate", "pin-block", "--pin", "739146")["account"]
     (card,) = bank.json("card", "list", account)["cards"]
     bank.json("card", "reset-pin", str(card["card"]), "--reason", "forgotten", "--as", "branch")
-    bank.json("card", "hand-over", str(card["card"]), "--ktp-seen", "--kk-seen", "--as", "branch")
     bank.json("card", "choose-pin", str(card["card"]), "--pin-block", block, "--as", "branch")
     assert ["55", "00"] == [bank.json("simulate", "balance", *words)["code"] for words in ((), ("--pin", "739146"))]
 
@@ -284,9 +292,9 @@ def _in_thread(opened: Callable[[], AbstractAsyncContextManager[int]]) -> Iterat
 
 
 @asynccontextmanager
-async def _serving(folder: Path) -> AsyncIterator[int]:
+async def _serving(folder: Path, families: int = FAMILIES) -> AsyncIterator[int]:
     """The bank of the environment with families, cards and money."""
-    async with open_bank(load_settings()) as bank, open_street(bank, folder, families=FAMILIES) as street:
+    async with open_bank(load_settings()) as bank, open_street(bank, folder, families=families) as street:
         (folder / "var" / "demo").mkdir()
         street.wallet.save(folder / "var" / "demo" / "wallet.json")
         yield street.service.iso_address[1]

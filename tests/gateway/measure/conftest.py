@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -18,6 +24,8 @@ def _children_find_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """As a user has them: embedded server, data folder."""
-    return load_settings(data_dir=tmp_path / "var", log_level="error")
+def settings() -> Iterator[Settings]:
+    """As a user has them: embedded server, data folder (not pytest's, which another run closes to the server's user)."""
+    folder = Path(tempfile.mkdtemp(prefix="kks-test-measure-"))
+    yield load_settings(data_dir=folder, log_level="error")
+    shutil.rmtree(folder, ignore_errors=True)
