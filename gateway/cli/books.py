@@ -26,6 +26,7 @@ ledger = typer.Typer(help="The ledger's proof.", no_args_is_help=True)
 audit = typer.Typer(help="The audit chain's proof.", no_args_is_help=True)
 policy = typer.Typer(help="Programmes, amounts, purse rules and clocks.", no_args_is_help=True)
 day = typer.Typer(help="The business date.", no_args_is_help=True)
+exclusion = typer.Typer(help="People who may not be paid: deceased, occupation, PPATK.", no_args_is_help=True)
 RUNS_SHOWN = 30
 
 
@@ -207,6 +208,19 @@ def policy_load(file: Path, *, by: As = "", json: Json = False) -> None:
         output.as_json({"rows": count})
     else:
         output.say(f"{count} rows of policy added.")
+
+
+@exclusion.command("import")
+def exclusion_import(file: Path, *, by: As = "", json: Json = False) -> None:
+    """Add entries from a CSV or XLSX file with the columns NIK, ALASAN, MULAI, SAMPAI."""
+    from gateway.operations import exclusion as operations
+
+    summary = with_bank(lambda bank: operations.load_exclusions(bank, who(by), file))
+    if json:
+        output.as_json({"rows": summary.rows, "reasons": summary.reasons})
+    else:
+        output.say(f"{summary.rows} entries added.")
+        output.table("", ["reason", "rows"], list(summary.reasons.items()), numbers=["rows"])
 
 
 @day.command("show")

@@ -163,17 +163,8 @@ def account_show(account_number: AccountNumber, *, json: Json = False) -> None:
         output.as_json(found)
         return
     output.say(f"Account {found['number']} ({found['state']}), {found['holder']}, opened {found['opened_on']}")
-    rows = [
-        (
-            t["programme"],
-            t["stage"],
-            t["credited_on"],
-            output.rupiah(t["amount_idr"]),
-            output.rupiah(t["available_idr"]),
-            t["state"],
-        )  # fmt: skip
-        for t in found["tranches"]
-    ]
+    names = ("programme", "stage", "credited_on", "amount_idr", "available_idr", "state")
+    rows = [[output.rupiah(t[name]) if name.endswith("_idr") else t[name] for name in names] for t in found["tranches"]]
     columns = ["programme", "stage", "credited", "amount", "left", "state"]
     output.table("Tranches, oldest first", columns, rows, numbers=["amount", "left"])
 

@@ -44,7 +44,7 @@ def test_the_examples_hold() -> None:
 
 async def test_every_kind_comes_back(engine: AsyncEngine) -> None:
     """Texts of every nasty kind, bytes, numbers, truth values, dates and NULLs."""
-    columns = {
+    columns: dict[str, list[object]] = {
         "text": [*NASTY, None],
         "bytea": [b"", b'\x00\xff\\"', b"{,}", None],
         "bigint": [0, -1, 2**62, None],
