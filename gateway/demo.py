@@ -217,7 +217,7 @@ async def _credits(bank: Bank, folder: Path, teller: Teller) -> None:
             paid = await instruction.approve(bank, CHECKER, f"SI-{code}-{stage}", done)
         await instruction.result(bank, MAKER, f"SI-{code}-{stage}", folder / f"si-{code.lower()}-result.csv")
         failed = f"; {paid.failed} not credited ({', '.join(paid.reasons)})" if paid.failed else ""
-        teller.line(f"   {code}: {paid.credited} families, Rp{paid.credited_idr:,} of Rp{total:,}{failed}")
+        teller.line(f"   {code}: {paid.credited} families, {_rupiah(paid.credited_idr)} of {_rupiah(total)}{failed}")
 
 
 async def _terminals(bank: Bank, wallet: Wallet, result: DemoResult, teller: Teller) -> StoryResult:
@@ -263,7 +263,9 @@ async def _clocks(bank: Bank, teller: Teller) -> None:
             teller.line(f"   {what}: {notices[name].tranches} tranches (first on {notices[name].first})")
     for number, one in enumerate(returned, 1):
         await dormancy.confirm_receipt(bank, OFFICER, one.id, _receipt(end, number))
-        teller.line(f"   returned: Rp{one.amount_idr:,} of {one.sp2d_no}, {one.rpl_evidence}, {one.deposit_evidence}")
+        teller.line(
+            f"   returned: {_rupiah(one.amount_idr)} of {one.sp2d_no}, {one.rpl_evidence}, {one.deposit_evidence}"
+        )
 
 
 async def _prove(bank: Bank, result: DemoResult, seen: StoryResult, teller: Teller) -> None:
@@ -277,11 +279,16 @@ async def _prove(bank: Bank, result: DemoResult, seen: StoryResult, teller: Tell
     same_as_terminals = (seen.withdrawn_idr, seen.purchased_idr) == (result.withdrawn_idr, result.purchased_idr)
     wrong = [f"{check.name}: {check.detail}" for check in checks if not check.ok]
     if result.credited_idr != explained:
-        wrong.append(f"credited Rp{result.credited_idr:,}, explained Rp{explained:,}")
+        wrong.append(f"credited {_rupiah(result.credited_idr)}, explained {_rupiah(explained)}")
     if not same_as_terminals:
         wrong.append("the terminals' own totals are not the ledger's")
     result.proof_ok = not wrong and not result.surprises
     teller.line(f"6. {len(checks)} proofs: {'all hold' if not wrong else '; '.join(wrong)}.")
+
+
+def _rupiah(amount_idr: int) -> str:
+    """Rupiah as Indonesia writes it."""
+    return f"Rp{amount_idr:,}".replace(",", ".")
 
 
 def _receipt(on: date, number: int) -> str:

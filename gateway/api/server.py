@@ -10,19 +10,21 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.operations.bank import Bank
     from gateway.operations.lane import Lanes
-    from gateway.terminals.listener import Listener
 
 
 class ApiServer:
     """The HTTP listener of one process."""
 
-    def __init__(self, bank: Bank, lanes: Lanes, listener: Listener) -> None:
-        """Make the routes; start() listens."""
+    def __init__(self, bank: Bank, lanes: Lanes, link: str, connections: Callable[[], int]) -> None:
+        """Make the routes; start() listens. LINK: the partner link's name; CONNECTIONS: how many it has now."""
         self._bank = bank
         self._lanes = lanes
-        self._listener = listener
+        self._link = link
+        self._connections = connections
         application = web.Application()
         application.add_routes(
             [
@@ -61,8 +63,8 @@ class ApiServer:
             {
                 "bank": self._bank.row.name,
                 "business_date": str(self._bank.business_date),
-                "link": self._listener.link.name,
-                "connections": len(self._listener.connections),
+                "link": self._link,
+                "connections": self._connections(),
                 "waiting": self._lanes.waiting,
                 "lanes": [asdict(lane) for lane in self._lanes.statistics],
             }
