@@ -127,9 +127,8 @@ def post_arrays(transfers: Sequence[Transfer], ids: Sequence[int]) -> dict[str, 
         "l_frozen": [delta.frozen_idr for _, delta in tranches],
         "l_returned": [delta.returned_idr for _, delta in tranches],
         "l_used": [used.get(key) for key, _ in tranches],
-        "l_reopens": [
-            key in given_back for key, _ in tranches
-        ],  # money given back to a closed tranche can be spent again
+        # money given back to a closed tranche can be spent again
+        "l_reopens": [key in given_back for key, _ in tranches],
         "l_state": ["OPEN" if key in used else None for key, _ in tranches],  # only open money may be spent
     }
 
