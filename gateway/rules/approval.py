@@ -1,6 +1,6 @@
 """Maker-checker: whoever prepares a thing that moves money or opens accounts is not the one who approves it.
 
-Source: domain rule "maker-checker for SI posting, freeze, RPL debit, unblock" (docs/domain-rules.md). Pure.
+Held for lists, standing instructions and unblocking; freeze, RPL debit and return run as jobs (docs/domain-rules.md). Pure.
 """
 
 from __future__ import annotations
