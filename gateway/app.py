@@ -14,7 +14,7 @@ from gateway.operations.bank import Bank, BankKeys, refresh_business_date
 from gateway.operations.lane import Lanes
 from gateway.operations.links import note_link_event
 from gateway.operations.setup import check_settings_match, create_bank_row
-from gateway.store import database
+from gateway.store import database, partitions
 from gateway.terminals.listener import Listener
 from gateway.terminals.profile import read_links
 from keys.errors import KeyRefused, KeysError
@@ -54,7 +54,9 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
         keys = BankKeys(hsm.find("pin-verification"), hsm.find("audit"))
         vault = Vault(hsm, hsm.find("vault-sealing"), hsm.find("vault-index"))
         bank = Bank(settings, db, row, hsm, keys, vault)
-        await refresh_business_date(bank)
+        today = await refresh_business_date(bank)
+        async with db.engine.begin() as connection:
+            await partitions.make_around(connection, today)
         yield bank
     except KeysError as error:
         raise GatewayError(str(error)) from None

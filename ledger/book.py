@@ -181,14 +181,14 @@ UPSERT_PURSES = text("""
     ON CONFLICT (cell, account_id, programme) DO UPDATE SET available_idr = purse.available_idr + EXCLUDED.available_idr
 """)
 TRANCHE_COLUMNS = ("cell", "account_id", "id", "programme", "stage", "months", "si_id", "si_line", "sp2d_no", "region",
-                   "credited_on", "clock_from", "amount_idr", "available_idr", "state")  # fmt: skip
+                   "credited_on", "available_from", "clock_from", "amount_idr", "available_idr", "state")  # fmt: skip
 TRANSFER_COLUMNS = ("cell", "account_id", "id", "debit", "credit", "amount_idr", "kind", "source", "source_id",
                     "tranche_id", "business_date")  # fmt: skip
 
 
 def _tranche_row(new: NewTranche) -> tuple[Any, ...]:
     return (new.cell, new.account_id, new.id, new.programme, new.stage, new.months, new.si_id, new.si_line, new.sp2d_no,
-            new.region, new.credited_on, new.credited_on, new.amount_idr, new.amount_idr, "OPEN")  # fmt: skip
+            new.region, new.credited_on, new.credited_on, new.credited_on, new.amount_idr, new.amount_idr, "OPEN")  # fmt: skip
 
 
 def _credit_row(new: NewTranche, transfer_id: int) -> tuple[Any, ...]:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import Refused
 from gateway.operations.bank import BankRow, refresh_business_date, transaction
-from gateway.store import policy
+from gateway.store import partitions, policy
 from gateway.store.audit import Operation
 
 if TYPE_CHECKING:
@@ -78,6 +78,8 @@ async def move_business_date(bank: Bank, actor: str, to: date | None) -> date:
         newest = (await tx.connection.execute(NEWEST_ENTRY)).scalar_one()
         if to is not None and newest is not None and to < newest:
             raise Refused(f"the business date cannot go back to {to}: the journal has entries of {newest}")
+        if to is not None:
+            await partitions.make_around(tx.connection, to)
         await tx.connection.execute(MOVE_DATE, {"to": to})
         await tx.record(Operation.BUSINESS_DATE, "bank", to=to)
     return await refresh_business_date(bank)

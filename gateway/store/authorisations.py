@@ -167,10 +167,10 @@ WRITE = text(
     ), decided AS (
         INSERT INTO authorisation (cell, id, account_id, card_id, link, kind, message_key, content_digest, original_key, mti,
             channel, mcc, terminal, merchant, acquirer, stan, transmitted, rrn, amount_idr, reason, response_code, answer,
-            business_date, tranche_ids, programmes, amounts_idr, transfer_ids)
+            business_date, settlement_date, tranche_ids, programmes, amounts_idr, transfer_ids)
         SELECT cell, id, account_id, card_id, link, kind, message_key, content_digest, original_key, mti,
             channel, mcc, terminal, merchant, acquirer, stan, transmitted, rrn, amount_idr, reason, response_code,
-            CAST(answer AS jsonb), business_date, CAST(tranche_ids AS bigint[]), CAST(programmes AS smallint[]),
+            CAST(answer AS jsonb), business_date, business_date, CAST(tranche_ids AS bigint[]), CAST(programmes AS smallint[]),
             CAST(amounts_idr AS bigint[]), CAST(transfer_ids AS bigint[])
         FROM unnest(CAST(:a_cell AS smallint[]), CAST(:a_id AS bigint[]), CAST(:a_account_id AS bigint[]),
             CAST(:a_card_id AS bigint[]), CAST(:a_link AS text[]), CAST(:a_kind AS text[]), CAST(:a_message_key AS bytea[]),

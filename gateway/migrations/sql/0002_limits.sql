@@ -1,0 +1,2 @@
+-- Placeholder until its part is written.
+SELECT 1;
