@@ -7,12 +7,11 @@ Writing them is ledger.book's work. Refuses to know PostgreSQL, clocks and banks
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ledger.chart import Control, Phase, control_account, is_purse, purse_account, purse_parts
+from ledger.chart import Control, Phase, control_account, purse_account
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -86,33 +85,6 @@ class Transfer:
             raise PostingError(f"a transfer must be of a positive amount, not {self.amount_idr}")
         if self.debit == self.credit:
             raise PostingError("a transfer needs two different accounts")
-
-
-@dataclass(slots=True)
-class TrancheDelta:
-    """What transfers change of one tranche, in rupiah by phase; RETURNED_IDR is what left for RPL."""
-
-    available_idr: int = 0
-    held_idr: int = 0
-    frozen_idr: int = 0
-    returned_idr: int = 0
-
-
-@dataclass(slots=True)
-class PurseDelta:
-    """What transfers change of one purse, in rupiah by phase."""
-
-    available_idr: int = 0
-    held_idr: int = 0
-    frozen_idr: int = 0
-
-
-@dataclass(slots=True)
-class Effects:
-    """Changes of purses by (cell, account id, programme) and of tranches by (cell, account id, tranche id)."""
-
-    purses: dict[tuple[int, int, int], PurseDelta] = field(default_factory=lambda: defaultdict(PurseDelta))
-    tranches: dict[tuple[int, int, int], TrancheDelta] = field(default_factory=lambda: defaultdict(TrancheDelta))
 
 
 def fund(programme: int, amount_idr: int, source: Source) -> Transfer:
@@ -232,31 +204,6 @@ def give_back(draws: Sequence[Draw], already_idr: int, amount_idr: int) -> tuple
         skipped -= part
         left_of_each.append(Draw(draw.tranche_id, draw.programme, draw.amount_idr - part))
     return draw_oldest_first(left_of_each, amount_idr)
-
-
-def effects(transfers: Iterable[Transfer]) -> Effects:
-    """Add up what transfers change of purses and tranches."""
-    total = Effects()
-    for transfer in transfers:
-        for account, sign in ((transfer.debit, -1), (transfer.credit, 1)):
-            if is_purse(account):
-                account_id, programme, phase = purse_parts(account)
-                amount = sign * transfer.amount_idr
-                _add(total.purses[transfer.cell, account_id, programme], phase, amount)
-                if transfer.tranche_id is not None:
-                    _add(total.tranches[transfer.cell, account_id, transfer.tranche_id], phase, amount)
-        if transfer.kind is Kind.TO_RPL and transfer.tranche_id is not None:
-            total.tranches[transfer.cell, transfer.account_id, transfer.tranche_id].returned_idr += transfer.amount_idr
-    return total
-
-
-def _add(delta: PurseDelta | TrancheDelta, phase: Phase, amount_idr: int) -> None:
-    if phase is Phase.AVAILABLE:
-        delta.available_idr += amount_idr
-    elif phase is Phase.HELD:
-        delta.held_idr += amount_idr
-    else:
-        delta.frozen_idr += amount_idr
 
 
 def _between_phases(account: Account, draw: Draw, start: Phase, end: Phase, kind: Kind, source: Source) -> Transfer:

@@ -162,7 +162,7 @@ async def authorise_group(
         parameters = {name: array_text(values) for name, values in columns.items()}
         parameters |= audit.event_parameters(event)
         counts = (await connection.execute(WRITE, parameters)).one()
-        check_counts(arrays, tuple(counts))
+        check_counts(len(work.transfers), tuple(counts))
     return outcomes
 
 

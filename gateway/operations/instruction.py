@@ -212,7 +212,7 @@ async def _credit_rows(bank: Bank, connection: AsyncConnection, si: instructions
             here.setdefault(account.id, {}).setdefault(row.programme, set()).update((row.stage, *row.months))
             new.append(
                 book.NewTranche(account.cell, account.id, tranche_id, known[row.programme], row.stage, list(row.months),
-                                si.id, row.line, si.sp2d_no, account.region, today, row.amount_idr)
+                                si.id, row.line, si.sp2d_no, account.region, today, today, row.amount_idr)
             )  # fmt: skip
     await book.credit(connection, new)
     await instructions.mark_rows(connection, si.id, outcomes)

@@ -7,6 +7,7 @@ other writer keeps too, so writers wait for each other and never deadlock. gatew
 from __future__ import annotations
 
 import hashlib
+import json
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -170,7 +171,7 @@ WRITE = text(
             business_date, settlement_date, tranche_ids, programmes, amounts_idr, transfer_ids)
         SELECT cell, id, account_id, card_id, link, kind, message_key, content_digest, original_key, mti,
             channel, mcc, terminal, merchant, acquirer, stan, transmitted, rrn, amount_idr, reason, response_code,
-            CAST(answer AS jsonb), business_date, business_date, CAST(tranche_ids AS bigint[]), CAST(programmes AS smallint[]),
+            answer, business_date, business_date, CAST(tranche_ids AS bigint[]), CAST(programmes AS smallint[]),
             CAST(amounts_idr AS bigint[]), CAST(transfer_ids AS bigint[])
         FROM unnest(CAST(:a_cell AS smallint[]), CAST(:a_id AS bigint[]), CAST(:a_account_id AS bigint[]),
             CAST(:a_card_id AS bigint[]), CAST(:a_link AS text[]), CAST(:a_kind AS text[]), CAST(:a_message_key AS bytea[]),
@@ -213,6 +214,7 @@ def _loaded(row: Any) -> tuple[int, Loaded]:  # noqa: ANN401 - a database row
     transfers: dict[int, int] = {}
     if earlier_id is not None:
         earlier = Earlier(earlier_digest, DeclineReason(earlier_reason))
+        earlier_answer = json.loads(earlier_answer)
     if original_id is not None:
         draws = tuple(Draw(*one) for one in zip(drawn_ids, drawn_programmes, drawn_amounts, strict=True))
         original = Original(DeclineReason(original_reason), original_amount, reversed_idr, draws)

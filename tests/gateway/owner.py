@@ -18,6 +18,7 @@ async def as_owner(bank: Bank, statement: str, **values: object) -> list[Any]:
     engine = create_async_engine(bank.database.url)
     try:
         async with engine.begin() as connection:
+            await connection.exec_driver_sql("SET LOCAL session_replication_role = replica")  # no triggers
             done = await connection.execute(text(statement), values)
             return list(done) if done.returns_rows else []
     finally:

@@ -113,7 +113,7 @@ def new_tranche(account: Account, number: int, programme: int, amount_idr: int, 
     """A tranche with papers."""
     return NewTranche(
         account.cell, account.id, number, programme, stage or f"STAGE-{number}", ["2026-11"], 1, number, "SP2D-1", "1271070001",
-        DAY, amount_idr,
+        DAY, DAY, amount_idr,
     )  # fmt: skip
 
 

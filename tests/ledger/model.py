@@ -1,6 +1,6 @@
 """A bank in memory that the posting rules are held against: a balance an account by plain double entry, and nothing clever.
 
-What ledger.posting.effects says of purses and tranches is added up beside it, so that the two can disagree.
+What tests.ledger.effects says of purses and tranches is added up beside it, so that the two can disagree.
 """
 
 from __future__ import annotations
@@ -14,14 +14,11 @@ from ledger.posting import (
     Account,
     Draw,
     Kind,
-    PurseDelta,
     Source,
-    TrancheDelta,
     Transfer,
     capture,
     credit,
     draw_oldest_first,
-    effects,
     freeze,
     fund,
     give_back,
@@ -33,6 +30,7 @@ from ledger.posting import (
     to_rpl,
     unfreeze,
 )
+from tests.ledger.effects import PurseDelta, TrancheDelta, effects
 
 FAMILIES = (Account(3, 19), Account(3, 35), Account(4, 20))
 PROGRAMMES = (1, 2)

@@ -17,9 +17,7 @@ from ledger.posting import (
     Draw,
     Kind,
     PostingError,
-    PurseDelta,
     Source,
-    TrancheDelta,
     Transfer,
     freeze,
     fund,
@@ -28,6 +26,7 @@ from ledger.posting import (
     reverse,
     spend,
 )
+from tests.ledger.effects import PurseDelta, TrancheDelta
 from tests.ledger.history import History, new_tranche, source
 from tests.ledger.model import DAY, FAMILIES, PROGRAMMES
 

@@ -17,16 +17,14 @@ from ledger.posting import (
     Draw,
     Kind,
     PostingError,
-    PurseDelta,
     Source,
-    TrancheDelta,
     Transfer,
     draw_oldest_first,
-    effects,
     give_back,
     spend,
     to_rpl,
 )
+from tests.ledger.effects import PurseDelta, TrancheDelta, effects
 from tests.ledger.model import FAMILIES, PROGRAMMES, Books, Stage, Taken
 
 if TYPE_CHECKING:

@@ -181,6 +181,7 @@ async def _as_owner(bank: Bank, *statements: str) -> None:
     """Run statements as the owner of the schema: the service itself may not."""
     engine = create_async_engine(bank.database.url)
     async with engine.begin() as connection:
+        await connection.exec_driver_sql("SET LOCAL session_replication_role = replica")  # no triggers
         for statement in statements:
             await connection.execute(text(statement))
     await engine.dispose()

@@ -1,2 +1,0 @@
--- Placeholder until its part is written.
-SELECT 1;
