@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from keys.errors import KeyRefused
 
@@ -125,6 +125,15 @@ class KeyInfo:
     attributes: KeyAttributes
 
 
+class PinToVerify(NamedTuple):
+    """One PIN block (8 bytes, format 0, under ZPK) with its card and the card's offset."""
+
+    block: bytes
+    zpk: KeyHandle
+    pan: Pan
+    offset: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class KeyHandle:
     """Stands for one key inside one open HSM. Equal to itself only; worth nothing to another HSM."""
@@ -189,6 +198,10 @@ class Hsm(Protocol):
 
     def verify_pin(self, block: bytes, zpk: KeyHandle, pvk: KeyHandle, pan: Pan, offset: str) -> bool:
         """Whether the PIN in the block is the card's. Everything wrong with block or offset is False, like a wrong PIN."""
+        ...
+
+    def verify_pins(self, asked: Sequence[PinToVerify], pvk: KeyHandle) -> list[bool]:
+        """verify_pin for many at once, in their order: a back end may send them to its cipher together."""
         ...
 
     def choose_pin(self, block: bytes, zpk: KeyHandle, pvk: KeyHandle, pan: Pan, birth_date: date | None) -> str:

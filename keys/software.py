@@ -16,7 +16,18 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from keys import selftest, tdes, usages
 from keys.errors import KeyRefused, PinRefusal, PinRefused, VaultError
-from keys.hsm import Algorithm, KeyAttributes, KeyHandle, KeyInfo, KeyMode, KeyState, KeyUsage, Operation, check_allowed
+from keys.hsm import (
+    Algorithm,
+    KeyAttributes,
+    KeyHandle,
+    KeyInfo,
+    KeyMode,
+    KeyState,
+    KeyUsage,
+    Operation,
+    PinToVerify,
+    check_allowed,
+)
 from keys.keystore import Keystore
 from keys.mac import aes_cmac, hmac_sha256, retail, same
 from keys.pin import (
@@ -169,13 +180,27 @@ class SoftwareHsm:
 
         So there is one comparison for every cause of failure, and nothing to tell one from another by.
         """
-        decipher = self._decipher_pin[zpk]
+        return self.verify_pins([PinToVerify(block, zpk, pan, offset)], pvk)[0]
+
+    def verify_pins(self, asked: Sequence[PinToVerify], pvk: KeyHandle) -> list[bool]:
+        """verify_pin for many at once: two calls of the cipher, one for all validation data and one a ZPK for its blocks."""
         verification = self._verify_pin[pvk]
-        if len(block) != BLOCK_BYTES or not _is_offset(offset, verification.check_length):
-            return False
-        account = account_field(pan)
-        right = pin_of(verification.natural(account), offset)
-        return same(block_of(right, verification.check_length, account), decipher(block))
+        length = verification.check_length
+        answers = [False] * len(asked)
+        by_zpk: dict[KeyHandle, list[int]] = {}
+        for place, one in enumerate(asked):
+            self._decipher_pin[one.zpk]  # a key that may not is refused, whatever the block
+            if len(one.block) == BLOCK_BYTES and _is_offset(one.offset, length):
+                by_zpk.setdefault(one.zpk, []).append(place)
+        for zpk, places in by_zpk.items():
+            accounts = [account_field(asked[place].pan) for place in places]
+            enciphered = verification.encipher(b"".join(accounts))
+            clear = self._decipher_pin[zpk](b"".join([asked[place].block for place in places]))
+            for at, (place, account) in enumerate(zip(places, accounts, strict=True)):
+                piece = slice(at * BLOCK_BYTES, (at + 1) * BLOCK_BYTES)
+                right = pin_of(natural_pin(enciphered[piece], verification.decimals, length), asked[place].offset)
+                answers[place] = same(block_of(right, length, account), clear[piece])
+        return answers
 
     def choose_pin(self, block: bytes, zpk: KeyHandle, pvk: KeyHandle, pan: Pan, birth_date: date | None) -> str:
         """The offset of the PIN in the block. Raises PinRefused where the block is bad or the PIN weak."""

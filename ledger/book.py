@@ -96,7 +96,12 @@ async def post(connection: AsyncConnection, transfers: Sequence[Transfer]) -> li
 
 
 def post_arrays(transfers: Sequence[Transfer], ids: Sequence[int]) -> dict[str, list[Any]]:
-    """Parameters of POST_CTES for transfers with their ids."""
+    """Parameters of POST_CTES for transfers with their ids. Raises PostingError for what is no transfer."""
+    for t in transfers:
+        if t.amount_idr <= 0:
+            raise PostingError(f"a transfer must be of a positive amount, not {t.amount_idr}")
+        if t.debit == t.credit:
+            raise PostingError("a transfer needs two different accounts")
     return {
         "t_cell": [t.cell for t in transfers],
         "t_account": [t.account_id for t in transfers],
@@ -152,7 +157,9 @@ async def take_ids(connection: AsyncConnection, sequence: str, count: int) -> li
     return list(found.scalars())
 
 
-TAKE_IDS = text("SELECT nextval(CAST(:sequence AS regclass)) FROM generate_series(1, :count)")
+TAKE_IDS = text("""
+    SELECT nextval(CAST(CAST(:sequence AS text) AS regclass)) FROM generate_series(1, CAST(:count AS int))
+""")
 TRANCHE_COLUMNS = ("cell", "account_id", "id", "programme", "stage", "months", "si_id", "si_line", "sp2d_no", "region",
                    "credited_on", "available_from", "clock_from", "amount_idr", "available_idr", "state")  # fmt: skip
 TRANSFER_COLUMNS = ("cell", "account_id", "id", "debit", "credit", "amount_idr", "kind", "source", "source_id",

@@ -7,9 +7,8 @@ Writing them is ledger.book's work. Refuses to know PostgreSQL, clocks and banks
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ledger.chart import Control, Phase, control_account, purse_account
 
@@ -39,16 +38,14 @@ class PostingError(ValueError):
     """The posting asked for is not possible: an amount that is not positive, or more than there is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(NamedTuple):
     """A family's account and the cell it lives in."""
 
     cell: int
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """What caused a transfer: the table and row that explains it, and the business date it counts for."""
 
     name: str
@@ -56,8 +53,7 @@ class Source:
     business_date: date
 
 
-@dataclass(frozen=True, slots=True)
-class Draw:
+class Draw(NamedTuple):
     """A part of one tranche, in rupiah."""
 
     tranche_id: int
@@ -65,9 +61,8 @@ class Draw:
     amount_idr: int
 
 
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """One row of the journal: AMOUNT_IDR from DEBIT to CREDIT (numbers of ledger.chart)."""
+class Transfer(NamedTuple):
+    """One row of the journal: AMOUNT_IDR from DEBIT to CREDIT (numbers of ledger.chart). ledger.book refuses what is none."""
 
     cell: int
     account_id: int
@@ -78,13 +73,6 @@ class Transfer:
     source: Source
     tranche_id: int | None = None
     corrects: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse what the journal would refuse."""
-        if self.amount_idr <= 0:
-            raise PostingError(f"a transfer must be of a positive amount, not {self.amount_idr}")
-        if self.debit == self.credit:
-            raise PostingError("a transfer needs two different accounts")
 
 
 def fund(programme: int, amount_idr: int, source: Source) -> Transfer:

@@ -13,21 +13,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 
 from gateway.operations.authorise import Ids, Keyed, Outcome, Rulebook, authorise_group
 from gateway.operations.bank import refresh_business_date
 from gateway.rules.authorise import DeclineReason
 from gateway.rules.issuing import cell_of_pan
 from gateway.store import policy
-from gateway.telemetry import masked_text
-from ledger.book import take_ids
+from gateway.store.lane_connection import DATABASE_ERRORS, LaneConnection, cause, unreachable
 from ledger.posting import PostingError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
 
     from gateway.operations.authorise import AuthoriseCommand
     from gateway.operations.bank import Bank
@@ -35,11 +31,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 IDS_AHEAD = 2_000  # ids taken from the sequences at once
-IDS_PER_MEMBER = 12  # transfers one authorisation may need: tranches it draws from
 POLICY_AGE_S = 5.0  # purse rules and the business date are read again after this long
 RETRIES = 5
 RETRY_WAIT_S = 0.2
-GONE_STATES = ("08", "57P")  # SQLSTATE: connection lost, server shutting down, crashed or starting up
 
 
 class CommitUnknown(Exception):
@@ -77,7 +71,7 @@ class _Lane:
     ids: Ids = field(default_factory=lambda: Ids([], []))
     rulebook: Rulebook | None = None
     rulebook_at: float = 0.0
-    connection: AsyncConnection | None = None
+    connection: LaneConnection | None = None
     away: bool = False  # PostgreSQL could not be reached the last time
     statistics: Statistics = field(default_factory=Statistics)
 
@@ -143,7 +137,7 @@ class Lanes:
         """Decide a group; one bad member is found by deciding its members one by one."""
         try:
             outcomes = await self._decide(lane, group)
-        except (PostingError, SQLAlchemyError) as error:
+        except (PostingError, *DATABASE_ERRORS) as error:
             log.warning("group.failed", lane=lane.number, members=len(group), error=type(error).__name__)
             lane.statistics.retried += len(group)
             outcomes = [await self._alone(lane, member) for member in group]
@@ -156,7 +150,7 @@ class Lanes:
         """Decide one member by itself; what still fails is declined."""
         try:
             return (await self._decide(lane, [member]))[0]
-        except (PostingError, SQLAlchemyError) as error:
+        except (PostingError, *DATABASE_ERRORS) as error:
             log.error("authorisation.failed", lane=lane.number, error=type(error).__name__)  # noqa: TRY400 - may hold data
             return _undecided(lane, member, DeclineReason.SYSTEM_ERROR)
 
@@ -172,10 +166,10 @@ class Lanes:
             except CommitUnknown:
                 for member in group:
                     member.commit_sent = True
-            except (OSError, SQLAlchemyError) as error:
-                if not _unreachable(error):
+            except DATABASE_ERRORS as error:
+                if not unreachable(error):
                     raise
-                log.warning("database.away", lane=lane.number, error=type(error).__name__, cause=_cause(error))
+                log.warning("database.away", lane=lane.number, error=type(error).__name__, cause=cause(error))
             else:
                 lane.away = False
                 return outcomes
@@ -188,51 +182,51 @@ class Lanes:
         """One transaction for a group. Raises what the database raises, PostingError, or CommitUnknown."""
         try:
             connection = await self._connected(lane)
-            await self._prepare(lane, connection, len(group))
-            assert lane.rulebook is not None  # noqa: S101 - _prepare has read it
-            members = [member.keyed for member in group]
-            outcomes = await authorise_group(self._bank, connection, lane.number, members, lane.rulebook, lane.ids)
+            rulebook = await self._prepare(lane, connection, len(group))
+            outcomes = await authorise_group(
+                self._bank, connection, [member.keyed for member in group], rulebook, lane.ids
+            )
         except BaseException:
             await self._reset(lane)
             raise
         try:
             await connection.commit()
-        except (OSError, SQLAlchemyError) as error:
+        except DATABASE_ERRORS as error:
             await self._reset(lane)
-            if _unreachable(error):
+            if unreachable(error):
                 raise CommitUnknown from error
             raise
         return outcomes
 
-    async def _connected(self, lane: _Lane) -> AsyncConnection:
+    async def _connected(self, lane: _Lane) -> LaneConnection:
         if lane.connection is None:
-            lane.connection = await self._bank.database.engine.connect()
+            lane.connection = await LaneConnection.open(self._bank.database.engine, lane.number)
         return lane.connection
 
-    async def _prepare(self, lane: _Lane, connection: AsyncConnection, members: int) -> None:
+    async def _prepare(self, lane: _Lane, connection: LaneConnection, members: int) -> Rulebook:
         """Have enough ids and a fresh rulebook; both are rare."""
         if len(lane.ids.authorisations) < members:
-            lane.ids.authorisations = (await take_ids(connection, "authorisation_id_seq", IDS_AHEAD))[::-1]
-        if len(lane.ids.transfers) < members * IDS_PER_MEMBER:
-            lane.ids.transfers += await take_ids(connection, "transfer_id_seq", IDS_AHEAD)
+            lane.ids.authorisations += await connection.take_ids("authorisation_id_seq", IDS_AHEAD)
+        if len(lane.ids.transfers) < members:
+            lane.ids.transfers += await connection.take_ids("transfer_id_seq", IDS_AHEAD)
         now = asyncio.get_running_loop().time()
         if lane.rulebook is None or now - lane.rulebook_at > POLICY_AGE_S:
-            today = await refresh_business_date(self._bank)
-            known = await policy.programmes(connection, today)
-            lane.rulebook = Rulebook(
-                await policy.purse_rules(connection), {one.number: one.purse for one in known.values()}
-            )
+            lane.rulebook = await self._read_rulebook()
             lane.rulebook_at = now
+        return lane.rulebook
+
+    async def _read_rulebook(self) -> Rulebook:
+        today = await refresh_business_date(self._bank)
+        async with self._bank.database.engine.connect() as connection:
+            known = await policy.programmes(connection, today)
+            purse_of = {one.number: one.purse for one in known.values()}
+            return Rulebook(await policy.purse_rules(connection), purse_of, self._bank.settings.pin_tries)
 
     async def _reset(self, lane: _Lane) -> None:
         """Drop the lane's connection; the next group opens another."""
         connection, lane.connection = lane.connection, None
         if connection is not None:
-            try:
-                await connection.invalidate()
-                await connection.close()
-            except (OSError, SQLAlchemyError) as error:
-                log.debug("lane.connection.dropped", error=type(error).__name__)
+            await connection.close()
 
 
 def _next_group(queue: deque[Pending], limit: int) -> list[Pending]:
@@ -249,21 +243,6 @@ def _next_group(queue: deque[Pending], limit: int) -> list[Pending]:
             group.append(pending)
     queue.extendleft(reversed(kept))
     return group
-
-
-def _cause(error: Exception) -> str:
-    """What the driver said, without the statement and its parameters."""
-    orig = getattr(error, "orig", None)
-    return masked_text(str(orig or error).splitlines()[0][:200])
-
-
-def _unreachable(error: Exception) -> bool:
-    """Whether the connection was lost or refused, as against a statement that failed."""
-    if isinstance(error, DBAPIError):
-        state = str(getattr(error.orig, "sqlstate", None) or "")
-        lost = error.connection_invalidated or isinstance(error.orig, OSError) or state.startswith(GONE_STATES)
-        return lost or isinstance(error, InterfaceError | OperationalError)
-    return isinstance(error, OSError)
 
 
 def _undecided(lane: _Lane, member: Pending, reason: DeclineReason) -> Outcome | None:

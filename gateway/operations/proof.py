@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from gateway.operations.bank import Bank, reading
-from gateway.store import audit
-from gateway.store.authorisations import digest
+from gateway.store import audit, decided
 from ledger.chart import Control
 from ledger.proof import Check, control_balance, prove
 
@@ -75,20 +74,8 @@ async def _equal(connection: AsyncConnection, name: str, control: Control, state
 
 async def _check_authorisations(connection: AsyncConnection) -> Check:
     """Every authorisation is in a chain, exactly as it was decided, and every chained one is there."""
-    said: dict[tuple[int, int], str] = {}
-    async for (detail,) in await connection.stream(AUTHORISE_EVENTS):
-        said.update({(cell, number): value for cell, number, value in json.loads(detail)["decided"]})
-    found = 0
-    async for row in await connection.stream(AUTHORISATIONS):
-        expected = said.pop((row.cell, row.id), None)
-        if expected is None:
-            return Check("authorisations", ok=False, detail=f"authorisation {row.id} is in no chain")
-        if expected != digest(row):
-            return Check("authorisations", ok=False, detail=f"authorisation {row.id} was changed")
-        found += 1
-    if said:
-        return Check("authorisations", ok=False, detail=f"authorisation {next(iter(said))[1]} was removed")
-    return Check("authorisations", ok=True, detail=f"{found} are as they were decided")
+    rows, wrong = await decided.verify(connection)
+    return Check("authorisations", wrong is None, wrong or f"{rows} are as they were decided")
 
 
 def _check_roots(bank: Bank, path: Path, heads: dict[str, audit.Head]) -> Check:
@@ -170,11 +157,4 @@ EQUATION = text("""
            sum(amount_idr) FILTER (WHERE kind = 'RETURN') AS returned_idr,
            (SELECT sum(available_idr + held_idr + frozen_idr) FROM purse) AS remaining_idr
     FROM transfer
-""")
-AUTHORISE_EVENTS = text("SELECT detail FROM audit_event WHERE operation = 'authorise'")
-AUTHORISATIONS = text("""
-    SELECT cell, id, account_id, card_id, link, kind, message_key, content_digest, original_key, mti, channel, mcc, terminal,
-           merchant, acquirer, stan, transmitted, rrn, amount_idr, reason, response_code, business_date, tranche_ids,
-           programmes, amounts_idr, transfer_ids
-    FROM authorisation
 """)

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.rules.account import AccountState
 from gateway.rules.card import CardState
 from gateway.rules.dormancy import TrancheState
+from gateway.rules.limits import NO_LIMITS, LimitKind, Verdict, check_limits
 from gateway.rules.purse import Channel, PurseChoice, PurseRule, drawable_programmes
 from ledger.posting import Draw, draw_oldest_first, give_back
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date
+
+    from gateway.rules.limits import LimitRule, TerminalUse, Use
 
 
 class RequestKind(StrEnum):
@@ -28,7 +32,10 @@ class RequestKind(StrEnum):
     CASH = "CASH"
     PURCHASE = "PURCHASE"
     BALANCE = "BALANCE"
-    REVERSAL = "REVERSAL"
+    HOLD = "HOLD"  # money set aside for a purchase that is completed later (0100)
+    COMPLETION = "COMPLETION"  # takes a hold's money, all or a part; the rest is released (0220)
+    REFUND = "REFUND"  # goods brought back: gives back what a purchase took, all or a part
+    REVERSAL = "REVERSAL"  # what was asked did not happen, all or a part: cash, purchase, completion or hold
 
 
 class DeclineReason(StrEnum):
@@ -38,7 +45,8 @@ class DeclineReason(StrEnum):
     KEY_REUSED = "KEY_REUSED"  # the same message key with other content
     REVERSED_BEFORE = "REVERSED_BEFORE"  # its reversal came first
     ORIGINAL_UNKNOWN = "ORIGINAL_UNKNOWN"  # a reversal of nothing we have seen; kept as a tombstone
-    REVERSAL_AMOUNT = "REVERSAL_AMOUNT"  # a reversal that wants more back than was taken
+    REVERSAL_AMOUNT = "REVERSAL_AMOUNT"  # a reversal or refund that wants more back than was taken
+    HOLD_AMOUNT = "HOLD_AMOUNT"  # a completion of more than is held: too much, lapsed, released or completed before
     CARD_UNKNOWN = "CARD_UNKNOWN"
     CARD_LOST = "CARD_LOST"
     CARD_STOLEN = "CARD_STOLEN"
@@ -54,6 +62,8 @@ class DeclineReason(StrEnum):
     NOT_PERMITTED = "NOT_PERMITTED"  # no purse may be spent through this channel and MCC
     AID_BLOCKED = "AID_BLOCKED"  # there is enough, but a dormancy clock blocked it
     INSUFFICIENT_FUNDS = "INSUFFICIENT_FUNDS"
+    LIMIT_AMOUNT = "LIMIT_AMOUNT"  # a spending limit: rupiah (gateway.rules.limits)
+    LIMIT_COUNT = "LIMIT_COUNT"  # a spending limit: number of transactions
     OVERLOAD = "OVERLOAD"
     SYSTEM_ERROR = "SYSTEM_ERROR"
 
@@ -67,8 +77,7 @@ class PinOutcome(StrEnum):
     WRONG = "WRONG"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """One authorisation request without its wire and its secrets. Amounts in rupiah."""
 
     kind: RequestKind
@@ -77,7 +86,9 @@ class Request:
     purse: PurseChoice
     amount_idr: int
     content_digest: bytes
+    terminal: str = ""  # acquirer:terminal
     kept_idr: int = 0  # a partial reversal: what of the original amount stays taken
+    hold_days: int = 7  # a hold lapses after so many days
 
 
 class CardView(NamedTuple):
@@ -90,13 +101,17 @@ class CardView(NamedTuple):
 
 
 class TrancheView(NamedTuple):
-    """A tranche with money in it."""
+    """A tranche with money in it. It is spent from AVAILABLE_FROM on; its clock stops where it was USED."""
 
     id: int
     programme: int
     available_idr: int
     state: TrancheState
     credited_on: date
+    available_from: date
+    clock_from: date
+    used: bool
+    region: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +124,24 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The request that a reversal names."""
+    """The request that a reversal, refund or completion names. REVERSED_IDR: what of it is no longer taken."""
 
+    kind: RequestKind
     reason: DeclineReason
     amount_idr: int
     reversed_idr: int
     draws: tuple[Draw, ...]
 
+    @property
+    def left(self) -> tuple[Draw, ...]:
+        """What is still taken of each draw; reversals give back from the last drawn on."""
+        return what_is_left(self.draws, self.reversed_idr)
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+
+NO_TERMINAL_USES: Mapping[str, Sequence[TerminalUse]] = MappingProxyType({})
+
+
+class Snapshot(NamedTuple):
     """Everything loaded for one request."""
 
     card: CardView | None = None
@@ -126,16 +149,31 @@ class Snapshot:
     earlier: Earlier | None = None
     original: Original | None = None
     reversed_before: bool = False
+    uses: Sequence[Use] = ()
+    terminal_uses: Mapping[str, Sequence[TerminalUse]] = NO_TERMINAL_USES  # acquirer:terminal -> what it has paid out
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """The outcome: a reason, what is drawn or given back, and the PIN tries that are left afterwards (None: unchanged)."""
+class Policy:
+    """The bank's rules that fit a request's channel and MCC, and how many wrong PINs lock a card."""
+
+    purse_rules: Sequence[PurseRule]
+    limits: Sequence[LimitRule]
+    pin_tries: int
+
+
+class Decision(NamedTuple):
+    """The outcome: a reason, what is drawn or given back, and the PIN tries that are left afterwards (None: unchanged).
+
+    RELEASED: what a completion gives back of its hold. LIMITS: the spending limits that were evaluated.
+    """
 
     reason: DeclineReason
     draws: tuple[Draw, ...] = ()
     pin_tries_left: int | None = None
     replayed: bool = False
+    released: tuple[Draw, ...] = ()
+    limits: Verdict = NO_LIMITS
 
     @property
     def approved(self) -> bool:
@@ -143,6 +181,11 @@ class Decision:
         return self.reason is DeclineReason.APPROVED
 
 
+GIVING_BACK = (RequestKind.REVERSAL, RequestKind.REFUND)
+REFUNDABLE = (RequestKind.PURCHASE, RequestKind.COMPLETION)
+WITH_PIN = (RequestKind.CASH, RequestKind.PURCHASE, RequestKind.HOLD, RequestKind.BALANCE)
+SPENDING = (RequestKind.CASH, RequestKind.PURCHASE, RequestKind.HOLD)  # what spending limits are asked for
+EXCEEDED = {LimitKind.AMOUNT: DeclineReason.LIMIT_AMOUNT, LimitKind.COUNT: DeclineReason.LIMIT_COUNT}
 STATE_REASONS = {
     CardState.LOST: DeclineReason.CARD_LOST,
     CardState.STOLEN: DeclineReason.CARD_STOLEN,
@@ -155,17 +198,17 @@ STATE_REASONS = {
 }
 
 
-def decide(
-    request: Request, snapshot: Snapshot, pin: PinOutcome, today: date, purse_rules: Sequence[PurseRule], pin_tries: int
-) -> Decision:
+def decide(request: Request, snapshot: Snapshot, pin: PinOutcome, today: date, policy: Policy) -> Decision:
     """Approve or decline one request. Refusals stand in order of precedence (DeclineReason)."""
     if snapshot.earlier is not None:
         return _earlier_answer(request, snapshot.earlier)
-    if request.kind is RequestKind.REVERSAL:
-        return _decide_reversal(request, snapshot.original)
+    if request.kind in GIVING_BACK:
+        return _decide_giving_back(request, snapshot.original)
     card = snapshot.card
     if snapshot.reversed_before:
         return Decision(DeclineReason.REVERSED_BEFORE)
+    if request.kind is RequestKind.COMPLETION:
+        return _decide_completion(request, snapshot.original)
     if card is None:
         return Decision(DeclineReason.CARD_UNKNOWN)
     if card.state not in (CardState.ACTIVE, CardState.PIN_LOCKED):
@@ -178,37 +221,69 @@ def decide(
         return Decision(DeclineReason.PIN_MISSING)
     if pin is PinOutcome.WRONG:
         return Decision(DeclineReason.PIN_WRONG, pin_tries_left=card.pin_tries_left - 1)
-    tries = pin_tries if card.pin_tries_left != pin_tries else None
+    tries = policy.pin_tries if card.pin_tries_left != policy.pin_tries else None
     if request.kind is RequestKind.BALANCE:
         return Decision(DeclineReason.APPROVED, pin_tries_left=tries)
     if card.account_state is AccountState.PENDING_ID:
         return Decision(DeclineReason.ACCOUNT_PENDING_ID, pin_tries_left=tries)
     if card.account_state is not AccountState.ACTIVE:
         return Decision(DeclineReason.ACCOUNT_BLOCKED, pin_tries_left=tries)
-    programmes = drawable_programmes(purse_rules, request.channel, request.mcc, request.purse, today)
+    programmes = drawable_programmes(policy.purse_rules, request.channel, request.mcc, request.purse, today)
     if not programmes:
         return Decision(DeclineReason.NOT_PERMITTED, pin_tries_left=tries)
-    drawable = _oldest_first(snapshot.tranches, programmes, TrancheState.OPEN)
-    if sum(draw.amount_idr for draw in drawable) < request.amount_idr:
-        blocked = _oldest_first(snapshot.tranches, programmes, TrancheState.BLOCKED)
+    drawable = _oldest_first(snapshot.tranches, programmes, TrancheState.OPEN, today)
+    if sum([draw.amount_idr for draw in drawable]) < request.amount_idr:
+        blocked = _oldest_first(snapshot.tranches, programmes, TrancheState.BLOCKED, today)
         with_blocked = sum(draw.amount_idr for draw in (*drawable, *blocked))
         enough = with_blocked >= request.amount_idr
         reason = DeclineReason.AID_BLOCKED if enough else DeclineReason.INSUFFICIENT_FUNDS
         return Decision(reason, pin_tries_left=tries)
-    return Decision(DeclineReason.APPROVED, draw_oldest_first(drawable, request.amount_idr), pin_tries_left=tries)
+    draws = draw_oldest_first(drawable, request.amount_idr)
+    limits = check_limits(
+        policy.limits,
+        today,
+        request.channel,
+        request.terminal,
+        draws,
+        snapshot.uses,
+        snapshot.terminal_uses.get(request.terminal, ()),
+    )
+    if limits.exceeded is not None:
+        return Decision(EXCEEDED[limits.exceeded], pin_tries_left=tries, limits=limits)
+    return Decision(DeclineReason.APPROVED, draws, tries, limits=limits)
 
 
 def needs_pin_check(request: Request, snapshot: Snapshot) -> bool:
     """Whether decide() will look at the PIN: then, and only then, the HSM is asked and a try may be used up."""
     card = snapshot.card
     return (
-        request.kind is not RequestKind.REVERSAL
+        card is not None
         and snapshot.earlier is None
+        and request.kind in WITH_PIN
         and not snapshot.reversed_before
-        and card is not None
         and card.state is CardState.ACTIVE
         and card.pin_tries_left > 0
     )
+
+
+def what_is_left(draws: Sequence[Draw], undone_idr: int) -> tuple[Draw, ...]:
+    """What is still taken of each draw after UNDONE_IDR were given back, last drawn first; draws of nothing are left out.
+
+    >>> what_is_left([Draw(1, 1, 300), Draw(2, 1, 100)], 150)
+    (Draw(tranche_id=1, programme=1, amount_idr=250),)
+    """
+    kept = kept_amounts(draws, undone_idr)
+    return tuple(Draw(draw.tranche_id, draw.programme, left) for draw, left in zip(draws, kept, strict=True) if left)
+
+
+def kept_amounts(draws: Sequence[Draw], undone_idr: int) -> list[int]:
+    """The same as rupiah, one amount a draw."""
+    kept = [draw.amount_idr for draw in draws]
+    for place in reversed(range(len(kept))):
+        part = min(undone_idr, kept[place])
+        kept[place] -= part
+        undone_idr -= part
+    return kept
 
 
 def _earlier_answer(request: Request, earlier: Earlier) -> Decision:
@@ -218,22 +293,48 @@ def _earlier_answer(request: Request, earlier: Earlier) -> Decision:
     return Decision(earlier.reason, replayed=True)
 
 
-def _decide_reversal(request: Request, original: Original | None) -> Decision:
-    """Give back what the original took. An original that took nothing, or was reversed already, needs no more: approved."""
-    if original is None:
+def _decide_giving_back(request: Request, original: Original | None) -> Decision:
+    """Give back what the original took. An original that took nothing, or was given back already, needs no more: approved."""
+    refund = request.kind is RequestKind.REFUND
+    if original is None or (refund and original.kind not in REFUNDABLE):
         return Decision(DeclineReason.ORIGINAL_UNKNOWN)
     if original.reason is not DeclineReason.APPROVED or not original.draws:
-        return Decision(DeclineReason.APPROVED)
+        return Decision(DeclineReason.ORIGINAL_UNKNOWN if refund else DeclineReason.APPROVED)
+    taken = original.amount_idr - original.reversed_idr
+    if refund:
+        if request.amount_idr > taken:
+            return Decision(DeclineReason.REVERSAL_AMOUNT)
+        return Decision(DeclineReason.APPROVED, give_back(original.draws, original.reversed_idr, request.amount_idr))
     if request.amount_idr != original.amount_idr or request.kept_idr > original.amount_idr:
         return Decision(DeclineReason.REVERSAL_AMOUNT)
-    wanted = original.amount_idr - request.kept_idr - original.reversed_idr
+    wanted = taken - request.kept_idr
     if wanted <= 0:
         return Decision(DeclineReason.APPROVED)
     return Decision(DeclineReason.APPROVED, give_back(original.draws, original.reversed_idr, wanted))
 
 
-def _oldest_first(tranches: Sequence[TrancheView], programmes: dict[int, int], state: TrancheState) -> list[Draw]:
-    """Tranches of the purses that may be spent: by the purse's priority, then by age."""
-    fitting = [t for t in tranches if t.state is state and t.programme in programmes and t.available_idr > 0]
-    fitting.sort(key=lambda t: (programmes[t.programme], t.credited_on, t.id))
+def _decide_completion(request: Request, original: Original | None) -> Decision:
+    """Take a hold's money, from the tranches it remembers, oldest first; what is not needed is released."""
+    if original is None or original.kind is not RequestKind.HOLD:
+        return Decision(DeclineReason.ORIGINAL_UNKNOWN)
+    held = original.left
+    left = sum(draw.amount_idr for draw in held)
+    if original.reason is not DeclineReason.APPROVED or request.amount_idr > left:
+        return Decision(DeclineReason.HOLD_AMOUNT)
+    draws = draw_oldest_first(held, request.amount_idr)
+    released = give_back(held, 0, left - request.amount_idr) if left > request.amount_idr else ()
+    return Decision(DeclineReason.APPROVED, draws, released=released)
+
+
+def _oldest_first(
+    tranches: Sequence[TrancheView], programmes: dict[int, int], state: TrancheState, today: date
+) -> list[Draw]:
+    """Tranches of the purses that may be spent, once they are available: by the purse's priority, then by age."""
+    fitting = [
+        t
+        for t in tranches
+        if t.state is state and t.programme in programmes and t.available_idr > 0 and t.available_from <= today
+    ]
+    if len(fitting) > 1:
+        fitting.sort(key=lambda t: (programmes[t.programme], t.credited_on, t.id))
     return [Draw(t.id, t.programme, t.available_idr) for t in fitting]

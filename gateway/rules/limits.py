@@ -69,7 +69,7 @@ class TerminalUse(NamedTuple):
     """What one terminal has paid out on a date."""
 
     on: date
-    count: int
+    debits: int
     amount_idr: int
 
 
@@ -79,6 +79,9 @@ class Verdict(NamedTuple):
     evaluated: tuple[int, ...] = ()
     decided_by: int | None = None
     exceeded: LimitKind | None = None
+
+
+NO_LIMITS = Verdict()
 
 
 def check_limits(
@@ -134,7 +137,7 @@ def _counted(
     daily = rule.period is LimitPeriod.DAY
     if rule.per is LimitScope.TERMINAL:
         counted = [use for use in terminal_uses if _in_period(use.on, today, daily=daily)]
-        return sum(use.count for use in counted), sum(use.amount_idr for use in counted)
+        return sum(use.debits for use in counted), sum(use.amount_idr for use in counted)
     amounts = []
     for use in uses:
         if not _in_period(use.on, today, daily=daily) or rule.channel not in (None, use.channel):

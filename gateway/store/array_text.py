@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
 ARRAY_CAST = re.compile(r"CAST\((:\w+) AS (\w+)\[\]\)")
 
@@ -25,7 +25,7 @@ def arrays_as_text(statement: str) -> str:
     return ARRAY_CAST.sub(r"CAST(CAST(\1 AS text) AS \2[])", statement)
 
 
-def array_text(values: Iterable[object]) -> str:
+def array_text(values: Sequence[object]) -> str:
     r"""A one-dimensional array of whole numbers, texts, bytes, dates or NULLs.
 
     >>> array_text([1, None, 3])
@@ -33,6 +33,13 @@ def array_text(values: Iterable[object]) -> str:
     >>> print(array_text(['a "b"', b"ab"]))
     {"a \"b\"","\\x6162"}
     """
+    kinds = set(map(type, values))
+    if kinds == _NUMBERS:
+        return "{" + ",".join(map(str, values)) + "}"
+    if kinds == _TEXTS:
+        inside = '","'.join(cast("Sequence[str]", values))
+        if "\\" not in inside and inside.count('"') == 2 * (len(values) - 1):  # nothing in it needs a backslash
+            return f'{{"{inside}"}}'
     return "{" + ",".join([_ELEMENTS[type(value)](value) for value in values]) + "}"
 
 
@@ -42,6 +49,7 @@ def _text(value: str) -> str:
     return f'"{value}"'
 
 
+_NUMBERS, _TEXTS = {int}, {str}
 _ELEMENTS: dict[type, Callable[[Any], str]] = {
     int: str,
     bool: lambda value: "t" if value else "f",

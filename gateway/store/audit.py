@@ -144,7 +144,8 @@ def _canonical(previous: bytes, *parts: object) -> bytes:
     return b"".join(len(value).to_bytes(4, "big") + value for value in texts)
 
 
-START_CHAIN = text("INSERT INTO audit_chain VALUES (:stream, 0, :hash) ON CONFLICT DO NOTHING")
+ENSURE_CHAIN = "INSERT INTO audit_chain VALUES (:stream, 0, :hash) ON CONFLICT DO NOTHING"
+START_CHAIN = text(ENSURE_CHAIN)
 LOCK_HEAD = text("SELECT last_seq, last_hash FROM audit_chain WHERE stream = :stream FOR UPDATE")
 HEADS = text("SELECT stream, last_seq, last_hash FROM audit_chain ORDER BY stream")
 INSERT_EVENT = text("""

@@ -1,40 +1,49 @@
 """The two statements of a group authorisation: LOAD locks and reads everything its members need, WRITE writes all of it.
 
 Both take arrays, one entry a member. Rows of cards and accounts are locked in the order of (cell, account id), which every
-other writer keeps too, so writers wait for each other and never deadlock. gateway.operations.lane runs them.
+other writer keeps too, so writers wait for each other and never deadlock. Both name a span of business dates, so that they
+look at a few partitions and never scan. Read next: lane_connection.py, which runs them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from operator import attrgetter
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import text
-
 from gateway.rules.account import AccountState
-from gateway.rules.authorise import CardView, DeclineReason, Earlier, Original, Snapshot, TrancheView
+from gateway.rules.authorise import (
+    CardView,
+    DeclineReason,
+    Earlier,
+    Original,
+    RequestKind,
+    Snapshot,
+    TrancheView,
+)
 from gateway.rules.card import CardState
 from gateway.rules.dormancy import TrancheState
-from gateway.store.array_text import arrays_as_text
+from gateway.rules.limits import TerminalUse, Use
+from gateway.rules.purse import Channel
+from gateway.store.array_text import array_text, arrays_as_text
+from gateway.store.audit import FIRST_HASH, Head
 from ledger.book import COUNTS, POST_CTES
 from ledger.posting import Draw
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import date
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
+ANSWERED_DAYS = 31  # how far back a message's answer, its original and its tombstone are looked for: DE7 has no year
 
 
 class Wanted(NamedTuple):
-    """What one member of a group needs loaded."""
+    """What one member of a group needs loaded. COUNTED: its past spending, for the limits of a day or month."""
 
     cell: int
     pan_index: bytes
     message_key: bytes
     original_key: bytes | None
+    counted: bool = False
 
 
 class Loaded(NamedTuple):
@@ -44,12 +53,11 @@ class Loaded(NamedTuple):
     account_id: int  # 0: the card is unknown
     card_id: int | None
     pin_offset: str | None
-    earlier_id: int | None
     earlier_code: str | None
     earlier_answer: dict[str, Any] | None
     original_id: int | None
-    original_kind: str | None
     original_channel: str | None
+    original_date: date | None
     original_transfers: dict[int, int]  # tranche id -> transfer id
 
 
@@ -83,28 +91,57 @@ class NewAuthorisation(NamedTuple):
     amounts_idr: list[int]
     transfer_ids: list[int]
     business_date: date
+    settlement_date: date
+    limit_ids: list[int]
+    limit_id: int | None
+    kept_idr: list[int]
+    held_until: date | None
 
 
-async def load(connection: AsyncConnection, wanted: Sequence[Wanted]) -> list[Loaded]:
-    """Lock and read what the members need, in their order."""
-    rows = await connection.execute(
-        LOAD,
-        {
-            "ord": list(range(len(wanted))),
-            "cell": [one.cell for one in wanted],
-            "pan": [one.pan_index for one in wanted],
-            "key": [one.message_key for one in wanted],
-            "original": [one.original_key for one in wanted],
-        },
-    )
-    loaded: list[Any] = [None] * len(wanted)
+def load_parameters(wanted: Sequence[Wanted], terminals: Iterable[str], today: date, stream: str) -> dict[str, Any]:
+    """Parameters of LOAD. TERMINALS: those whose own use is counted (acquirer:terminal). STREAM: the lane's audit chain."""
+    return {
+        "stream": stream,
+        "cell": array_text([one.cell for one in wanted]),
+        "pan": array_text([one.pan_index for one in wanted]),
+        "key": array_text([one.message_key for one in wanted]),
+        "original": array_text([one.original_key for one in wanted]),
+        "counted": array_text([one.counted for one in wanted]),
+        "terminals": array_text(sorted(terminals)),
+        "since": today - timedelta(days=ANSWERED_DAYS),
+        "today": today,
+        "month": today.replace(day=1),
+    }
+
+
+def read_loaded(rows: Iterable[Sequence[Any]], members: int) -> tuple[Head, list[Loaded]]:
+    """The head of the lane's chain, and what LOAD found for each member, in their order."""
+    head = Head(0, FIRST_HASH)
+    found: list[Any] = [None] * members
+    tranches: list[list[TrancheView]] = [[] for _ in range(members)]
+    terminals: dict[str, list[TerminalUse]] = {}
+    regions = [""] * members
     for row in rows:
-        place, found = _loaded(row)
-        loaded[place] = found
-    return loaded
+        part, place = row[0], row[1]
+        if part == MEMBER:
+            found[place] = row
+            regions[place] = row[9]
+        elif part == TRANCHE:
+            number, programme, available, state, credited_on, available_from, clock_from, used = row[28:]
+            tranches[place].append(
+                TrancheView(
+                    number, programme, available, TRANCHE_STATES[state], credited_on, available_from, clock_from, used,
+                    regions[place],
+                )
+            )  # fmt: skip
+        elif part == CHAIN:
+            head = Head(row[28], row[10])
+        else:
+            terminals.setdefault(row[27], []).append(TerminalUse(row[32], row[28], row[30]))
+    return head, [_loaded(row, views, terminals) for row, views in zip(found, tranches, strict=True)]
 
 
-def write_arrays(new: Sequence[NewAuthorisation]) -> dict[str, Any]:
+def write_parameters(new: Sequence[NewAuthorisation]) -> dict[str, Any]:
     """Parameters of WRITE for the authorisations themselves. Arrays of arrays are arrays of texts."""
     columns = zip(*new, strict=True)
     arrays: dict[str, Any] = {
@@ -115,117 +152,157 @@ def write_arrays(new: Sequence[NewAuthorisation]) -> dict[str, Any]:
     return arrays
 
 
-def digest(new: Any) -> str:  # noqa: ANN401 - a NewAuthorisation or a row with the same names
-    """What the audit chain keeps of an authorisation: a hash of everything that decided it and came of it.
+def _loaded(row: Sequence[Any], tranches: list[TrancheView], terminals: Mapping[str, list[TerminalUse]]) -> Loaded:
+    """The row of a member is taken apart at once: this runs for every request."""
+    (
+        _, _, account_id, card_id, state, expires_on, tries, offset, account_state, _, earlier_digest, earlier_reason,
+        earlier_code, earlier_answer, original_id, original_kind, original_reason, original_channel, original_amount,
+        reversed_idr, drawn_ids, drawn_programmes, drawn_amounts, transfer_ids, original_date, reversed_before, uses, _, *_,
+    ) = row  # fmt: skip
+    card = None
+    if card_id is not None:
+        card = CardView(CARD_STATES[state], expires_on, tries, ACCOUNT_STATES[account_state])
+    if earlier_digest is None and original_id is None:
+        snapshot = Snapshot(card, tranches, None, None, reversed_before, _uses(uses) if uses else (), terminals)
+        return Loaded(snapshot, account_id or 0, card_id, offset, None, None, None, None, None, {})
+    earlier = original = None
+    transfers: dict[int, int] = {}
+    if earlier_digest is not None:
+        earlier = Earlier(earlier_digest, DeclineReason(earlier_reason))
+        earlier_answer = json.loads(earlier_answer)
+    if original_id is not None:
+        draws = tuple(Draw(*one) for one in zip(drawn_ids, drawn_programmes, drawn_amounts, strict=True))
+        kind = RequestKind(original_kind)
+        original = Original(kind, DeclineReason(original_reason), original_amount, reversed_idr, draws)
+        transfers = dict(zip(drawn_ids, transfer_ids[: len(drawn_ids)], strict=True))
+    snapshot = Snapshot(card, tranches, earlier, original, reversed_before, _uses(uses) if uses else (), terminals)
+    return Loaded(
+        snapshot, account_id or 0, card_id, offset, earlier_code, earlier_answer, original_id, original_channel,
+        original_date, transfers,
+    )  # fmt: skip
 
-    The text of a tuple of numbers, texts, bytes, dates and lists is different for different values, and the same in any process.
-    """
-    return hashlib.sha256(repr(DIGESTED(new)).encode()).hexdigest()
+
+def _uses(text: str) -> list[Use]:
+    """Approved debits as LOAD tells them: date;channel;acquirer:terminal;programmes;amounts, a line each."""
+    uses = []
+    for line in text.split("\n"):
+        on, channel, terminal, programmes, amounts = line.split("\t")
+        by_programme: dict[int, int] = {}
+        for programme, amount in zip(programmes.split(","), amounts.split(","), strict=True):
+            by_programme[int(programme)] = by_programme.get(int(programme), 0) + int(amount)
+        uses.append(Use(date.fromisoformat(on), Channel(channel), terminal, by_programme))
+    return uses
 
 
-ARRAY_COLUMNS = ("tranche_ids", "programmes", "amounts_idr", "transfer_ids")
-DIGESTED = attrgetter(*(name for name in NewAuthorisation._fields if name not in ("cell", "answer")))
-LOAD = text("""
+MEMBER, TRANCHE, TERMINAL, CHAIN = range(4)  # what a row of LOAD is about
+ARRAY_COLUMNS = ("tranche_ids", "programmes", "amounts_idr", "transfer_ids", "limit_ids", "kept_idr")
+LOAD = arrays_as_text("""
     WITH wanted AS (
-        SELECT * FROM unnest(CAST(:ord AS int[]), CAST(:cell AS smallint[]), CAST(:pan AS bytea[]), CAST(:key AS bytea[]),
-                             CAST(:original AS bytea[])) AS w (ord, cell, pan_index, message_key, original_key)
+        SELECT * FROM unnest(CAST(:cell AS smallint[]), CAST(:pan AS bytea[]), CAST(:key AS bytea[]),
+                             CAST(:original AS bytea[]), CAST(:counted AS boolean[]))
+            WITH ORDINALITY AS w (cell, pan_index, message_key, original_key, counted, ord)
     ), cards AS MATERIALIZED (
         SELECT w.ord, c.cell, c.account_id, c.id, c.state, c.expires_on, c.pin_tries_left, c.pin_offset,
-               a.state AS account_state
+               a.state AS account_state, a.region
         FROM wanted w JOIN card c ON c.pan_index = w.pan_index JOIN account a ON a.cell = c.cell AND a.id = c.account_id
-        ORDER BY a.cell, a.id FOR UPDATE OF c, a
+        ORDER BY a.cell, a.id FOR NO KEY UPDATE OF c, a
+    ), terminals AS (
+        INSERT INTO terminal_use AS u (terminal, business_date)
+        SELECT terminal, :today FROM unnest(CAST(:terminals AS text[])) AS n (terminal) ORDER BY terminal
+        ON CONFLICT (terminal, business_date) DO UPDATE SET count = u.count
+        RETURNING terminal, business_date, count, amount_idr
     )
-    SELECT w.ord, c.account_id, c.id AS card_id, c.state, c.expires_on, c.pin_tries_left, c.pin_offset, c.account_state,
-           t.ids, t.programmes, t.amounts, t.states, t.dates,
-           e.id AS earlier_id, e.content_digest AS earlier_digest, e.reason AS earlier_reason,
-           e.response_code AS earlier_code, e.answer AS earlier_answer,
-           o.id AS original_id, o.reason AS original_reason, o.kind AS original_kind, o.channel AS original_channel,
-           o.amount_idr AS original_amount, o.reversed_idr, o.tranche_ids, o.programmes AS original_programmes,
-           o.amounts_idr, o.transfer_ids,
+    SELECT 0 AS part, CAST(w.ord - 1 AS int) AS place, c.account_id, c.id AS card_id, c.state, c.expires_on, c.pin_tries_left,
+           c.pin_offset, c.account_state, c.region,
+           e.content_digest, e.reason, e.response_code, e.answer,
+           o.id, o.kind, o.reason, o.channel, o.amount_idr, o.reversed_idr, o.tranche_ids, o.programmes, o.amounts_idr,
+           o.transfer_ids, o.business_date,
            EXISTS (SELECT FROM authorisation x WHERE x.cell = w.cell AND x.original_key = w.message_key
-                   AND x.reason = 'ORIGINAL_UNKNOWN') AS reversed_before
+                   AND x.reason = 'ORIGINAL_UNKNOWN' AND x.kind = 'REVERSAL' AND x.business_date BETWEEN :since AND :today),
+           CASE WHEN w.counted THEN (
+               SELECT string_agg(concat_ws(E'\\t', x.business_date, x.channel, x.acquirer || ':' || x.terminal,
+                                           array_to_string(x.programmes, ','), array_to_string(x.kept_idr, ',')), E'\\n')
+               FROM authorisation x
+               WHERE x.cell = c.cell AND x.account_id = c.account_id AND x.business_date BETWEEN :month AND :today
+                 AND x.reason = 'APPROVED' AND x.kind IN ('CASH', 'PURCHASE', 'HOLD', 'COMPLETION')) END,
+           CAST(NULL AS text), CAST(NULL AS bigint), CAST(NULL AS int), CAST(NULL AS bigint), CAST(NULL AS text),
+           CAST(NULL AS date), CAST(NULL AS date), CAST(NULL AS date), CAST(NULL AS boolean)
     FROM wanted w
     LEFT JOIN cards c ON c.ord = w.ord
-    LEFT JOIN LATERAL (
-        SELECT array_agg(id) AS ids, array_agg(programme) AS programmes, array_agg(available_idr) AS amounts,
-               array_agg(state) AS states, array_agg(credited_on) AS dates
-        FROM tranche t WHERE t.cell = c.cell AND t.account_id = c.account_id AND t.available_idr > 0) t ON true
-    LEFT JOIN authorisation e ON e.cell = w.cell AND e.message_key = w.message_key
-    LEFT JOIN authorisation o ON o.cell = w.cell AND o.message_key = w.original_key
+    LEFT JOIN authorisation e
+        ON e.cell = w.cell AND e.message_key = w.message_key AND e.business_date BETWEEN :since AND :today
+    LEFT JOIN authorisation o
+        ON o.cell = w.cell AND o.message_key = w.original_key AND o.business_date BETWEEN :since AND :today
+    UNION ALL
+    SELECT 1, CAST(c.ord - 1 AS int), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           t.id, t.programme, t.available_idr, t.state, t.credited_on, t.available_from, t.clock_from, t.used_on IS NOT NULL
+    FROM cards c JOIN tranche t ON t.cell = c.cell AND t.account_id = c.account_id AND t.available_idr > 0
+    UNION ALL
+    SELECT 2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL, u.terminal, u.count, NULL, u.amount_idr, NULL, u.business_date, NULL, NULL,
+           NULL
+    FROM (SELECT * FROM terminals
+          UNION ALL
+          SELECT u.terminal, u.business_date, u.count, u.amount_idr
+          FROM unnest(CAST(:terminals AS text[])) AS n (terminal) JOIN terminal_use u ON u.terminal = n.terminal
+          WHERE u.business_date >= :month AND u.business_date < :today) u
+    UNION ALL
+    SELECT 3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, h.last_hash, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, h.last_seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM audit_chain h WHERE h.stream = :stream
 """)
-WRITE = text(
-    arrays_as_text(f"""
+WRITE = arrays_as_text(f"""
     WITH {POST_CTES}, tried AS (
         UPDATE card c SET pin_tries_left = d.tries, state = d.state
         FROM unnest(CAST(:c_id AS bigint[]), CAST(:c_cell AS smallint[]), CAST(:c_account AS bigint[]),
                     CAST(:c_tries AS smallint[]), CAST(:c_state AS text[])) AS d (id, cell, account_id, tries, state)
         WHERE c.cell = d.cell AND c.account_id = d.account_id AND c.id = d.id
-    ), reversed AS (
-        UPDATE authorisation o SET reversed_idr = o.reversed_idr + d.amount, reversed_by = d.by
-        FROM unnest(CAST(:r_cell AS smallint[]), CAST(:r_id AS bigint[]), CAST(:r_amount AS bigint[]),
-                    CAST(:r_by AS bigint[])) AS d (cell, id, amount, by)
-        WHERE o.cell = d.cell AND o.id = d.id
+    ), undone AS (
+        UPDATE authorisation o SET reversed_idr = o.reversed_idr + d.amount, reversed_by = d.by,
+            kept_idr = CAST(d.kept AS bigint[]), held_until = CASE WHEN d.closes THEN NULL ELSE o.held_until END
+        FROM unnest(CAST(:r_cell AS smallint[]), CAST(:r_id AS bigint[]), CAST(:r_date AS date[]), CAST(:r_amount AS bigint[]),
+                    CAST(:r_by AS bigint[]), CAST(:r_kept AS text[]), CAST(:r_closes AS boolean[]))
+             AS d (cell, id, date, amount, by, kept, closes)
+        WHERE o.cell = d.cell AND o.id = d.id AND o.business_date = d.date
+        RETURNING 1
+    ), paid_out AS (
+        UPDATE terminal_use u SET count = u.count + d.debits, amount_idr = u.amount_idr + d.amount
+        FROM unnest(CAST(:u_terminal AS text[]), CAST(:u_date AS date[]), CAST(:u_debits AS int[]), CAST(:u_amount AS bigint[]))
+             AS d (terminal, date, debits, amount)
+        WHERE u.terminal = d.terminal AND u.business_date = d.date
     ), decided AS (
         INSERT INTO authorisation (cell, id, account_id, card_id, link, kind, message_key, content_digest, original_key, mti,
             channel, mcc, terminal, merchant, acquirer, stan, transmitted, rrn, amount_idr, reason, response_code, answer,
-            business_date, settlement_date, tranche_ids, programmes, amounts_idr, transfer_ids)
+            business_date, settlement_date, tranche_ids, programmes, amounts_idr, transfer_ids, limit_ids, limit_id, kept_idr,
+            held_until)
         SELECT cell, id, account_id, card_id, link, kind, message_key, content_digest, original_key, mti,
             channel, mcc, terminal, merchant, acquirer, stan, transmitted, rrn, amount_idr, reason, response_code,
-            answer, business_date, business_date, CAST(tranche_ids AS bigint[]), CAST(programmes AS smallint[]),
-            CAST(amounts_idr AS bigint[]), CAST(transfer_ids AS bigint[])
+            answer, business_date, settlement_date, CAST(tranche_ids AS bigint[]), CAST(programmes AS smallint[]),
+            CAST(amounts_idr AS bigint[]), CAST(transfer_ids AS bigint[]), CAST(limit_ids AS int[]), limit_id,
+            CAST(kept_idr AS bigint[]), held_until
         FROM unnest(CAST(:a_cell AS smallint[]), CAST(:a_id AS bigint[]), CAST(:a_account_id AS bigint[]),
             CAST(:a_card_id AS bigint[]), CAST(:a_link AS text[]), CAST(:a_kind AS text[]), CAST(:a_message_key AS bytea[]),
             CAST(:a_content_digest AS bytea[]), CAST(:a_original_key AS bytea[]), CAST(:a_mti AS text[]),
             CAST(:a_channel AS text[]), CAST(:a_mcc AS text[]), CAST(:a_terminal AS text[]), CAST(:a_merchant AS text[]),
             CAST(:a_acquirer AS text[]), CAST(:a_stan AS text[]), CAST(:a_transmitted AS text[]), CAST(:a_rrn AS text[]),
             CAST(:a_amount_idr AS bigint[]), CAST(:a_reason AS text[]), CAST(:a_response_code AS text[]),
-            CAST(:a_answer AS text[]), CAST(:a_business_date AS date[]), CAST(:a_tranche_ids AS text[]),
-            CAST(:a_programmes AS text[]), CAST(:a_amounts_idr AS text[]), CAST(:a_transfer_ids AS text[]))
+            CAST(:a_answer AS text[]), CAST(:a_business_date AS date[]), CAST(:a_settlement_date AS date[]),
+            CAST(:a_tranche_ids AS text[]), CAST(:a_programmes AS text[]), CAST(:a_amounts_idr AS text[]),
+            CAST(:a_transfer_ids AS text[]), CAST(:a_limit_ids AS text[]), CAST(:a_limit_id AS int[]),
+            CAST(:a_kept_idr AS text[]), CAST(:a_held_until AS date[]))
             AS d (cell, id, account_id, card_id, link, kind, message_key, content_digest, original_key, mti, channel, mcc,
                   terminal, merchant, acquirer, stan, transmitted, rrn, amount_idr, reason, response_code, answer,
-                  business_date, tranche_ids, programmes, amounts_idr, transfer_ids)
+                  business_date, settlement_date, tranche_ids, programmes, amounts_idr, transfer_ids, limit_ids, limit_id,
+                  kept_idr, held_until)
     ), event AS (
         INSERT INTO audit_event (stream, seq, at, actor, operation, subject, detail, hash)
         VALUES (:stream, :seq, :at, :actor, :operation, :subject, :detail, :hash)
     ), head AS (
         UPDATE audit_chain SET last_seq = :seq, last_hash = :hash WHERE stream = :stream
     )
-    SELECT {COUNTS}
+    SELECT {COUNTS}, (SELECT count(*) FROM undone)
 """)
-)
-
-
-def _loaded(row: Any) -> tuple[int, Loaded]:  # noqa: ANN401 - a database row
-    """A member's place in the group, and what was found for it. The row is taken apart at once: this runs for every request."""
-    (
-        place, account_id, card_id, state, expires_on, tries, offset, account_state, ids, programmes, amounts, states, dates,
-        earlier_id, earlier_digest, earlier_reason, earlier_code, earlier_answer, original_id, original_reason,
-        original_kind, original_channel, original_amount, reversed_idr, drawn_ids, drawn_programmes, drawn_amounts,
-        transfer_ids, reversed_before,
-    ) = row  # fmt: skip
-    card = None
-    if card_id is not None:
-        card = CardView(CARD_STATES[state], expires_on, tries, ACCOUNT_STATES[account_state])
-    tranches: tuple[TrancheView, ...] = ()
-    if ids:
-        columns = zip(ids, programmes, amounts, states, dates, strict=True)
-        tranches = tuple([TrancheView(i, p, a, TRANCHE_STATES[s], d) for i, p, a, s, d in columns])
-    earlier = original = None
-    transfers: dict[int, int] = {}
-    if earlier_id is not None:
-        earlier = Earlier(earlier_digest, DeclineReason(earlier_reason))
-        earlier_answer = json.loads(earlier_answer)
-    if original_id is not None:
-        draws = tuple(Draw(*one) for one in zip(drawn_ids, drawn_programmes, drawn_amounts, strict=True))
-        original = Original(DeclineReason(original_reason), original_amount, reversed_idr, draws)
-        transfers = dict(zip(drawn_ids, transfer_ids, strict=True))
-    found = Snapshot(card, tranches, earlier, original, reversed_before)
-    return place, Loaded(
-        found, account_id or 0, card_id, offset, earlier_id, earlier_code, earlier_answer, original_id, original_kind,
-        original_channel, transfers,
-    )  # fmt: skip
-
-
 CARD_STATES = {state.value: state for state in CardState}
 ACCOUNT_STATES = {state.value: state for state in AccountState}
 TRANCHE_STATES = {state.value: state for state in TrancheState}

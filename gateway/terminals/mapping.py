@@ -106,7 +106,8 @@ def _request(message: Message, link: Link) -> Request:
         raise Declined(NOT_PERMITTED, f"account type {code.from_account}")
     if message.get(52) is None:
         raise FormatError(52, "is missing")
-    return Request(kind, channel, mcc, purse, amount, _digest(message))
+    terminal = f"{message.get(32, '')}:{message.get(41, '').strip()}"
+    return Request(kind, channel, mcc, purse, amount, _digest(message), terminal)
 
 
 def _reversal(message: Message, link: Link) -> Request:
@@ -119,12 +120,12 @@ def _reversal(message: Message, link: Link) -> Request:
     )
 
 
-def _original(message: Message) -> tuple[str, str, str]:
-    """STAN, DE7 and acquirer of the original; a DE90 that leaves the acquirer out means the reversal's own."""
+def _original(message: Message) -> tuple[str, str, str, str]:
+    """Message class, STAN, DE7 and acquirer of the original; a DE90 that leaves the acquirer out means the reversal's own."""
     original = read_original_data(_need(message, 90))
-    if original.mti[1] != "2":
+    if original.mti[1] not in "12":
         raise Declined(INVALID_TRANSACTION, f"a reversal of {original.mti}")
-    return original.stan, original.transmitted, str(original.acquirer or _need(message, 32))
+    return original.mti[1], original.stan, original.transmitted, str(original.acquirer or _need(message, 32))
 
 
 def _pan(message: Message) -> Pan:

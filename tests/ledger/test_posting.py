@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from ledger.book import post_arrays
 from ledger.chart import Control, Phase, control_account, purse_account
 from ledger.posting import (
     Account,
@@ -204,13 +205,13 @@ def test_parts_given_back_in_any_sizes_are_the_whole(draws: list[Draw], data: st
 def test_a_transfer_is_of_a_positive_amount(amount: int) -> None:
     """A transfer of a negative amount would be one the other way round."""
     with pytest.raises(PostingError, match="positive amount"):
-        Transfer(0, 0, 1000, 2001, amount, Kind.FUND, SOURCE)
+        post_arrays([Transfer(0, 0, 1000, 2001, amount, Kind.FUND, SOURCE)], [1])
 
 
 def test_a_transfer_needs_two_accounts() -> None:
     """Money does not move from an account to itself."""
     with pytest.raises(PostingError, match="two different accounts"):
-        Transfer(0, 0, 2001, 2001, 5, Kind.FUND, SOURCE)
+        post_arrays([Transfer(0, 0, 2001, 2001, 5, Kind.FUND, SOURCE)], [1])
 
 
 def test_a_spend_names_the_tranche_of_every_rupiah() -> None:

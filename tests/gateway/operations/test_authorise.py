@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -241,5 +242,5 @@ async def test_stored_answers_hold_nothing_of_the_card(bank: Bank, tmp_path: Pat
         await street.atm.withdraw(street.card, 100_000)
         async with reading(bank) as connection:
             answer = (await connection.execute(text("SELECT answer FROM authorisation"))).scalar_one()
-        assert {"approval_code", "balances"} == set(answer)
+        assert {"approval_code", "balances"} == set(json.loads(answer))
         assert {"CASH": 0, "FOOD": 500_000} == answer["balances"]

@@ -8,15 +8,16 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from asyncpg import CannotConnectNowError, ConnectionDoesNotExistError
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from gateway.operations import lane as lane_module
 from gateway.operations.lane import Lanes, _next_group
 from gateway.simulator.terminal import Asked
+from gateway.store.lane_connection import LaneConnection
 from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street, reasons
 
 if TYPE_CHECKING:
@@ -26,13 +27,7 @@ if TYPE_CHECKING:
     from tests.gateway.street import Street
 
 
-class StartingUp(Exception):
-    """What the driver says while PostgreSQL recovers from a crash."""
-
-    sqlstate = "57P03"
-
-
-STARTING_UP = DBAPIError(None, None, StartingUp("the database system is starting up"))
+STARTING_UP = CannotConnectNowError("the database system is starting up")
 
 
 @given(cards=st.lists(st.integers(0, 5), max_size=30), limit=st.integers(1, 10))
@@ -193,18 +188,18 @@ async def _broken(*_arguments: object) -> None:
 
 def _lose_commits(patch: pytest.MonkeyPatch, *, committed: bool, times: int) -> None:
     """The first TIMES commits lose their connection: after the database has committed, or before."""
-    commit = AsyncConnection.commit
+    commit = LaneConnection.commit
     lost = 0
 
-    async def losing(connection: AsyncConnection) -> None:
+    async def losing(connection: LaneConnection) -> None:
         nonlocal lost
         lost += 1
         if committed or lost > times:
             await commit(connection)
         if lost <= times:
-            raise OperationalError("COMMIT", {}, ConnectionError("gone"))
+            raise ConnectionDoesNotExistError("gone")
 
-    patch.setattr(AsyncConnection, "commit", losing)
+    patch.setattr(LaneConnection, "commit", losing)
 
 
 def _no_connections(patch: pytest.MonkeyPatch, *, after: int, error: Exception | None = None) -> None:
@@ -212,7 +207,7 @@ def _no_connections(patch: pytest.MonkeyPatch, *, after: int, error: Exception |
     connected = Lanes._connected
     asked = 0
 
-    async def refusing(lanes: Lanes, lane: Any) -> AsyncConnection:  # noqa: ANN401 - a lane's own state
+    async def refusing(lanes: Lanes, lane: Any) -> LaneConnection:  # noqa: ANN401 - a lane's own state
         nonlocal asked
         asked += 1
         if asked > after:

@@ -152,7 +152,8 @@ async def test_a_changed_authorisation_is_found(bank: Bank, tmp_path: Path) -> N
         (f"UPDATE authorisation SET response_code = '00' WHERE id = {number}", f"authorisation {number} was changed"),
         (f"UPDATE authorisation SET terminal = 'OTHER' WHERE id = {number}", f"authorisation {number} was changed"),
         (f"DELETE FROM authorisation WHERE id = {number}", f"authorisation {number} was removed"),
-        (f"UPDATE authorisation SET id = 777777 WHERE id = {number}", "authorisation 777777 is in no chain"),
+        (f"UPDATE authorisation SET id = 777777 WHERE id = {number}", f"authorisation {number} was removed"),
+        (ADDED.format(number=number), "authorisation 777777 is in no chain"),
     ):
         await as_owner(bank, change)
         assert {"authorisations": detail} == await _wrong(bank)
@@ -215,3 +216,7 @@ async def test_changed_roots_are_found(bank: Bank, tmp_path: Path) -> None:
         assert {"roots kept outside": f"{ROOTS_FILE}: line 2 was changed"} == await _wrong(bank)
     roots.write_bytes(good)
     assert {} == await _wrong(bank)
+ADDED = """
+    INSERT INTO authorisation
+    SELECT (r).* FROM (SELECT jsonb_populate_record(a, '{{"id": 777777}}') AS r FROM authorisation a WHERE id = {number}) x
+"""

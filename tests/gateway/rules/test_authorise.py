@@ -19,17 +19,20 @@ from gateway.rules.authorise import (
     Earlier,
     Original,
     PinOutcome,
+    Policy,
     Request,
     RequestKind,
     Snapshot,
     TrancheView,
     decide,
+    kept_amounts,
     needs_pin_check,
 )
 from gateway.rules.card import CardState
 from gateway.rules.dormancy import TrancheState
+from gateway.rules.limits import LimitPeriod, LimitRule, LimitScope, Use, Verdict
 from gateway.rules.purse import Channel, Purse, PurseChoice, PurseRule
-from ledger.posting import Draw
+from ledger.posting import Draw, give_back
 
 TODAY = dt.date(2026, 11, 2)
 DAY = dt.timedelta(days=1)
@@ -37,9 +40,16 @@ TRIES = 3
 PKH, SEMBAKO = 1, 2
 ATM_PKH = PurseRule(PKH, Purse.CASH, Channel.ATM, "*", 1, dt.date(2017, 1, 1), None)
 ATM_SEMBAKO = replace(ATM_PKH, programme=SEMBAKO, purse=Purse.FOOD, priority=2)
-CASH = Request(RequestKind.CASH, Channel.ATM, "6011", PurseChoice.BY_RULE, 300_000, b"digest")
-OLD = TrancheView(7, PKH, 200_000, TrancheState.OPEN, TODAY - 40 * DAY)
-NEW = TrancheView(8, PKH, 150_000, TrancheState.OPEN, TODAY - 2 * DAY)
+CASH = Request(RequestKind.CASH, Channel.ATM, "6011", PurseChoice.BY_RULE, 300_000, b"digest", "000002:A1")
+
+
+def view(number: int, programme: int, amount_idr: int, state: TrancheState, credited_on: dt.date) -> TrancheView:
+    """A tranche that could be spent from the day it was credited."""
+    return TrancheView(number, programme, amount_idr, state, credited_on, credited_on, credited_on, False, "1271070001")  # noqa: FBT003 - unused
+
+
+OLD = view(7, PKH, 200_000, TrancheState.OPEN, TODAY - 40 * DAY)
+NEW = view(8, PKH, 150_000, TrancheState.OPEN, TODAY - 2 * DAY)
 R = DeclineReason
 
 
@@ -56,6 +66,8 @@ class Facts:
     pin: PinOutcome = PinOutcome.RIGHT
     tranches: tuple[TrancheView, ...] = (OLD, NEW)
     rules: tuple[PurseRule, ...] = (ATM_PKH, ATM_SEMBAKO)
+    limits: tuple[LimitRule, ...] = ()
+    uses: tuple[Use, ...] = ()
     earlier: Earlier | None = None
     original: Original | None = None
     reversed_before: bool = False
@@ -64,11 +76,11 @@ class Facts:
     def snapshot(self) -> Snapshot:
         """As it is loaded."""
         card = CardView(self.state, self.expires_on, self.tries, self.account) if self.known else None
-        return Snapshot(card, self.tranches, self.earlier, self.original, self.reversed_before)
+        return Snapshot(card, self.tranches, self.earlier, self.original, self.reversed_before, self.uses)
 
     def decide(self) -> Decision:
         """Ask the rule."""
-        return decide(self.request, self.snapshot, self.pin, TODAY, self.rules, TRIES)
+        return decide(self.request, self.snapshot, self.pin, TODAY, Policy(self.rules, self.limits, TRIES))
 
 
 @dataclass(frozen=True)
@@ -87,6 +99,7 @@ class Fault:
 
 
 BLOCKED_AID = (OLD, NEW._replace(state=TrancheState.BLOCKED))
+DAILY = LimitRule(5, LimitScope.CARD, LimitPeriod.DAY, None, None, None, 299_999, None, TODAY, None)
 FAULTS = [
     Fault(R.KEY_REUSED, {"earlier": Earlier(b"another", R.APPROVED)}),
     Fault(R.REVERSED_BEFORE, {"reversed_before": True}),
@@ -111,10 +124,19 @@ FAULTS = [
     Fault(R.NOT_PERMITTED, {"rules": ()}),
     Fault(R.AID_BLOCKED, {"tranches": BLOCKED_AID}),
     Fault(R.INSUFFICIENT_FUNDS, {"tranches": (OLD,)}),
+    Fault(R.INSUFFICIENT_FUNDS, {"tranches": (OLD, NEW._replace(available_from=TODAY + DAY))}),
+    Fault(
+        R.LIMIT_AMOUNT,
+        {"limits": (DAILY,)},
+    ),
+    Fault(
+        R.LIMIT_COUNT,
+        {"limits": (replace(DAILY, max_amount_idr=None, max_count=0),)},
+    ),
 ]
 PAIRS = [(one, other) for one, other in combinations(FAULTS, 2) if one.fits(other)]
-ORIGINAL = Original(R.APPROVED, 300_000, 0, (Draw(7, PKH, 200_000), Draw(8, PKH, 100_000)))
-REVERSAL = replace(CASH, kind=RequestKind.REVERSAL)
+ORIGINAL = Original(RequestKind.CASH, R.APPROVED, 300_000, 0, (Draw(7, PKH, 200_000), Draw(8, PKH, 100_000)))
+REVERSAL = CASH._replace(kind=RequestKind.REVERSAL)
 
 
 def test_a_good_withdrawal_is_approved() -> None:
@@ -142,8 +164,8 @@ def test_the_earlier_reason_is_told(first: Fault, second: Fault) -> None:
 
 
 def test_the_faults_of_these_tests_are_all_there_are() -> None:
-    """A new reason needs a fault here. What is told apart elsewhere: reversals, overload and outage."""
-    elsewhere = {R.APPROVED, R.ORIGINAL_UNKNOWN, R.REVERSAL_AMOUNT, R.OVERLOAD, R.SYSTEM_ERROR}
+    """A new reason needs a fault here. What is told apart elsewhere: reversals, completions, overload and outage."""
+    elsewhere = {R.APPROVED, R.ORIGINAL_UNKNOWN, R.REVERSAL_AMOUNT, R.HOLD_AMOUNT, R.OVERLOAD, R.SYSTEM_ERROR}
     assert set(DeclineReason) - elsewhere == {fault.reason for fault in FAULTS}
     assert {fault.change["state"] for fault in FAULTS if "state" in fault.change} == set(CardState) - {CardState.ACTIVE}
 
@@ -170,7 +192,7 @@ def test_a_wrong_pin_uses_up_a_try(tries: int, left: int) -> None:
     facts = Facts(tries=tries, pin=PinOutcome.WRONG)
     expected = Decision(R.PIN_WRONG, pin_tries_left=left)
     assert expected == facts.decide()
-    assert expected == replace(facts, request=replace(CASH, kind=RequestKind.BALANCE)).decide()
+    assert expected == replace(facts, request=CASH._replace(kind=RequestKind.BALANCE)).decide()
 
 
 @pytest.mark.parametrize(("tries", "left"), [(3, None), (2, TRIES), (1, TRIES)])
@@ -193,7 +215,8 @@ def test_only_a_checked_pin_changes_the_tries(fault: Fault) -> None:
 def test_the_pin_is_asked_for_when_it_matters(fault: Fault | None, kind: RequestKind, *, expired: bool) -> None:
     """Where no check is needed, no outcome of one changes the decision; where it is, a wrong PIN does."""
     facts = replace(Facts(), **({} if fault is None else fault.change))
-    facts = replace(facts, request=replace(CASH, kind=kind), expires_on=TODAY - DAY if expired else facts.expires_on)
+    facts = replace(facts, request=CASH._replace(kind=kind), expires_on=TODAY - DAY if expired else facts.expires_on)
+    facts = replace(facts, original=ORIGINAL)
     answers = {replace(facts, pin=outcome).decide() for outcome in PinOutcome}
     needed = needs_pin_check(facts.request, facts.snapshot)
     if not needed or facts.expires_on < TODAY:
@@ -205,7 +228,7 @@ def test_the_pin_is_asked_for_when_it_matters(fault: Fault | None, kind: Request
 @pytest.mark.parametrize("account", AccountState)
 def test_a_balance_is_told_whatever_the_account(account: AccountState) -> None:
     """A family may see its aid also while it cannot take it out; the PIN is asked all the same."""
-    facts = Facts(request=replace(CASH, kind=RequestKind.BALANCE, amount_idr=0), account=account, rules=())
+    facts = Facts(request=CASH._replace(kind=RequestKind.BALANCE, amount_idr=0), account=account, rules=())
     assert Decision(R.APPROVED) == facts.decide()
     assert replace(facts, pin=PinOutcome.MISSING).decide().reason is R.PIN_MISSING
 
@@ -213,9 +236,9 @@ def test_a_balance_is_told_whatever_the_account(account: AccountState) -> None:
 def test_blocked_aid_is_told_apart_from_too_little() -> None:
     """AID_BLOCKED only where the blocked aid would have been enough; frozen aid is no longer counted."""
     blocked = NEW._replace(state=TrancheState.BLOCKED)
-    exactly = replace(CASH, amount_idr=350_000)
+    exactly = CASH._replace(amount_idr=350_000)
     assert Facts(exactly, tranches=(OLD, blocked)).decide().reason is R.AID_BLOCKED
-    more = replace(CASH, amount_idr=350_001)
+    more = CASH._replace(amount_idr=350_001)
     assert Facts(more, tranches=(OLD, blocked)).decide().reason is R.INSUFFICIENT_FUNDS
     for state in (TrancheState.FROZEN, TrancheState.AT_RPL, TrancheState.RETURNED):
         gone = NEW._replace(state=state)
@@ -226,20 +249,20 @@ def test_blocked_aid_is_told_apart_from_too_little() -> None:
 
 def test_open_aid_is_spent_though_other_aid_is_blocked() -> None:
     """A blocked tranche is passed over, however old it is."""
-    older = TrancheView(1, PKH, 500_000, TrancheState.BLOCKED, TODAY - 95 * DAY)
+    older = view(1, PKH, 500_000, TrancheState.BLOCKED, TODAY - 95 * DAY)
     assert (Draw(7, PKH, 200_000), Draw(8, PKH, 100_000)) == Facts(tranches=(older, NEW, OLD)).decide().draws
 
 
 def test_the_last_rupiah_can_be_taken() -> None:
     """All there is, and not one rupiah more."""
-    assert Facts(replace(CASH, amount_idr=350_000)).decide().approved
-    assert Facts(replace(CASH, amount_idr=350_001)).decide().reason is R.INSUFFICIENT_FUNDS
+    assert Facts(CASH._replace(amount_idr=350_000)).decide().approved
+    assert Facts(CASH._replace(amount_idr=350_001)).decide().reason is R.INSUFFICIENT_FUNDS
 
 
 def test_the_purse_of_the_first_priority_is_drawn_first() -> None:
     """Priority comes before age; within a purse the oldest credit, whatever its id; on the same day the lower id."""
-    oldest, newest = TrancheView(9, SEMBAKO, 900_000, TrancheState.OPEN, TODAY - 80 * DAY), NEW._replace(id=2)
-    facts = Facts(replace(CASH, amount_idr=600_000), tranches=(oldest, newest, OLD, OLD._replace(id=6)))
+    oldest, newest = view(9, SEMBAKO, 900_000, TrancheState.OPEN, TODAY - 80 * DAY), NEW._replace(id=2)
+    facts = Facts(CASH._replace(amount_idr=600_000), tranches=(oldest, newest, OLD, OLD._replace(id=6)))
     expected = (Draw(6, PKH, 200_000), Draw(7, PKH, 200_000), Draw(2, PKH, 150_000), Draw(9, SEMBAKO, 50_000))
     assert expected == facts.decide().draws
     other_way = replace(facts, rules=(replace(ATM_PKH, priority=3), ATM_SEMBAKO))
@@ -265,18 +288,18 @@ def test_a_purse_rule_counts_on_its_days(
 @pytest.mark.parametrize("change", [{"channel": Channel.AGENT}, {"channel": Channel.EWARONG}, {"mcc": "6010"}])
 def test_another_channel_or_mcc_is_not_permitted(change: dict[str, Any]) -> None:
     """Where no rule lets the money out, it stays where it is."""
-    request = replace(CASH, **change)
+    request = CASH._replace(**change)
     assert Facts(request, rules=(replace(ATM_PKH, mcc="6011"),)).decide().reason is R.NOT_PERMITTED
 
 
-views = st.builds(TrancheView, st.integers(1, 10**6), st.sampled_from([PKH, SEMBAKO, 3]), st.integers(0, 500_000),
+views = st.builds(view, st.integers(1, 10**6), st.sampled_from([PKH, SEMBAKO, 3]), st.integers(0, 500_000),
                   st.sampled_from(TrancheState), st.dates(dt.date(2026, 1, 1), TODAY))  # fmt: skip
 
 
 @given(st.lists(views, max_size=6, unique_by=lambda view: view.id), st.integers(1, 900_000))
 def test_what_is_drawn_is_there_and_may_be_spent(tranches: list[TrancheView], amount: int) -> None:
     """Approved: the draws add up and come from open tranches of the rules' programmes. Declined: none, and too little."""
-    decision = Facts(replace(CASH, amount_idr=amount), tranches=tuple(tranches)).decide()
+    decision = Facts(CASH._replace(amount_idr=amount), tranches=tuple(tranches)).decide()
     open_ = {t.id: t for t in tranches if t.state is TrancheState.OPEN and t.programme in (PKH, SEMBAKO)}
     total = sum(tranche.available_idr for tranche in open_.values())
     assert (total >= amount) is decision.approved
@@ -297,7 +320,7 @@ def test_a_full_reversal_gives_all_back_last_drawn_first() -> None:
 
 def test_a_partial_reversal_keeps_what_was_paid_out() -> None:
     """KEPT_IDR of the original stays taken, from the tranches drawn first."""
-    kept = replace(REVERSAL, kept_idr=50_000)
+    kept = REVERSAL._replace(kept_idr=50_000)
     assert (Draw(8, PKH, 100_000), Draw(7, PKH, 150_000)) == Facts(kept, original=ORIGINAL).decide().draws
     later = replace(ORIGINAL, reversed_idr=250_000)
     assert (Draw(7, PKH, 50_000),) == Facts(REVERSAL, original=later).decide().draws
@@ -306,14 +329,14 @@ def test_a_partial_reversal_keeps_what_was_paid_out() -> None:
 @pytest.mark.parametrize(("kept", "reversed_idr"), [(0, 300_000), (50_000, 250_000), (50_000, 300_000), (300_000, 0)])
 def test_a_second_reversal_is_approved_and_gives_nothing(kept: int, reversed_idr: int) -> None:
     """What was given back is not given again, nor taken again when a later reversal keeps more."""
-    facts = Facts(replace(REVERSAL, kept_idr=kept), original=replace(ORIGINAL, reversed_idr=reversed_idr))
+    facts = Facts(REVERSAL._replace(kept_idr=kept), original=replace(ORIGINAL, reversed_idr=reversed_idr))
     assert Decision(R.APPROVED) == facts.decide()
 
 
 @pytest.mark.parametrize("change", [{"amount_idr": 299_999}, {"amount_idr": 300_001}, {"kept_idr": 300_001}])
 def test_a_reversal_of_another_amount_is_refused(change: dict[str, Any]) -> None:
     """It must name the original's amount and keep no more than that, also when all was given back already."""
-    request = replace(REVERSAL, **change)
+    request = REVERSAL._replace(**change)
     assert Decision(R.REVERSAL_AMOUNT) == Facts(request, original=ORIGINAL).decide()
     assert Decision(R.REVERSAL_AMOUNT) == Facts(request, original=replace(ORIGINAL, reversed_idr=300_000)).decide()
 
@@ -321,16 +344,16 @@ def test_a_reversal_of_another_amount_is_refused(change: dict[str, Any]) -> None
 @pytest.mark.parametrize("reason", [reason for reason in DeclineReason if reason is not R.APPROVED])
 def test_a_declined_original_needs_no_reversal(reason: DeclineReason) -> None:
     """It took nothing: approved, nothing given, whatever amount the reversal names."""
-    original = Original(reason, 300_000, 0, ())
+    original = Original(RequestKind.CASH, reason, 300_000, 0, ())
     assert Decision(R.APPROVED) == Facts(REVERSAL, original=original).decide()
-    assert Decision(R.APPROVED) == Facts(replace(REVERSAL, amount_idr=5), original=original).decide()
+    assert Decision(R.APPROVED) == Facts(REVERSAL._replace(amount_idr=5), original=original).decide()
 
 
 def test_a_reversal_before_its_original_is_a_tombstone() -> None:
     """The reversal finds nothing; the original that comes after it is refused and draws nothing."""
     assert Decision(R.ORIGINAL_UNKNOWN) == Facts(REVERSAL).decide()
     assert Decision(R.REVERSED_BEFORE) == Facts(reversed_before=True).decide()
-    balance = replace(CASH, kind=RequestKind.BALANCE)
+    balance = CASH._replace(kind=RequestKind.BALANCE)
     assert Decision(R.REVERSED_BEFORE) == Facts(balance, reversed_before=True).decide()
 
 
@@ -341,7 +364,7 @@ def test_no_sequence_of_reversals_gives_back_more_than_was_drawn(kept: list[int]
     back: dict[int, int] = {}
     least = 300_000
     for keep in (*kept, 0, 0):
-        decision = Facts(replace(REVERSAL, kept_idr=keep), original=original).decide()
+        decision = Facts(REVERSAL._replace(kept_idr=keep), original=original).decide()
         assert decision.approved
         for draw in decision.draws:
             back[draw.tranche_id] = back.get(draw.tranche_id, 0) + draw.amount_idr
@@ -349,3 +372,96 @@ def test_no_sequence_of_reversals_gives_back_more_than_was_drawn(kept: list[int]
         least = min(least, keep)
         assert 300_000 - least == original.reversed_idr
     assert {7: 200_000, 8: 100_000} == back
+
+
+HOLD = CASH._replace(kind=RequestKind.HOLD, channel=Channel.ATM)
+HELD = replace(ORIGINAL, kind=RequestKind.HOLD)
+BOUGHT = replace(ORIGINAL, kind=RequestKind.PURCHASE)
+COMPLETION = CASH._replace(kind=RequestKind.COMPLETION)
+REFUND = CASH._replace(kind=RequestKind.REFUND)
+
+
+def test_a_hold_draws_like_a_purchase() -> None:
+    """Oldest first, with the same refusals."""
+    assert Facts().decide().draws == Facts(HOLD).decide().draws
+    assert R.PIN_WRONG is Facts(HOLD, pin=PinOutcome.WRONG).decide().reason
+
+
+@pytest.mark.parametrize(
+    ("amount", "draws", "released"),
+    [
+        (300_000, (Draw(7, PKH, 200_000), Draw(8, PKH, 100_000)), ()),
+        (250_000, (Draw(7, PKH, 200_000), Draw(8, PKH, 50_000)), (Draw(8, PKH, 50_000),)),
+        (50_000, (Draw(7, PKH, 50_000),), (Draw(8, PKH, 100_000), Draw(7, PKH, 150_000))),
+    ],
+)
+def test_a_completion_takes_from_its_hold_and_releases_the_rest(
+    amount: int, draws: tuple[Draw, ...], released: tuple[Draw, ...]
+) -> None:
+    """From the tranches that the hold remembers, oldest first; whatever became of the card since."""
+    facts = Facts(
+        COMPLETION._replace(amount_idr=amount), original=HELD, state=CardState.LOST, pin=PinOutcome.NOT_CHECKED
+    )
+    assert Decision(R.APPROVED, draws, released=released) == facts.decide()
+
+
+@given(amount=st.integers(1, 300_000), gone=st.integers(0, 300_000))
+def test_a_completion_never_takes_more_than_is_held(amount: int, gone: int) -> None:
+    """Taken and released are together exactly what was still held."""
+    decision = Facts(COMPLETION._replace(amount_idr=amount), original=replace(HELD, reversed_idr=gone)).decide()
+    left = 300_000 - gone
+    assert (amount <= left) is decision.approved
+    moved: dict[int, int] = {}
+    for draw in (*decision.draws, *decision.released):
+        moved[draw.tranche_id] = moved.get(draw.tranche_id, 0) + draw.amount_idr
+    still = {draw.tranche_id: draw.amount_idr for draw in replace(HELD, reversed_idr=gone).left}
+    assert (still if decision.approved else {}) == moved
+    assert decision.approved or decision.reason is R.HOLD_AMOUNT
+
+
+@pytest.mark.parametrize("original", [None, ORIGINAL, BOUGHT])
+def test_only_a_hold_is_completed(original: Original | None) -> None:
+    """A completion of nothing, or of a purchase, is unknown; one of a declined hold takes nothing."""
+    assert R.ORIGINAL_UNKNOWN is Facts(COMPLETION, original=original).decide().reason
+    declined = Original(RequestKind.HOLD, R.INSUFFICIENT_FUNDS, 300_000, 0, ())
+    assert R.HOLD_AMOUNT is Facts(COMPLETION, original=declined).decide().reason
+
+
+def test_a_reversed_hold_is_released() -> None:
+    """Like any other reversal, last drawn first."""
+    assert (Draw(8, PKH, 100_000), Draw(7, PKH, 200_000)) == Facts(REVERSAL, original=HELD).decide().draws
+
+
+def test_a_refund_gives_back_to_the_tranches_it_came_from() -> None:
+    """Part by part, last drawn first, never more than was taken, and only what was bought."""
+    part = REFUND._replace(amount_idr=150_000)
+    assert (Draw(8, PKH, 100_000), Draw(7, PKH, 50_000)) == Facts(part, original=BOUGHT).decide().draws
+    rest = replace(BOUGHT, reversed_idr=150_000)
+    assert (Draw(7, PKH, 150_000),) == Facts(part, original=rest).decide().draws
+    assert R.REVERSAL_AMOUNT is Facts(part._replace(amount_idr=150_001), original=rest).decide().reason
+    for original in (None, ORIGINAL, HELD, Original(RequestKind.PURCHASE, R.PIN_WRONG, 300_000, 0, ())):
+        assert R.ORIGINAL_UNKNOWN is Facts(part, original=original).decide().reason
+
+
+def test_the_limits_that_were_asked_are_told() -> None:
+    """An approval and a refusal name every rule and the strictest; a refusal draws nothing."""
+    rule = LimitRule(5, LimitScope.CARD, LimitPeriod.MONTH, None, None, None, 500_000, None, TODAY, None)
+    looser = replace(rule, id=4, max_amount_idr=900_000)
+    approved = Facts(limits=(looser, rule)).decide()
+    assert (R.APPROVED, Verdict((4, 5), 5, None)) == (approved.reason, approved.limits)
+    before = Use(TODAY, Channel.ATM, "000002:A1", {PKH: 200_001})
+    refused = Facts(limits=(looser, rule), uses=(before,)).decide()
+    assert (R.LIMIT_AMOUNT, (), (4, 5), 5) == (
+        refused.reason, refused.draws, refused.limits.evaluated, refused.limits.decided_by,
+    )  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 500)), min_size=1, max_size=4), st.integers(0, 2500))
+def test_what_is_left_and_what_is_given_back_are_all(parts: list[tuple[int, int]], undone: int) -> None:
+    """kept_amounts goes with give_back: last drawn first."""
+    draws = [Draw(place, programme, amount) for place, (programme, amount) in enumerate(parts, 1)]
+    total = sum(draw.amount_idr for draw in draws)
+    undone = min(undone, total)
+    back = {draw.tranche_id: draw.amount_idr for draw in (give_back(draws, 0, undone) if undone else ())}
+    expected = [draw.amount_idr - back.get(draw.tranche_id, 0) for draw in draws]
+    assert expected == kept_amounts(draws, undone)

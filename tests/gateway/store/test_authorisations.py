@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import pytest
 from sqlalchemy import text
 
 from gateway.operations.authorise import Keyed
 from gateway.operations.bank import reading
-from gateway.rules.authorise import DeclineReason, Snapshot
+from gateway.rules.authorise import DeclineReason
+from gateway.rules.limits import TerminalUse
+from gateway.rules.purse import Channel
 from gateway.simulator.terminal import Asked
-from gateway.store.audit import lock_head
-from gateway.store.authorisations import NewAuthorisation, Wanted, digest, load, write_arrays
+from gateway.store.authorisations import Loaded, NewAuthorisation, Wanted, write_parameters
+from gateway.store.lane_connection import LaneConnection
 from gateway.terminals import mapping
 from tests.gateway.street import AID_IDR, open_street
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from sqlalchemy.ext.asyncio import AsyncEngine
-
     from gateway.operations.bank import Bank
+    from gateway.store.audit import Head
 
 NEW = NewAuthorisation(
     1, 7, 42, 3, "himbara", "CASH", b"k" * 16, b"d" * 16, None, "0200", "ATM", "6011", "A1", "M1", "000002", "000007",
     "1123120000", "632712000007", 50_000, "APPROVED", "00", "{}", [11], [2], [50_000], [99], date(2026, 11, 23),
+    date(2026, 11, 24), [3, 4], 4, [50_000], None,
 )  # fmt: skip
-UNSAID = {"cell", "answer"}  # the cell stands beside the digest in the chain; the answer follows from the rest
-
-
-@pytest.mark.parametrize("name", [name for name in NewAuthorisation._fields if name not in UNSAID])
-def test_the_digest_holds_every_column(name: str) -> None:
-    """Changing any part of an authorisation changes what the chain says of it."""
-    value = getattr(NEW, name)
-    other = {int: 5, str: "other", bytes: b"o" * 16, list: [1, 2], date: date(2020, 1, 1), type(None): b"o" * 16}[
-        type(value)
-    ]
-    change: dict[str, Any] = {name: other}
-    assert digest(NEW) == digest(NEW._replace())
-    assert digest(NEW) != digest(NEW._replace(**change))
 
 
 def test_arrays_for_the_statement() -> None:
     """One entry a member and column; arrays of arrays as PostgreSQL writes them."""
-    arrays = write_arrays([NEW, NEW._replace(id=8, tranche_ids=[], amounts_idr=[1, 2])])
+    arrays = write_parameters([NEW, NEW._replace(id=8, tranche_ids=[], amounts_idr=[1, 2])])
     assert {f"a_{name}" for name in NewAuthorisation._fields} == set(arrays)
     assert [(7, 8), ["{11}", "{}"], ["{50000}", "{1,2}"]] == [
         arrays["a_id"],
@@ -55,25 +43,13 @@ def test_arrays_for_the_statement() -> None:
     ]
 
 
-async def test_nothing_known_is_an_empty_snapshot(engine: AsyncEngine) -> None:
+async def test_nothing_known_is_an_empty_snapshot(bank: Bank) -> None:
     """An unknown card loads as nothing, in its place."""
-    async with engine.connect() as connection:
-        wanted = [Wanted(0, b"a" * 16, b"b" * 16, None), Wanted(3, b"c" * 16, b"d" * 16, b"e" * 16)]
-        loaded = await load(connection, wanted)
-    assert [Snapshot()] * 2 == [one.snapshot for one in loaded]
+    wanted = [Wanted(0, b"a" * 16, b"b" * 16, None), Wanted(3, b"c" * 16, b"d" * 16, b"e" * 16)]
+    _, loaded = await _load(bank, wanted)
+    assert [None] * 2 == [one.snapshot.card for one in loaded]
+    assert [([], None, None, False)] * 2 == [tuple(one.snapshot[1:5]) for one in loaded]
     assert [0, 0] == [one.account_id for one in loaded]
-
-
-async def test_one_writer_a_lane(engine: AsyncEngine) -> None:
-    """A second transaction waits for the same lane until the first ends; another lane is free."""
-    async with engine.connect() as one, engine.connect() as two, engine.connect() as three:
-        await lock_head(one, "lane-0")
-        await lock_head(three, "lane-1")
-        waiting = asyncio.ensure_future(lock_head(two, "lane-0"))
-        await asyncio.wait({waiting}, timeout=0.2)
-        assert not waiting.done()
-        await one.rollback()
-        await asyncio.wait_for(waiting, 5)
 
 
 async def test_members_load_in_their_order(bank: Bank, tmp_path: Path) -> None:
@@ -87,11 +63,9 @@ async def test_members_load_in_their_order(bank: Bank, tmp_path: Path) -> None:
         keyed = [
             Keyed(bank, one, cell) for one, cell in zip(commands, await _cells(bank, [2, 1, 0, 0, 0]), strict=True)
         ]
-        async with bank.database.engine.connect() as connection:
-            wanted = [Wanted(one.cell, one.pan_index, one.message_key, one.original_key) for one in keyed[:3]]
-            fresh = await load(connection, wanted)
-            (again,) = await load(connection, [_wanted(keyed[3])])
-            (back,) = await load(connection, [_wanted(keyed[4])])
+        head, fresh = await _load(bank, [_wanted(one) for one in keyed[:3]])
+        _, (again,) = await _load(bank, [_wanted(keyed[3])])
+        _, (back,) = await _load(bank, [_wanted(keyed[4])])
     families = [one.family_id for one in street.families]
     assert families[::-1] == [one.account_id for one in fresh]
     left = [AID_IDR, AID_IDR, AID_IDR - 100_000]
@@ -102,6 +76,30 @@ async def test_members_load_in_their_order(bank: Bank, tmp_path: Path) -> None:
     assert back.snapshot.original is not None
     assert [100_000] == [draw.amount_idr for draw in back.snapshot.original.draws]
     assert {draw.tranche_id for draw in back.snapshot.original.draws} == set(back.original_transfers)
+    assert bank.business_date == back.original_date
+    assert head.seq in (0, 1)
+
+
+async def test_what_was_spent_is_loaded_where_it_is_asked_for(bank: Bank, tmp_path: Path) -> None:
+    """Approved debits of the month, as they stand after reversals; a terminal's own use beside them."""
+    async with open_street(bank, tmp_path, families=1) as street:
+        first = await street.atm.withdraw(street.card, 100_000)
+        await street.agent.withdraw(street.card, 30_000)
+        await street.atm.reverse(first, kept_idr=20_000)
+        command = mapping.to_command(
+            street.atm.request(Asked.CASH, street.card, 10_000), street.service.link, bank.hsm.find("zpk-himbara")
+        )
+        (cell,) = await _cells(bank, [0])
+        keyed = Keyed(bank, command, cell)
+        terminal = command.request.terminal
+        _, (counted,) = await _load(bank, [_wanted(keyed)._replace(counted=True)], {terminal})
+        _, (plain,) = await _load(bank, [_wanted(keyed)])
+    (programme,) = {tranche.programme for tranche in plain.snapshot.tranches}
+    spent = sorted((use.on, use.channel, use.amounts_idr) for use in counted.snapshot.uses)
+    today = bank.business_date
+    assert [(today, Channel.AGENT, {programme: 30_000}), (today, Channel.ATM, {programme: 20_000})] == spent
+    assert {terminal: [TerminalUse(today, 0, 0)]} == counted.snapshot.terminal_uses
+    assert (0, {}) == (len(plain.snapshot.uses), dict(plain.snapshot.terminal_uses))
 
 
 async def test_one_answer_a_message_and_cell(bank: Bank, tmp_path: Path) -> None:
@@ -111,6 +109,15 @@ async def test_one_answer_a_message_and_cell(bank: Bank, tmp_path: Path) -> None
     async with reading(bank) as connection:
         found = (await connection.execute(INDEX)).scalar_one()
     assert "UNIQUE" in found
+
+
+async def _load(bank: Bank, wanted: list[Wanted], terminals: Iterable[str] = ()) -> tuple[Head, list[Loaded]]:
+    """Load as a lane of its own would, and roll back."""
+    connection = await LaneConnection.open(bank.database.engine, 9)
+    await connection.begin()
+    found = await connection.load(wanted, terminals, bank.business_date)
+    await connection.close()
+    return found
 
 
 def _wanted(keyed: Keyed) -> Wanted:

@@ -1,0 +1,147 @@
+"""One lane's own database connection: the driver itself, with the statements of a group prepared once.
+
+A group is four round trips: begin with the lane's lock, LOAD, WRITE, commit. The lock makes the lane one writer over all
+processes of the bank; it is taken before LOAD, so that LOAD sees all that the writer before has left. Errors are the driver's
+own (asyncpg) or OSError; the connection is thrown away after any of them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import structlog
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from gateway.store import audit
+from gateway.store.authorisations import LOAD, WRITE, load_parameters, read_loaded
+from gateway.telemetry import masked_text
+from ledger.book import TAKE_IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import date
+
+    from asyncpg.prepared_stmt import PreparedStatement
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+    from gateway.store.audit import Head
+    from gateway.store.authorisations import Loaded, Wanted
+
+log = structlog.get_logger(__name__)
+
+LANE_LOCK = 8_583_100  # and the lane's number
+# A group's statements find their rows by index whatever the planner has heard of the tables' sizes so far.
+NEVER_SCAN = """
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET plan_cache_mode = force_generic_plan
+"""
+PARAMETER = re.compile(r"(?<!:):(\w+)")
+
+
+DATABASE_ERRORS = (OSError, SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+GONE_STATES = ("08", "57P")  # SQLSTATE: connection lost, server shutting down, crashed or starting up
+
+
+def unreachable(error: BaseException) -> bool:
+    """Whether the connection was lost or refused, as against a statement that failed. What SQLAlchemy wraps counts as itself."""
+    if isinstance(error, DBAPIError):
+        inner = error.orig.__cause__ if error.orig is not None else None
+        return error.connection_invalidated or (inner is not None and unreachable(inner))
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "").startswith(GONE_STATES) or isinstance(error, asyncpg.TooManyConnectionsError)
+    if isinstance(error, asyncpg.InterfaceError):
+        return not isinstance(error, ValueError)  # a parameter that cannot be sent is our own fault
+    return isinstance(error, OSError | PoolTimeout | asyncpg.InternalClientError)  # the last: closed under our feet
+
+
+def cause(error: BaseException) -> str:
+    """What the driver said, without the statement and its parameters."""
+    orig = getattr(error, "orig", None)
+    return masked_text((str(orig or error).splitlines() or [""])[0][:200])
+
+
+class LaneConnection:
+    """An open connection of one lane. open() makes it, close() throws it away."""
+
+    def __init__(self, lane: int, pooled: AsyncConnection, driver: asyncpg.Connection) -> None:
+        self.stream = f"lane-{lane}"
+        self._begin = f"BEGIN; SELECT pg_advisory_xact_lock({LANE_LOCK + lane})"
+        self._pooled = pooled
+        self._driver = driver
+        self._load = _Statement(LOAD)
+        self._write = _Statement(WRITE)
+        self._ids = _Statement(str(TAKE_IDS))
+
+    @classmethod
+    async def open(cls, engine: AsyncEngine, lane: int) -> LaneConnection:
+        """Take a connection from the pool and make it ready."""
+        pooled = await engine.connect()
+        try:
+            raw = await pooled.get_raw_connection()
+            opened = cls(lane, pooled, raw.driver_connection)
+            await opened._make_ready()
+        except BaseException:
+            await _throw_away(pooled)
+            raise
+        return opened
+
+    async def begin(self) -> None:
+        """Begin a transaction as the lane's only writer; waits for the one before."""
+        await self._driver.execute(self._begin)
+
+    async def load(self, wanted: Sequence[Wanted], terminals: Iterable[str], today: date) -> tuple[Head, list[Loaded]]:
+        """Lock and read what the members need, in their order, and the head of the lane's audit chain."""
+        rows = await self._load.fetch(load_parameters(wanted, terminals, today, self.stream))
+        return read_loaded(rows, len(wanted))
+
+    async def write(self, parameters: Mapping[str, Any]) -> tuple[int, ...]:
+        """Write the group. Returns how many rows its parts wrote."""
+        (row,) = await self._write.fetch(parameters)
+        return tuple(row)
+
+    async def take_ids(self, sequence: str, count: int) -> list[int]:
+        """COUNT new ids of a sequence."""
+        return [row[0] for row in await self._ids.fetch({"sequence": sequence, "count": count})]
+
+    async def commit(self) -> None:
+        """Commit; durable when it returns."""
+        await self._driver.execute("COMMIT")
+
+    async def close(self) -> None:
+        """Close it for good; what was not committed is rolled back."""
+        await _throw_away(self._pooled)
+
+    async def _make_ready(self) -> None:
+        await self._driver.execute(NEVER_SCAN)
+        chain = _Statement(audit.ENSURE_CHAIN)
+        for statement in (chain, self._load, self._write, self._ids):
+            await statement.prepare(self._driver)
+        await chain.fetch({"stream": self.stream, "hash": audit.FIRST_HASH})
+
+
+class _Statement:
+    """One SQL text with :name parameters, prepared on a connection."""
+
+    def __init__(self, statement: str) -> None:
+        self._names = list(dict.fromkeys(PARAMETER.findall(statement)))
+        places = {name: f"${place}" for place, name in enumerate(self._names, 1)}
+        self._text = PARAMETER.sub(lambda found: places[found[1]], statement)
+        self._prepared: PreparedStatement | None = None
+
+    async def prepare(self, driver: asyncpg.Connection) -> None:
+        self._prepared = await driver.prepare(self._text)
+
+    async def fetch(self, parameters: Mapping[str, Any]) -> list[Any]:
+        assert self._prepared is not None  # noqa: S101 - LaneConnection.open has prepared it
+        found: list[Any] = await self._prepared.fetch(*[parameters[name] for name in self._names])
+        return found
+
+
+async def _throw_away(pooled: AsyncConnection) -> None:
+    try:
+        await pooled.invalidate()
+        await pooled.close()
+    except (OSError, SQLAlchemyError) as error:
+        log.debug("lane.connection.dropped", error=type(error).__name__)
