@@ -218,5 +218,5 @@ async def test_changed_roots_are_found(bank: Bank, tmp_path: Path) -> None:
     assert {} == await _wrong(bank)
 ADDED = """
     INSERT INTO authorisation
-    SELECT (r).* FROM (SELECT jsonb_populate_record(a, '{{"id": 777777}}') AS r FROM authorisation a WHERE id = {number}) x
+    SELECT (r).* FROM (SELECT jsonb_populate_record(a, '{{"id": 777777, "message_key": "another"}}') AS r FROM authorisation a WHERE id = {number}) x
 """

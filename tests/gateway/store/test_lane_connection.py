@@ -53,6 +53,7 @@ async def test_a_killed_backend_is_unreachable_and_a_broken_rule_is_not(bank: Ba
     with pytest.raises((asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)) as gone:
         await connection.begin()
     assert unreachable(gone.value)
+    await connection.close()
     async with engine.connect() as other:
         with pytest.raises(IntegrityError) as refused:
             await other.execute(text("INSERT INTO terminal_use VALUES ('a', '2026-11-02', -1, 0)"))

@@ -146,14 +146,14 @@ def test_a_reversal_names_its_original(key: KeyHandle) -> None:
     """DE90 gives STAN, DE7 and acquirer of the original; no PIN is needed; DE95 says what stays taken."""
     made = command(key, "0420", f90=DE90, f52="", f18="", f95="000006000000" + "0" * 12 + "D00000000" + "D00000000")
     assert RequestKind.REVERSAL is made.request.kind
-    assert ("000006", "1123115959", "2") == made.origin.original
+    assert ("2", "000006", "1123115959", "2") == made.origin.original
     assert (100_000, 60_000, None) == (made.request.amount_idr, made.request.kept_idr, made.pin_block)
 
 
 def test_a_reversal_without_acquirer_means_its_own(key: KeyHandle) -> None:
     """An original acquirer of zeros is the reversal's DE32."""
     made = command(key, "0420", f90=DE90[:20] + "0" * 22)
-    assert ("000006", "1123115959", "000002") == made.origin.original
+    assert ("2", "000006", "1123115959", "000002") == made.origin.original
 
 
 def test_only_financial_requests_are_reversed(key: KeyHandle) -> None:
