@@ -217,22 +217,22 @@ LOAD = arrays_as_text("""
            e.content_digest, e.reason, e.response_code, e.answer,
            o.id, o.kind, o.reason, o.channel, o.amount_idr, o.reversed_idr, o.tranche_ids, o.programmes, o.amounts_idr,
            o.transfer_ids, o.business_date,
-           EXISTS (SELECT FROM authorisation x WHERE x.cell = w.cell AND x.original_key = w.message_key
+           EXISTS (SELECT FROM authorisation x WHERE x.original_key = w.message_key
                    AND x.reason = 'ORIGINAL_UNKNOWN' AND x.kind = 'REVERSAL' AND x.business_date BETWEEN :since AND :today),
            CASE WHEN w.counted THEN (
                SELECT string_agg(concat_ws(E'\\t', x.business_date, x.channel, x.acquirer || ':' || x.terminal,
                                            array_to_string(x.programmes, ','), array_to_string(x.kept_idr, ',')), E'\\n')
                FROM authorisation x
-               WHERE x.cell = c.cell AND x.account_id = c.account_id AND x.business_date BETWEEN :month AND :today
+               WHERE x.account_id = c.account_id AND x.account_id > 0 AND x.business_date BETWEEN :month AND :today
                  AND x.reason = 'APPROVED' AND x.kind IN ('CASH', 'PURCHASE', 'HOLD', 'COMPLETION')) END,
            CAST(NULL AS text), CAST(NULL AS bigint), CAST(NULL AS int), CAST(NULL AS bigint), CAST(NULL AS text),
            CAST(NULL AS date), CAST(NULL AS date), CAST(NULL AS date), CAST(NULL AS boolean)
     FROM wanted w
     LEFT JOIN cards c ON c.ord = w.ord
     LEFT JOIN authorisation e
-        ON e.cell = w.cell AND e.message_key = w.message_key AND e.business_date BETWEEN :since AND :today
+        ON e.message_key = w.message_key AND e.business_date BETWEEN :since AND :today
     LEFT JOIN authorisation o
-        ON o.cell = w.cell AND o.message_key = w.original_key AND o.business_date BETWEEN :since AND :today
+        ON o.message_key = w.original_key AND o.business_date BETWEEN :since AND :today
     UNION ALL
     SELECT 1, CAST(c.ord - 1 AS int), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
@@ -244,9 +244,9 @@ LOAD = arrays_as_text("""
            NULL
     FROM (SELECT * FROM terminals
           UNION ALL
-          SELECT u.terminal, u.business_date, u.count, u.amount_idr
-          FROM unnest(CAST(:terminals AS text[])) AS n (terminal) JOIN terminal_use u ON u.terminal = n.terminal
-          WHERE u.business_date >= :month AND u.business_date < :today) u
+          SELECT u.* FROM unnest(CAST(:terminals AS text[])) AS n (terminal), LATERAL (
+              SELECT u.terminal, u.business_date, u.count, u.amount_idr FROM terminal_use u
+              WHERE u.terminal = n.terminal AND u.business_date >= :month AND u.business_date < :today OFFSET 0) u) u
     UNION ALL
     SELECT 3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, h.last_hash, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
            NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, h.last_seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL
@@ -267,10 +267,11 @@ WRITE = arrays_as_text(f"""
         WHERE o.cell = d.cell AND o.id = d.id AND o.business_date = d.date
         RETURNING 1
     ), paid_out AS (
-        UPDATE terminal_use u SET count = u.count + d.debits, amount_idr = u.amount_idr + d.amount
-        FROM unnest(CAST(:u_terminal AS text[]), CAST(:u_date AS date[]), CAST(:u_debits AS int[]), CAST(:u_amount AS bigint[]))
-             AS d (terminal, date, debits, amount)
-        WHERE u.terminal = d.terminal AND u.business_date = d.date
+        INSERT INTO terminal_use AS u (terminal, business_date, count, amount_idr)
+        SELECT * FROM unnest(CAST(:u_terminal AS text[]), CAST(:u_date AS date[]), CAST(:u_debits AS int[]),
+                             CAST(:u_amount AS bigint[]))
+        ON CONFLICT (terminal, business_date) DO UPDATE SET count = u.count + EXCLUDED.count,
+            amount_idr = u.amount_idr + EXCLUDED.amount_idr
     ), decided AS (
         INSERT INTO authorisation (cell, id, account_id, card_id, link, kind, message_key, content_digest, original_key, mti,
             channel, mcc, terminal, merchant, acquirer, stan, transmitted, rrn, amount_idr, reason, response_code, answer,

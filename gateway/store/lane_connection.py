@@ -7,6 +7,7 @@ own (asyncpg) or OSError; the connection is thrown away after any of them.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,11 @@ log = structlog.get_logger(__name__)
 LANE_LOCK = 8_583_100  # and the lane's number
 # A group's statements find their rows by index whatever the planner has heard of the tables' sizes so far.
 NEVER_SCAN = """
-    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+    SET plan_cache_mode = force_generic_plan
 """
+# Plans are made anew as tables grow, soon at first: nobody waits for autovacuum to tell the planner that a month has begun.
+PLAN_AGE_FIRST_S, PLAN_AGE_MAX_S = 0.5, 60.0
 PARAMETER = re.compile(r"(?<!:):(\w+)")
 
 
@@ -70,6 +74,8 @@ class LaneConnection:
         self._begin = f"BEGIN; SELECT pg_advisory_xact_lock({LANE_LOCK + lane})"
         self._pooled = pooled
         self._driver = driver
+        self._plan_age_s = PLAN_AGE_FIRST_S
+        self._plans_until = 0.0
         self._load = _Statement(LOAD)
         self._write = _Statement(WRITE)
         self._ids = _Statement(str(TAKE_IDS))
@@ -89,7 +95,13 @@ class LaneConnection:
 
     async def begin(self) -> None:
         """Begin a transaction as the lane's only writer; waits for the one before."""
-        await self._driver.execute(self._begin)
+        now = asyncio.get_running_loop().time()
+        if now < self._plans_until:
+            await self._driver.execute(self._begin)
+            return
+        self._plan_age_s = min(2 * self._plan_age_s, PLAN_AGE_MAX_S)
+        self._plans_until = now + self._plan_age_s
+        await self._driver.execute(f"DISCARD PLANS; {self._begin}")
 
     async def load(self, wanted: Sequence[Wanted], terminals: Iterable[str], today: date) -> tuple[Head, list[Loaded]]:
         """Lock and read what the members need, in their order, and the head of the lane's audit chain."""
