@@ -143,7 +143,7 @@ RPL_OPEN = text("SELECT sum(amount_idr) FROM treasury_return WHERE state = 'AT_R
 PAID = {
     channel: text(f"""
         SELECT sum(amount_idr - reversed_idr) FROM authorisation
-        WHERE reason = 'APPROVED' AND kind IN ('CASH', 'PURCHASE') AND channel = '{channel}'
+        WHERE reason = 'APPROVED' AND kind IN ('CASH', 'PURCHASE', 'COMPLETION') AND channel = '{channel}'
     """)
     for channel in ("ATM", "AGENT", "EWARONG")
 }

@@ -56,6 +56,7 @@ class Asked(StrEnum):
 
     PURCHASE = "00"
     CASH = "01"
+    REFUND = "20"
     BALANCE = "30"
 
 
@@ -111,6 +112,18 @@ class Terminal:
         """Goods, at an e-Warong."""
         return await self.send(self.request(Asked.PURCHASE, card, amount_idr, pin, purse))
 
+    async def hold(self, card: TestCard, amount_idr: int, pin: Pin | None = None) -> Exchange:
+        """Set money aside for goods that are given later (0100)."""
+        return await self.send(self.request(Asked.PURCHASE, card, amount_idr, pin, mti="0100"))
+
+    async def complete(self, hold: Exchange, amount_idr: int) -> Exchange:
+        """Take so much of what was held (0220); the rest is given back."""
+        return await self.send(self._following(hold.request, "0220", Asked.PURCHASE, amount_idr))
+
+    async def refund(self, purchase: Exchange, amount_idr: int) -> Exchange:
+        """Goods brought back: so much of a purchase is given back."""
+        return await self.send(self._following(purchase.request, "0200", Asked.REFUND, amount_idr))
+
     async def balance(self, card: TestCard, pin: Pin | None = None) -> Exchange:
         """A balance inquiry."""
         return await self.send(self.request(Asked.BALANCE, card, 0, pin))
@@ -136,14 +149,20 @@ class Terminal:
         return exchange
 
     def request(
-        self, asked: Asked, card: TestCard, amount_idr: int, pin: Pin | None = None, purse: Purse = Purse.BY_RULE
+        self,
+        asked: Asked,
+        card: TestCard,
+        amount_idr: int,
+        pin: Pin | None = None,
+        purse: Purse = Purse.BY_RULE,
+        mti: str = "0200",
     ) -> Message:
-        """The 0200 for what is asked, with the next trace number."""
+        """The 0200 (or another MTI) for what is asked, with the next trace number."""
         now = self._clock()
         local = now.astimezone(JAKARTA)
         stan = self._next_stan()
         return Message(
-            "0200",
+            mti,
             {
                 2: card.pan.reveal(),
                 3: f"{asked}{purse}00",
@@ -170,21 +189,31 @@ class Terminal:
         key = original.get(11, ""), original.get(7, "")
         if repeat and key in self._reversals:
             return replace(self._reversals[key], mti="0421")
+        fields = self._naming(original)
+        if kept_idr:
+            fields[95] = write_replacement(ReplacementAmounts(kept_idr), AMOUNT_EXPONENT)
+        message = Message("0421" if repeat else "0420", fields)
+        self._reversals[key] = message
+        return message
+
+    def _following(self, original: Message, mti: str, asked: Asked, amount_idr: int) -> Message:
+        """A message about an earlier one, of its card and for so much of it."""
+        fields = self._naming(original)
+        changed = {3: f"{asked}{fields[3][2:]}", 4: write_amount(amount_idr, AMOUNT_EXPONENT)}
+        return Message(mti, fields | changed)
+
+    def _naming(self, original: Message) -> dict[int, str]:
+        """Fields of a message that names ORIGINAL in DE90, with the next trace number."""
         now = self._clock()
         local = now.astimezone(JAKARTA)
         fields = {number: original.fields[number] for number in _KEPT_IN_REVERSAL if number in original.fields}
-        fields |= {
+        return fields | {
             7: f"{now:%m%d%H%M%S}",
             11: self._next_stan(),
             12: f"{local:%H%M%S}",
             13: f"{local:%m%d}",
             90: write_original_data(original_data_of(original)),
         }
-        if kept_idr:
-            fields[95] = write_replacement(ReplacementAmounts(kept_idr), AMOUNT_EXPONENT)
-        message = Message("0421" if repeat else "0420", fields)
-        self._reversals[key] = message
-        return message
 
     def _next_stan(self) -> str:
         self._stan = self._stan % _STANS + 1

@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 
 APPROVED, INVALID, FORMAT, NOT_SIGNED_ON = "00", "12", "30", "91"
 SIGN_ON, SIGN_OFF, CUT_OVER, ECHO = "001", "002", "201", "301"
+MONEY = frozenset({"0100", "0101", "0200", "0201", "0220", "0221", "0400", "0401", "0420", "0421"})
 NETWORK_EVENTS = {SIGN_ON: "sign-on", SIGN_OFF: "sign-off", CUT_OVER: "cut-over"}
 CONNECTIONS_MAX = 200
 REJECT_MTI = "0610"  # administrative answer to bytes that are no message at all
@@ -156,7 +157,7 @@ class Connection(asyncio.Protocol):
         kind = message.mti[:2]
         if kind == "08" and message.mti[2] == "0":
             self._network(message)
-        elif message.mti in ("0200", "0201", "0400", "0401", "0420", "0421"):
+        elif message.mti in MONEY:
             self._financial(message)
         else:
             log.info("message.unknown", link=self._link.name, mti=message.mti)

@@ -10,7 +10,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
-from gateway.rules.authorise import Request, RequestKind
+from gateway.rules.authorise import WITH_PIN, Request, RequestKind
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
 from iso.amount import read_amount, read_replacement
@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     from keys.hsm import KeyHandle
 
 RUPIAH = "360"
-KINDS = {"00": RequestKind.PURCHASE, "01": RequestKind.CASH, "30": RequestKind.BALANCE, "31": RequestKind.BALANCE}
+KINDS = {  # class and function of the MTI, transaction of DE3
+    ("20", "00"): RequestKind.PURCHASE,
+    ("20", "01"): RequestKind.CASH,
+    ("20", "20"): RequestKind.REFUND,
+    ("20", "30"): RequestKind.BALANCE,
+    ("20", "31"): RequestKind.BALANCE,
+    ("10", "00"): RequestKind.HOLD,
+    ("22", "00"): RequestKind.COMPLETION,
+}
+ORIGINALS = {  # what names another message in DE90, and the classes of message it may name
+    RequestKind.REVERSAL: "12", RequestKind.COMPLETION: "1", RequestKind.REFUND: "2",
+}  # fmt: skip
 CASH_CHANNELS = {"6011": Channel.ATM, "6010": Channel.AGENT, "6012": Channel.AGENT}
 PURSES = {"00": PurseChoice.BY_RULE, "10": PurseChoice.CASH, "96": PurseChoice.CASH, "98": PurseChoice.FOOD}
 ACCOUNT_TYPES = {Purse.CASH: "10", Purse.FOOD: "98"}
@@ -49,17 +60,16 @@ class Declined(Exception):
 
 
 def to_command(message: Message, link: Link, pin_key: KeyHandle) -> AuthoriseCommand:
-    """The command in a financial or reversal message. Raises FormatError or Declined."""
+    """The command in a financial, authorisation or reversal message. Raises FormatError or Declined."""
     reversal = message.mti[1] == "4"
     pan = _pan(message)
+    request = _reversal(message, link) if reversal else _request(message, link)
+    named = ORIGINALS.get(request.kind)
     origin = Origin(
         link.name, message.mti, _need(message, 41).strip(), message.get(42, "").strip(), _need(message, 32), _need(message, 11),
-        _need(message, 7), message.get(37, "").strip(), _original(message) if reversal else None,
+        _need(message, 7), message.get(37, "").strip(), None if named is None else _original(message, named),
     )  # fmt: skip
-    request = _reversal(message, link) if reversal else _request(message, link)
-    codes: Mapping[DeclineReason, str] = link.response_codes
-    if reversal and message.mti[2] == "2":
-        codes = link.advice_codes
+    codes: Mapping[DeclineReason, str] = link.advice_codes if message.mti[2] == "2" else link.response_codes
     return AuthoriseCommand(request, origin, pan, _pin_block(message), pin_key, codes)
 
 
@@ -87,9 +97,7 @@ def refused(message: Message, code: str) -> Message:
 
 def _request(message: Message, link: Link) -> Request:
     code = read_processing_code(_need(message, 3))
-    kind = KINDS.get(code.transaction)
-    if kind is None:
-        raise Declined(INVALID_TRANSACTION, f"processing code {code.transaction}")
+    kind = _kind(message.mti, code.transaction)
     amount = 0 if kind is RequestKind.BALANCE else read_amount(_need(message, 4), link.amount_exponent)
     mcc = _need(message, 18)
     channel = Channel.EWARONG
@@ -104,10 +112,18 @@ def _request(message: Message, link: Link) -> Request:
     purse = PURSES.get(code.from_account)
     if purse is None:
         raise Declined(NOT_PERMITTED, f"account type {code.from_account}")
-    if message.get(52) is None:
+    if kind in WITH_PIN and message.get(52) is None:
         raise FormatError(52, "is missing")
     terminal = f"{message.get(32, '')}:{message.get(41, '').strip()}"
     return Request(kind, channel, mcc, purse, amount, _digest(message), terminal)
+
+
+def _kind(mti: str, transaction: str) -> RequestKind:
+    """What a message asks for, by its class and function and the transaction of its processing code."""
+    kind = KINDS.get((mti[1:3], transaction))
+    if kind is None:
+        raise Declined(INVALID_TRANSACTION, f"processing code {transaction} in a {mti}")
+    return kind
 
 
 def _reversal(message: Message, link: Link) -> Request:
@@ -120,11 +136,14 @@ def _reversal(message: Message, link: Link) -> Request:
     )
 
 
-def _original(message: Message) -> tuple[str, str, str, str]:
-    """Message class, STAN, DE7 and acquirer of the original; a DE90 that leaves the acquirer out means the reversal's own."""
+def _original(message: Message, wanted: str) -> tuple[str, str, str, str]:
+    """Message class, STAN, DE7 and acquirer of the original, whose class must be one of WANTED.
+
+    A DE90 that leaves the acquirer out means the message's own.
+    """
     original = read_original_data(_need(message, 90))
-    if original.mti[1] not in "12":
-        raise Declined(INVALID_TRANSACTION, f"a reversal of {original.mti}")
+    if original.mti[1] not in wanted:
+        raise Declined(INVALID_TRANSACTION, f"a {message.mti} of a {original.mti}")
     return original.mti[1], original.stan, original.transmitted, str(original.acquirer or _need(message, 32))
 
 

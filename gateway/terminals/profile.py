@@ -13,7 +13,7 @@ from gateway.rules.authorise import DeclineReason
 from iso.framing import FrameKind, LengthFraming
 
 DEFAULT_FILE = Path(__file__).with_name("links_default.toml")
-ADVICE_ACCEPTED = (DeclineReason.ORIGINAL_UNKNOWN, DeclineReason.REVERSAL_AMOUNT)
+ADVICE_ACCEPTED = (DeclineReason.ORIGINAL_UNKNOWN, DeclineReason.REVERSAL_AMOUNT, DeclineReason.HOLD_AMOUNT)
 
 
 class Link(BaseModel):

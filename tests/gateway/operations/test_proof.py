@@ -216,7 +216,10 @@ async def test_changed_roots_are_found(bank: Bank, tmp_path: Path) -> None:
         assert {"roots kept outside": f"{ROOTS_FILE}: line 2 was changed"} == await _wrong(bank)
     roots.write_bytes(good)
     assert {} == await _wrong(bank)
+
+
 ADDED = """
-    INSERT INTO authorisation
-    SELECT (r).* FROM (SELECT jsonb_populate_record(a, '{{"id": 777777, "message_key": "another"}}') AS r FROM authorisation a WHERE id = {number}) x
+    INSERT INTO authorisation SELECT (r).* FROM (
+        SELECT jsonb_populate_record(a, '{{"id": 777777, "message_key": "another"}}') AS r FROM authorisation a WHERE id = {number}
+    ) x
 """

@@ -29,7 +29,7 @@ def test_advices_are_accepted() -> None:
     """What an advice is told differs only where nothing could be done any more."""
     link = read_links(None)
     changed = {reason for reason, code in link.advice_codes.items() if code != link.response_codes[reason]}
-    assert {DeclineReason.ORIGINAL_UNKNOWN, DeclineReason.REVERSAL_AMOUNT} == changed
+    assert {DeclineReason.ORIGINAL_UNKNOWN, DeclineReason.REVERSAL_AMOUNT, DeclineReason.HOLD_AMOUNT} == changed
 
 
 @pytest.mark.parametrize(
