@@ -149,9 +149,9 @@ PAID = {
 }
 EQUATION = text("""
     SELECT sum(amount_idr) FILTER (WHERE kind = 'CREDIT') AS credited_idr,
-           coalesce(sum(amount_idr) FILTER (WHERE kind = 'WITHDRAWAL'), 0)
+           coalesce(sum(amount_idr) FILTER (WHERE kind IN ('WITHDRAWAL', 'CAPTURE') AND credit / 1000 IN (3, 4)), 0)
              - coalesce(sum(amount_idr) FILTER (WHERE kind = 'REVERSAL' AND debit / 1000 IN (3, 4)), 0) AS withdrawn_idr,
-           coalesce(sum(amount_idr) FILTER (WHERE kind = 'PURCHASE'), 0)
+           coalesce(sum(amount_idr) FILTER (WHERE kind IN ('PURCHASE', 'CAPTURE') AND credit / 1000 = 5), 0)
              - coalesce(sum(amount_idr) FILTER (WHERE kind = 'REVERSAL' AND debit / 1000 = 5), 0) AS purchased_idr,
            sum(amount_idr) FILTER (WHERE kind = 'FREEZE') AS frozen_idr,
            sum(amount_idr) FILTER (WHERE kind = 'RETURN') AS returned_idr,

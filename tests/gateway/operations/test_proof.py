@@ -220,6 +220,7 @@ async def test_changed_roots_are_found(bank: Bank, tmp_path: Path) -> None:
 
 ADDED = """
     INSERT INTO authorisation SELECT (r).* FROM (
-        SELECT jsonb_populate_record(a, '{{"id": 777777, "message_key": "another"}}') AS r FROM authorisation a WHERE id = {number}
+        SELECT jsonb_populate_record(a, '{{"id": 777777, "message_key": "another"}}') AS r
+        FROM authorisation a WHERE id = {number}
     ) x
 """
