@@ -20,17 +20,22 @@ Rows = Annotated[int, typer.Option("--rows", min=1_000, max=2_500_000, help="row
 @bench.command("authorise")
 def authorise(
     accounts: Annotated[
-        int, typer.Option("--accounts", min=1_000, max=2_500_000, help="families with a card")
+        int, typer.Option("--accounts", min=1_000, max=10_000_000, help="families with a card")
     ] = 100_000,
     clients: Annotated[int, typer.Option("--clients", min=8, max=1_000, help="requests in flight")] = 128,
     seconds: Annotated[float, typer.Option("--seconds", min=2, max=600, help="length of each run")] = 15,
+    processes: Annotated[int, typer.Option("--processes", min=1, max=8, help="gateway processes on one database")] = 1,
     *,
+    reuse: Annotated[bool, typer.Option("--reuse", help="use the families of the run before where they fit")] = False,
     json: Json = False,
 ) -> None:
     """Cash withdrawals with PIN over TCP, everything on, against pgbench's TPC-B."""
     from gateway.measure import authorise as measured
 
-    _show(measured.measure(settings(), accounts, clients, seconds, _say(json=json)), json=json)
+    work = measured.measure(
+        settings(), accounts, clients, seconds, _say(json=json), processes=processes, reuse=reuse
+    )
+    _show(work, json=json)
 
 
 @bench.command("intake")

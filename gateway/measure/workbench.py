@@ -1,17 +1,22 @@
-"""A bank to measure on: its own embedded PostgreSQL in the data folder, families with active cards and money, made fresh.
+"""A bank to measure on: its own embedded PostgreSQL in the data folder, families with active cards and money.
 
 Lists and credits go through the bank's own operations. Only the hand-over of cards is done in bulk here: one PIN for all, put in
-by SQL, since tens of thousands of hand-overs are not what is measured.
+by SQL, since tens of thousands of hand-overs are not what is measured. A bank of more families than REAL_MAX is filled up with
+copies (fillers.py). A furnished bank can be used again: a marker file says how many families it has and of which schema it is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import os
+import random
 import shutil
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -20,18 +25,20 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from gateway.app import open_bank
 from gateway.errors import GatewayError, Refused
 from gateway.files.result_file import write_result
+from gateway.measure import fillers
+from gateway.measure.processor import tree_cpu_s
 from gateway.operations import instruction, kpm
 from gateway.operations.bank import reading
 from gateway.simulator.families import write_kpm_list
 from gateway.simulator.pinpad import pinpad_of
 from gateway.simulator.wallet import TestCard, Wallet
+from gateway.store import database
 from gateway.store.embedded import EmbeddedServer
 from gateway.testlink import ensure_test_link, read_test_key
 from keys.sensitive import Pan, Pin
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable
 
     from gateway.operations.bank import Bank
     from gateway.settings import Settings
@@ -40,39 +47,85 @@ MAKER, CHECKER = "bench-maker", "bench-checker"
 PIN = "204817"
 STAGE, MONTHS = "2026-T4", "2026-10,2026-11,2026-12"
 PAGE = 5_000
+REAL_MAX = 100_000  # families made by the bank's own operations; beyond, they are copied
+MARKER = "furnished.json"
+SQL_FOLDER = Path(database.__file__).parent.parent / "migrations" / "sql"
 START_TIMEOUT_S = 60
 SI_HEADER = ["NIK", "NO_REKENING", "NAMA", "PROGRAM", "TAHAP", "BULAN", "NOMINAL", "KODE_WILAYAH"]
 
 
-def bench_settings(settings: Settings, name: str) -> Settings:
-    """Settings of a fresh bank in a folder of its own below the data folder; what was there is removed."""
+@dataclass(frozen=True, slots=True)
+class Furnished:
+    """What a furnished bank is: how it was asked for, and the schema it was made with."""
+
+    families: int
+    amount_idr: int
+    schema: str
+
+    @staticmethod
+    def wanted(families: int, amount_idr: int) -> Furnished:
+        """What would be made now."""
+        texts = (path.read_bytes() for path in sorted(SQL_FOLDER.glob("*.sql")))
+        return Furnished(families, amount_idr, hashlib.sha256(b"".join(texts)).hexdigest()[:16])
+
+    @staticmethod
+    def read(folder: Path) -> Furnished | None:
+        """What is in a folder; None where nothing is, or nothing whole."""
+        try:
+            return Furnished(**json.loads((folder / MARKER).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Say that the folder is furnished."""
+        values = {"families": self.families, "amount_idr": self.amount_idr, "schema": self.schema}
+        (folder / MARKER).write_text(json.dumps(values), encoding="utf-8")
+
+
+def bench_settings(settings: Settings, name: str, keep: Furnished | None = None) -> Settings:
+    """Settings of a bank in a folder of its own below the data folder; what was there is removed, unless it is what to KEEP."""
     folder = settings.data_dir / name
     server = EmbeddedServer(folder / "pg", settings.pg_bin)
     if server.data.exists() and server.is_running():
         raise Refused(f"a server is running in {folder}: is another measurement under way?")
-    shutil.rmtree(folder, ignore_errors=True)
+    if keep is None or keep != Furnished.read(folder):
+        shutil.rmtree(folder, ignore_errors=True)
     changes = {"database_url": None, "data_dir": folder, "iso_port": 0, "http_port": 0, "log_level": "error"}
     return settings.model_copy(update=changes)
 
 
-async def furnish(bank: Bank, families: int, amount_idr: int) -> Wallet:
-    """FAMILIES with an active card each and AMOUNT_IDR of Sembako."""
+async def furnish(bank: Bank, families: int, amount_idr: int, say: Callable[[str], None] = lambda _line: None) -> Wallet:
+    """FAMILIES with an active card each and AMOUNT_IDR of Sembako. The wallet holds the cards of the real ones, shuffled."""
     folder = bank.settings.data_dir
+    marker = Furnished.wanted(families, amount_idr)
+    if marker == Furnished.read(folder):
+        say(f"using the {families} families of an earlier run")
+        return await _open_wallet(bank)
     path = folder / "kpm.csv"
-    await asyncio.to_thread(write_kpm_list, path, families, seed=1)
+    step = fillers.step_for(families, REAL_MAX)
+    real = -(-families // step)
+    say(f"making {real} families by the bank's own operations")
+    await asyncio.to_thread(write_kpm_list, path, real, seed=1)
+    if step > 1:
+        await fillers.spread_ids(bank, step)
     summary = await kpm.import_list(bank, MAKER, path, "SK-BENCH", bank.business_date)
     await kpm.approve(bank, CHECKER, summary.batch)
     wallet = await _activate_all(bank)
     await credit_all(bank, amount_idr)
+    if step > 1:
+        say(f"copying them to {families} families")
+        await fillers.multiply(bank, families, step, say)
     await _vacuum(bank)
+    marker.write(folder)
     return wallet
 
 
 async def _vacuum(bank: Bank) -> None:
-    """As autovacuum would have by the time a bank is in use; the service's own role may not."""
+    """As autovacuum would have by the time a bank is in use, and a checkpoint; the service's own role may not."""
     engine = create_async_engine(bank.database.url, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
-        await connection.execute(text("VACUUM ANALYZE"))
+        await connection.execute(text("VACUUM (FREEZE, ANALYZE)"))
+        await connection.execute(text("CHECKPOINT"))
     await engine.dispose()
 
 
@@ -104,10 +157,8 @@ class Gateway:
     port: int
 
     def cpu_seconds(self) -> float:
-        """Processor time it has used, user and system."""
-        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:  # noqa: PTH123 - a kernel file
-            fields = file.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Processor time it and its children have used, user and system."""
+        return tree_cpu_s(self.process.pid)
 
     async def stop(self) -> None:
         """End it and wait."""
@@ -153,10 +204,12 @@ async def start_gateway(settings: Settings, port: int = 0) -> Gateway:
 
 
 @asynccontextmanager
-async def furnished_bank(settings: Settings, families: int, amount_idr: int) -> AsyncIterator[tuple[Bank, Wallet]]:
-    """A fresh bank with FAMILIES; the bank stays open so that its PostgreSQL does."""
+async def furnished_bank(
+    settings: Settings, families: int, amount_idr: int, say: Callable[[str], None] = lambda _line: None
+) -> AsyncIterator[tuple[Bank, Wallet]]:
+    """A bank with FAMILIES; it stays open so that its PostgreSQL does."""
     async with open_bank(settings) as bank:
-        yield bank, await furnish(bank, families, amount_idr)
+        yield bank, await furnish(bank, families, amount_idr, say)
 
 
 async def _activate_all(bank: Bank) -> Wallet:
@@ -165,7 +218,6 @@ async def _activate_all(bank: Bank) -> Wallet:
     label, components = read_test_key(bank.settings.data_dir)
     pinpad = pinpad_of(Wallet((), label, tuple(components)))
     pin_key = bank.hsm.find(label)
-    cards = []
     async with bank.database.engine.begin() as connection:
         rows = list(await connection.execute(CARDS))
         for start in range(0, len(rows), PAGE):
@@ -175,15 +227,27 @@ async def _activate_all(bank: Bank) -> Wallet:
                 block = bytes.fromhex(pinpad.block(pan, Pin(PIN)))
                 ids.append(row.id)
                 offsets.append(bank.hsm.choose_pin(block, pin_key, bank.keys.pin_verification, pan, None))
-                cards.append(TestCard(pan, Pin(PIN), row.expires_on, row.number, row.holder_name))
             await connection.execute(ACTIVATE, {"ids": ids, "offsets": offsets})
         await connection.execute(IDENTIFY)
+    return await _open_wallet(bank)
+
+
+async def _open_wallet(bank: Bank) -> Wallet:
+    """The cards of the real families, in no order: neighbours in a table are not asked one after the other."""
+    label, components = read_test_key(bank.settings.data_dir)
+    cards = []
+    async with reading(bank) as connection:
+        async for row in await connection.stream(ACTIVE_CARDS):
+            pan = Pan(bank.vault.open(bytes(row.pan), table="card", row=row.id, column="pan"))
+            cards.append(TestCard(pan, Pin(PIN), row.expires_on, row.number, row.holder_name))
+    random.Random(1).shuffle(cards)
     return Wallet(tuple(cards), label, tuple(components))
 
 
-CARDS = text("""
+CARDS = text("SELECT id, pan FROM card ORDER BY id")
+ACTIVE_CARDS = text("""
     SELECT c.id, c.pan, c.expires_on, a.number, a.holder_name FROM card c
-    JOIN account a ON a.cell = c.cell AND a.id = c.account_id ORDER BY c.id
+    JOIN account a ON a.cell = c.cell AND a.id = c.account_id WHERE c.handed_over_by = 'bench' ORDER BY c.id
 """)
 ACTIVATE = text("""
     UPDATE card c SET state = 'ACTIVE', pin_offset = o.pin_offset, ktp_seen = true, kk_seen = true, handed_over_at = now(),

@@ -73,7 +73,7 @@ async def drive(
     cards: Sequence[TestCard],
     pinpad: PinPad,
     host: str,
-    port: int,
+    port: int | Sequence[int],
     *,
     clock: Callable[[], datetime],
     connections: int = 4,
@@ -88,12 +88,13 @@ async def drive(
 ) -> LoadResult:
     """Withdraw `amount_idr` again and again for `seconds`, `in_flight` at a time on each connection; no card is in flight twice.
 
-    Without `rate_per_s` the loop is closed. All is prepared before the time runs. `progress(done_ms, total_ms)`.
+    With several ports the connections go round them. Without `rate_per_s` the loop is closed. All is prepared before the time runs. `progress(done_ms, total_ms)`.
     Raises LoadError where it cannot start: too few cards, PANs of different lengths, no connection, no sign-on.
     """
     if len(cards) < connections * in_flight:
         raise LoadError(f"{connections * in_flight} in flight need as many cards; the wallet has {len(cards)}")
-    switch = Switch(host, port, clock=clock, acquirer=acquirer)  # makes the model messages; never connects
+    ports = [port] if isinstance(port, int) else port
+    switch = Switch(host, ports[0], clock=clock, acquirer=acquirer)  # makes the model messages; never connects
     guns = []
     for number in range(connections):
         terminal = switch.terminal(pinpad, kind, number + 1)
@@ -102,8 +103,9 @@ async def drive(
         guns.append(_Gun(shots, clock, in_flight, first_stan, closed=rate_per_s is None))
     loop = asyncio.get_running_loop()
     try:
-        for gun in guns:
-            await _connect(gun, host, port, encode(switch.network_message(NetworkCode.SIGN_ON)), timeout_s)
+        for number, gun in enumerate(guns):
+            sign_on = encode(switch.network_message(NetworkCode.SIGN_ON))
+            await _connect(gun, host, ports[number % len(ports)], sign_on, timeout_s)
         began = loop.time()
         for gun in guns:
             gun.start()
