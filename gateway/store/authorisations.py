@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from datetime import date, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.rules.account import AccountState
@@ -58,7 +59,7 @@ class Loaded(NamedTuple):
     original_id: int | None
     original_channel: str | None
     original_date: date | None
-    original_transfers: dict[int, int]  # tranche id -> transfer id
+    original_transfers: Mapping[int, int]  # tranche id -> transfer id
 
 
 class NewAuthorisation(NamedTuple):
@@ -102,7 +103,6 @@ def load_parameters(wanted: Sequence[Wanted], terminals: Iterable[str], today: d
     """Parameters of LOAD. TERMINALS: those whose own use is counted (acquirer:terminal). STREAM: the lane's audit chain."""
     return {
         "stream": stream,
-        "cell": array_text([one.cell for one in wanted]),
         "pan": array_text([one.pan_index for one in wanted]),
         "key": array_text([one.message_key for one in wanted]),
         "original": array_text([one.original_key for one in wanted]),
@@ -117,28 +117,40 @@ def load_parameters(wanted: Sequence[Wanted], terminals: Iterable[str], today: d
 def read_loaded(rows: Iterable[Sequence[Any]], members: int) -> tuple[Head, list[Loaded]]:
     """The head of the lane's chain, and what LOAD found for each member, in their order."""
     head = Head(0, FIRST_HASH)
-    found: list[Any] = [None] * members
+    cards: list[Any] = [None] * members
     tranches: list[list[TrancheView]] = [[] for _ in range(members)]
+    earlier: dict[int, Sequence[Any]] = {}
+    originals: dict[int, Sequence[Any]] = {}
+    tombstones: set[int] = set()
     terminals: dict[str, list[TerminalUse]] = {}
-    regions = [""] * members
     for row in rows:
         part, place = row[0], row[1]
-        if part == MEMBER:
-            found[place] = row
-            regions[place] = row[9]
-        elif part == TRANCHE:
-            number, programme, available, state, credited_on, available_from, clock_from, used = row[28:]
+        if part == "CARD":
+            cards[place] = row
+        elif part == "TRANCHE":
+            _, _, number, programme, available, state, _, _, _, _, credited_on, available_from, clock_from, used, *_ = (
+                row
+            )
             tranches[place].append(
                 TrancheView(
                     number, programme, available, TRANCHE_STATES[state], credited_on, available_from, clock_from, used,
-                    regions[place],
+                    cards[place][8],
                 )
             )  # fmt: skip
-        elif part == CHAIN:
-            head = Head(row[28], row[10])
+        elif part == "EARLIER":
+            earlier[place] = row
+        elif part == "ORIGINAL":
+            originals[place] = row
+        elif part == "TOMBSTONE":
+            tombstones.add(place)
+        elif part == "TERMINAL":
+            terminals.setdefault(row[5], []).append(TerminalUse(row[10], row[2], row[4]))
         else:
-            terminals.setdefault(row[27], []).append(TerminalUse(row[32], row[28], row[30]))
-    return head, [_loaded(row, views, terminals) for row, views in zip(found, tranches, strict=True)]
+            head = Head(row[2], row[14])
+    return head, [
+        _loaded(cards[place], tranches[place], earlier.get(place), originals.get(place), place in tombstones, terminals)
+        for place in range(members)
+    ]
 
 
 def write_parameters(new: Sequence[NewAuthorisation]) -> dict[str, Any]:
@@ -152,57 +164,80 @@ def write_parameters(new: Sequence[NewAuthorisation]) -> dict[str, Any]:
     return arrays
 
 
-def _loaded(row: Sequence[Any], tranches: list[TrancheView], terminals: Mapping[str, list[TerminalUse]]) -> Loaded:
-    """The row of a member is taken apart at once: this runs for every request."""
-    (
-        _, _, account_id, card_id, state, expires_on, tries, offset, account_state, _, earlier_digest, earlier_reason,
-        earlier_code, earlier_answer, original_id, original_kind, original_reason, original_channel, original_amount,
-        reversed_idr, drawn_ids, drawn_programmes, drawn_amounts, transfer_ids, original_date, reversed_before, uses, _, *_,
-    ) = row  # fmt: skip
-    card = None
-    if card_id is not None:
+def _loaded(
+    card_row: Sequence[Any] | None,
+    tranches: list[TrancheView],
+    earlier_row: Sequence[Any] | None,
+    original_row: Sequence[Any] | None,
+    reversed_before: bool,  # noqa: FBT001 - a fact like the others
+    terminals: Mapping[str, list[TerminalUse]],
+) -> Loaded:
+    """What was found for one member. This runs for every request."""
+    card, account_id, card_id, offset = None, 0, None, None
+    uses: tuple[Use, ...] = ()
+    if card_row is not None:
+        _, _, account_id, card_id, tries, state, account_state, offset, _, spent, expires_on, *_ = card_row
         card = CardView(CARD_STATES[state], expires_on, tries, ACCOUNT_STATES[account_state])
-    if earlier_digest is None and original_id is None:
-        snapshot = Snapshot(card, tranches, None, None, reversed_before, _uses(uses) if uses else (), terminals)
-        return Loaded(snapshot, account_id or 0, card_id, offset, None, None, None, None, None, {})
-    earlier = original = None
-    transfers: dict[int, int] = {}
-    if earlier_digest is not None:
-        earlier = Earlier(earlier_digest, DeclineReason(earlier_reason))
-        earlier_answer = json.loads(earlier_answer)
-    if original_id is not None:
-        draws = tuple(Draw(*one) for one in zip(drawn_ids, drawn_programmes, drawn_amounts, strict=True))
-        kind = RequestKind(original_kind)
-        original = Original(kind, DeclineReason(original_reason), original_amount, reversed_idr, draws)
-        transfers = dict(zip(drawn_ids, transfer_ids[: len(drawn_ids)], strict=True))
-    snapshot = Snapshot(card, tranches, earlier, original, reversed_before, _uses(uses) if uses else (), terminals)
-    return Loaded(
-        snapshot, account_id or 0, card_id, offset, earlier_code, earlier_answer, original_id, original_channel,
-        original_date, transfers,
-    )  # fmt: skip
+        uses = _uses(spent) if spent else ()
+    if earlier_row is None and original_row is None:
+        snapshot = Snapshot(card, tranches, None, None, reversed_before, uses, terminals)
+        return Loaded(snapshot, account_id, card_id, offset, None, None, None, None, None, NO_TRANSFERS)
+    earlier = original = code = answer = original_id = channel = on = None
+    transfers: Mapping[int, int] = NO_TRANSFERS
+    if earlier_row is not None:
+        earlier = Earlier(earlier_row[14], DeclineReason(earlier_row[5]))
+        code, answer = earlier_row[6], json.loads(earlier_row[7])
+    if original_row is not None:
+        (
+            _,
+            _,
+            original_id,
+            reversed_idr,
+            amount,
+            reason,
+            kind,
+            channel,
+            _,
+            _,
+            on,
+            *_,
+            ids,
+            programmes,
+            amounts,
+            moves,
+        ) = original_row
+        draws = tuple(Draw(*one) for one in zip(ids, programmes, amounts, strict=True))
+        original = Original(RequestKind(kind), DeclineReason(reason), amount, reversed_idr, draws)
+        transfers = dict(zip(ids, moves[: len(ids)], strict=True))
+    snapshot = Snapshot(card, tranches, earlier, original, reversed_before, uses, terminals)
+    return Loaded(snapshot, account_id, card_id, offset, code, answer, original_id, channel, on, transfers)
 
 
-def _uses(text: str) -> list[Use]:
-    """Approved debits as LOAD tells them: date;channel;acquirer:terminal;programmes;amounts, a line each."""
+def _uses(text: str) -> tuple[Use, ...]:
+    """Approved debits as LOAD tells them: date;channel;acquirer;terminal;programmes;amounts, a line each."""
     uses = []
     for line in text.split("\n"):
-        on, channel, terminal, programmes, amounts = line.split("\t")
+        on, channel, rest = line.split(";", 2)
+        place, programmes, amounts = rest.rsplit(";", 2)  # a terminal's name may hold anything
+        acquirer, terminal = place.split(";", 1)
         by_programme: dict[int, int] = {}
         for programme, amount in zip(programmes.split(","), amounts.split(","), strict=True):
             by_programme[int(programme)] = by_programme.get(int(programme), 0) + int(amount)
-        uses.append(Use(date.fromisoformat(on), Channel(channel), terminal, by_programme))
-    return uses
+        uses.append(Use(date.fromisoformat(on), Channel(channel), f"{acquirer}:{terminal}", by_programme))
+    return tuple(uses)
 
 
-MEMBER, TRANCHE, TERMINAL, CHAIN = range(4)  # what a row of LOAD is about
+NO_TRANSFERS: Mapping[int, int] = MappingProxyType({})
 ARRAY_COLUMNS = ("tranche_ids", "programmes", "amounts_idr", "transfer_ids", "limit_ids", "kept_idr")
+# Rows of seven sorts in one answer, so that a group is loaded in one round trip. Of what is found for few (an earlier answer, an
+# original, a tombstone) there is no row where there is none. read_loaded() takes them apart.
 LOAD = arrays_as_text("""
-    WITH wanted AS (
-        SELECT * FROM unnest(CAST(:cell AS smallint[]), CAST(:pan AS bytea[]), CAST(:key AS bytea[]),
-                             CAST(:original AS bytea[]), CAST(:counted AS boolean[]))
-            WITH ORDINALITY AS w (cell, pan_index, message_key, original_key, counted, ord)
+    WITH wanted AS MATERIALIZED (
+        SELECT pan_index, message_key, original_key, counted, CAST(ord - 1 AS int) AS place
+        FROM unnest(CAST(:pan AS bytea[]), CAST(:key AS bytea[]), CAST(:original AS bytea[]), CAST(:counted AS boolean[]))
+            WITH ORDINALITY AS w (pan_index, message_key, original_key, counted, ord)
     ), cards AS MATERIALIZED (
-        SELECT w.ord, c.cell, c.account_id, c.id, c.state, c.expires_on, c.pin_tries_left, c.pin_offset,
+        SELECT w.place, w.counted, c.cell, c.account_id, c.id, c.state, c.expires_on, c.pin_tries_left, c.pin_offset,
                a.state AS account_state, a.region
         FROM wanted w JOIN card c ON c.pan_index = w.pan_index JOIN account a ON a.cell = c.cell AND a.id = c.account_id
         ORDER BY a.cell, a.id FOR NO KEY UPDATE OF c, a
@@ -212,44 +247,47 @@ LOAD = arrays_as_text("""
         ON CONFLICT (terminal, business_date) DO UPDATE SET count = u.count
         RETURNING terminal, business_date, count, amount_idr
     )
-    SELECT 0 AS part, CAST(w.ord - 1 AS int) AS place, c.account_id, c.id AS card_id, c.state, c.expires_on, c.pin_tries_left,
-           c.pin_offset, c.account_state, c.region,
-           e.content_digest, e.reason, e.response_code, e.answer,
-           o.id, o.kind, o.reason, o.channel, o.amount_idr, o.reversed_idr, o.tranche_ids, o.programmes, o.amounts_idr,
-           o.transfer_ids, o.business_date,
-           EXISTS (SELECT FROM authorisation x WHERE x.original_key = w.message_key
-                   AND x.reason = 'ORIGINAL_UNKNOWN' AND x.kind = 'REVERSAL' AND x.business_date BETWEEN :since AND :today),
-           CASE WHEN w.counted THEN (
-               SELECT string_agg(concat_ws(E'\\t', x.business_date, x.channel, x.acquirer || ':' || x.terminal,
-                                           array_to_string(x.programmes, ','), array_to_string(x.kept_idr, ',')), E'\\n')
+    SELECT 'CARD' AS part, c.place, c.account_id AS n1, c.id AS n2, CAST(c.pin_tries_left AS bigint) AS n3, c.state AS t1,
+           c.account_state AS t2, c.pin_offset AS t3, c.region AS t4,
+           CASE WHEN c.counted THEN (
+               SELECT string_agg(concat_ws(';', x.business_date, x.channel, x.acquirer, x.terminal,
+                                           array_to_string(x.programmes, ','), array_to_string(x.kept_idr, ',')), E'\n')
                FROM authorisation x
                WHERE x.account_id = c.account_id AND x.account_id > 0 AND x.business_date BETWEEN :month AND :today
-                 AND x.reason = 'APPROVED' AND x.kind IN ('CASH', 'PURCHASE', 'HOLD', 'COMPLETION')) END,
-           CAST(NULL AS text), CAST(NULL AS bigint), CAST(NULL AS int), CAST(NULL AS bigint), CAST(NULL AS text),
-           CAST(NULL AS date), CAST(NULL AS date), CAST(NULL AS date), CAST(NULL AS boolean)
-    FROM wanted w
-    LEFT JOIN cards c ON c.ord = w.ord
-    LEFT JOIN authorisation e
-        ON e.message_key = w.message_key AND e.business_date BETWEEN :since AND :today
-    LEFT JOIN authorisation o
-        ON o.message_key = w.original_key AND o.business_date BETWEEN :since AND :today
+                 AND x.reason = 'APPROVED' AND x.kind IN ('CASH', 'PURCHASE', 'HOLD', 'COMPLETION')) END AS t5,
+           c.expires_on AS d1, CAST(NULL AS date) AS d2, CAST(NULL AS date) AS d3, CAST(NULL AS boolean) AS flag,
+           CAST(NULL AS bytea) AS bytes, CAST(NULL AS bigint[]) AS ids, CAST(NULL AS smallint[]) AS programmes,
+           CAST(NULL AS bigint[]) AS amounts, CAST(NULL AS bigint[]) AS transfers
+    FROM cards c
     UNION ALL
-    SELECT 1, CAST(c.ord - 1 AS int), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           t.id, t.programme, t.available_idr, t.state, t.credited_on, t.available_from, t.clock_from, t.used_on IS NOT NULL
+    SELECT 'TRANCHE', c.place, t.id, t.programme, t.available_idr, t.state, NULL, NULL, NULL, NULL, t.credited_on,
+           t.available_from, t.clock_from, t.used_on IS NOT NULL, NULL, NULL, NULL, NULL, NULL
     FROM cards c JOIN tranche t ON t.cell = c.cell AND t.account_id = c.account_id AND t.available_idr > 0
     UNION ALL
-    SELECT 2, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           NULL, NULL, NULL, NULL, NULL, NULL, NULL, u.terminal, u.count, NULL, u.amount_idr, NULL, u.business_date, NULL, NULL,
+    SELECT 'EARLIER', w.place, NULL, NULL, NULL, e.reason, e.response_code, e.answer, NULL, NULL, NULL, NULL, NULL, NULL,
+           e.content_digest, NULL, NULL, NULL, NULL
+    FROM wanted w JOIN authorisation e ON e.message_key = w.message_key AND e.business_date BETWEEN :since AND :today
+    UNION ALL
+    SELECT 'ORIGINAL', w.place, o.id, o.reversed_idr, o.amount_idr, o.reason, o.kind, o.channel, NULL, NULL, o.business_date,
+           NULL, NULL, NULL, NULL, o.tranche_ids, o.programmes, o.amounts_idr, o.transfer_ids
+    FROM wanted w JOIN authorisation o ON o.message_key = w.original_key AND o.business_date BETWEEN :since AND :today
+    UNION ALL
+    SELECT 'TOMBSTONE', w.place, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
            NULL
+    FROM wanted w JOIN authorisation x
+        ON x.original_key = w.message_key AND x.reason = 'ORIGINAL_UNKNOWN' AND x.kind = 'REVERSAL'
+       AND x.business_date BETWEEN :since AND :today
+    UNION ALL
+    SELECT 'TERMINAL', 0, u.count, NULL, u.amount_idr, u.terminal, NULL, NULL, NULL, NULL, u.business_date, NULL, NULL, NULL,
+           NULL, NULL, NULL, NULL, NULL
     FROM (SELECT * FROM terminals
           UNION ALL
           SELECT u.* FROM unnest(CAST(:terminals AS text[])) AS n (terminal), LATERAL (
               SELECT u.terminal, u.business_date, u.count, u.amount_idr FROM terminal_use u
               WHERE u.terminal = n.terminal AND u.business_date >= :month AND u.business_date < :today OFFSET 0) u) u
     UNION ALL
-    SELECT 3, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, h.last_hash, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
-           NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, h.last_seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    SELECT 'CHAIN', 0, h.last_seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, h.last_hash, NULL, NULL,
+           NULL, NULL
     FROM audit_chain h WHERE h.stream = :stream
 """)
 WRITE = arrays_as_text(f"""
