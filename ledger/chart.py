@@ -50,7 +50,8 @@ def purse_account(account_id: int, programme: int, phase: Phase) -> int:
     """
     if account_id < 1:
         raise ValueError(f"account id must be positive, not {account_id}")
-    _check_programme(programme)
+    if not 0 <= programme <= PROGRAMME_MAX:
+        _check_programme(programme)
     return account_id * PURSE_BASE + programme * 10 + phase
 
 

@@ -93,11 +93,11 @@ def credit(account: Account, draw: Draw, source: Source) -> Transfer:
 
 def spend(account: Account, draws: Iterable[Draw], kind: Kind, to: Control, source: Source) -> list[Transfer]:
     """Cash or goods: from the purse to what the bank owes its partner."""
+    owed = control_account(to)
+    cell, account_id = account
     return [
-        _on_tranche(
-            account, draw, purse_account(account.id, draw.programme, Phase.AVAILABLE), control_account(to), kind, source
-        )
-        for draw in draws
+        Transfer(cell, account_id, purse_account(account_id, programme, Phase.AVAILABLE), owed, amount, kind, source, tranche)
+        for tranche, programme, amount in draws
     ]
 
 

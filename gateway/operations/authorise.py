@@ -384,10 +384,10 @@ def _row(one: _Decided, transfer_ids: list[int], today: date) -> NewAuthorisatio
     amounts = [draw.amount_idr for draw in decision.draws]
     held = request.kind is RequestKind.HOLD and bool(decision.draws)
     return NewAuthorisation(
-        member.cell, one.id, found.account_id, found.card_id, origin.link, request.kind.value, member.message_key,
-        request.content_digest, member.original_key, origin.mti, request.channel.value, request.mcc, origin.terminal,
+        member.cell, one.id, found.account_id, found.card_id, origin.link, str(request.kind), member.message_key,
+        request.content_digest, member.original_key, origin.mti, str(request.channel), request.mcc, origin.terminal,
         origin.merchant, origin.acquirer, origin.stan, origin.transmitted, origin.rrn, request.amount_idr,
-        decision.reason.value, outcome.response_code, f'{{"approval_code":{approval}{told}}}',
+        str(decision.reason), outcome.response_code, f'{{"approval_code":{approval}{told}}}',
         [draw.tranche_id for draw in decision.draws], [draw.programme for draw in decision.draws],
         amounts, transfer_ids, today, origin.settlement_date or today, list(decision.limits.evaluated),
         decision.limits.decided_by, [0] * len(amounts) if request.kind in GIVING_BACK else amounts,
