@@ -241,6 +241,6 @@ async def test_stored_answers_hold_nothing_of_the_card(bank: Bank, tmp_path: Pat
     async with open_street(bank, tmp_path) as street:
         await street.atm.withdraw(street.card, 100_000)
         async with reading(bank) as connection:
-            answer = (await connection.execute(text("SELECT answer FROM authorisation"))).scalar_one()
-        assert {"approval_code", "balances"} == set(json.loads(answer))
+            answer = json.loads((await connection.execute(text("SELECT answer FROM authorisation"))).scalar_one())
+        assert {"approval_code", "balances"} == set(answer)
         assert {"CASH": 0, "FOOD": 500_000} == answer["balances"]
