@@ -12,6 +12,7 @@ from gateway.cli import output
 from gateway.cli.running import Json, parse_date, with_bank
 
 if TYPE_CHECKING:
+    from gateway.operations.bank import Bank
     from gateway.operations.limits import DryRun
     from gateway.store.limits import StoredLimit
 
@@ -79,10 +80,13 @@ def limits_dry_run(
     """What a draft set of limits, in place of all there are, would have changed of past authorisations. Writes nothing."""
     from gateway.operations import limits as operations
 
-    first = parse_date(since, "--from") if since else None
-    last = parse_date(until, "--to") if until else None
-    with output.progress("authorisations", None, quiet=json) as done:
-        found = with_bank(lambda bank: operations.dry_run(bank, file, first, last, done))
+    async def work(bank: Bank) -> DryRun:
+        first = parse_date(since, "--from") if since else None
+        last = parse_date(until, "--to") if until else None
+        with output.progress("authorisations", None, quiet=json) as done:
+            return await operations.dry_run(bank, file, first, last, done)
+
+    found = with_bank(work)
     if json:
         output.as_json(_dry_run_values(found))
     else:
