@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import Refused
 from gateway.operations.bank import reading
+from gateway.rules.authorise import SPENDING
 from gateway.rules.limits import LimitScope, effective, used_before
 from gateway.rules.replay import USES_MAX, Replay, ReplayTooLarge, Spending
 from gateway.store import limits, policy
@@ -72,8 +73,8 @@ async def show(bank: Bank, authorisation_id: int) -> tuple[Judged, list[RuleShow
             for past in await limits.of_account(connection, found.cell, found.account_id, day.replace(day=1), day):
                 if past.id == found.id:
                     break
-                if past.original_key is not None:
-                    spending.give_back(past)
+                if past.kind not in SPENDING:
+                    spending.follow(past)
                 elif past.approved:
                     spending.take(past)
     uses = spending.uses(found.account_id)

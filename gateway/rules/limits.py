@@ -54,7 +54,6 @@ class LimitRule:
     """
 
     id: int
-    name: str
     per: LimitScope
     period: LimitPeriod
     channels: frozenset[Channel] | None
@@ -64,6 +63,11 @@ class LimitRule:
     max_count: int | None
     valid_from: date
     valid_to: date | None
+    name: str = ""
+
+    def concerns(self, channel: Channel) -> bool:
+        """Whether a debit through CHANNEL is counted."""
+        return self.channels is None or channel in self.channels
 
 
 class Use(NamedTuple):
@@ -103,7 +107,7 @@ def check_limits(
     uses: Sequence[Use],
     terminal_uses: Sequence[TerminalUse],
 ) -> Verdict:
-    """Evaluate every rule that fits a debit of DRAWS. TERMINAL as terminal_key() makes it; TERMINAL_USES are that terminal's.
+    """Evaluate every rule that fits a debit of DRAWS at TERMINAL (acquirer:terminal), whose own use is TERMINAL_USES.
 
     The strictest rule is the one that leaves least: rupiah before transactions, an exceeded rule before all others, the
     lower id of two that leave the same.
@@ -168,15 +172,6 @@ def used_before(
     return count, spent
 
 
-def terminal_key(acquirer: str, terminal: str) -> str:
-    """How rules and counters name a terminal: acquirer:terminal. An acquirer counts as a number: hosts pad it differently.
-
-    >>> terminal_key("000200", "ATM00001 ")
-    '200:ATM00001'
-    """
-    return f"{acquirer.strip().lstrip('0') or '0'}:{terminal.strip()}"
-
-
 def effective(rules: Iterable[LimitRule]) -> list[LimitRule]:
     """The rules with the periods in which they count: of those of one name, the one with the newest valid_from in force.
 
@@ -203,11 +198,7 @@ def effective(rules: Iterable[LimitRule]) -> list[LimitRule]:
 
 
 def _fits(rule: LimitRule, today: date, channel: Channel, terminal: str) -> bool:
-    return (
-        (rule.channels is None or channel in rule.channels)
-        and (rule.terminal is None or rule.terminal == terminal)
-        and _in_force(rule, today)
-    )
+    return rule.concerns(channel) and (rule.terminal is None or rule.terminal == terminal) and _in_force(rule, today)
 
 
 def _in_force(rule: LimitRule, today: date) -> bool:

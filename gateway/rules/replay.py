@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.rules.authorise import SPENDING, RequestKind
 from gateway.rules.limits import LimitPeriod, LimitScope, TerminalUse, Use, Verdict, check_limits
 from ledger.posting import Draw
 
@@ -31,16 +32,16 @@ class ReplayTooLarge(ValueError):
 
 
 class Past(NamedTuple):
-    """One authorisation of the past: a debit (approved, or declined by the limit rule LIMIT_ID), or what one gave back."""
+    """One authorisation of the past: a debit (approved, or declined by the limit LIMIT_ID), or what came of an earlier one."""
 
     id: int
     account_id: int
     on: date
+    kind: RequestKind
     channel: Channel
-    terminal: str  # as terminal_key() makes it
+    terminal: str  # acquirer:terminal
     key: bytes
-    original_key: bytes | None  # set: it gives back of the debit with this key
-    asked: bool  # a completion is no new question: it counts and is not judged again
+    original_key: bytes | None  # the debit that it gives back of, or the hold that it completes
     approved: bool
     limit_id: int | None
     amount_idr: int
@@ -87,11 +88,12 @@ class Outcome:
 
 
 class Spending:
-    """Debits that count, of the families and terminals of one period, and what was given back of them since."""
+    """Debits that count, of the families and terminals of one period, and what came of them since."""
 
     def __init__(self) -> None:
         self._families: dict[int, dict[bytes, Use]] = {}
         self._terminals: dict[str, dict[date, TerminalUse]] = {}
+        self._refused: set[bytes] = set()  # holds that would not have been
         self.size = 0
 
     def uses(self, account_id: int) -> Sequence[Use]:
@@ -103,27 +105,35 @@ class Spending:
         return list(self._terminals.get(terminal, {}).values())
 
     def take(self, past: Past) -> None:
-        """A debit counts from here on."""
+        """A debit counts from here on, for its family and its terminal."""
+        self._count(past)
+        on = past.on
+        days = self._terminals.setdefault(past.terminal, {})
+        before = days.get(on, TerminalUse(on, 0, 0))
+        days[on] = TerminalUse(on, before.debits + 1, before.amount_idr + past.amount_idr)
+
+    def refuse(self, past: Past) -> None:
+        """A debit does not count, nor what came of it."""
+        if past.kind is RequestKind.HOLD:
+            self._refused.add(past.key)
+
+    def follow(self, past: Past) -> None:
+        """What came of a debit: given back in part or whole, or a hold completed. A terminal's use stays as it was."""
+        family = self._families.get(past.account_id, {})
+        original = past.original_key or b""
+        use = family.get(original)
+        if past.kind is RequestKind.COMPLETION:
+            if original not in self._refused:
+                family.pop(original, None)
+                self._count(past)
+        elif use is not None:
+            left = {programme: idr - past.amounts_idr.get(programme, 0) for programme, idr in use.amounts_idr.items()}
+            family[original] = use._replace(amounts_idr=left)
+
+    def _count(self, past: Past) -> None:
         amounts = past.amounts_idr or {NO_PROGRAMME: past.amount_idr}
         self._families.setdefault(past.account_id, {})[past.key] = Use(past.on, past.channel, past.terminal, amounts)
-        self._at_terminal(past.terminal, past.on, 1, sum(amounts.values()))
         self.size += 1
-
-    def give_back(self, past: Past) -> None:
-        """What a debit took is given back in part or whole; nothing where that debit does not count."""
-        family = self._families.get(past.account_id, {})
-        use = family.get(past.original_key or b"")
-        if use is None:
-            return
-        left = {programme: idr - past.amounts_idr.get(programme, 0) for programme, idr in use.amounts_idr.items()}
-        family[past.original_key or b""] = use._replace(amounts_idr=left)
-        whole = sum(left.values()) == 0
-        self._at_terminal(use.terminal, use.on, -1 if whole else 0, -sum(past.amounts_idr.values()))
-
-    def _at_terminal(self, terminal: str, on: date, debits: int, amount_idr: int) -> None:
-        days = self._terminals.setdefault(terminal, {})
-        before = days.get(on, TerminalUse(on, 0, 0))
-        days[on] = TerminalUse(on, before.debits + debits, before.amount_idr + amount_idr)
 
 
 class Replay:
@@ -142,18 +152,20 @@ class Replay:
     def feed(self, past: Past) -> None:
         """One row more. Raises ReplayTooLarge."""
         self._turn_page(past)
-        if past.original_key is not None:
-            self._spending.give_back(past)
-            return
         approved = past.approved
-        if past.asked and past.on >= self._since:
+        if past.kind not in SPENDING:
+            self._spending.follow(past)
+            return
+        if past.on >= self._since:
             verdict = self._judge(past)
             approved = verdict.exceeded is None
             self._tally(past, verdict)
-        if approved:
-            self._spending.take(past)
-            if self._spending.size > USES_MAX:
-                raise ReplayTooLarge
+        if not approved:
+            self._spending.refuse(past)
+            return
+        self._spending.take(past)
+        if self._spending.size > USES_MAX:
+            raise ReplayTooLarge
 
     def finish(self) -> Outcome:
         """The outcome, when there are no more rows."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from gateway.errors import NotFound
-from gateway.rules.limits import terminal_key
+from gateway.rules.authorise import GIVING_BACK, SPENDING, RequestKind
 from gateway.rules.purse import Channel
 from gateway.rules.replay import Past
 
@@ -78,7 +78,7 @@ async def judged(connection: AsyncConnection, authorisation_id: int, cells: int)
         raise NotFound(f"there is no authorisation {authorisation_id}")
     return Judged(
         row.cell, row.id, row.account_id, row.number, row.kind, Channel(row.channel),
-        terminal_key(row.acquirer, row.terminal), row.amount_idr, row.reason, tuple(row.limit_ids), row.limit_id,
+        f"{row.acquirer}:{row.terminal}", row.amount_idr, row.reason, tuple(row.limit_ids), row.limit_id,
         row.business_date,
     )  # fmt: skip
 
@@ -105,17 +105,17 @@ async def of_account(connection: AsyncConnection, cell: int, account_id: int, si
 
 def _past(row: Any) -> Past:  # noqa: ANN401 - a database row
     taken: defaultdict[int, int] = defaultdict(int)
-    for programme, idr in zip(row.programmes, row.taken_idr, strict=True):
+    for programme, idr in zip(row.programmes, row.amounts_idr, strict=True):
         taken[programme] += idr
     return Past(
         id=row.id,
         account_id=row.account_id,
         on=row.business_date,
+        kind=RequestKind(row.kind),
         channel=Channel(row.channel),
-        terminal=terminal_key(row.acquirer, row.terminal),
-        key=b"%d" % row.id if row.key is None else bytes(row.key),
-        original_key=None if row.gives_back_of is None else bytes(row.gives_back_of),
-        asked=row.asked,
+        terminal=f"{row.acquirer}:{row.terminal}",
+        key=bytes(row.message_key),
+        original_key=None if row.original_key is None else bytes(row.original_key),
         approved=row.reason == "APPROVED",
         limit_id=row.limit_id,
         amount_idr=row.amount_idr,
@@ -123,20 +123,18 @@ def _past(row: Any) -> Past:  # noqa: ANN401 - a database row
     )
 
 
-# What limits concern: debits that were approved or declined for a limit, and what gave back of them, an account's in the order
-# in which they were decided. A hold and its completion count with what is still taken of them today, so nothing is given back
-# of them; a completion is no new question.
-ROWS = """
-    SELECT id, account_id, business_date, channel, acquirer, terminal, reason, limit_id, amount_idr, programmes,
-           CASE WHEN kind NOT IN ('HOLD', 'COMPLETION') THEN message_key END AS key,
-           kind IN ('CASH', 'PURCHASE', 'HOLD') AS asked,
-           CASE WHEN kind IN ('REVERSAL', 'REFUND') THEN original_key END AS gives_back_of,
-           CASE WHEN kind IN ('HOLD', 'COMPLETION') AND reason = 'APPROVED' THEN kept_idr ELSE amounts_idr END AS taken_idr
+def _kinds(*kinds: RequestKind) -> str:
+    return ", ".join(f"'{kind}'" for kind in kinds)
+
+
+# What limits concern: debits that were approved or declined for a limit, and what came of approved ones.
+ROWS = f"""
+    SELECT id, account_id, business_date, kind, channel, acquirer, terminal, message_key, original_key, reason, limit_id,
+           amount_idr, programmes, amounts_idr
     FROM authorisation
     WHERE account_id > 0 AND business_date BETWEEN :since AND :until
-      AND CASE WHEN kind IN ('CASH', 'PURCHASE', 'HOLD') THEN reason = 'APPROVED' OR limit_id IS NOT NULL
-               WHEN kind IN ('REVERSAL', 'REFUND') THEN reason = 'APPROVED' AND original_key IS NOT NULL AND amounts_idr <> '{}'
-               WHEN kind = 'COMPLETION' THEN reason = 'APPROVED' ELSE false END
+      AND (kind IN ({_kinds(*SPENDING)}) AND (reason = 'APPROVED' OR limit_id IS NOT NULL)
+           OR kind IN ({_kinds(*GIVING_BACK, RequestKind.COMPLETION)}) AND reason = 'APPROVED' AND amounts_idr <> '{{}}')
 """
 BY_ACCOUNT = text(f"{ROWS} ORDER BY cell, account_id, business_date, decided_at, id")
 BY_TIME = text(f"{ROWS} ORDER BY business_date, decided_at, id")

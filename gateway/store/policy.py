@@ -81,7 +81,7 @@ class LimitRow(_Row):
     period: LimitPeriod
     channels: tuple[Channel, ...] | None = Field(None, min_length=1)
     programme: str | None = None
-    terminal: str | None = Field(None, pattern=r"^(0|[1-9]\d{0,10}):\S{1,16}$")
+    terminal: str | None = Field(None, pattern=r"^\d{1,11}:\S{1,16}$")
     max_amount_idr: int | None = Field(None, ge=0)
     max_count: int | None = Field(None, ge=0)
     lifted: bool = False
@@ -173,9 +173,9 @@ def draft_limits(policy: PolicyFile, known: dict[str, int]) -> list[LimitRule]:
         seen.add((row.name, row.valid_from))
     return [
         LimitRule(
-            place, row.name, row.per, row.period, None if row.channels is None else frozenset(row.channels),
+            place, row.per, row.period, None if row.channels is None else frozenset(row.channels),
             None if row.programme is None else _number(known, row.programme), row.terminal, row.max_amount_idr,
-            row.max_count, row.valid_from, row.valid_to,
+            row.max_count, row.valid_from, row.valid_to, row.name,
         )
         for place, row in enumerate(policy.limit, 1)
     ]  # fmt: skip
@@ -247,8 +247,8 @@ def programme_facts(known: Iterable[Programme]) -> dict[str, ProgrammeFacts]:
 def _limit_rule(row: Any) -> LimitRule:  # noqa: ANN401 - a database row
     channels = None if row.channels is None else frozenset(map(Channel, row.channels))
     return LimitRule(
-        row.id, row.name, LimitScope(row.per), LimitPeriod(row.period), channels, row.programme, row.terminal,
-        row.max_amount_idr, row.max_count, row.valid_from, row.valid_to,
+        row.id, LimitScope(row.per), LimitPeriod(row.period), channels, row.programme, row.terminal,
+        row.max_amount_idr, row.max_count, row.valid_from, row.valid_to, row.name,
     )  # fmt: skip
 
 

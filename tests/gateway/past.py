@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 async def add_past(
     bank: Bank, number: int, amount_idr: int, on: date, *, account: int = 1, kind: str = "CASH", channel: str = "ATM",
     terminal: str = "ATM00001", reason: str = "APPROVED", limits: tuple[int, ...] = (), limit: int | None = None,
-    back_of: int | None = None, programme: int = 2, kept_idr: int | None = None,
+    of: int | None = None, programme: int = 2, kept_idr: int | None = None,
 ) -> None:  # fmt: skip
-    """One row. Its id, its message key and the moment it was decided are NUMBER; BACK_OF: the debit that it gives back of."""
+    """One row. Its id, its message key and the moment it was decided are NUMBER; OF: the debit it came of."""
     moved = reason == "APPROVED"
     await as_owner(
         bank, ADD, id=number, account=account, kind=kind, key=b"%d" % number, channel=channel, terminal=terminal,
         amount=amount_idr, reason=reason, limits=list(limits), limit=limit, on=on,
-        original=None if back_of is None else b"%d" % back_of, programmes=[programme] if moved else [],
+        original=None if of is None else b"%d" % of, programmes=[programme] if moved else [],
         amounts=[amount_idr] if moved else [], kept=[amount_idr if kept_idr is None else kept_idr] if moved else [],
     )  # fmt: skip
 

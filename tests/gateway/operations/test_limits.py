@@ -11,6 +11,7 @@ from gateway.errors import NotFound, Refused
 from gateway.operations import limits, setup
 from gateway.rules import replay
 from gateway.rules.replay import Total
+from gateway.store.policy import DEFAULT_FILE
 from tests.gateway.owner import one_value
 from tests.gateway.past import add_past
 from tests.gateway.street import open_street
@@ -79,6 +80,30 @@ async def test_a_dry_run_over_a_day_at_the_terminals(bank: Bank, tmp_path: Path)
     assert before == await one_value(bank, EVERYTHING)
 
 
+async def test_a_limit_at_the_terminals(bank: Bank, tmp_path: Path) -> None:
+    """It refuses with its own code; what decided is told later; the same limits over the same days would change nothing."""
+    day = draft(tmp_path, 300_000)
+    await setup.load_policy(bank, MAKER, day)
+    async with open_street(bank, tmp_path) as street:
+        first = await street.atm.withdraw(street.card, 200_000)
+        asked = [first, await street.agent.withdraw(street.card, 150_000), await street.atm.withdraw(street.card, 100_000),
+                 await street.atm.withdraw(street.card, 50_000), await street.atm.reverse(first),
+                 await street.agent.withdraw(street.card, 150_000)]  # fmt: skip
+        assert ["00", "61", "00", "61", "00", "00"] == [one.code for one in asked]
+    whole = tmp_path / "whole.toml"
+    whole.write_text(DEFAULT_FILE.read_text(encoding="utf-8") + day.read_text(encoding="utf-8"), encoding="utf-8")
+    outcome = (await limits.dry_run(bank, whole)).outcome
+    assert (outcome.approved_before, outcome.declined_before) == (outcome.approved_after, outcome.declined_after)
+    assert (Total(3, 450_000), Total(2, 200_000)) == (outcome.approved_before, outcome.declined_before)
+    number = await one_value(
+        bank, "SELECT max(id) FROM authorisation WHERE reason = 'LIMIT_AMOUNT' AND amount_idr = 50000"
+    )
+    found, shown = await limits.show(bank, number)
+    assert ("LIMIT_AMOUNT", 5, [1, 2, 3, 4, 5]) == (found.reason, found.limit_id, [one.rule.id for one in shown])
+    assert ["draft-day"] == [one.rule.name for one in shown if one.decided]
+    assert (2, 300_000) == (shown[-1].count_before, shown[-1].spent_before_idr)
+
+
 async def test_the_span_of_a_dry_run(bank: Bank, tmp_path: Path) -> None:
     """What was taken earlier in the month counts and is not judged; a span that ends before it starts is refused."""
     today = date(2026, 11, 23)
@@ -134,7 +159,7 @@ async def test_what_decided_an_authorisation(bank: Bank) -> None:
     await setup.move_business_date(bank, MAKER, day)
     await add_past(bank, 1, 2_000_000, day - timedelta(days=1))
     await add_past(bank, 2, 1_000_000, day)
-    await add_past(bank, 3, 400_000, day, kind="REVERSAL", back_of=2)
+    await add_past(bank, 3, 400_000, day, kind="REVERSAL", of=2)
     await add_past(bank, 4, 3_000_000, day, reason="LIMIT", limits=(1, 2, 3, 4), limit=1)
     await add_past(bank, 5, 70_000, day)
     found, shown = await limits.show(bank, 4)

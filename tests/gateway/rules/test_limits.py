@@ -19,7 +19,6 @@ from gateway.rules.limits import (
     Verdict,
     check_limits,
     effective,
-    terminal_key,
     used_before,
 )
 from gateway.rules.purse import Channel
@@ -29,9 +28,7 @@ TODAY = dt.date(2026, 11, 23)
 LONG_AGO = dt.date(2017, 1, 1)
 HERE, THERE = "200:ATM00001", "200:ATM00002"
 CASH = frozenset({Channel.ATM, Channel.AGENT})
-MONTH = LimitRule(
-    1, "cash-month", LimitScope.CARD, LimitPeriod.MONTH, CASH, None, None, 1_000, None, LONG_AGO, None
-)  # fmt: skip
+MONTH = LimitRule(1, LimitScope.CARD, LimitPeriod.MONTH, CASH, None, None, 1_000, None, LONG_AGO, None, "cash-month")  # fmt: skip
 DAY = replace(MONTH, id=2, name="cash-day", period=LimitPeriod.DAY, max_amount_idr=500)
 ONCE = replace(MONTH, id=3, name="cash-once", period=LimitPeriod.TRANSACTION, max_amount_idr=300)
 OFTEN = replace(DAY, id=4, name="cash-count", max_amount_idr=None, max_count=3)
@@ -57,8 +54,8 @@ def a_rule(draw: st.DrawFn) -> LimitRule:
     start = draw(days)
     end = draw(st.none() | st.integers(0, 60).map(lambda ahead: start + dt.timedelta(days=ahead)))
     return LimitRule(
-        0, "x", per, period, draw(st.none() | st.frozensets(channels, min_size=1)), programme, draw(st.none() | places),
-        100 if amount is None and count is None else amount, count, start, end,
+        0, per, period, draw(st.none() | st.frozensets(channels, min_size=1)), programme, draw(st.none() | places),
+        100 if amount is None and count is None else amount, count, start, end, "x",
     )  # fmt: skip
 
 
@@ -293,9 +290,3 @@ def test_on_every_day_one_rule_of_a_name_counts(rules: tuple[list[LimitRule], li
     assert sorted(one.id for one in newest.values()) == [one.id for one in found]
     for one in found:
         assert replace(newest[one.name], valid_from=one.valid_from, valid_to=one.valid_to) == one
-
-
-def test_a_terminal_has_one_name() -> None:
-    """Acquirers are numbers that hosts pad; terminals are padded with blanks."""
-    assert "200:ATM00001" == terminal_key("00000000200", "ATM00001") == terminal_key("200 ", " ATM00001 ")
-    assert "0:T" == terminal_key("000", "T")

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.rules import replay as replay_module
+from gateway.rules.authorise import RequestKind
 from gateway.rules.limits import LimitPeriod, LimitRule, LimitScope, TerminalUse, Use, check_limits
 from gateway.rules.purse import Channel
 from gateway.rules.replay import Outcome, Past, Replay, ReplayTooLarge, Total
@@ -19,21 +20,20 @@ from ledger.posting import Draw
 START = dt.date(2026, 10, 1)
 LONG_AGO = dt.date(2017, 1, 1)
 HERE = "200:ATM00001"
-MONTH = LimitRule(
-    1, "month", LimitScope.CARD, LimitPeriod.MONTH, None, None, None, 500, None, LONG_AGO, None
-)  # fmt: skip
+MONTH = LimitRule(1, LimitScope.CARD, LimitPeriod.MONTH, None, None, None, 500, None, LONG_AGO, None, "month")  # fmt: skip
 
 
 def past(
     number: int, amount_idr: int, day: int = 0, account: int = 1, channel: Channel = Channel.ATM, terminal: str = HERE,
-    *, back_of: int | None = None, declined_by: int | None = None, asked: bool = True, programme: int = 1,
+    *, kind: RequestKind | None = None, of: int | None = None, declined_by: int | None = None,
 ) -> Past:  # fmt: skip
-    """Authorisation NUMBER, DAY days after the start: a debit, or what gives back of debit BACK_OF."""
-    original = None if back_of is None else b"%d" % back_of
-    drawn = {} if declined_by is not None else {programme: amount_idr}
+    """Authorisation NUMBER, DAY days after the start: a debit, or what came of debit OF (given back, unless said)."""
+    original = None if of is None else b"%d" % of
+    drawn = {} if declined_by is not None else {1: amount_idr}
+    usual = RequestKind.CASH if of is None else RequestKind.REVERSAL
     on = START + dt.timedelta(days=day)
-    return Past(number, account, on, channel, terminal, b"%d" % number, original, asked and back_of is None,
-                declined_by is None, declined_by, amount_idr, drawn)  # fmt: skip
+    return Past(number, account, on, kind or usual, channel, terminal, b"%d" % number, original, declined_by is None, declined_by,
+                amount_idr, drawn)  # fmt: skip
 
 
 def run(rules: list[LimitRule], rows: list[Past], since: dt.date = START) -> Outcome:
@@ -70,9 +70,9 @@ def test_what_was_declined_and_would_be_approved_counts_from_then_on() -> None:
 
 def test_what_was_given_back_is_given_back_in_the_draft_too() -> None:
     """From its moment on, and only where the debit would have been there."""
-    assert [] == run([MONTH], [past(1, 500), past(2, 500, back_of=1), past(3, 500)]).rules[1].examples
-    assert [2] == run([MONTH], [past(1, 500), past(2, 1), past(3, 500, back_of=1)]).rules[1].examples
-    outcome = run([MONTH], [past(1, 300), past(2, 300), past(3, 300, back_of=2), past(4, 200), past(5, 1)])
+    assert [] == run([MONTH], [past(1, 500), past(2, 500, of=1), past(3, 500)]).rules[1].examples
+    assert [2] == run([MONTH], [past(1, 500), past(2, 1), past(3, 500, of=1)]).rules[1].examples
+    outcome = run([MONTH], [past(1, 300), past(2, 300), past(3, 300, of=2), past(4, 200), past(5, 1)])
     assert [2, 5] == outcome.rules[1].examples  # what gives back a debit that would not have been makes no room
 
 
@@ -92,10 +92,14 @@ def test_rows_before_the_span_count_and_are_not_judged() -> None:
     assert (Total(1, 1), [2]) == (outcome.approved_before, outcome.rules[1].examples)
 
 
-def test_a_completion_counts_and_is_no_new_question() -> None:
-    """It is not judged, and what it took is used."""
-    outcome = run([MONTH], [past(1, 500, asked=False), past(2, 1)])
-    assert (1, [2], Total(1, 1)) == (outcome.rules[1].evaluated, outcome.rules[1].examples, outcome.approved_before)
+def test_a_completion_stands_in_for_its_hold() -> None:
+    """It is not judged, and what it took is used, no more; it is there only where its hold would have been."""
+    held = [past(1, 500, kind=RequestKind.HOLD), past(2, 400, kind=RequestKind.COMPLETION, of=1)]
+    outcome = run([MONTH], [*held, past(3, 100), past(4, 1)])
+    assert (3, [4], Total(3, 601)) == (outcome.rules[1].evaluated, outcome.rules[1].examples, outcome.approved_before)
+    assert [1] == run([replace(MONTH, max_amount_idr=499)], [*held, past(3, 499)]).rules[1].examples
+    later = [held[0], past(2, 400, 40, kind=RequestKind.COMPLETION, of=1), past(3, 100, 40), past(4, 1, 40)]
+    assert [4] == run([MONTH], later).rules[1].examples
 
 
 def test_a_rule_that_never_decides_is_seen() -> None:
@@ -106,12 +110,12 @@ def test_a_rule_that_never_decides_is_seen() -> None:
 
 
 def test_a_rule_per_terminal_counts_over_families() -> None:
-    """What a card's rule declines does not fill the terminal, and the other way round."""
+    """What a card's rule declines does not fill the terminal, and the other way round; what is given back does not empty it."""
     machine = replace(MONTH, id=2, per=LimitScope.TERMINAL, max_amount_idr=800)
     rows = [past(1, 500, account=1), past(2, 500, account=1), past(3, 300, account=2), past(4, 1, account=3),
-            past(5, 300, account=2, back_of=3), past(6, 300, account=3)]  # fmt: skip
+            past(5, 300, account=2, of=3), past(6, 300, account=3)]  # fmt: skip
     outcome = run([MONTH, machine], rows)
-    assert ([2], [4]) == (outcome.rules[1].examples, outcome.rules[2].examples)
+    assert ([2], [4, 6]) == (outcome.rules[1].examples, outcome.rules[2].examples)
     assert (1, 1) == (outcome.rules[1].families, outcome.rules[2].families)
 
 
@@ -135,13 +139,15 @@ class Oracle:
     rules: list[LimitRule]
     since: dt.date
     counted: dict[bytes, tuple[int, Use]] = field(default_factory=dict)
+    paid: list[tuple[str, dt.date, int]] = field(default_factory=list)
     declined: defaultdict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     decided: Counter[int] = field(default_factory=Counter)
     approved: list[int] = field(default_factory=list)
 
     def feed(self, row: Past) -> None:
         """One row, in order of time."""
-        if row.original_key is not None:
+        if row.kind is RequestKind.REVERSAL:
+            assert row.original_key is not None
             if row.original_key in self.counted:
                 account, use = self.counted[row.original_key]
                 left = {1: use.amounts_idr[1] - row.amount_idr}
@@ -150,8 +156,7 @@ class Oracle:
         approved = row.approved
         if row.on >= self.since:
             uses = [use for account, use in self.counted.values() if account == row.account_id]
-            paid = [TerminalUse(use.on, 1, use.amounts_idr[1]) for _, use in self.counted.values()
-                    if use.terminal == row.terminal and use.amounts_idr[1]]  # fmt: skip
+            paid = [TerminalUse(on, 1, amount) for terminal, on, amount in self.paid if terminal == row.terminal]
             draws = [Draw(9, 1, row.amount_idr)]
             verdict = check_limits(self.rules, row.on, row.channel, row.terminal, draws, uses, paid)
             approved = verdict.exceeded is None
@@ -164,6 +169,7 @@ class Oracle:
         if approved:
             use = Use(row.on, row.channel, row.terminal, {1: row.amount_idr})
             self.counted[row.key] = row.account_id, use
+            self.paid.append((row.terminal, row.on, row.amount_idr))
 
 
 @st.composite
@@ -180,7 +186,7 @@ def histories(draw: st.DrawFn) -> list[Past]:
             left[original] -= part
             if left[original] == 0:
                 del left[original]
-            rows.append(past(number, part, day, rows[original - 1].account_id, back_of=original))
+            rows.append(past(number, part, day, rows[original - 1].account_id, of=original))
             continue
         declined_by = draw(st.none() | st.just(7))
         amount = draw(st.integers(1, 300))
@@ -202,7 +208,7 @@ def drafts(draw: st.DrawFn) -> list[LimitRule]:
         channels = draw(st.none() | st.frozensets(st.sampled_from(Channel), min_size=1))
         start = START + dt.timedelta(days=draw(st.integers(-10, 40)))
         per = draw(st.sampled_from(LimitScope))
-        rules.append(LimitRule(number, f"r{number}", per, period, channels, None, None, amount, count, start, None))
+        rules.append(LimitRule(number, per, period, channels, None, None, amount, count, start, None))
     return rules
 
 

@@ -42,28 +42,28 @@ async def test_what_limits_concern(bank: Bank) -> None:
     today = bank.business_date
     await add_past(bank, 1, 100, today)
     await add_past(bank, 2, 70, today, reason="LIMIT", limits=(1, 2), limit=2)
-    await add_past(bank, 3, 60, today, kind="REVERSAL", back_of=1)
+    await add_past(bank, 3, 60, today, kind="REVERSAL", of=1)
     await add_past(bank, 4, 50, today, kind="PURCHASE", channel="EWARONG", terminal="SHOP0001")
     await add_past(bank, 5, 50, today, reason="INSUFFICIENT_FUNDS")
     await add_past(bank, 6, 0, today, kind="BALANCE")
     await add_past(bank, 7, 50, today, account=0, reason="CARD_UNKNOWN")
-    await add_past(bank, 8, 50, today, kind="REVERSAL", reason="ORIGINAL_UNKNOWN", back_of=99)
-    await add_past(bank, 9, 40, today, kind="HOLD", kept_idr=30)
-    await add_past(bank, 10, 30, today, kind="COMPLETION", back_of=9, kept_idr=0)
+    await add_past(bank, 8, 50, today, kind="REVERSAL", reason="ORIGINAL_UNKNOWN", of=99)
+    await add_past(bank, 9, 40, today, kind="HOLD", kept_idr=0)
+    await add_past(bank, 10, 30, today, kind="COMPLETION", of=9)
     async with reading(bank) as connection:
         rows = [row async for row in limits.replayed(connection, today, today, by_account=True)]
         assert rows == await limits.of_account(connection, 1, 1, today, today)
         assert [] == await limits.of_account(connection, 2, 2, today, today)
-    told = [(row.id, row.asked, row.approved, row.original_key, row.amount_idr, row.amounts_idr) for row in rows]
+    told = [(row.id, row.kind, row.approved, row.original_key, row.amount_idr, row.amounts_idr) for row in rows]
     assert [
-        (1, True, True, None, 100, {2: 100}),
-        (2, True, False, None, 70, {}),
-        (3, False, True, b"1", 60, {2: 60}),
-        (4, True, True, None, 50, {2: 50}),
-        (9, True, True, None, 40, {2: 30}),
-        (10, False, True, None, 30, {2: 0}),
+        (1, "CASH", True, None, 100, {2: 100}),
+        (2, "CASH", False, None, 70, {}),
+        (3, "REVERSAL", True, b"1", 60, {2: 60}),
+        (4, "PURCHASE", True, None, 50, {2: 50}),
+        (9, "HOLD", True, None, 40, {2: 40}),
+        (10, "COMPLETION", True, b"9", 30, {2: 30}),
     ] == told
-    assert (Channel.EWARONG, "200:SHOP0001", b"4", None) == (
+    assert (Channel.EWARONG, "000200:SHOP0001", b"4", None) == (
         rows[3].channel, rows[3].terminal, rows[3].key, rows[3].limit_id,
     )  # fmt: skip
     assert 2 == rows[1].limit_id
@@ -77,7 +77,7 @@ async def test_an_authorisation_with_its_limits(bank: Bank) -> None:
         with pytest.raises(NotFound, match=r"^there is no authorisation 9$"):
             await limits.judged(connection, 9, bank.row.cells)
         assert bank.business_date == await limits.first_day(connection)
-    assert (13, 29, None, (1, 3), 3, "200:ATM00001") == (
+    assert (13, 29, None, (1, 3), 3, "000200:ATM00001") == (
         found.cell, found.account_id, found.account_number, found.limit_ids, found.limit_id, found.terminal,
     )  # fmt: skip
 
