@@ -149,21 +149,19 @@ def used_before(
     """How many debits a rule counts before this one, and their rupiah. What was taken back whole does not count."""
     if rule.period is LimitPeriod.TRANSACTION:
         return 0, 0
-    daily = rule.period is LimitPeriod.DAY
+    daily, year, month = rule.period is LimitPeriod.DAY, today.year, today.month
     count = spent = 0
     if rule.per is LimitScope.TERMINAL:
-        for one in terminal_uses:
-            if _in_period(one.on, today, daily=daily):
-                count += one.debits
-                spent += one.amount_idr
+        for on, debits, amount_idr in terminal_uses:
+            if on == today or (not daily and on.month == month and on.year == year):
+                count += debits
+                spent += amount_idr
         return count, spent
     channels, programme, terminal = rule.channels, rule.programme, rule.terminal
     for on, channel, place, amounts in uses:
-        if (
-            not _in_period(on, today, daily=daily)
-            or (channels is not None and channel not in channels)
-            or (terminal is not None and terminal != place)
-        ):
+        if on != today and (daily or on.month != month or on.year != year):
+            continue
+        if (channels is not None and channel not in channels) or (terminal is not None and terminal != place):
             continue
         taken = sum(amounts.values()) if programme is None else amounts.get(programme, 0)
         if taken > 0:
@@ -203,7 +201,3 @@ def _fits(rule: LimitRule, today: date, channel: Channel, terminal: str) -> bool
 
 def _in_force(rule: LimitRule, today: date) -> bool:
     return rule.valid_from <= today and (rule.valid_to is None or today <= rule.valid_to)
-
-
-def _in_period(on: date, today: date, *, daily: bool) -> bool:
-    return on == today or (not daily and on.month == today.month and on.year == today.year)

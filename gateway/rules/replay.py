@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.rules.purse import Channel
 
 EXAMPLES = 5  # authorisations named for each rule
-USES_MAX = 500_000  # debits kept in memory at once: about 250 MB
+USES_MAX = 500_000  # debits kept in memory at once: about 300 MB
 NO_PROGRAMME = 0  # a debit that was declined drew from no programme
 Period = tuple[int, ...]
 
