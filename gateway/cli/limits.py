@@ -72,7 +72,7 @@ def limits_show(
 @limits.command("dry-run")
 def limits_dry_run(
     file: Annotated[Path, typer.Argument(help="a policy file; only its [[limit]] entries count")],
-    since: Annotated[str, typer.Option("--from", help="first business date; default: the first authorisation's")] = "",
+    since: Annotated[str, typer.Option("--from", help="first business date; default: the first of the last one's month")] = "",
     until: Annotated[str, typer.Option("--to", help="last business date; default: the bank's")] = "",
     *,
     json: Json = False,

@@ -93,7 +93,7 @@ async def dry_run(
 ) -> DryRun:  # fmt: skip
     """Replay past authorisations under the [[limit]] entries of a policy file. Nothing is written.
 
-    From the first authorisation to the bank's date, unless said. Raises Refused where the file is wrong, or where so many
+    To the bank's date and from the first of that month, unless said. Raises Refused where the file is wrong, or where so many
     debits would have to be kept in mind at once that the memory would not be bounded.
     """
     draft = policy.read_policy_file(path)
@@ -101,8 +101,8 @@ async def dry_run(
         raise Refused(f"{path}: has no [[limit]]")
     async with reading(bank) as connection:
         numbered = policy.draft_limits(draft, await policy.programme_numbers(connection))
-        start = since or await limits.first_day(connection) or bank.business_date
-        end = until or max(bank.business_date, start)
+        end = until or bank.business_date
+        start = since or end.replace(day=1)
         if end < start:
             raise Refused(f"the span ends on {end}, before it starts on {start}")
         replay = Replay(effective(numbered), start)

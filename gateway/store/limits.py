@@ -83,12 +83,6 @@ async def judged(connection: AsyncConnection, authorisation_id: int, cells: int)
     )  # fmt: skip
 
 
-async def first_day(connection: AsyncConnection) -> date | None:
-    """The business date of the oldest authorisation, or None."""
-    found: date | None = (await connection.execute(FIRST_DAY)).scalar_one()
-    return found
-
-
 async def replayed(connection: AsyncConnection, since: date, until: date, *, by_account: bool) -> AsyncIterator[Past]:
     """Authorisations of a span of business dates that limits concern, streamed: by account and time, or by time alone."""
     query = BY_ACCOUNT if by_account else BY_TIME
@@ -136,10 +130,9 @@ ROWS = f"""
       AND (kind IN ({_kinds(*SPENDING)}) AND (reason = 'APPROVED' OR limit_id IS NOT NULL)
            OR kind IN ({_kinds(*GIVING_BACK, RequestKind.COMPLETION)}) AND reason = 'APPROVED' AND amounts_idr <> '{{}}')
 """
-BY_ACCOUNT = text(f"{ROWS} ORDER BY cell, account_id, business_date, decided_at, id")
+BY_ACCOUNT = text(f"{ROWS} ORDER BY account_id, business_date, decided_at, id")
 BY_TIME = text(f"{ROWS} ORDER BY business_date, decided_at, id")
 OF_ACCOUNT = text(f"{ROWS} AND cell = :cell AND account_id = :account ORDER BY business_date, decided_at, id")
-FIRST_DAY = text("SELECT min(business_date) FROM authorisation")
 STORED = text("""
     SELECT l.id, l.name, l.per, l.period, l.channels, p.code AS programme, l.terminal, l.max_amount_idr, l.max_count, l.reason,
            l.valid_from, l.valid_to

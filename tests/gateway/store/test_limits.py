@@ -76,17 +76,15 @@ async def test_an_authorisation_with_its_limits(bank: Bank) -> None:
         found = await limits.judged(connection, 8, bank.row.cells)
         with pytest.raises(NotFound, match=r"^there is no authorisation 9$"):
             await limits.judged(connection, 9, bank.row.cells)
-        assert bank.business_date == await limits.first_day(connection)
     assert (13, 29, None, (1, 3), 3, "000200:ATM00001") == (
         found.cell, found.account_id, found.account_number, found.limit_ids, found.limit_id, found.terminal,
     )  # fmt: skip
 
 
 async def test_limits_in_words(bank: Bank) -> None:
-    """Each row of the table by its number; before the first authorisation there is no first day."""
+    """Each row of the table by its number."""
     async with reading(bank) as connection:
         known = await limits.stored(connection)
-        assert await limits.first_day(connection) is None
     assert ["cash-month", "atm-transaction", "atm-day", "cash-count-day"] == [one.name for one in known.values()]
     month = known[1]
     assert ("CARD", "MONTH", ("AGENT", "ATM"), None, None, 5_000_000, None, None) == (
