@@ -72,7 +72,9 @@ def limits_show(
 @limits.command("dry-run")
 def limits_dry_run(
     file: Annotated[Path, typer.Argument(help="a policy file; only its [[limit]] entries count")],
-    since: Annotated[str, typer.Option("--from", help="first business date; default: the first of the last one's month")] = "",
+    since: Annotated[
+        str, typer.Option("--from", help="first business date; default: the first of the last one's month")
+    ] = "",
     until: Annotated[str, typer.Option("--to", help="last business date; default: the bank's")] = "",
     *,
     json: Json = False,
@@ -90,7 +92,7 @@ def limits_dry_run(
     if json:
         output.as_json(_dry_run_values(found))
     else:
-        _show_dry_run(found)
+        show_dry_run(found)
 
 
 def counts(rule: StoredLimit) -> str:
@@ -110,7 +112,8 @@ def at_most(rule: StoredLimit) -> str:
     return ", ".join(words) or "lifted"
 
 
-def _show_dry_run(found: DryRun) -> None:
+def show_dry_run(found: DryRun) -> None:
+    """A dry run as a person reads it."""
     outcome = found.outcome
     output.say(f"Authorisations of {found.since} to {found.until} under the draft. Nothing was written.")
     totals = [
@@ -145,13 +148,16 @@ def _show_dry_run(found: DryRun) -> None:
         "families",
         "such as",
     ]
-    output.table("Approved, and would be declined", columns, rows, numbers=[c for c in columns[4:9] if c != "rupiah"])
+    output.table("Approved, and would be declined", columns, rows, numbers=columns[4:9])
     freed = [
         (number, "" if number not in found.stored else found.stored[number].name, output.number(total.count),
          output.rupiah(total.amount_idr))
         for number, total in sorted(outcome.freed.items())
     ]  # fmt: skip
-    output.table("Declined for a limit, and would be approved", ["limit", "name", "count", "rupiah"], freed)
+    columns = ["limit", "name", "count", "rupiah"]
+    output.table("Declined for a limit, and would be approved", columns, freed, numbers=columns[2:])
+    if outcome.freed_examples:
+        output.say(f"Such as {', '.join(map(str, outcome.freed_examples))}.")
 
 
 def _dry_run_values(found: DryRun) -> dict[str, object]:

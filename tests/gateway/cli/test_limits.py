@@ -6,11 +6,15 @@ from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
-from gateway.cli.limits import at_most, counts
+from gateway.cli.limits import at_most, counts, show_dry_run
+from gateway.operations.limits import DryRun
+from gateway.rules.replay import Outcome, RuleTally, Total
 from gateway.store.limits import StoredLimit
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from tests.gateway.cli.shell import Shell
 
@@ -79,3 +83,23 @@ def test_a_dry_run_of_nothing(shell: Shell, tmp_path: Path) -> None:
     assert "the span ends on 2026-11-01, before it starts on 2026-11-02" == shell.refused(*words)
     assert "none.toml" in shell.refused("limits", "dry-run", str(tmp_path / "none.toml"))
     assert "--from" in shell.refused("limits", "dry-run", str(path), "--from", "soon")
+
+
+def test_a_dry_run_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Totals before and after, what each entry would decline, what would be approved, with examples."""
+    tally = RuleTally(120, 100, 7, 3_500_000, 6, [101, 102])
+    outcome = Outcome({1: tally}, Total(120, 9_000_000), Total(115, 5_500_030), Total(2, 30), Total(7, 3_500_000))
+    outcome.freed, outcome.freed_examples = {4: Total(2, 30)}, [9, 10]
+    rules = {1: LIMIT, 2: replace(LIMIT, name="never")}
+    show_dry_run(DryRun(date(2026, 11, 1), date(2026, 11, 23), rules, {4: replace(LIMIT, name="old")}, outcome))
+    lines = [" ".join(line.replace("│", " ").split()) for line in capsys.readouterr().out.splitlines()]
+    for expected in (
+        "Authorisations of 2026-11-01 to 2026-11-23 under the draft. Nothing was written.",
+        "approved 120 Rp9.000.000 115 Rp5.500.030",
+        "declined for a limit 2 Rp30 7 Rp3.500.000",
+        "1 cash-day each card, a day, ATM + AGENT Rp500.000, 3 times 120 100 7 Rp3.500.000 6 101, 102",
+        "2 never each card, a day, ATM + AGENT Rp500.000, 3 times 0 0 0 never in force",
+        "4 old 2 Rp30",
+        "Such as 9, 10.",
+    ):
+        assert expected in lines
