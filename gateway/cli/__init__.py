@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import books, cards, checks, keystore, lists, measure, service, simulate, story
+from gateway.cli import books, cards, checks, keystore, limits, lists, measure, service, simulate, story
 
 app = typer.Typer(
     name="kks",
@@ -27,6 +27,7 @@ app.add_typer(cards.account, name="account")
 app.add_typer(books.job, name="job")
 app.add_typer(books.returns, name="return")
 app.add_typer(books.policy, name="policy")
+app.add_typer(limits.limits, name="limits")
 app.add_typer(books.exclusion, name="exclusion")
 app.add_typer(books.day, name="day")
 app.add_typer(books.ledger, name="ledger")

@@ -155,7 +155,7 @@ def card_replace(number: CardId, reason: Reason, *, by: As = "", json: Json = Fa
 
 @account.command("show")
 def account_show(account_number: AccountNumber, *, json: Json = False) -> None:
-    """An account: its purses and tranches."""
+    """An account: its purses and tranches, and what is lost next if it is not used."""
     from gateway.operations import account as operations
 
     found = with_bank(lambda bank: operations.show(bank, account_number))
@@ -163,9 +163,13 @@ def account_show(account_number: AccountNumber, *, json: Json = False) -> None:
         output.as_json(found)
         return
     output.say(f"Account {found['number']} ({found['state']}), {found['holder']}, opened {found['opened_on']}")
-    names = ("programme", "stage", "credited_on", "amount_idr", "available_idr", "state")
+    if found["expiring"] is not None:
+        output.say(
+            f"{output.rupiah(found['expiring']['amount_idr'])} cannot be spent from {found['expiring']['on']} on if not used."
+        )
+    names = ("programme", "stage", "credited_on", "available_from", "amount_idr", "available_idr", "state")
     rows = [[output.rupiah(t[name]) if name.endswith("_idr") else t[name] for name in names] for t in found["tranches"]]
-    columns = ["programme", "stage", "credited", "amount", "left", "state"]
+    columns = ["programme", "stage", "credited", "available from", "amount", "left", "state"]
     output.table("Tranches, oldest first", columns, rows, numbers=["amount", "left"])
 
 

@@ -27,7 +27,7 @@ from gateway.errors import GatewayError, Refused
 from gateway.files.result_file import write_result
 from gateway.measure import fillers
 from gateway.measure.processor import tree_cpu_s
-from gateway.operations import instruction, kpm
+from gateway.operations import instruction, kpm, setup
 from gateway.operations.bank import reading
 from gateway.simulator.families import write_kpm_list
 from gateway.simulator.pinpad import pinpad_of
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gateway.operations.bank import Bank
     from gateway.settings import Settings
 
+LIMITS_FILE = Path(__file__).with_name("limits_bench.toml")  # the shipped limits, out of reach
 MAKER, CHECKER = "bench-maker", "bench-checker"
 PIN = "204817"
 STAGE, MONTHS = "2026-T4", "2026-10,2026-11,2026-12"
@@ -102,6 +103,7 @@ async def furnish(bank: Bank, families: int, amount_idr: int, say: Callable[[str
         say(f"using the {families} families of an earlier run")
         return await _open_wallet(bank)
     path = folder / "kpm.csv"
+    await setup.load_policy(bank, MAKER, LIMITS_FILE)
     step = fillers.step_for(families, REAL_MAX)
     real = -(-families // step)
     say(f"making {real} families by the bank's own operations")

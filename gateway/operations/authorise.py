@@ -130,7 +130,7 @@ class Rulebook:
         found = self._at.get((channel, mcc))
         if found is None:
             purse_rules = [rule for rule in self.purse_rules if rule.channel is channel and rule.mcc in ("*", mcc)]
-            limits = [limit for limit in self.limits if limit.channel in (None, channel)]
+            limits = [limit for limit in self.limits if limit.concerns(channel)]
             found = self._at[channel, mcc] = Policy(purse_rules, limits, self.pin_tries)
         return found
 
@@ -143,7 +143,7 @@ class Rulebook:
             found = self._counted[request.channel] = any(
                 limit.per is LimitScope.CARD
                 and limit.period is not LimitPeriod.TRANSACTION
-                and limit.channel in (None, request.channel)
+                and limit.concerns(request.channel)
                 for limit in self.limits
             )
         return found
@@ -152,7 +152,7 @@ class Rulebook:
         """Whether a limit adds up what the request's terminal has paid out."""
         return request.kind in SPENDING and any(
             limit.per is LimitScope.TERMINAL
-            and limit.channel in (None, request.channel)
+            and limit.concerns(request.channel)
             and limit.terminal in (None, request.terminal)
             for limit in self.limits
         )

@@ -220,7 +220,8 @@ class Lanes:
         async with self._bank.database.engine.connect() as connection:
             known = await policy.programmes(connection, today)
             purse_of = {one.number: one.purse for one in known.values()}
-            return Rulebook(await policy.purse_rules(connection), purse_of, self._bank.settings.pin_tries)
+            purse_rules, limits = await policy.purse_rules(connection), await policy.limit_rules(connection)
+            return Rulebook(purse_rules, purse_of, self._bank.settings.pin_tries, limits)
 
     async def _reset(self, lane: _Lane) -> None:
         """Drop the lane's connection; the next group opens another."""

@@ -1,4 +1,4 @@
-"""Policy: programmes, amounts, purse rules and clocks, as effective-dated rows. Loaded from TOML, read as rules' dataclasses."""
+"""Policy: programmes, amounts, purse rules, clocks and limits, as effective-dated rows. From TOML, read as rules' dataclasses."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import tomllib
 from dataclasses import dataclass
 from datetime import date  # noqa: TC003 - pydantic reads the annotation
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from sqlalchemy import text
 
 from gateway.errors import Refused
 from gateway.rules.allocation import AmountRate, Per
 from gateway.rules.dormancy import ClockPolicy
 from gateway.rules.kpm import ProgrammeFacts
+from gateway.rules.limits import LimitPeriod, LimitRule, LimitScope, effective
 from gateway.rules.purse import Channel, Purse, PurseRule
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class ProgrammeRow(_Row):
     name: str
     purse: Purse
     components: tuple[str, ...] = ()
+    available_after_days: int = Field(default=0, ge=0, le=366)
 
 
 class AmountRow(_Row):
@@ -71,6 +73,37 @@ class ClockRow(_Row):
     reason: str
 
 
+class LimitRow(_Row):
+    """How much and how often, a transaction, day or month. A newer row of the same name stands in for an older one."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]{2,40}$")
+    per: LimitScope
+    period: LimitPeriod
+    channels: tuple[Channel, ...] | None = Field(None, min_length=1)
+    programme: str | None = None
+    terminal: str | None = Field(None, pattern=r"^\d{1,11}:\S{1,16}$")
+    max_amount_idr: int | None = Field(None, ge=0)
+    max_count: int | None = Field(None, ge=0)
+    lifted: bool = False
+    reason: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        """Refuse what the table would refuse, and a limit that limits nothing."""
+        maxima = (self.max_amount_idr, self.max_count) != (None, None)
+        if not maxima and not self.lifted:
+            raise ValueError("a limit needs max_amount_idr or max_count; lifted = true takes one away")
+        if maxima and self.lifted:
+            raise ValueError("a limit that is lifted has no maximum")
+        if self.period is LimitPeriod.TRANSACTION and self.max_count is not None:
+            raise ValueError("a transaction is one: max_count is for a DAY or MONTH")
+        if self.per is LimitScope.TERMINAL and self.programme is not None:
+            raise ValueError("what a terminal pays out is counted over every programme: no programme here")
+        if self.valid_to is not None and self.valid_to < self.valid_from:
+            raise ValueError("valid_to is before valid_from")
+        return self
+
+
 class PolicyFile(BaseModel):
     """A TOML file of policy rows."""
 
@@ -79,6 +112,7 @@ class PolicyFile(BaseModel):
     amount: tuple[AmountRow, ...] = ()
     purse_rule: tuple[PurseRuleRow, ...] = ()
     clock: tuple[ClockRow, ...] = ()
+    limit: tuple[LimitRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +124,7 @@ class Programme:
     name: str
     purse: Purse
     components: tuple[str, ...]
+    available_after_days: int
 
 
 def read_policy_file(path: Path) -> PolicyFile:
@@ -102,14 +137,15 @@ def read_policy_file(path: Path) -> PolicyFile:
         raise Refused(f"{path}: {error}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise Refused(f"{path}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise Refused(f"{path}: {'.'.join(str(part) for part in first['loc'])}: {message}") from None
 
 
 async def add(connection: AsyncConnection, policy: PolicyFile) -> int:
     """Write the rows of a policy file. Returns how many. Raises Refused for an unknown programme code."""
     for programme in policy.programme:
         await connection.execute(ADD_PROGRAMME, programme.model_dump() | {"components": list(programme.components)})
-    known = {row.code: row.number for row in await connection.execute(PROGRAMMES)}
+    known = await programme_numbers(connection)
     count = len(policy.programme)
     for amount in policy.amount:
         await connection.execute(ADD_AMOUNT, amount.model_dump() | {"programme": _number(known, amount.programme)})
@@ -123,15 +159,42 @@ async def add(connection: AsyncConnection, policy: PolicyFile) -> int:
         number = None if clock.programme is None else _number(known, clock.programme)
         changed = {"warn_days": list(clock.warn_days), "programme": number}
         await connection.execute(ADD_CLOCK, clock.model_dump() | changed)
-    return count + len(policy.amount) + len(policy.purse_rule) + len(policy.clock)
+    for limit in draft_limits(policy, known):
+        await connection.execute(ADD_LIMIT, _limit_values(limit) | {"reason": policy.limit[limit.id - 1].reason})
+    return count + len(policy.amount) + len(policy.purse_rule) + len(policy.clock) + len(policy.limit)
+
+
+def draft_limits(policy: PolicyFile, known: dict[str, int]) -> list[LimitRule]:
+    """The limits of a file, as rules numbered by their place in it from 1. KNOWN: programme code -> number. Raises Refused."""
+    seen: set[tuple[str, date]] = set()
+    for row in policy.limit:
+        if (row.name, row.valid_from) in seen:
+            raise Refused(f"policy has two limits named {row.name} from {row.valid_from}")
+        seen.add((row.name, row.valid_from))
+    return [
+        LimitRule(
+            place, row.per, row.period, None if row.channels is None else frozenset(row.channels),
+            None if row.programme is None else _number(known, row.programme), row.terminal, row.max_amount_idr,
+            row.max_count, row.valid_from, row.valid_to, row.name,
+        )
+        for place, row in enumerate(policy.limit, 1)
+    ]  # fmt: skip
+
+
+async def programme_numbers(connection: AsyncConnection) -> dict[str, int]:
+    """Programme code -> number, of every programme there was or will be."""
+    return {row.code: row.number for row in await connection.execute(PROGRAMMES)}
 
 
 async def programmes(connection: AsyncConnection, on: date) -> dict[str, Programme]:
     """Programmes in force on a date, by code."""
     rows = await connection.execute(PROGRAMMES_ON, {"on": on})
     return {
-        row.code: Programme(row.number, row.code, row.name, Purse(row.purse), tuple(row.components)) for row in rows
-    }
+        row.code: Programme(
+            row.number, row.code, row.name, Purse(row.purse), tuple(row.components), row.available_after_days
+        )
+        for row in rows
+    }  # fmt: skip
 
 
 async def purse_rules(connection: AsyncConnection) -> list[PurseRule]:
@@ -155,6 +218,16 @@ async def clock_policies(connection: AsyncConnection) -> list[ClockPolicy]:
     ]  # fmt: skip
 
 
+async def limit_rules(connection: AsyncConnection) -> list[LimitRule]:
+    """Every limit with the periods in which it counts, in the order of ids; which fits a request is the rules' own question."""
+    return effective(await limits_as_loaded(connection))
+
+
+async def limits_as_loaded(connection: AsyncConnection) -> list[LimitRule]:
+    """Every limit with the period it was loaded with, those too that another one of the same name stands in for."""
+    return [_limit_rule(row) for row in await connection.execute(LIMITS)]
+
+
 async def amounts(connection: AsyncConnection) -> list[AmountRate]:
     """Every amount row."""
     rows = await connection.execute(AMOUNTS)
@@ -171,6 +244,20 @@ def programme_facts(known: Iterable[Programme]) -> dict[str, ProgrammeFacts]:
     return facts
 
 
+def _limit_rule(row: Any) -> LimitRule:  # noqa: ANN401 - a database row
+    channels = None if row.channels is None else frozenset(map(Channel, row.channels))
+    return LimitRule(
+        row.id, LimitScope(row.per), LimitPeriod(row.period), channels, row.programme, row.terminal,
+        row.max_amount_idr, row.max_count, row.valid_from, row.valid_to, row.name,
+    )  # fmt: skip
+
+
+def _limit_values(rule: LimitRule) -> dict[str, Any]:
+    values: dict[str, Any] = {name: getattr(rule, name) for name in LimitRule.__slots__ if name != "id"}
+    channels = None if rule.channels is None else sorted(rule.channels)
+    return values | {"per": rule.per.value, "period": rule.period.value, "channels": channels}
+
+
 def _period(row: _Row) -> dict[str, date | None]:
     return {"valid_from": row.valid_from, "valid_to": row.valid_to}
 
@@ -182,8 +269,8 @@ def _number(known: dict[str, int], code: str) -> int:
 
 
 ADD_PROGRAMME = text("""
-    INSERT INTO programme (number, code, name, purse, components, valid_from, valid_to)
-    VALUES (:number, :code, :name, :purse, :components, :valid_from, :valid_to)
+    INSERT INTO programme (number, code, name, purse, components, available_after_days, valid_from, valid_to)
+    VALUES (:number, :code, :name, :purse, :components, :available_after_days, :valid_from, :valid_to)
 """)
 PROGRAMMES = text("SELECT number, code FROM programme")
 ADD_AMOUNT = text("""
@@ -200,7 +287,7 @@ ADD_CLOCK = text("""
     VALUES (:programme, :region_prefix, :warn_days, :block_days, :return_days, :partly_used, :reason, :valid_from, :valid_to)
 """)
 PROGRAMMES_ON = text("""
-    SELECT number, code, name, purse, components FROM programme
+    SELECT number, code, name, purse, components, available_after_days FROM programme
     WHERE valid_from <= :on AND (valid_to IS NULL OR :on <= valid_to) ORDER BY number
 """)
 PURSE_RULES = text("""
@@ -210,6 +297,16 @@ PURSE_RULES = text("""
 CLOCKS = text("""
     SELECT programme, region_prefix, warn_days, block_days, return_days, partly_used, valid_from, valid_to
     FROM clock_policy ORDER BY id
+""")
+ADD_LIMIT = text("""
+    INSERT INTO limit_rule (name, per, period, channels, programme, terminal, max_amount_idr, max_count, reason, valid_from,
+                            valid_to)
+    VALUES (:name, :per, :period, CAST(:channels AS text[]), :programme, :terminal, :max_amount_idr, :max_count, :reason,
+            :valid_from, :valid_to)
+""")
+LIMITS = text("""
+    SELECT id, name, per, period, channels, programme, terminal, max_amount_idr, max_count, valid_from, valid_to
+    FROM limit_rule ORDER BY id
 """)
 AMOUNTS = text("""
     SELECT p.code, a.component, a.per, a.amount_idr, a.valid_from, a.valid_to

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from dataclasses import replace
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -58,6 +60,16 @@ async def pay_in(connection: AsyncConnection, *amounts_idr: int) -> None:
     """Fund programme 1 and credit the first family a tranche an amount: tranches 1, 2, ..."""
     await book.post(connection, [fund(1, sum(amounts_idr), source())])
     await book.credit(connection, [new_tranche(ANN, place, 1, amount) for place, amount in enumerate(amounts_idr, 1)])
+
+
+async def goes_through(engine: AsyncEngine, transfers: list[Transfer]) -> bool:
+    """Post in a transaction of its own. Whether the book took it."""
+    try:
+        async with engine.begin() as connection:
+            await book.post(connection, transfers)
+    except PostingError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -229,6 +241,56 @@ async def test_the_first_debit_stops_the_clock_until_all_of_it_is_given_back(eng
         for transfers, expected in steps:
             await book.post(connection, transfers)
             assert expected == (await connection.execute(text("SELECT used_on FROM tranche"))).scalar_one()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_a_tranche_that_is_not_available_yet_is_never_drawn(engine: AsyncEngine, seed: int) -> None:
+    """Whatever is asked for on whatever day: a posting with a part of such a tranche moves nothing, any other goes through."""
+    dice = Random(seed)
+    waits = {number: dice.randint(0, 9) for number in range(1, 6)}
+    left = dict.fromkeys(waits, 40)
+    async with engine.begin() as connection:
+        await book.post(connection, [fund(1, sum(left.values()), source())])
+        await book.credit(
+            connection,
+            [
+                replace(new_tranche(ANN, number, 1, 40), available_from=DAY + dt.timedelta(days=days))
+                for number, days in waits.items()
+            ],
+        )
+        assert [DAY + dt.timedelta(days=days) for days in waits.values()] == list(
+            (await connection.execute(text("SELECT clock_from FROM tranche ORDER BY id"))).scalars()
+        )
+    outcomes = set()
+    for number in range(60):
+        day = dice.randint(0, 9)
+        drawn = dice.sample(sorted(waits), dice.randint(1, 3))
+        if min(left[tranche] for tranche in drawn) == 0:
+            continue
+        cause = Source("authorisation", number, DAY + dt.timedelta(days=day))
+        draws = [Draw(tranche, 1, 1) for tranche in drawn]
+        asked = hold(ANN, draws, cause) if dice.random() < 0.3 else spend(ANN, draws, Kind.WITHDRAWAL, OWED, cause)
+        moved = await goes_through(engine, asked)
+        assert moved == all(waits[tranche] <= day for tranche in drawn)
+        left |= {tranche: left[tranche] - moved for tranche in drawn}
+        outcomes.add(moved)
+    assert {True, False} == outcomes
+    async with engine.connect() as connection:
+        found = await connection.execute(text("SELECT id, available_idr FROM tranche ORDER BY id"))
+        assert left == dict(tuple(row) for row in found)
+
+
+async def test_money_that_is_not_available_yet_may_be_given_back_and_frozen(engine: AsyncEngine) -> None:
+    """The waiting is for spending alone: what the bank itself does with a tranche does not wait."""
+    async with engine.begin() as connection:
+        await pay_in(connection, 100)
+        later = {"later": DAY + dt.timedelta(days=5)}
+        (spent,) = await book.post(connection, spend(ANN, [Draw(1, 1, 60)], Kind.WITHDRAWAL, OWED, source(2)))
+        await connection.execute(text("UPDATE tranche SET available_from = :later, clock_from = :later"), later)
+        await book.post(connection, reverse(ANN, [(Draw(1, 1, 60), spent)], OWED, source(3)))
+        await book.post(connection, [freeze(ANN, Draw(1, 1, 100), source(4))])
+        found = (await connection.execute(text("SELECT available_idr, frozen_idr FROM tranche"))).one()
+    assert (0, 100) == tuple(found)
 
 
 @pytest.mark.parametrize("table", ["transfer", "audit_event"])

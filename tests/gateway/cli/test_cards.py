@@ -63,7 +63,7 @@ def test_accounts(shell: Shell, tmp_path: Path) -> None:
     _open(shell, tmp_path)
     number = shell.json("card", "show", "1")["cards"][0]["account"]
     found = shell.json("account", "show", number)
-    assert {"number", "state", "holder", "purses", "tranches"} <= set(found)
+    assert {"number", "state", "holder", "purses", "tranches", "expiring"} <= set(found)
     assert number in shell.text("account", "show", number)
     assert "there is no account 42" in shell.refused("account", "show", "42")
     shell.refused("account", "unblock", "--account", number, "--checker", "budi", "--as", "ani")

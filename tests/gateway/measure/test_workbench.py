@@ -16,6 +16,7 @@ from gateway.operations.bank import reading
 from gateway.simulator.pinpad import pinpad_of
 from gateway.simulator.switch import Switch
 from gateway.simulator.terminal import TerminalKind
+from gateway.store import policy
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -35,6 +36,21 @@ def test_a_bench_has_a_folder_of_its_own(settings: Settings) -> None:
     assert (None, 0, 0) == (chosen.database_url, chosen.iso_port, chosen.http_port)
     assert settings.data_dir / "bench" == chosen.data_dir
     assert (False, True) == (old.exists(), mine.exists())
+
+
+def test_the_limits_of_a_measurement() -> None:
+    """As many as the shipped ones, under their names, and newer; only the maxima are others."""
+    maxima = {"max_amount_idr", "max_count", "reason", "valid_from"}
+    shipped, bench = (
+        [row.model_dump(exclude=maxima) for row in policy.read_policy_file(path).limit]
+        for path in (policy.DEFAULT_FILE, workbench.LIMITS_FILE)
+    )
+    assert shipped == bench
+    assert all(
+        one.valid_from > other.valid_from
+        for one in policy.read_policy_file(workbench.LIMITS_FILE).limit
+        for other in policy.read_policy_file(policy.DEFAULT_FILE).limit
+    )
 
 
 async def test_a_furnished_bank_and_its_gateway(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -266,3 +266,15 @@ async def test_the_treasurys_receipt_is_kept(bank: Bank, tmp_path: Path) -> None
         await dormancy.confirm_receipt(bank, CHECKER, second, "A" * 16)
     with pytest.raises(NotFound, match="there is no return 99"):
         await dormancy.confirm_receipt(bank, CHECKER, 99, "B" * 16)
+
+
+async def test_the_clock_counts_from_the_day_it_can_be_spent(bank: Bank, tmp_path: Path) -> None:
+    """Money of a programme with days to wait is warned, blocked and frozen so many days later."""
+    families = await open_families(bank, tmp_path, 2)
+    await credit(bank, tmp_path, families, AMOUNT_IDR)
+    later = await _after(bank, 14)
+    await as_owner(bank, "UPDATE tranche SET available_from = :later, clock_from = :later", later=later)
+    seen = {days: await _day(bank, days) for days in (60, 74, 90, 103, 104, 119, 120)}
+    assert {
+        60: (0, 0, 0), 74: (2, 0, 0), 90: (0, 0, 0), 103: (0, 0, 0), 104: (0, 2, 0), 119: (0, 0, 0), 120: (0, 0, 2),
+    } == seen  # fmt: skip
