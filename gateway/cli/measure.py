@@ -32,9 +32,7 @@ def authorise(
     """Cash withdrawals with PIN over TCP, everything on, against pgbench's TPC-B."""
     from gateway.measure import authorise as measured
 
-    work = measured.measure(
-        settings(), accounts, clients, seconds, _say(json=json), processes=processes, reuse=reuse
-    )
+    work = measured.measure(settings(), accounts, clients, seconds, _say(json=json), processes=processes, reuse=reuse)
     _show(work, json=json)
 
 

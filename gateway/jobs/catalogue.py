@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import holidays
 
 from gateway.errors import NotFound
-from gateway.operations import dormancy
+from gateway.operations import dormancy, holds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -65,7 +65,12 @@ async def _return(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
     return asdict(await dormancy.return_unused(bank, on, run_id))
 
 
+async def _release_holds(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
+    return asdict(await holds.release_lapsed(bank, on, run_id))
+
+
 JOBS = (
+    Job("release-holds", "give back what holds set aside that nobody completed in time", 4, 50, _release_holds),
     Job("dormancy-warn", "notices to families whose aid will be blocked", 5, 0, _warn),
     Job("dormancy-block", "block aid that was not used in time", 5, 10, _block),
     Job("dormancy-freeze", "freeze aid past its term", 5, 20, _freeze),

@@ -107,7 +107,9 @@ class _Range:
         """Processor time so far."""
         times = os.times()
         return _Used(
-            sum(gateway.cpu_seconds() for gateway in self.gateways), server_cpu(self.postmaster), times.user + times.system
+            sum(gateway.cpu_seconds() for gateway in self.gateways),
+            server_cpu(self.postmaster),
+            times.user + times.system,
         )
 
 

@@ -31,7 +31,12 @@ STAGING = "furnish"
 WITH_TRIGGERS = ("tranche", "transfer")
 WITHOUT_TRIGGERS = ("account", "card", "family", "enrolment", "si_row")
 TABLES = (*WITH_TRIGGERS, *WITHOUT_TRIGGERS)
-SEQUENCES = {"family_id_seq": "family", "card_id_seq": "card", "tranche_id_seq": "tranche", "transfer_id_seq": "transfer"}
+SEQUENCES = {
+    "family_id_seq": "family",
+    "card_id_seq": "card",
+    "tranche_id_seq": "tranche",
+    "transfer_id_seq": "transfer",
+}
 
 
 def step_for(accounts: int, real_max: int) -> int:
@@ -96,7 +101,9 @@ async def _set_aside(connection: AsyncConnection) -> list[str]:
         else:
             make.append(row.definition.replace(" ON ONLY ", " ON "))
             await connection.execute(text(f"DROP INDEX {row.name}"))
-    await connection.execute(text("SET LOCAL session_replication_role = replica"))  # the journal may not be emptied otherwise
+    await connection.execute(
+        text("SET LOCAL session_replication_role = replica")
+    )  # the journal may not be emptied otherwise
     await connection.execute(text(f"TRUNCATE {', '.join(TABLES)}, purse"))
     await connection.execute(text("SET LOCAL session_replication_role = origin"))
     await connection.execute(text(f"INSERT INTO transfer SELECT * FROM {STAGING}.transfer WHERE account_id = 0"))
@@ -155,7 +162,9 @@ async def _write(
         async with engine.connect() as connection:
             columns = list((await connection.execute(COLUMNS, {"table": table})).scalars())
         own = expressions[table]
-        chosen = [f"CASE WHEN k = 0 THEN r.{name} ELSE {own[name]} END" if name in own else f"r.{name}" for name in columns]
+        chosen = [
+            f"CASE WHEN k = 0 THEN r.{name} ELSE {own[name]} END" if name in own else f"r.{name}" for name in columns
+        ]
         key = ACCOUNT_OF[table]
         statement = text(f"""
             INSERT INTO {table} ({", ".join(columns)})

@@ -8,7 +8,15 @@ from pathlib import Path
 
 PROC = Path("/proc")
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-BACKGROUND = ("checkpointer", "background writer", "walwriter", "io worker", "autovacuum", "logical replication", "archiver")
+BACKGROUND = (
+    "checkpointer",
+    "background writer",
+    "walwriter",
+    "io worker",
+    "autovacuum",
+    "logical replication",
+    "archiver",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,9 @@ def server_cpu(postmaster: int) -> ServerCpu:
     """The processor time of a server so far."""
     processes = _processes()
     background = sum(
-        one.own_ticks for one in processes.values() if one.parent == postmaster and _title(one.pid).startswith(BACKGROUND)
+        one.own_ticks
+        for one in processes.values()
+        if one.parent == postmaster and _title(one.pid).startswith(BACKGROUND)
     )
     return ServerCpu(_tree_ticks(postmaster, processes) / TICKS_PER_S, background / TICKS_PER_S)
 

@@ -95,7 +95,9 @@ def bench_settings(settings: Settings, name: str, keep: Furnished | None = None)
     return settings.model_copy(update=changes)
 
 
-async def furnish(bank: Bank, families: int, amount_idr: int, say: Callable[[str], None] = lambda _line: None) -> Wallet:
+async def furnish(
+    bank: Bank, families: int, amount_idr: int, say: Callable[[str], None] = lambda _line: None
+) -> Wallet:
     """FAMILIES with an active card each and AMOUNT_IDR of Sembako. The wallet holds the cards of the real ones, shuffled."""
     folder = bank.settings.data_dir
     marker = Furnished.wanted(families, amount_idr)

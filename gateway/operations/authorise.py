@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.rules.authorise import (
@@ -27,7 +27,8 @@ from gateway.rules.authorise import (
     needs_pin_check,
 )
 from gateway.rules.card import CardState
-from gateway.rules.dormancy import TrancheState
+from gateway.rules.dormancy import TrancheClock, TrancheState
+from gateway.rules.expiring import Expiring, earliest_expiring
 from gateway.rules.limits import LimitPeriod, LimitScope, TerminalUse
 from gateway.rules.purse import Channel, Purse
 from gateway.store import audit, decided
@@ -51,9 +52,9 @@ from ledger.posting import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import date
 
     from gateway.operations.bank import Bank
+    from gateway.rules.dormancy import ClockPolicy
     from gateway.rules.limits import LimitRule
     from gateway.rules.purse import PurseRule
     from gateway.store.lane_connection import LaneConnection
@@ -106,6 +107,7 @@ class Outcome(NamedTuple):
     response_code: str
     approval_code: str | None
     balances: dict[Purse, int] | None
+    expiring: Expiring | None = None  # what the family loses next if it does nothing
     replayed: bool = False
 
 
@@ -117,6 +119,7 @@ class Rulebook:
     purse_of: Mapping[int, Purse]
     pin_tries: int
     limits: Sequence[LimitRule] = ()
+    clocks: Sequence[ClockPolicy] = ()
     _at: dict[tuple[Channel, str], Policy] = field(default_factory=dict)
     _counted: dict[Channel, bool] = field(default_factory=dict)
 
@@ -321,7 +324,17 @@ class _Work:
         told = decision.reason in BALANCES_TOLD and command.request.kind in WITH_PIN
         balances = self._balances(decision, found) if told and found.card_id is not None else None
         approval = f"{authorisation_id % 1_000_000:06d}" if decision.approved else None
-        return Outcome(decision.reason, command.response_codes[decision.reason], approval, balances)
+        expiring = None
+        if balances is not None and not decision.draws:  # a family that asks, or is refused, is told what it may lose
+            expiring = earliest_expiring(
+                [
+                    (TrancheClock(t.programme, t.region, t.clock_from, t.used, t.state), t.available_idr)
+                    for t in found.snapshot.tranches
+                ],
+                self.rulebook.clocks,
+                self.today,
+            )
+        return Outcome(decision.reason, command.response_codes[decision.reason], approval, balances, expiring)
 
     def _balances(self, decision: Decision, found: Loaded) -> dict[Purse, int]:
         """What can be spent after the decision, by purse."""
@@ -341,7 +354,13 @@ class _Work:
         stored = found.earlier_answer or {}
         balances = stored.get("balances")
         told = None if balances is None else {Purse(name): amount for name, amount in balances.items()}
-        return Outcome(decision.reason, found.earlier_code or "", stored.get("approval_code"), told, replayed=True)
+        expiring = None
+        if "expiring" in stored:
+            on, amount = stored["expiring"]
+            expiring = Expiring(date.fromisoformat(on), amount)
+        return Outcome(
+            decision.reason, found.earlier_code or "", stored.get("approval_code"), told, expiring, replayed=True
+        )
 
 
 class _Decided(NamedTuple):
@@ -380,6 +399,8 @@ def _row(one: _Decided, transfer_ids: list[int], today: date) -> NewAuthorisatio
     told = ""
     if outcome.balances is not None:
         told = ',"balances":{' + ",".join([f'"{purse}":{amount}' for purse, amount in outcome.balances.items()]) + "}"
+    if outcome.expiring is not None:
+        told += f',"expiring":["{outcome.expiring.on}",{outcome.expiring.amount_idr}]'
     approval = "null" if outcome.approval_code is None else f'"{outcome.approval_code}"'
     amounts = [draw.amount_idr for draw in decision.draws]
     held = request.kind is RequestKind.HOLD and bool(decision.draws)

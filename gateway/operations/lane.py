@@ -221,7 +221,8 @@ class Lanes:
             known = await policy.programmes(connection, today)
             purse_of = {one.number: one.purse for one in known.values()}
             purse_rules, limits = await policy.purse_rules(connection), await policy.limit_rules(connection)
-            return Rulebook(purse_rules, purse_of, self._bank.settings.pin_tries, limits)
+            clocks = await policy.clock_policies(connection)
+            return Rulebook(purse_rules, purse_of, self._bank.settings.pin_tries, limits, clocks)
 
     async def _reset(self, lane: _Lane) -> None:
         """Drop the lane's connection; the next group opens another."""

@@ -128,15 +128,22 @@ def read_loaded(rows: Iterable[Sequence[Any]], members: int) -> tuple[Head, list
         if part == "CARD":
             cards[place] = row
         elif part == "TRANCHE":
-            _, _, number, programme, available, state, _, _, _, _, credited_on, available_from, clock_from, used, *_ = (
+            _, _, number, programme, left, state, region, _, _, _, credited_on, available_from, clock_from, used, *_ = (
                 row
             )
             tranches[place].append(
                 TrancheView(
-                    number, programme, available, TRANCHE_STATES[state], credited_on, available_from, clock_from, used,
-                    cards[place][8],
+                    number,
+                    programme,
+                    left,
+                    TRANCHE_STATES[state],
+                    credited_on,
+                    available_from,
+                    clock_from,
+                    used,
+                    region,
                 )
-            )  # fmt: skip
+            )
         elif part == "EARLIER":
             earlier[place] = row
         elif part == "ORIGINAL":
@@ -238,7 +245,7 @@ LOAD = arrays_as_text("""
             WITH ORDINALITY AS w (pan_index, message_key, original_key, counted, ord)
     ), cards AS MATERIALIZED (
         SELECT w.place, w.counted, c.cell, c.account_id, c.id, c.state, c.expires_on, c.pin_tries_left, c.pin_offset,
-               a.state AS account_state, a.region
+               a.state AS account_state
         FROM wanted w JOIN card c ON c.pan_index = w.pan_index JOIN account a ON a.cell = c.cell AND a.id = c.account_id
         ORDER BY a.cell, a.id FOR NO KEY UPDATE OF c, a
     ), terminals AS (
@@ -248,7 +255,7 @@ LOAD = arrays_as_text("""
         RETURNING terminal, business_date, count, amount_idr
     )
     SELECT 'CARD' AS part, c.place, c.account_id AS n1, c.id AS n2, CAST(c.pin_tries_left AS bigint) AS n3, c.state AS t1,
-           c.account_state AS t2, c.pin_offset AS t3, c.region AS t4,
+           c.account_state AS t2, c.pin_offset AS t3, CAST(NULL AS text) AS t4,
            CASE WHEN c.counted THEN (
                SELECT string_agg(concat_ws(';', x.business_date, x.channel, x.acquirer, x.terminal,
                                            array_to_string(x.programmes, ','), array_to_string(x.kept_idr, ',')), E'\n')
@@ -260,7 +267,7 @@ LOAD = arrays_as_text("""
            CAST(NULL AS bigint[]) AS amounts, CAST(NULL AS bigint[]) AS transfers
     FROM cards c
     UNION ALL
-    SELECT 'TRANCHE', c.place, t.id, t.programme, t.available_idr, t.state, NULL, NULL, NULL, NULL, t.credited_on,
+    SELECT 'TRANCHE', c.place, t.id, t.programme, t.available_idr, t.state, t.region, NULL, NULL, NULL, t.credited_on,
            t.available_from, t.clock_from, t.used_on IS NOT NULL, NULL, NULL, NULL, NULL, NULL
     FROM cards c JOIN tranche t ON t.cell = c.cell AND t.account_id = c.account_id AND t.available_idr > 0
     UNION ALL

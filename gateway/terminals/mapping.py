@@ -13,7 +13,7 @@ from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
 from gateway.rules.authorise import WITH_PIN, Request, RequestKind
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
-from iso.amount import read_amount, read_replacement
+from iso.amount import read_amount, read_replacement, write_amount
 from iso.errors import FormatError
 from iso.original_data import read_original_data
 from iso.processing_code import read_processing_code
@@ -85,6 +85,9 @@ def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
             for purse, amount in outcome.balances.items()
         ]
         answer.fields[54] = write_additional_amounts(amounts, link.amount_exponent)
+    if outcome.expiring is not None and link.expiring_in_48:
+        amount = write_amount(outcome.expiring.amount_idr, link.amount_exponent)
+        answer.fields[48] = f"EXP{outcome.expiring.on:%Y%m%d}{amount}"
     return answer
 
 

@@ -29,6 +29,7 @@ class Link(BaseModel):
     pin_key: str
     mac: Literal["off"]
     sign_on_required: bool
+    expiring_in_48: bool = False  # tell in DE48 what unused aid the family loses next, and when
     response_codes: dict[DeclineReason, str]
 
     @field_validator("response_codes")

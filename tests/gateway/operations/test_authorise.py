@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -244,3 +245,24 @@ async def test_stored_answers_hold_nothing_of_the_card(bank: Bank, tmp_path: Pat
             answer = json.loads((await connection.execute(text("SELECT answer FROM authorisation"))).scalar_one())
         assert {"approval_code", "balances"} == set(answer)
         assert {"CASH": 0, "FOOD": 500_000} == answer["balances"]
+
+
+async def test_the_family_is_told_what_it_loses_next(bank: Bank, tmp_path: Path) -> None:
+    """A balance inquiry and a refusal tell the earliest loss of unused aid, a repeat tells it again, an approval does not."""
+    async with open_street(bank, tmp_path) as street:
+        lost_on = bank.business_date + timedelta(days=90)
+        asked = await street.atm.balance(street.card)
+        assert asked.answer is not None
+        assert f"EXP{lost_on:%Y%m%d}{AID_IDR * 100:012d}" == asked.answer.get(48)
+        again = await street.atm.repeat(asked)
+        assert again.answer is not None
+        assert asked.answer.get(48) == again.answer.get(48)
+        refused = await street.atm.withdraw(street.card, AID_IDR + 50_000)
+        assert refused.answer is not None
+        assert ("51", asked.answer.get(48)) == (refused.code, refused.answer.get(48))
+        paid = await street.atm.withdraw(street.card, 50_000)
+        assert paid.answer is not None
+        assert ("00", None) == (paid.code, paid.answer.get(48))
+        used = await street.atm.balance(street.card)  # the clock of a used tranche has stopped
+        assert used.answer is not None
+        assert used.answer.get(48) is None
