@@ -32,6 +32,10 @@ class Kind(StrEnum):
     UNFREEZE = "UNFREEZE"
     TO_RPL = "TO_RPL"  # pendebetan ke RPL
     RETURN = "RETURN"  # setor ke kas negara
+    CORRECTION = "CORRECTION"  # takes back a wrong transfer, in an open day
+
+
+CORRECTABLE = frozenset({Kind.CREDIT, Kind.WITHDRAWAL, Kind.PURCHASE})
 
 
 class PostingError(ValueError):
@@ -157,6 +161,19 @@ def return_to_treasury(programme: int, amount_idr: int, source: Source) -> Trans
         0, 0, control_account(Control.RPL, programme), control_account(Control.TREASURY), amount_idr, Kind.RETURN,
         source,
     )  # fmt: skip
+
+
+def correct(wrong: Transfer, wrong_id: int, amount_idr: int, source: Source) -> Transfer:
+    """Take back AMOUNT_IDR of a wrong credit or payment: the same accounts the other way round, naming it.
+
+    Raises PostingError where money did not enter or leave a family's purse by it, or where it is more than the transfer.
+    """
+    if wrong.kind not in CORRECTABLE:
+        raise PostingError(f"a {wrong.kind} is not corrected by a transfer")
+    if amount_idr > wrong.amount_idr:
+        raise PostingError(f"the transfer was of {wrong.amount_idr}, not of {amount_idr}")
+    return Transfer(wrong.cell, wrong.account_id, wrong.credit, wrong.debit, amount_idr, Kind.CORRECTION, source,
+                    wrong.tranche_id, wrong_id)  # fmt: skip
 
 
 def draw_oldest_first(available: Sequence[Draw], amount_idr: int) -> tuple[Draw, ...]:

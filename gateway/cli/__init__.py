@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import books, cards, checks, keystore, limits, lists, measure, service, simulate, story
+from gateway.cli import books, cards, checks, days, keystore, limits, lists, measure, service, simulate, story
 
 app = typer.Typer(
     name="kks",
@@ -35,6 +35,7 @@ app.add_typer(books.audit, name="audit")
 app.add_typer(keystore.keys, name="keys")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(measure.bench, name="bench")
+days.register()
 
 
 def main() -> None:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 db = typer.Typer(help="The database: migrate, status.", no_args_is_help=True)
 job = typer.Typer(help="Scheduled work, by hand.", no_args_is_help=True)
 returns = typer.Typer(help="Unused aid on its way back to the treasury.", no_args_is_help=True)
-ledger = typer.Typer(help="The ledger's proof.", no_args_is_help=True)
+ledger = typer.Typer(help="The ledger: its proof, and balances of control accounts.", no_args_is_help=True)
 audit = typer.Typer(help="The audit chain's proof.", no_args_is_help=True)
 policy = typer.Typer(help="Programmes, amounts, purse rules and clocks.", no_args_is_help=True)
-day = typer.Typer(help="The business date.", no_args_is_help=True)
+day = typer.Typer(help="The business date, and closing days.", no_args_is_help=True)
 exclusion = typer.Typer(help="People who may not be paid: deceased, occupation, PPATK.", no_args_is_help=True)
 RUNS_SHOWN = 30
 
@@ -183,11 +183,24 @@ def return_confirm(
 
 
 @ledger.command("proof")
-def ledger_proof(*, json: Json = False) -> None:
-    """Prove the books: journal, purses, tranches, SP2D, SI, partners, returns. Exit 1 where anything disagrees."""
+def ledger_proof(
+    full: Annotated[bool, typer.Option("--full", help="add up the whole journal, also where days are closed")] = False,
+    *,
+    json: Json = False,
+) -> None:
+    """Prove the books: journal, purses, tranches, SP2D, SI, partners, returns. Exit 1 where anything disagrees.
+
+    Where days are closed it proves what came after the last of them, on its checkpoints; --full adds up everything.
+    """
     from gateway.operations import proof
 
-    _show_checks("Proof of the ledger", with_bank(proof.prove_ledger), json=json)
+    async def work(bank: Bank) -> tuple[date | None, list[Check]]:
+        closed = None if full else await proof.proven_from(bank)
+        return closed, await proof.prove_ledger(bank, incremental=not full)
+
+    closed, checks = with_bank(work)
+    title = "Proof of the whole ledger" if closed is None else f"Proof of the ledger since the close of {closed}"
+    _show_checks(title, checks, json=json, mode="full" if closed is None else "incremental", since=closed)
 
 
 @audit.command("verify")
@@ -251,10 +264,11 @@ def day_move(to: Annotated[str, typer.Argument(help="date, or `today`")], *, by:
         output.say(f"The business date is {on}.")
 
 
-def _show_checks(title: str, checks: list[Check], *, json: bool) -> None:
+def _show_checks(title: str, checks: list[Check], *, json: bool, **more: object) -> None:
     ok = all(check.ok for check in checks)
     if json:
-        output.as_json({"ok": ok, "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in checks]})
+        found = [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in checks]
+        output.as_json({"ok": ok, **more, "checks": found})
     else:
         output.table(title, ["check", "", "detail"], [(c.name, "ok" if c.ok else "WRONG", c.detail) for c in checks])
     if not ok:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from gateway.store.cards import Card
 
 card = typer.Typer(help="Cards: show, deliver, hand over, block, unblock, replace.", no_args_is_help=True)
-account = typer.Typer(help="Accounts: balance and unblocking of aid.", no_args_is_help=True)
+account = typer.Typer(
+    help="Accounts: balance now and then, statement, unblocking of aid, corrections.", no_args_is_help=True
+)
 
 CardId = Annotated[int, typer.Argument(help="number of the card (not its PAN)")]
 AccountNumber = Annotated[str, typer.Argument(help="account number (NO_REKENING)")]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import holidays
 
 from gateway.errors import NotFound
-from gateway.operations import dormancy, holds
+from gateway.operations import day, dormancy, holds
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,6 +70,13 @@ async def _release_holds(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
     return asdict(await holds.release_lapsed(bank, on, run_id))
 
 
+async def _close_day(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
+    """Close what is past: a day waits for the other jobs of its date, and is closed by a later run."""
+    del run_id
+    done = await day.close(bank, "jobs", on - timedelta(days=1), AWAITED)
+    return {"closed": [str(one.business_date) for one in done.closed]} | ({"waits": done.waits} if done.waits else {})
+
+
 JOBS = (
     Job("release-holds", "give back what holds set aside that nobody completed in time", 4, 50, _release_holds),
     Job("dormancy-warn", "notices to families whose aid will be blocked", 5, 0, _warn),
@@ -76,4 +84,6 @@ JOBS = (
     Job("dormancy-freeze", "freeze aid past its term", 5, 20, _freeze),
     Job("rpl-debit", "debit frozen aid to RPL", 5, 30, _rpl),
     Job("treasury-return", "deposit what stands at RPL at kas negara, on working days", 8, 0, _return),
+    Job("close-day", "close the days before: lock, hash, checkpoints", 8, 30, _close_day),
 )
+AWAITED = tuple(job.name for job in JOBS if job.name != "close-day")  # a day is closed when these are done for it

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from gateway import clock
 from gateway.errors import Refused
 from gateway.operations.bank import BankRow, refresh_business_date, transaction
 from gateway.store import partitions, policy
 from gateway.store.audit import Operation
+from ledger import days
 
 if TYPE_CHECKING:
     from datetime import date
@@ -72,9 +74,13 @@ async def load_policy(bank: Bank, actor: str, path: Path) -> int:
 async def move_business_date(bank: Bank, actor: str, to: date | None) -> date:
     """Set the bank's date by hand (demo, tests, a bank that closes its own days); None goes back to Jakarta's today.
 
-    The date never goes back to before the last entry of the journal: Refused.
+    The date never goes back to before the last entry of the journal, nor onto a closed day: Refused.
     """
     async with transaction(bank, actor) as tx:
+        await tx.connection.execute(LOCK_BANK)  # a close that is under way has locked its day or has not begun
+        closed = await days.newest(tx.connection)
+        if closed is not None and (to or clock.jakarta_today()) <= closed.business_date:
+            raise Refused(f"the business date cannot be {to or 'today'}: {closed.business_date} is closed")
         newest = (await tx.connection.execute(NEWEST_ENTRY)).scalar_one()
         if to is not None and newest is not None and to < newest:
             raise Refused(f"the business date cannot go back to {to}: the journal has entries of {newest}")
@@ -87,5 +93,9 @@ async def move_business_date(bank: Bank, actor: str, to: date | None) -> date:
 
 READ_BANK = text("SELECT name, card_bin, cells, lanes FROM bank")
 CREATE_BANK = text("INSERT INTO bank (name, card_bin, cells, lanes) VALUES (:name, :bin, :cells, :lanes)")
-NEWEST_ENTRY = text("SELECT max(business_date) FROM transfer")
+LOCK_BANK = text("SELECT 1 FROM bank FOR UPDATE")
+NEWEST_ENTRY = text("""
+    SELECT max(business_date) FROM transfer
+    WHERE business_date > coalesce((SELECT max(business_date) FROM closed_day), '-infinity')
+""")
 MOVE_DATE = text("UPDATE bank SET business_date = :to")

@@ -50,6 +50,9 @@ class Operation(StrEnum):
     AID_UNBLOCK = "aid.unblock"
     RETURN_RECEIPT = "return.receipt"
     LINK_EVENT = "link.event"
+    DAY_LOCK = "day.lock"
+    DAY_CLOSE = "day.close"
+    CORRECTION = "correction"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from tests.ledger.model import DAY, FAMILIES, PROGRAMMES, Books, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,6 +28,7 @@ class History:
         self.dice = Random(seed)
         self.books = Books()
         self.told: set[str] = set()
+        self.credited_by: dict[int, int] = {}  # tranche id -> its credit's transfer id
 
     async def begin(self) -> None:
         """Money of both programmes arrives, and every family is credited once."""
@@ -37,7 +39,7 @@ class History:
     async def play(self, steps: int) -> None:
         """STEPS errands, each one that is possible where the bank stands."""
         errands = (self._more_credit, self._take, self._take, self._hold, self._undo_debit, self._undo_hold, self._freeze,
-                   self._thaw, self._return)  # fmt: skip
+                   self._thaw, self._return, self._correct)  # fmt: skip
         for _ in range(steps):
             await self.dice.choice(errands)()
             self.books.check()
@@ -86,10 +88,19 @@ class History:
         new = []
         for account, programme in whom:
             amount = self.dice.randint(1, 900)
-            self.books.apply(self.books.credit(account, programme, amount))
-            new.append(new_tranche(account, len(self.books.stages), programme, amount))
-        await book.credit(self.connection, new)
+            transfers = self.books.credit(account, programme, amount)
+            self.books.apply(transfers)
+            on = transfers[0].source.business_date
+            new.append(new_tranche(account, len(self.books.stages), programme, amount, on=on))
+        ids = await book.credit(self.connection, new)
+        self.credited_by |= {one.id: number for one, number in zip(new, ids, strict=True)}
         self.told.add(Kind.CREDIT)
+
+    async def _correct(self) -> None:
+        if stages := [stage for stage in self.books.stages if self.books.part(stage).available_idr]:
+            stage = self.dice.choice(stages)
+            left = self.books.part(stage).available_idr
+            await self._post(self.books.correct_credit(stage, self.credited_by[stage.id], self._part(left)))
 
     async def _post(self, transfers: list[Transfer]) -> list[int]:
         self.books.apply(transfers)
@@ -109,11 +120,13 @@ class History:
         return self.dice.choice([total, self.dice.randint(1, total)])
 
 
-def new_tranche(account: Account, number: int, programme: int, amount_idr: int, stage: str | None = None) -> NewTranche:
+def new_tranche(
+    account: Account, number: int, programme: int, amount_idr: int, stage: str | None = None, on: date = DAY
+) -> NewTranche:
     """A tranche with papers."""
     return NewTranche(
         account.cell, account.id, number, programme, stage or f"STAGE-{number}", ["2026-11"], 1, number, "SP2D-1", "1271070001",
-        DAY, DAY, amount_idr,
+        on, on, amount_idr,
     )  # fmt: skip
 
 

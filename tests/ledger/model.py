@@ -17,6 +17,7 @@ from ledger.posting import (
     Source,
     Transfer,
     capture,
+    correct,
     credit,
     draw_oldest_first,
     freeze,
@@ -168,6 +169,11 @@ class Books:
     def return_to_treasury(self, programme: int, amount_idr: int) -> list[Transfer]:
         """Deposit RPL money at kas negara."""
         return [return_to_treasury(programme, amount_idr, self.source())]
+
+    def correct_credit(self, stage: Stage, transfer_id: int, amount_idr: int) -> list[Transfer]:
+        """Take back what a family was credited by mistake."""
+        wrong = credit(stage.account, self._draw(stage, stage.amount_idr), self.source())
+        return [correct(wrong, transfer_id, amount_idr, self.source())]
 
     def control(self, control: Control, programme: int = 0) -> int:
         """Balance of a control account."""
