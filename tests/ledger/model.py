@@ -76,6 +76,7 @@ class Books:
         self.stages: list[Stage] = []
         self.debits: list[Taken] = []
         self.holds: list[Taken] = []
+        self.journal: list[Transfer] = []
         self.steps = 0
 
     def source(self) -> Source:
@@ -85,6 +86,7 @@ class Books:
 
     def apply(self, transfers: list[Transfer]) -> None:
         """Book transfers by double entry, and what effects() says of them beside it."""
+        self.journal += transfers
         for transfer in transfers:
             self.balances[transfer.debit] -= transfer.amount_idr
             self.balances[transfer.credit] += transfer.amount_idr
