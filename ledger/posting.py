@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
-from ledger.chart import Control, Phase, control_account, purse_account
+from ledger.chart import Control, Phase, control_account, is_purse, purse_account, purse_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ class Kind(StrEnum):
     CORRECTION = "CORRECTION"  # takes back a wrong transfer, in an open day
 
 
-CORRECTABLE = frozenset({Kind.CREDIT, Kind.WITHDRAWAL, Kind.PURCHASE})
+CORRECTABLE = frozenset({Kind.CREDIT, Kind.WITHDRAWAL, Kind.PURCHASE, Kind.CAPTURE})
 
 
 class PostingError(ValueError):
@@ -164,15 +164,19 @@ def return_to_treasury(programme: int, amount_idr: int, source: Source) -> Trans
 
 
 def correct(wrong: Transfer, wrong_id: int, amount_idr: int, source: Source) -> Transfer:
-    """Take back AMOUNT_IDR of a wrong credit or payment: the same accounts the other way round, naming it.
+    """Take back AMOUNT_IDR of a wrong credit or payment, naming it: from where the money went to where it came from.
 
-    Raises PostingError where money did not enter or leave a family's purse by it, or where it is more than the transfer.
+    What a hold had set aside comes back available. Raises PostingError where the transfer is of another kind, or smaller.
     """
     if wrong.kind not in CORRECTABLE:
         raise PostingError(f"a {wrong.kind} is not corrected by a transfer")
     if amount_idr > wrong.amount_idr:
         raise PostingError(f"the transfer was of {wrong.amount_idr}, not of {amount_idr}")
-    return Transfer(wrong.cell, wrong.account_id, wrong.credit, wrong.debit, amount_idr, Kind.CORRECTION, source,
+    back_to = wrong.debit
+    if is_purse(back_to):
+        account_id, programme, _ = purse_parts(back_to)
+        back_to = purse_account(account_id, programme, Phase.AVAILABLE)
+    return Transfer(wrong.cell, wrong.account_id, wrong.credit, back_to, amount_idr, Kind.CORRECTION, source,
                     wrong.tranche_id, wrong_id)  # fmt: skip
 
 

@@ -77,10 +77,11 @@ CHECKS = {
     """,
     "no reversal takes back more than its transfer": f"""
         SELECT count(*), min(account_id) FROM (
-            SELECT r.account_id, r.corrects, o.amount_idr, sum(r.amount_idr) AS reversed FROM transfer r
+            SELECT r.account_id, r.corrects, o.amount_idr, sum(r.amount_idr) AS reversed,
+                   bool_or(r.debit <> o.credit) AS from_elsewhere FROM transfer r
             LEFT JOIN transfer o ON (o.cell, o.account_id, o.id) = (r.cell, r.account_id, r.corrects)
             WHERE r.kind IN {TAKING_BACK} GROUP BY r.cell, r.account_id, r.corrects, o.amount_idr) x
-        WHERE reversed > amount_idr
+        WHERE reversed > amount_idr OR from_elsewhere
            OR (amount_idr IS NULL AND corrects > (SELECT last_id FROM journal_opening)) OR corrects IS NULL
     """,
 }
@@ -148,15 +149,15 @@ CHECKS_SINCE = {
     """,
     "no reversal since takes back more than its transfer": f"""
         SELECT count(*), min(r.account_id)
-        FROM (SELECT DISTINCT cell, account_id, corrects FROM transfer
+        FROM (SELECT DISTINCT cell, account_id, corrects, debit FROM transfer
               WHERE business_date > CAST(:since AS date) AND kind IN {TAKING_BACK} OFFSET 0) r
-        LEFT JOIN LATERAL (SELECT o.amount_idr, o.business_date FROM transfer o
+        LEFT JOIN LATERAL (SELECT o.amount_idr, o.business_date, o.credit FROM transfer o
                            WHERE (o.cell, o.account_id, o.id) = (r.cell, r.account_id, r.corrects)
                            ORDER BY o.business_date DESC LIMIT 1) o ON true
         CROSS JOIN LATERAL (SELECT sum(x.amount_idr) AS reversed FROM transfer x
                             WHERE (x.cell, x.account_id) = (r.cell, r.account_id) AND x.corrects = r.corrects
                               AND x.kind IN {TAKING_BACK} AND x.business_date >= o.business_date) x
-        WHERE x.reversed > o.amount_idr
+        WHERE x.reversed > o.amount_idr OR r.debit <> o.credit
            OR (o.amount_idr IS NULL AND r.corrects > (SELECT last_id FROM journal_opening)) OR r.corrects IS NULL
     """,
     "the checkpoints of the day close": """

@@ -31,7 +31,7 @@ async def check_all(connection: AsyncConnection, rpl_idr: int) -> list[Check]:
     checks.append(await _rpl(connection, rpl_idr))
     for name, (control, channel) in OWED.items():
         booked = int((await connection.execute(BOOKED, {"control": int(control)})).scalar_one())
-        said = int((await connection.execute(PAID, {"channel": channel})).scalar_one())
+        said = int((await connection.execute(PAID, {"channel": channel, "control": int(control)})).scalar_one())
         checks.append(_equal(name, booked, said))
     return checks
 
@@ -58,18 +58,19 @@ def _equal(name: str, booked: int, said: int) -> Check:
 
 
 AT_HAND = "coalesce((SELECT detached_through FROM journal_opening), '-infinity')"
-# What an authorisation says it drew or gave back, and what the journal has from it: transfer by transfer, on the account of its
-# channel. A RELEASE may be of money that was held and never taken, so it has no amount of its own in the authorisation.
+# What an authorisation says it drew or gave back, and what the journal has from it: transfer by transfer, and owed to the
+# partners of its channel. What is released of a hold has no amount of its own in the authorisation, or (lapsed) no entry.
 AUTHORISATIONS = """
     SELECT count(*), min(coalesce(b.source_id, s.id))::text
-    FROM (SELECT a.cell, a.account_id, a.id, a.channel, u.transfer_id, u.amount_idr
+    FROM (SELECT a.cell, a.account_id, a.id, a.kind, a.channel, u.transfer_id, u.amount_idr
           FROM authorisation a CROSS JOIN LATERAL unnest(a.transfer_ids, a.amounts_idr) AS u (transfer_id, amount_idr)
-          WHERE a.business_date > {since} AND a.reason = 'APPROVED' AND cardinality(a.transfer_ids) > 0) s
-    FULL JOIN (SELECT cell, account_id, id, source_id, amount_idr, least(debit, credit) AS control
-               FROM transfer WHERE business_date > {since} AND source = 'authorisation' AND kind <> 'RELEASE') b
+          WHERE a.business_date > {since} AND cardinality(a.transfer_ids) > 0) s
+    FULL JOIN (SELECT cell, account_id, id, kind, source_id, amount_idr, least(debit, credit) / 1000 AS control
+               FROM transfer WHERE business_date > {since} AND source = 'authorisation') b
          ON (b.cell, b.account_id, b.id) = (s.cell, s.account_id, s.transfer_id)
-    WHERE (b.source_id, b.amount_idr) IS DISTINCT FROM (s.id, s.amount_idr)
-       OR (b.control < 10000 AND b.control / 1000 <> CASE s.channel WHEN 'ATM' THEN 3 WHEN 'AGENT' THEN 4 ELSE 5 END)
+    WHERE (s.id IS NULL AND b.kind <> 'RELEASE')
+       OR (s.id IS NOT NULL AND (b.source_id, b.amount_idr) IS DISTINCT FROM (s.id, coalesce(s.amount_idr, b.amount_idr)))
+       OR (s.kind IN ('CASH', 'PURCHASE') AND b.control <> CASE s.channel WHEN 'ATM' THEN 3 WHEN 'AGENT' THEN 4 ELSE 5 END)
 """
 CORRECTIONS = """
     SELECT count(*), min(coalesce(c.id, b.source_id))::text
@@ -149,12 +150,13 @@ BOOKED = text("""
     SELECT coalesce(sum(amount_idr), 0) FROM control_move
     WHERE account / 1000 = :control AND source IN ('authorisation', 'correction')
 """)
-# Less what was given back of an authorisation that is no longer at hand: of that only the reversal is.
+# Less what was given back of payments that are no longer at hand: of those only the reversal is.
 PAID = text("""
     SELECT coalesce((SELECT sum(amount_idr - reversed_idr) FROM authorisation
-                     WHERE reason = 'APPROVED' AND kind IN ('CASH', 'PURCHASE') AND channel = :channel), 0)
-         - coalesce((SELECT sum(given) FROM authorisation r CROSS JOIN LATERAL unnest(r.amounts_idr) AS u (given)
-                     WHERE r.kind = 'REVERSAL' AND r.reason = 'APPROVED' AND r.channel = :channel
-                       AND (SELECT detached_through FROM journal_opening) IS NOT NULL
-                       AND NOT EXISTS (SELECT FROM authorisation o WHERE o.cell = r.cell AND o.message_key = r.original_key)), 0)
+                     WHERE reason = 'APPROVED' AND kind IN ('CASH', 'PURCHASE', 'COMPLETION') AND channel = :channel), 0)
+         - coalesce((SELECT sum(r.amount_idr) FROM transfer r
+                     WHERE r.kind IN ('REVERSAL', 'CORRECTION') AND r.debit / 1000 = :control
+                       AND r.corrects <= (SELECT last_id FROM journal_opening)
+                       AND NOT EXISTS (SELECT FROM transfer o
+                                       WHERE (o.cell, o.account_id, o.id) = (r.cell, r.account_id, r.corrects))), 0)
 """)

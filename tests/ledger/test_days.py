@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 ANN = FAMILIES[0]
 NEXT, LATER = DAY + timedelta(days=1), DAY + timedelta(days=2)
 ROWS = text("""
-    SELECT cell, account_id, id, debit, credit, amount_idr, kind, source, source_id, tranche_id, corrects, business_date, posted_at
+    SELECT cell, account_id, id, debit, credit, amount_idr, kind, source, source_id, tranche_id, corrects, business_date,
+           posted_at
     FROM transfer WHERE business_date = CAST(:on AS date) ORDER BY cell, account_id, id
 """)
 INT2, INT8, TEXT, BYTES, DATE, MOMENT = 21, 20, 25, 17, 1082, 1184  # PostgreSQL's own numbers of its types
@@ -45,7 +46,7 @@ def record(types: Sequence[int], values: Sequence[Any]) -> bytes:
     return out
 
 
-def encoded(kind: int, value: Any) -> bytes:
+def encoded(kind: int, value: Any) -> bytes:  # noqa: ANN401 - a database value
     """One value in PostgreSQL's binary format."""
     if kind == INT2:
         return struct.pack(">h", value)
@@ -112,11 +113,12 @@ async def test_a_closed_day_takes_no_transfer(engine: AsyncEngine) -> None:
     with pytest.raises(Exception, match=said):
         async with engine.begin() as connection:
             await book.credit(connection, [new_tranche(ANN, 3, 1, 5, "LATE", on=DAY)])
-    insert = "INSERT INTO transfer SELECT cell, account_id, 9, debit, credit, 1, kind, source, 9, tranche_id, NULL, {} FROM transfer"
+    columns = "cell, account_id, 9, debit, credit, 1, kind, source, 9, tranche_id, NULL"
     for on in (DAY, DAY - timedelta(days=20)):
+        insert = f"INSERT INTO transfer SELECT {columns}, DATE '{on}' FROM transfer LIMIT 1"
         with pytest.raises(IntegrityError, match=f"business date {on} is closed"):
             async with engine.begin() as connection:
-                await connection.execute(text(insert.format(f"DATE '{on}'") + " LIMIT 1"))
+                await connection.execute(text(insert))
     mixed = [*withdrawal(1, NEXT, 7), *withdrawal(1, DAY, 8)]
     with pytest.raises(PostingError, match="open_day"):
         async with engine.begin() as connection:
@@ -200,8 +202,8 @@ async def test_the_hash_is_the_documented_one(engine: AsyncEngine) -> None:
 
 OF_SPENT = "WHERE kind = 'WITHDRAWAL'"
 COPY_OF = """
-    INSERT INTO transfer SELECT cell, account_id, id + 1000, debit, credit, amount_idr, kind, source, source_id, tranche_id, corrects,
-                                business_date, posted_at FROM transfer
+    INSERT INTO transfer SELECT cell, account_id, id + 1000, debit, credit, amount_idr, kind, source, source_id, tranche_id,
+                                corrects, business_date, posted_at FROM transfer
 """
 
 
