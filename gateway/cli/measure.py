@@ -64,6 +64,20 @@ def codec(
     _show(measured.measure(seconds), json=json)
 
 
+@bench.command("proof")
+def proof(
+    transfers: Annotated[
+        int, typer.Option("--transfers", min=1_000, max=200_000_000, help="length of the journal")
+    ] = 1_000_000,
+    *,
+    json: Json = False,
+) -> None:
+    """Closing a day, and the proof since the last close, against the proof of the whole journal."""
+    from gateway.measure import proof as measured
+
+    _show(measured.measure(settings(), transfers, _say(json=json)), json=json)
+
+
 def chaos(
     seconds: Annotated[float, typer.Option("--seconds", min=5, max=3_600, help="how long")] = 60,
     seed: Annotated[int, typer.Option("--seed", help="the same seed kills in the same order")] = 1,

@@ -70,8 +70,8 @@ def test_looking_back(shell: Shell, tmp_path: Path) -> None:
     assert {"control": "rpl", "on": today, "balance_idr": 0, "programmes": {}} == none
     assert "Rp0" in shell.text("ledger", "balance", "programme-fund")
     assert "there is no control account x" in shell.refused("ledger", "balance", "x")
-    words = ("account", "correct", number, "--transfer", "7", "--reason", "a letter")
-    assert "two different people" in shell.refused(*words, "--as", "ani")
-    assert "has no transfer 7" in shell.refused(*words, "--as", "ani", "--checker", "budi")
-    assert "--amount" in shell.refused(*words, "--as", "ani", "--checker", "budi", "--amount", "-5")
+    wrong = ("account", "correct", number, "--transfer", "7", "--reason", "a letter")
+    assert "two different people" in shell.refused(*wrong, "--as", "ani")
+    assert "has no transfer 7" in shell.refused(*wrong, "--as", "ani", "--checker", "budi")
+    assert "--amount" in shell.refused(*wrong, "--as", "ani", "--checker", "budi", "--amount", "-5")
     shell.usage("account", "correct", number)

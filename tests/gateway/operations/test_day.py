@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from gateway.app import open_bank
@@ -164,7 +165,7 @@ async def test_a_posting_that_does_not_end_is_named(
     await credit(bank, tmp_path, families)
     today = bank.business_date
     await move_business_date(bank, MAKER, today + ONE_DAY)
-    monkeypatch.setattr(day, "LOCK_TIMEOUT", day.text("SET LOCAL lock_timeout = '200ms'"))
+    monkeypatch.setattr(day, "LOCK_TIMEOUT", text("SET LOCAL lock_timeout = '200ms'"))
     async with bank.database.engine.begin() as connection:
         await connection.exec_driver_sql(
             "INSERT INTO transfer SELECT cell, account_id, 999, debit, credit, 1, kind, source, source_id, tranche_id, NULL, "

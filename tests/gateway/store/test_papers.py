@@ -28,7 +28,7 @@ RPL = "RPL account"
 DRAWN = "authorisation SET amounts_idr[1] = amounts_idr[1]"
 TWIN = "(SELECT id FROM transfer WHERE kind = 'PURCHASE')"
 # What is changed, where, to what and back, and which checks since the close find it. SI-1 is of the closed day, SI-2 of now.
-CHANGES = (
+CHANGES: tuple[tuple[str, str, tuple[str, str], set[str]], ...] = (
     ("si_row SET amount_idr = amount_idr {}", "si_id = 2", ("+ 1", "- 1"), {SI_ROWS}),
     ("si_row SET amount_idr = amount_idr {}", "si_id = 1", ("+ 1", "- 1"), set()),
     ("tranche SET si_id = {}", "stage = '2027-T1'", ("1", "2"), {SI_ROWS}),
