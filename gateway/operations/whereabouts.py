@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from gateway.rules.trace import Paper, Settlement
+    from gateway.rules.trace import Paper, Return, Settlement
     from gateway.store.whereabouts import Decided, Flow, Standing
 
+RETURN = "treasury_return"
 IN_FORCE = (SiState.PROPOSED, SiState.POSTING, SiState.POSTED)
 
 
@@ -119,7 +120,10 @@ async def _amounts(connection: AsyncConnection, paper: Paper, today: date) -> di
     days = {(one.link, one.settlement_date, CHANNEL_OF[Control(one.control)]) for one in flows if _is_paid(one)}
     settled = await trace.settlements(connection, [(a, b, c) for a, b, c in days if a is not None and b is not None])
     amounts: dict[tuple[Where, str], int] = defaultdict(int)
-    for amounts_of in (_uncredited(paper, rows), _at_families(standing), _gone(flows, settled)):
+    returns = await trace.returns(
+        connection, {one.source_id for one in flows if one.source_id and one.source == RETURN}
+    )
+    for amounts_of in (_uncredited(paper, rows), _at_families(standing), _gone(flows, settled, returns)):
         for where, condition, amount_idr in amounts_of:
             amounts[where, condition] += amount_idr
     return amounts
@@ -150,26 +154,32 @@ def _at_families(standing: Standing) -> list[tuple[Where, str, int]]:
     return [(Where.AT_FAMILIES, condition, amount_idr) for condition, amount_idr in conditions.items()]
 
 
-def _gone(flows: Sequence[Flow], settled: Mapping[tuple[str, date, str], Settlement]) -> list[tuple[Where, str, int]]:
+def _gone(
+    flows: Sequence[Flow], settled: Mapping[tuple[str, date, str], Settlement], returns: Mapping[int, Return]
+) -> list[tuple[Where, str, int]]:
     """What has left families, by where it went."""
     found = []
     for one in flows:
         control = Control(one.control)
+        sent = returns.get(one.source_id or 0) if one.source == RETURN else None
         if _is_paid(one):
             channel = CHANNEL_OF[control]
             settlement = settled.get((one.link or "", one.settlement_date, channel)) if one.settlement_date else None
             found.append((PAID_AT[channel], _settled(settlement), one.amount_idr))
-        elif control is Control.RPL and one.return_state == "RETURNED":
-            receipt = "with NTPN" if one.receipted else "without NTPN yet"
-            found.append((Where.AT_KAS_NEGARA, receipt, one.amount_idr))
-        elif control is Control.RPL and one.return_state is not None:
-            found.append((Where.AT_RPL, "on its way to kas negara", one.amount_idr))
+        elif sent is not None:
+            found.append((*_returned(sent), one.amount_idr))
         elif control in CHANNEL_OF:
             found.append((PAID_AT[CHANNEL_OF[control]], f"by {one.source}", one.amount_idr))
         else:
             place = CORRECTED_TO.get(control, f"in {control.name.lower().replace('_', ' ')}")
             found.append((Where.CORRECTED, f"{place}, by {one.source}", one.amount_idr))
     return found
+
+
+def _returned(sent: Return) -> tuple[Where, str]:
+    if sent.returned_on is None:
+        return Where.AT_RPL, "on its way to kas negara"
+    return Where.AT_KAS_NEGARA, "with NTPN" if sent.ntpn else "without NTPN yet"
 
 
 def _is_paid(flow: Flow) -> bool:

@@ -38,14 +38,16 @@ class Standing(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """What has left families by one way, less what came back by it. CONTROL: where to (ledger.chart.Control)."""
+    """What has left families by one way, less what came back by it. CONTROL: where to (ledger.chart.Control).
+
+    By authorisations: LINK and SETTLEMENT_DATE. By anything else: its own id.
+    """
 
     control: int
     source: str
+    source_id: int | None
     link: str | None
     settlement_date: date | None
-    return_state: str | None
-    receipted: bool
     amount_idr: int
 
 
@@ -66,8 +68,7 @@ async def flows(connection: AsyncConnection, si_id: int, since: date) -> list[Fl
     """What has left the families of an SI since its first credit: cash, goods, RPL, corrections; what came back is negative."""
     found = await connection.execute(FLOWS, {"si": si_id, "since": since})
     return [
-        Flow(row.control, row.source, row.link, row.settlement_date, row.return_state, row.receipted, int(row.amount))
-        for row in found
+        Flow(row.control, row.source, row.source_id, row.link, row.settlement_date, int(row.amount)) for row in found
     ]
 
 
@@ -93,11 +94,10 @@ FLOWS = text(f"""
         JOIN transfer x ON x.cell = t.cell AND x.account_id = t.account_id AND x.tranche_id = t.id
         WHERE x.business_date >= :since AND x.kind <> 'CREDIT' AND least(x.debit, x.credit) < 10000
     )
-    SELECT m.control, m.source, a.link, a.settlement_date, r.state AS return_state, r.ntpn IS NOT NULL AS receipted,
+    SELECT m.control, m.source, CASE WHEN a.id IS NULL THEN m.source_id END AS source_id, a.link, a.settlement_date,
            sum(m.amount_idr) AS amount
     FROM moved m
     LEFT JOIN authorisation a ON m.source = 'authorisation' AND a.cell = m.cell AND a.id = m.source_id
                              AND a.business_date = m.business_date AND a.business_date >= :since
-    LEFT JOIN treasury_return r ON m.source = 'treasury_return' AND r.id = m.source_id
-    GROUP BY 1, 2, 3, 4, 5, 6
+    GROUP BY 1, 2, 3, 4, 5
 """)

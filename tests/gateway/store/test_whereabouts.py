@@ -36,7 +36,8 @@ async def test_what_is_added_up(bank: Bank, tmp_path: Path) -> None:
         (Control.EWARONG_PAYABLE, "authorisation"): 150_000,
         (Control.RPL, "treasury_return"): AID_IDR * 2,
     } == gone
-    assert {("RETURNED", True)} == {(one.return_state, one.receipted) for one in flows if one.control == Control.RPL}
+    assert [("treasury_return", 1)] == [(one.source, one.source_id) for one in flows if one.source_id is not None]
+    assert {("himbara", None)} == {(one.link, one.source_id) for one in flows if one.source == "authorisation"}
 
 
 async def test_months_before_the_first_credit_are_not_opened(bank: Bank, tmp_path: Path) -> None:
