@@ -341,10 +341,19 @@ def _concerns(one: Movement, earlier: Sequence[Movement]) -> int | None:
     """The earlier transfer that this one takes back, completes or releases: by its own word, or by its message's."""
     if any(other.id == one.corrects for other in earlier):
         return one.corrects
-    if one.cause is None or one.cause.original_key is None:
-        return None
-    named = [other.id for other in earlier if other.cause and other.cause.message_key == one.cause.original_key]
+    if one.cause is None:  # a hold that lapsed: its release is the hold's own, on a later day
+        named = [other.id for other in earlier if _lapsed(one) and _caused_by(other) == _caused_by(one)]
+    else:
+        named = [other.id for other in earlier if other.cause and other.cause.message_key == one.cause.original_key]
     return named[-1] if named else None
+
+
+def _lapsed(one: Movement) -> bool:
+    return one.cause is None and one.source == "authorisation" and one.kind == Kind.RELEASE
+
+
+def _caused_by(one: Movement) -> tuple[str, int]:
+    return one.source, one.source_id
 
 
 def _transfer_step(one: Movement, found: Found) -> Step:
@@ -359,6 +368,8 @@ def _transfer_step(one: Movement, found: Found) -> Step:
         if sent is not None:
             text = f"{word}, evidence {sent.rpl_evidence}"
             below = (_return_step(sent, one.amount_idr),)
+    elif _lapsed(one):
+        text = f"released, the hold has lapsed, authorisation:{one.source_id}"
     elif one.kind == Kind.CREDIT:
         text, cause = "credited from the programme's account", ""  # by the row above it
     return Step(Level.TRANSFER, one.kind, f"transfer:{one.id}", one.amount_idr, one.business_date, text, cause, below)

@@ -261,7 +261,7 @@ MOVEMENTS = text(f"""
     LEFT JOIN authorisation a ON x.source = 'authorisation' AND a.cell = x.cell AND a.id = x.source_id
                              AND a.business_date = x.business_date AND a.business_date >= :since
     LEFT JOIN card c ON c.cell = a.cell AND c.account_id = a.account_id AND c.id = a.card_id
-    ORDER BY x.id
+    ORDER BY x.posted_at, x.id
 """)
 HAS_SETTLEMENTS = text("SELECT to_regclass('settlement') IS NOT NULL")
 SETTLEMENTS = text("""

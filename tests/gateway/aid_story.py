@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gateway.app import run_service
-from gateway.operations import dormancy, instruction, setup
+from gateway.operations import dormancy, holds, instruction, setup
 from gateway.rules.authorise import RequestKind
 from gateway.simulator.terminal import Asked
 from gateway.terminals.mapping import to_command
@@ -97,7 +97,10 @@ async def _spend(street: Street) -> AsyncGenerator[str]:
 
 async def _end(bank: Bank) -> AsyncGenerator[str]:
     start = bank.business_date
-    await later(bank, 91)
+    await setup.move_business_date(bank, MAKER, start + timedelta(days=9))
+    await holds.release_lapsed(bank, bank.business_date, RUN)
+    yield "a hold that nobody completed has lapsed"
+    await setup.move_business_date(bank, MAKER, start + timedelta(days=91))
     await dormancy.block(bank, bank.business_date, RUN)
     yield "unused aid is blocked"
     await setup.move_business_date(bank, MAKER, start + timedelta(days=106))
@@ -111,11 +114,6 @@ async def _end(bank: Bank) -> AsyncGenerator[str]:
     (row,) = await as_owner(bank, "SELECT id FROM treasury_return ORDER BY id LIMIT 1")
     await dormancy.confirm_receipt(bank, CHECKER, row.id, NTPN)
     yield "the treasury has sent its receipt"
-
-
-async def later(bank: Bank, days: int) -> None:
-    """Move the bank's date so many days on."""
-    await setup.move_business_date(bank, MAKER, bank.business_date + timedelta(days=days))
 
 
 async def live_through(bank: Bank, folder: Path) -> None:

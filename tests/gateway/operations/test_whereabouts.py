@@ -54,6 +54,8 @@ async def test_the_whole_story_adds_up_after_every_deed(bank: Bank, tmp_path: Pa
     completed = seen["the hold completed, and what is over released"]
     assert (150_000, None) == (completed[Where.EWARONG, UNSETTLED], completed.get((Where.AT_FAMILIES, "held")))
     assert seen["money that stays held"] == seen["a refusal and a balance"]
+    lapsed = seen["a hold that nobody completed has lapsed"]
+    assert (1_650_000, None) == (lapsed[Where.AT_FAMILIES, "available"], lapsed.get((Where.AT_FAMILIES, "held")))
     assert AID_IDR * 2 == seen["unused aid is blocked"][Where.AT_FAMILIES, "blocked"]
     assert AID_IDR * 2 == seen["unused aid is frozen"][Where.AT_FAMILIES, "frozen"]
     assert AID_IDR * 2 == seen["it is debited to RPL"][Where.AT_RPL, "on its way to kas negara"]

@@ -119,6 +119,16 @@ def test_a_completion_stands_below_its_hold() -> None:
     assert ["held", "completed", "released", "refunded"] == words
 
 
+def test_a_lapsed_hold_is_released_below_itself() -> None:
+    """The release is booked for the hold's own authorisation, on a day on which that was not decided."""
+    held = _moved(2, AVAILABLE, HELD, 200, "HOLD", CASH._replace(kind="HOLD"))
+    lapsed = _moved(4, HELD, AVAILABLE, 200, "RELEASE")._replace(source="authorisation", source_id=92)
+    _, hold = _tranche(_found(CREDITED, held, lapsed)).steps
+    assert ["released, the hold has lapsed, authorisation:92"] == [one.text for one in hold.steps]
+    stray = lapsed._replace(source_id=93)
+    assert "transfer:4" == _tranche(_found(CREDITED, held, stray)).steps[-1].reference
+
+
 def test_time_counts_not_numbers() -> None:
     """Ids are handed out ahead, so a reversal may have the lower one: it still stands below its original."""
     paid = _moved(9, AVAILABLE, ATM, 200, "WITHDRAWAL", CASH, minute=2)

@@ -28,7 +28,7 @@ async def test_what_is_added_up(bank: Bank, tmp_path: Path) -> None:
         assert None is (await whereabouts.standing(connection, 9, bank.business_date)).first
         assert [] == await whereabouts.decided(connection, 9)
     assert [("TOPUP_GAGAL", "NAME_MISMATCH", 1, AID_IDR), ("TOPUP_SUKSES", None, 4, AID_IDR * 4)] == rows
-    assert (430_000, 0, 0, 20_000, 0) == standing[:5]
+    assert (450_000, 0, 0, 0, 0) == standing[:5]
     gone = {(one.control, one.source): one.amount_idr for one in flows}
     assert {
         (Control.ATM_SETTLEMENT, "authorisation"): 150_000,
