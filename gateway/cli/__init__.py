@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import books, cards, checks, days, keystore, limits, lists, measure, service, simulate, story
+from gateway.cli import books, cards, checks, days, keystore, limits, lists, measure, service, simulate, story, trace
 
 app = typer.Typer(
     name="kks",
@@ -18,6 +18,7 @@ app.command("test", context_settings={"allow_extra_args": False})(checks.run_tes
 app.command("serve")(service.serve)
 app.command("settings")(books.show_settings)
 app.command("chaos")(measure.chaos)
+app.command("trace")(trace.trace)
 app.add_typer(books.db, name="db")
 app.add_typer(lists.kpm, name="kpm")
 app.add_typer(lists.batch, name="batch")

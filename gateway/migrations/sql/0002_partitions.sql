@@ -12,7 +12,8 @@ ALTER TABLE transfer
     ADD PRIMARY KEY (cell, account_id, id, business_date),
     ADD CHECK (tranche_id IS NOT NULL OR (debit < 10000 AND credit < 10000)),  -- money of a family is money of a tranche
     ADD CHECK ((debit < 10000 OR debit / 10000 = account_id) AND (credit < 10000 OR credit / 10000 = account_id));
-CREATE INDEX transfer_day ON transfer USING brin (business_date) WITH (pages_per_range = 16);
+-- A day of the journal, and a transfer by its bare number: both are written in order, so block ranges are enough.
+CREATE INDEX transfer_day ON transfer USING brin (business_date, id) WITH (pages_per_range = 16);
 
 CREATE TABLE authorisation (LIKE authorisation_whole INCLUDING DEFAULTS INCLUDING CONSTRAINTS)
     PARTITION BY RANGE (business_date);
@@ -94,3 +95,4 @@ ALTER TABLE tranche ADD COLUMN available_from date;  -- before this date the mon
 UPDATE tranche SET available_from = credited_on;
 ALTER TABLE tranche ALTER COLUMN available_from SET NOT NULL;
 ALTER TABLE programme ADD COLUMN available_after_days smallint NOT NULL DEFAULT 0 CHECK (available_after_days >= 0);
+CREATE INDEX tranche_number ON tranche USING brin (id) WITH (pages_per_range = 16);  -- a tranche by its bare number

@@ -1,0 +1,103 @@
+"""Where the rupiah of one SI stand, added up by the database: its rows, its tranches, and what has left them.
+
+Three statements, each one pass: fit for an SI of a million rows. The journal is read from the SI's first credit on, so older
+partitions are never opened. What a family has is its tranches' word; what has left it is the journal's: two tellings that must
+add up. Read next: gateway.operations.whereabouts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+class Decided(NamedTuple):
+    """Rows of an SI by what became of them."""
+
+    state: str
+    reason: str | None
+    rows: int
+    amount_idr: int
+
+
+class Standing(NamedTuple):
+    """What stands at families, in rupiah. FIRST: the earliest credit, None where there is none."""
+
+    available_idr: int
+    not_yet_idr: int
+    blocked_idr: int
+    held_idr: int
+    frozen_idr: int
+    first: date | None
+
+
+class Flow(NamedTuple):
+    """What has left families by one way, less what came back by it. CONTROL: where to (ledger.chart.Control).
+
+    By authorisations: LINK and SETTLEMENT_DATE. By anything else: its own id.
+    """
+
+    control: int
+    source: str
+    source_id: int | None
+    link: str | None
+    settlement_date: date | None
+    amount_idr: int
+
+
+async def decided(connection: AsyncConnection, si_id: int) -> list[Decided]:
+    """Rows that were credited or refused; those that wait are not among them."""
+    found = await connection.execute(DECIDED, {"si": si_id})
+    return [Decided(row.state, row.reason, row.rows, int(row.amount)) for row in found]
+
+
+async def standing(connection: AsyncConnection, si_id: int, today: date) -> Standing:
+    """What families have of an SI today."""
+    row = (await connection.execute(STANDING, {"si": si_id, "today": today})).one()
+    available, not_yet, blocked, held, frozen = (int(value) for value in row[:5])
+    return Standing(available, not_yet, blocked, held, frozen, row.first)
+
+
+async def flows(connection: AsyncConnection, si_id: int, since: date) -> list[Flow]:
+    """What has left the families of an SI since its first credit: cash, goods, RPL, corrections; what came back is negative."""
+    found = await connection.execute(FLOWS, {"si": si_id, "since": since})
+    return [
+        Flow(row.control, row.source, row.source_id, row.link, row.settlement_date, int(row.amount)) for row in found
+    ]
+
+
+# The tranches of an SI.
+CREDITED = "credited AS (SELECT * FROM tranche WHERE si_id = :si)"
+DECIDED = text("""
+    SELECT state, reason, count(*) AS rows, coalesce(sum(amount_idr), 0) AS amount FROM si_row
+    WHERE si_id = :si AND state <> 'WAITING' GROUP BY state, reason ORDER BY state, reason
+""")
+STANDING = text(f"""
+    WITH {CREDITED}
+    SELECT coalesce(sum(available_idr) FILTER (WHERE state <> 'BLOCKED' AND available_from <= :today), 0),
+           coalesce(sum(available_idr) FILTER (WHERE state <> 'BLOCKED' AND available_from > :today), 0),
+           coalesce(sum(available_idr) FILTER (WHERE state = 'BLOCKED'), 0),
+           coalesce(sum(held_idr), 0), coalesce(sum(frozen_idr), 0), min(credited_on) AS first
+    FROM credited
+""")
+FLOWS = text(f"""
+    WITH {CREDITED}, moved AS (
+        SELECT x.cell, x.source, x.source_id, x.business_date, least(x.debit, x.credit) / 1000 AS control,
+               CASE WHEN x.credit < 10000 THEN x.amount_idr ELSE -x.amount_idr END AS amount_idr
+        FROM credited t
+        JOIN transfer x ON x.cell = t.cell AND x.account_id = t.account_id AND x.tranche_id = t.id
+        WHERE x.business_date >= :since AND x.kind <> 'CREDIT' AND least(x.debit, x.credit) < 10000
+    )
+    SELECT m.control, m.source, CASE WHEN a.id IS NULL THEN m.source_id END AS source_id, a.link, a.settlement_date,
+           sum(m.amount_idr) AS amount
+    FROM moved m
+    LEFT JOIN authorisation a ON m.source = 'authorisation' AND a.cell = m.cell AND a.id = m.source_id
+                             AND a.business_date = m.business_date AND a.business_date >= :since
+    GROUP BY 1, 2, 3, 4, 5
+""")

@@ -1,0 +1,110 @@
+"""Tests of gateway.operations.whereabouts: every rupiah of an SP2D, after every deed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.errors import NotFound
+from gateway.operations import instruction
+from gateway.operations.bank import reading
+from gateway.operations.whereabouts import Where, whereabouts
+from ledger.proof import prove
+from tests.gateway.aid_story import AID_IDR, FIRST, OLDER_IDR, SECOND, live, live_until
+from tests.gateway.owner import tamper
+from tests.gateway.world import MAKER, open_families, write_si
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.operations.bank import Bank
+
+UNSETTLED = "not yet settled with the partner"
+FAILED = "TOPUP_GAGAL NAME_MISMATCH, in the programme's account"
+Amounts = dict[tuple[Where, str], int]
+
+
+async def _amounts(bank: Bank, sp2d_no: str) -> Amounts:
+    found = await whereabouts(bank, sp2d_no)
+    assert found.adds_up
+    assert found.amount_idr == found.found_idr == sum(found.total_idr(where) for where in Where)
+    return {(place.where, place.condition): place.amount_idr for place in found.places}
+
+
+async def test_the_whole_story_adds_up_after_every_deed(bank: Bank, tmp_path: Path) -> None:
+    """Whatever happened last, the places of an SP2D are the SP2D; some of them are looked at closely."""
+    seen: dict[str, Amounts] = {}
+    async for deed in live(bank, tmp_path):
+        seen[deed] = await _amounts(bank, FIRST)
+        if not deed.startswith(("a list", "it is approved")):
+            await _amounts(bank, SECOND)
+    async with reading(bank) as connection:
+        assert [] == [check for check in await prove(connection) if not check.ok]
+    assert {(Where.NOT_CREDITED, "rows waiting for the SI's approval"): AID_IDR * 5} == seen["a list is in"]
+    credited = seen["it is approved and credited, but for one row"]
+    assert {(Where.NOT_CREDITED, FAILED): AID_IDR, (Where.AT_FAMILIES, "available"): AID_IDR * 4} == credited
+    assert 200_000 == seen["cash at an ATM"][Where.ATM, UNSETTLED]
+    assert 150_000 == seen["a part of it reversed"][Where.ATM, UNSETTLED]
+    assert 450_000 == seen["cash at an agent, out of two tranches"][Where.AGENT, UNSETTLED]
+    assert 450_000 == seen["cash that was reversed whole"][Where.AGENT, UNSETTLED]
+    assert 135_000 == seen["goods"][Where.EWARONG, UNSETTLED]
+    assert 110_000 == seen["some of them brought back"][Where.EWARONG, UNSETTLED]
+    assert 50_000 == seen["money held"][Where.AT_FAMILIES, "held"]
+    completed = seen["the hold completed, and what is over released"]
+    assert (150_000, None) == (completed[Where.EWARONG, UNSETTLED], completed.get((Where.AT_FAMILIES, "held")))
+    assert seen["money that stays held"] == seen["a refusal and a balance"]
+    lapsed = seen["a hold that nobody completed has lapsed"]
+    assert (1_650_000, None) == (lapsed[Where.AT_FAMILIES, "available"], lapsed.get((Where.AT_FAMILIES, "held")))
+    assert AID_IDR * 2 == seen["unused aid is blocked"][Where.AT_FAMILIES, "blocked"]
+    assert AID_IDR * 2 == seen["unused aid is frozen"][Where.AT_FAMILIES, "frozen"]
+    assert AID_IDR * 2 == seen["it is debited to RPL"][Where.AT_RPL, "on its way to kas negara"]
+    assert AID_IDR * 2 == seen["it is back at kas negara"][Where.AT_KAS_NEGARA, "without NTPN yet"]
+    assert AID_IDR * 2 == seen["the treasury has sent its receipt"][Where.AT_KAS_NEGARA, "with NTPN"]
+
+
+async def test_the_second_sp2d_has_its_own_money(bank: Bank, tmp_path: Path) -> None:
+    """A withdrawal out of two tranches counts for each SP2D with its own part."""
+    await live_until(bank, tmp_path, "cash at an agent, out of two tranches")
+    own = await _amounts(bank, SECOND)
+    assert {(Where.AT_FAMILIES, "available"): OLDER_IDR * 2 - 100_000, (Where.AGENT, UNSETTLED): 100_000} == own
+
+
+async def test_money_that_may_not_be_spent_yet_is_told_apart(bank: Bank, tmp_path: Path) -> None:
+    """A tranche before its first day is the family's and not available."""
+    await live_until(bank, tmp_path, "it is approved and credited, but for one row")
+    await tamper(
+        bank, "tranche", "UPDATE tranche SET available_from = credited_on + 1 WHERE id = (SELECT min(id) FROM tranche)"
+    )
+    found = await _amounts(bank, FIRST)
+    assert AID_IDR == found[Where.AT_FAMILIES, "not yet available"]
+    assert AID_IDR * 3 == found[Where.AT_FAMILIES, "available"]
+
+
+async def test_an_sp2d_without_a_valid_si_is_not_credited(bank: Bank, tmp_path: Path) -> None:
+    """An SI that disagrees with its SP2D, or is rejected, leaves all of it where it is; an unknown SP2D is one line."""
+    (family,) = await open_families(bank, tmp_path, 1)
+    row = [family.nik, family.account_number, family.name, "SEMBAKO", "2026-T4", "2026-10", "200000", family.region]
+    path = write_si(tmp_path / "si.csv", [row])
+    await instruction.import_instruction(
+        bank, MAKER, path, "SI-1", instruction.Sp2d("S-1", bank.business_date, 200_001)
+    )
+    assert {(Where.NOT_CREDITED, "no SI in force: SI-1 is MISMATCH"): 200_001} == await _amounts(bank, "S-1")
+    with pytest.raises(NotFound, match="there is no SP2D S-2"):
+        await whereabouts(bank, "S-2")
+
+
+@pytest.mark.parametrize(
+    ("table", "statement"),
+    [
+        ("tranche", "UPDATE tranche SET available_idr = available_idr - 1 WHERE id = (SELECT min(id) FROM tranche)"),
+        ("si_row", "UPDATE si_row SET amount_idr = amount_idr + 1 WHERE state = 'TOPUP_GAGAL'"),
+        ("transfer", "DELETE FROM transfer WHERE kind = 'WITHDRAWAL'"),
+        ("transfer", "UPDATE transfer SET amount_idr = amount_idr + 1 WHERE kind = 'WITHDRAWAL'"),
+    ],
+)
+async def test_a_missing_rupiah_is_seen(bank: Bank, tmp_path: Path, table: str, statement: str) -> None:
+    """Tranches, rows and journal each tell their part: a rupiah changed in one of them and the sum is not the SP2D."""
+    await live_until(bank, tmp_path, "cash at an ATM")
+    await tamper(bank, table, statement)
+    assert not (await whereabouts(bank, FIRST)).adds_up
