@@ -17,6 +17,7 @@ from gateway.operations.bank import Bank, transaction
 from gateway.rules.account import AccountState
 from gateway.rules.card import CardState
 from gateway.rules.issuing import account_number, cell_of_account, pan_for, serial_for
+from gateway.rules.names import comparable
 from gateway.store import batches, cards, policy
 from gateway.store.audit import Operation
 from gateway.store.database import copy_rows
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 CHUNK = 2_000
 OPENING_LOCK = 8_583_003
-ACCOUNT_COLUMNS = ["cell", "id", "number", "state", "branch", "region", "holder_name", "opened_on"]
+ACCOUNT_COLUMNS = ["cell", "id", "number", "state", "branch", "region", "holder_name", "opened_on",
+                   "holder_comparable"]
 FAMILY_COLUMNS = ["id", "cell", "nik", "nik_index", "no_kk", "kk_index", "mother_name", "person_index", "name",
                   "birth_place", "birth_date", "sex", "address", "rt", "rw", "phone", "dtsen_id", "batch_id", "line"]  # fmt: skip
 ENROLMENT_COLUMNS = ["family_id", "programme", "components", "batch_id", "valid_from"]
@@ -92,7 +94,7 @@ async def _write_families(
         state = AccountState.ACTIVE if mother else AccountState.PENDING_ID
         number = account_number(bank.row.name, family["branch"], family_id)
         accounts.append((cell, family_id, number, state.value, family["branch"], family["region"], family["name"],
-                         bank.business_date))  # fmt: skip
+                         bank.business_date, comparable(family["name"])))  # fmt: skip
         families.append((
             family_id, cell, _seal(bank, family_id, "nik", family["nik"]), row.nik_index,
             _seal(bank, family_id, "no_kk", family["no_kk"]), row.kk_index,
