@@ -18,7 +18,7 @@ from gateway.operations.crediting import credit_waiting
 from gateway.operations.result import write_streamed
 from gateway.operations.si_before import make_chunks
 from gateway.operations.si_chunk import SiTask, record_place
-from gateway.operations.workers import Workers
+from gateway.operations.workers import Workers, each
 from gateway.rules.approval import same_person
 from gateway.rules.batch import SI_TRANSITIONS, SiEvent, SiState
 from gateway.rules.credit import GUIDANCE, CreditReason
@@ -181,7 +181,7 @@ async def _store_chunks(
     rows = 0
     amounts: Counter[str] = Counter()
     async with Workers(bank, task, listing.row_hint) as workers:
-        async for chunk in workers.run(listing.table.blocks(CHUNK)):
+        async for chunk in workers.run(each(listing.table.blocks(CHUNK))):
             if not chunk.rows:
                 continue
             await instructions.add_chunk(connection, si_id, chunk.first_line, chunk.rows, chunk.record)

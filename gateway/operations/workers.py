@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from gateway.operations.custody import key_files, open_vault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable
     from pathlib import Path
 
     from gateway.operations.bank import Bank
@@ -66,20 +66,26 @@ class Workers(Generic[J, D]):
         if self._pool is not None:
             await asyncio.to_thread(self._pool.shutdown, wait=True, cancel_futures=True)
 
-    async def run(self, jobs: Iterable[J]) -> AsyncIterator[D]:
+    async def run(self, jobs: AsyncIterable[J]) -> AsyncIterator[D]:
         """What was made of each job, in the order of the jobs. A job is asked for when there is room for it."""
         if self._pool is None:
-            for job in jobs:
+            async for job in jobs:
                 yield self._task(self._bank.vault, job)
             return
         loop = asyncio.get_running_loop()
         under_way: deque[asyncio.Future[D]] = deque()
-        for job in jobs:
+        async for job in jobs:
             under_way.append(loop.run_in_executor(self._pool, _do, job))
             if len(under_way) > self._count + AHEAD:
                 yield await under_way.popleft()
         while under_way:
             yield await under_way.popleft()
+
+
+async def each(jobs: Iterable[J]) -> AsyncIterator[J]:
+    """Jobs that are at hand."""
+    for job in jobs:
+        yield job
 
 
 _vault: Vault | None = None
