@@ -15,6 +15,8 @@ from keys.errors import KeyRefused, VaultError
 from keys.hsm import KeyUsage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keys.hsm import Hsm, KeyHandle
 
 VERSION = b"\x01"
@@ -53,6 +55,12 @@ class Vault:
         """DATA sealed for one place, 37 bytes longer."""
         return self._prefix + self._hsm.seal(self._sealing_key, data, self._place(table, row, column))
 
+    def sealer(self, table: str, column: str) -> Callable[[str, int], bytes]:
+        """`seal` for many rows of one column: a function of text and row."""
+        seal, key, prefix = self._hsm.seal, self._sealing_key, self._prefix
+        place = prefix + _column(table, column)
+        return lambda text, row: prefix + seal(key, text.encode("utf-8"), place + str(row).encode())
+
     def open(self, sealed: bytes, *, table: str, row: int | str, column: str) -> str:
         """The text sealed for this place. Raises VaultError where it was changed, moved, or sealed under another key."""
         return self.open_bytes(sealed, table=table, row=row, column=column).decode("utf-8")
@@ -65,10 +73,15 @@ class Vault:
 
     def index(self, text: str, purpose: str) -> bytes:
         """16 bytes by which TEXT is found again. PURPOSE: one of Purpose. Raises VaultError for another."""
+        return self.indexer(purpose)(text)
+
+    def indexer(self, purpose: str) -> Callable[[str], bytes]:
+        """`index` for many texts of one purpose."""
         prefix = _PURPOSES.get(purpose)
         if prefix is None:
             raise VaultError(f"there is no index for purpose {purpose!r}")
-        return self._hsm.blind_index(self._index_key, prefix + text.encode("utf-8"))
+        index, key = self._hsm.blind_index, self._index_key
+        return lambda text: index(key, prefix + text.encode("utf-8"))
 
     def _place(self, table: str, row: int | str, column: str) -> bytes:
         """Associated data: version, key id, table, column and row; lengths stand before, so no place is like another."""

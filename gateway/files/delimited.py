@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
-from gateway.files.blocks import LineBlock, RowBlock
+from gateway.files.blocks import LineBlock, RowBlock, is_record
 from gateway.files.errors import FileRefused
 from gateway.files.row import clean_header, fit
 
@@ -53,13 +53,14 @@ class Delimited:
             yield from block.rows()
 
     def blocks(self, size: int) -> Iterator[Block]:
-        """The rows in blocks of at most SIZE lines, or records where a quotation mark is among them."""
+        """The rows in blocks of at most SIZE lines, or records where those may go over several lines."""
         with _open_text(self.path, self.encoding) as text:
             source: Iterator[str] = iter(text)
             line = self._after_header(source)
             while lines := list(islice(source, size)):
-                if '"' not in "".join(lines):
-                    yield LineBlock(line, lines, self.separator, len(self.header))
+                quoted = [one for one in lines if '"' in one]
+                if all(is_record(one, self.separator) for one in quoted):
+                    yield LineBlock(line, lines, self.separator, len(self.header), bool(quoted))
                     line += len(lines)
                     continue
                 source = chain(lines, source)

@@ -46,17 +46,8 @@ class Page:
 
 
 def pack(lines: Sequence[int], rows: Sequence[Sequence[str]]) -> str:
-    """One text of rows and their line numbers, which must ascend. A NUL in a cell is dropped: no list may hold one."""
-    out = io.StringIO()
-    out.write(_spans(lines) + END)
-    writer = csv.writer(out, delimiter=SEPARATOR, lineterminator=END)
-    writer.writerows(rows)
-    text = out.getvalue()
-    if text.count(NUL) == len(lines) + 1:
-        return text
-    return pack(
-        lines, [[cell.replace(NUL, "") for cell in row] for row in rows]
-    )  # a sheet may hold what a text may not
+    """One text of rows and their line numbers, which must ascend. A NUL in a sheet's cell is dropped."""
+    return END.join((_spans(lines), *map(_record, rows), ""))
 
 
 def unpack(text: str) -> Packed:
@@ -99,6 +90,15 @@ def record_of(cells: Sequence[str]) -> str:
     out = io.StringIO()
     csv.writer(out, delimiter=SEPARATOR, lineterminator=END).writerow(cells)  # the writer quotes what ends a line
     return out.getvalue().removesuffix(END)
+
+
+def _record(cells: Sequence[str]) -> str:
+    """A record as the writer makes it; almost none needs one."""
+    joined = SEPARATOR.join(cells)
+    plain = joined and '"' not in joined and "\n" not in joined and "\r" not in joined and NUL not in joined
+    if plain and joined.count(SEPARATOR) == len(cells) - 1:
+        return joined
+    return record_of([cell.replace(NUL, "") for cell in cells])
 
 
 def _defused(record: str) -> str:

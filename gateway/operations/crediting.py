@@ -82,9 +82,8 @@ async def _ask_the_rule(
     paid, here = await instructions.paid_stages(connection, si.id, list(owners))
     decided: dict[int, CreditReason | None] = {}
     for row in rows:
-        wanted = CreditRow(
-            bytes(row.nik_index), row.name, row.programme, row.stage, tuple(row.months), row.amount_idr
-        )  # fmt: skip
+        index = None if row.nik_index is None else bytes(row.nik_index)
+        wanted = CreditRow(index, row.name, row.programme, row.stage, tuple(row.months or ()), row.amount_idr)
         holder = names.get((row.cell, row.account_id), row.holder_comparable)
         account = CreditAccount(bytes(row.holder_index), holder, AccountState(row.state), row.excluded)
         in_this_si = here.setdefault(row.account_id, {})

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from gateway.files.packed import pack
-from gateway.operations.kpm_chunk import record_place, sealed_families
+from gateway.operations.kpm_chunk import FamilyRecord, record_place, sealed_families
 from gateway.store import batches
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ async def make_chunks(bank: Bank, connection: AsyncConnection, batch_id: int) ->
         await batches.add_chunk(connection, batch_id, values)
 
 
-def _texts(row: Any, family: dict[str, Any]) -> tuple[str, ...]:  # noqa: ANN401 - a database row
-    """The fields of a FamilyRecord from what was sealed with a row."""
+def _texts(row: Any, family: dict[str, Any]) -> FamilyRecord:  # noqa: ANN401 - a database row
+    """A family's record from what was sealed with a row."""
     person = bytes(row.person_index).hex() if row.person_index else ""
-    return (
+    return FamilyRecord(
         family["nik"], bytes(row.nik_index).hex(), family["no_kk"], bytes(row.kk_index).hex(), person, family["name"],
         family["mother_name"], family["birth_place"], family["birth_date"], family["sex"], family["address"], family["rt"],
         family["rw"], family["region"], family["phone"], family["dtsen_id"], "+".join(family["programmes"]),

@@ -7,8 +7,9 @@ sealed for their list and line; and, of each row, what finds duplicates and tell
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.files.columns import named_values
 from gateway.files.packed import pack
@@ -17,7 +18,7 @@ from gateway.rules.names import comparable
 from gateway.store import copy_format as field
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import date
 
     from gateway.files.blocks import Block
@@ -32,8 +33,7 @@ _NO_FINDINGS, _NO_PROGRAMMES = field.jsonb("[]"), field.text_array(())
 _NO_INDEXES = field.NULL * 3
 
 
-@dataclass(frozen=True, slots=True)
-class FamilyRecord:
+class FamilyRecord(NamedTuple):
     """A family as it is sealed with its chunk until its account is opened: all texts, in this order."""
 
     nik: str
@@ -57,7 +57,7 @@ class FamilyRecord:
     branch: str
 
 
-FAMILY_FIELDS = tuple(one.name for one in fields(FamilyRecord))
+_FIELD_END, _FAMILY_END = "\x1f", "\x1e"  # characters that no normalised text holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,9 @@ class KpmTask:
         cells: list[tuple[str, ...]] = []
         stored: list[bytes] = []
         accepted: list[int] = []
-        families: list[tuple[str, ...]] = []
+        families: list[FamilyRecord] = []
         start = _START + field.int8(self.batch_id)
+        find = Finders(vault)
         for row in job.rows():
             values, numeric = named_values(self.columns, row)
             checked = check_row(values, on=self.on, policy=self.rules, numeric=numeric, surplus=row.surplus)
@@ -100,7 +101,7 @@ class KpmTask:
             if family is None:
                 parts = (start, field.int4(row.line), _REJECTED, _NO_INDEXES, _NO_PROGRAMMES, findings)
             else:
-                nik, kk, person = indexes(vault, family)
+                nik, kk, person = find.indexes(family)
                 accepted.append(row.line)
                 families.append(family_texts(family, nik, kk, person))
                 parts = (start, field.int4(row.line), _ACCEPTED, field.raw(nik) + field.raw(kk) + field.raw_or_null(person),
@@ -112,30 +113,49 @@ class KpmTask:
         return KpmChunk(first, last, len(lines), record, len(families), sealed, field.payload(stored))
 
 
-def indexes(vault: Vault, family: KpmFamily) -> tuple[bytes, bytes, bytes | None]:
-    """What a family is found by: NIK, No KK, and the person where the mother's name is known."""
-    person = None
-    if family.mother_name:
-        told = f"{comparable(family.name)}|{family.birth_date}|{comparable(family.mother_name)}"
-        person = vault.index(told, "person")
-    return vault.index(family.nik, "nik"), vault.index(family.no_kk, "no_kk"), person
+class Finders:
+    """What a family is found by."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._nik, self._no_kk, self._person = (vault.indexer(purpose) for purpose in ("nik", "no_kk", "person"))
+
+    def indexes(self, family: KpmFamily) -> tuple[bytes, bytes, bytes | None]:
+        """Of NIK, No KK, and the person where the mother's name is known."""
+        person = None
+        if family.mother_name:
+            told = f"{comparable(family.name)}|{family.birth_date}|{comparable(family.mother_name)}"
+            person = self._person(told)
+        return self._nik(family.nik), self._no_kk(family.no_kk), person
 
 
-def family_texts(family: KpmFamily, nik: bytes, kk: bytes, person: bytes | None) -> tuple[str, ...]:
-    """The fields of a FamilyRecord."""
-    return (
+def family_texts(family: KpmFamily, nik: bytes, kk: bytes, person: bytes | None) -> FamilyRecord:
+    """A family's record."""
+    return FamilyRecord(
         family.nik, nik.hex(), family.no_kk, kk.hex(), person.hex() if person else "", family.name, family.mother_name,
         family.birth_place, family.birth_date.isoformat(), family.sex.value, family.address, family.rt, family.rw,
         family.region, family.phone, family.dtsen_id, "+".join(family.programmes),
-        json.dumps(dict(family.components)) if family.components else "{}", family.branch,
+        _counted(tuple(family.components.items())), family.branch,
     )  # fmt: skip
 
 
 def sealed_families(
-    vault: Vault, batch_id: int, first_line: int, lines: list[int], families: list[tuple[str, ...]]
+    vault: Vault, batch_id: int, first_line: int, lines: list[int], families: list[FamilyRecord]
 ) -> bytes | None:
     """The accepted families of a chunk, sealed; None where there is none."""
-    return vault.seal(pack(lines, families), **families_place(batch_id, first_line)) if families else None
+    if not families:
+        return None
+    told = [f"{line}{_FIELD_END}{_FIELD_END.join(family)}" for line, family in zip(lines, families, strict=True)]
+    whole = _FAMILY_END.join(told)
+    if whole.count(_FIELD_END) != len(lines) * len(FamilyRecord._fields) or whole.count(_FAMILY_END) != len(lines) - 1:
+        raise ValueError("a normalised text holds a control character")
+    return vault.seal(whole, **families_place(batch_id, first_line))
+
+
+def opened_families(vault: Vault, batch_id: int, first_line: int, sealed: bytes) -> Iterator[tuple[int, FamilyRecord]]:
+    """Line and record of each family of a chunk."""
+    for told in vault.open(sealed, **families_place(batch_id, first_line)).split(_FAMILY_END):
+        line, *texts = told.split(_FIELD_END)
+        yield int(line), FamilyRecord(*texts)
 
 
 def record_place(batch_id: int, first_line: int) -> dict[str, Any]:
@@ -146,6 +166,11 @@ def record_place(batch_id: int, first_line: int) -> dict[str, Any]:
 def families_place(batch_id: int, first_line: int) -> dict[str, Any]:
     """What a chunk's families are sealed for."""
     return {"table": "kpm_chunk", "row": f"{batch_id}:{first_line}", "column": "family_record"}
+
+
+@lru_cache(maxsize=4_096)
+def _counted(components: tuple[tuple[str, int], ...]) -> str:
+    return json.dumps(dict(components))
 
 
 def _as_json(findings: Iterable[Finding]) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from gateway.errors import Refused
 from gateway.operations import opening_task as task
 from gateway.operations.bank import Bank, reading, transaction
-from gateway.operations.opening_task import CardTerms, NewAccounts, OpeningJob, OpeningTask, card_row
+from gateway.operations.opening_task import CardTerms, NewAccounts, OpeningJob, OpeningTask, Seals, card_row
 from gateway.operations.workers import Workers
 from gateway.rules.issuing import cell_of_account, pan_for, serial_for
 from gateway.store import batches, cards, copy_format, policy
@@ -84,7 +84,7 @@ async def order_cards(
     ordered = []
     for (cell, account_id, replaces), card_id, (pan, index) in zip(wanted, ids, pans, strict=True):
         key = copy_format.int2(cell), copy_format.int8(account_id)
-        rows.append(card_row(bank.vault, _terms(bank), key, card_id, pan, index, replaces))
+        rows.append(card_row(Seals(bank.vault), _terms(bank), key, card_id, pan, index, replaces))
         ordered.append(NewCard(card_id, account_id, str(Pan(pan))))
     await copy_payload(connection, "card", task.CARD_COLUMNS, copy_format.payload(rows))
     return ordered
@@ -133,7 +133,7 @@ async def _redraw(bank: Bank, connection: AsyncConnection, made: NewAccounts, pl
     ):
         place = places[one]
         key = copy_format.int2(cell), copy_format.int8(account_id)
-        made.cards[place] = card_row(bank.vault, _terms(bank), key, made.card_ids[place], pan, index)
+        made.cards[place] = card_row(Seals(bank.vault), _terms(bank), key, made.card_ids[place], pan, index)
         made.pan_indexes[place] = index
     await _redraw(bank, connection, made, places)  # a new one may be another's of this chunk
 

@@ -10,8 +10,7 @@ from datetime import date
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gateway.files.packed import unpack
-from gateway.operations.kpm_chunk import FamilyRecord, families_place
+from gateway.operations.kpm_chunk import opened_families
 from gateway.rules.account import AccountState
 from gateway.rules.card import CardState
 from gateway.rules.issuing import account_number, cell_of_account, pan_for, serial_for
@@ -22,6 +21,7 @@ from keys.sensitive import Pan
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.operations.kpm_chunk import FamilyRecord
     from keys.vault import Vault
 
 ACCOUNT_COLUMNS = ("cell", "id", "number", "state", "branch", "region", "holder_name", "opened_on", "holder_comparable")
@@ -86,21 +86,23 @@ class OpeningTask:
 
     def __call__(self, vault: Vault, job: OpeningJob) -> NewAccounts:
         """Number, seal and draw card numbers."""
-        packed = unpack(vault.open(job.family_record, **families_place(self.batch_id, job.first_line)))
-        made = NewAccounts(job.first_line, packed.lines, job.account_ids, job.card_ids, [], [], [], [], [])
+        made = NewAccounts(job.first_line, [], job.account_ids, job.card_ids, [], [], [], [], [])
         today = field.day(self.terms.ordered_on)
-        for place, (line, texts) in enumerate(zip(packed.lines, packed.cells(), strict=True)):
-            family, family_id = FamilyRecord(*texts), job.account_ids[place]
+        seals, find = Seals(vault), vault.indexer("pan")
+        told = opened_families(vault, self.batch_id, job.first_line, job.family_record)
+        for place, (line, family) in enumerate(told):
+            family_id = job.account_ids[place]
             cell = cell_of_account(family_id, self.cells)
             key = field.int2(cell), field.int8(family_id)
+            made.lines.append(line)
             made.accounts.append(self._account(family, family_id, key, today))
-            made.families.append(self._family(vault, family, family_id, key, line))
+            made.families.append(self._family(seals, family, family_id, key, line))
             made.enrolments.append(self._enrolments(family, key[1], today))
             number = int.from_bytes(job.random[place * RANDOM_BYTES : (place + 1) * RANDOM_BYTES], "big")
             pan = pan_for(self.card_bin, serial_for(number, cell, self.cells))
-            index = vault.index(pan, "pan")
+            index = find(pan)
             made.pan_indexes.append(index)
-            made.cards.append(card_row(vault, self.terms, key, job.card_ids[place], pan, index))
+            made.cards.append(card_row(seals, self.terms, key, job.card_ids[place], pan, index))
         return made
 
     def _account(self, family: FamilyRecord, family_id: int, key: tuple[bytes, bytes], today: bytes) -> bytes:
@@ -111,32 +113,40 @@ class OpeningTask:
             field.text(family.name), today, field.text(comparable(family.name)),
         ))  # fmt: skip
 
-    def _family(self, vault: Vault, family: FamilyRecord, family_id: int, key: tuple[bytes, bytes], line: int) -> bytes:
-        def seal(column: str, value: str) -> bytes:
-            return field.raw(vault.seal(value, table="family", row=family_id, column=column))
-
+    def _family(self, seals: Seals, family: FamilyRecord, family_id: int, key: tuple[bytes, bytes], line: int) -> bytes:
         mother, person = family.mother_name, family.person_index
         return b"".join((
-            _FAMILY, key[1], key[0], seal("nik", family.nik), field.raw(bytes.fromhex(family.nik_index)),
-            seal("no_kk", family.no_kk), field.raw(bytes.fromhex(family.kk_index)),
-            seal("mother_name", mother) if mother else field.NULL,
+            _FAMILY, key[1], key[0], field.raw(seals.nik(family.nik, family_id)),
+            field.raw(bytes.fromhex(family.nik_index)), field.raw(seals.no_kk(family.no_kk, family_id)),
+            field.raw(bytes.fromhex(family.kk_index)),
+            field.raw(seals.mother_name(mother, family_id)) if mother else field.NULL,
             field.raw(bytes.fromhex(person)) if person else field.NULL, field.text(family.name),
             field.text(family.birth_place), field.day(date.fromisoformat(family.birth_date)), field.text(family.sex),
             field.text(family.address), field.text(family.rt), field.text(family.rw), field.text(family.phone),
-            field.text(family.dtsen_id), field.int8(self.batch_id), field.int4(line),
+            field.text(family.dtsen_id), _int8(self.batch_id), field.int4(line),
         ))  # fmt: skip
 
     def _enrolments(self, family: FamilyRecord, family_id: bytes, today: bytes) -> bytes:
-        rows = []
+        rows: list[bytes] = []
         for code in family.programmes.split("+"):
             number, counted = self.programmes[code]
             components = field.jsonb(family.components) if counted else _NO_COMPONENTS
-            rows.append(b"".join((_ENROLMENT, family_id, field.int2(number), components, _batch(self.batch_id), today)))
+            rows += (_ENROLMENT, family_id, field.int2(number), components, _int8(self.batch_id), today)
         return b"".join(rows)
 
 
+class Seals:
+    """What seals each column of a family and its card."""
+
+    def __init__(self, vault: Vault) -> None:
+        self.nik, self.no_kk, self.mother_name = (
+            vault.sealer("family", column) for column in ("nik", "no_kk", "mother_name")
+        )
+        self.pan = vault.sealer("card", "pan")
+
+
 def card_row(
-    vault: Vault,
+    seals: Seals,
     terms: CardTerms,
     key: tuple[bytes, bytes],
     card_id: int,
@@ -146,15 +156,11 @@ def card_row(
 ) -> bytes:
     """One ordered card. KEY: cell and account id as fields."""
     return b"".join((
-        _CARD, *key, field.int8(card_id), field.raw(vault.seal(pan, table="card", row=card_id, column="pan")),
-        field.raw(index), field.text(Pan(pan).masked), field.day(terms.expires_on), _ORDERED, field.int2(terms.pin_tries),
-        field.day(terms.ordered_on), field.int8_or_null(replaces),
+        _CARD, *key, field.int8(card_id), field.raw(seals.pan(pan, card_id)), field.raw(index), field.text(Pan(pan).masked),
+        field.day(terms.expires_on), _ORDERED, field.int2(terms.pin_tries), field.day(terms.ordered_on),
+        field.int8_or_null(replaces),
     ))  # fmt: skip
 
 
-@lru_cache(maxsize=16)
-def _batch(batch_id: int) -> bytes:
-    return field.int8(batch_id)
-
-
+_int8 = lru_cache(maxsize=16)(field.int8)
 _NO_COMPONENTS = field.jsonb("{}")

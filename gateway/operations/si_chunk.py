@@ -66,6 +66,7 @@ class SiTask:
         cells: list[tuple[str, ...]] = []
         staged: list[list[bytes]] = [[] for _ in range(self.lanes)]
         amounts: dict[str, int] = {}
+        find = vault.indexer("nik")
         for row in job.rows():
             values, numeric = named_values(self.columns, row)
             found, findings = check_instruction(values, self.rules, numeric=numeric, surplus=row.surplus)
@@ -77,7 +78,7 @@ class SiTask:
                 amounts[""] = amounts.get("", 0) + (amount_idr or 0)
                 continue
             lane = lane_of(found.account, self.lanes)
-            staged[lane].append(_judged(row.line, vault.index(found.nik, "nik"), found))
+            staged[lane].append(_judged(row.line, find(found.nik), found))
             amounts[found.programme] = amounts.get(found.programme, 0) + found.amount_idr
         record = vault.seal(pack(lines, cells), **record_place(self.si_id, job.first_line))
         parts = sealed_parts(vault, self.si_id, job.first_line, staged)

@@ -19,7 +19,7 @@ _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
 _TEXT_OID = 25
 _EPOCH = date(2000, 1, 1).toordinal()
-_LENGTH = tuple(size.to_bytes(4, "big") for size in range(512))
+_LENGTH = tuple(size.to_bytes(4, "big") for size in range(1_024))
 _INT2, _INT4, _INT8, _ARRAY = Struct("!ih"), Struct("!ii"), Struct("!iq"), Struct("!iiiiii")
 
 
@@ -35,8 +35,10 @@ def row_start(fields: int) -> bytes:
 
 def raw(data: bytes) -> bytes:
     """A bytea, or any field from its bytes."""
-    size = len(data)
-    return (_LENGTH[size] if size < len(_LENGTH) else size.to_bytes(4, "big")) + data
+    try:
+        return _LENGTH[len(data)] + data
+    except IndexError:
+        return len(data).to_bytes(4, "big") + data
 
 
 def raw_or_null(data: bytes | None) -> bytes:
@@ -46,7 +48,11 @@ def raw_or_null(data: bytes | None) -> bytes:
 
 def text(value: str) -> bytes:
     """A text."""
-    return raw(value.encode())
+    data = value.encode()
+    try:
+        return _LENGTH[len(data)] + data
+    except IndexError:
+        return len(data).to_bytes(4, "big") + data
 
 
 def text_or_null(value: str | None) -> bytes:

@@ -1,11 +1,11 @@
-"""Crediting a part of an SI at once, in SQL: stage its rows, find and lock their accounts, decide every row, credit, keep the outcome.
+"""Crediting a part of an SI at once, in SQL: stage its rows, lock their accounts, decide every row, credit, keep the outcome.
 
-The specification is gateway.rules.credit; DECISION says the same to PostgreSQL, one reason a line in the same order of precedence, and
-a test holds the two against each other. What one statement cannot see, rows of a part that depend on each other, is named by
-`to_decide_singly`; the caller asks the rule for those and hands in what it said.
+The specification is gateway.rules.credit; DECISION says the same to PostgreSQL, one reason a line in the same order of
+precedence, and a test holds the two against each other. What one statement cannot see, rows of a part that depend on each
+other, is named by `to_decide_singly`; the caller asks the rule for those and hands in what it said.
 
-Accounts are locked in the order of (cell, id), as every writer does, in a statement before the one that decides: so the decision sees
-whatever an earlier holder of the lock has left.
+Accounts are locked in the order of (cell, id), as every writer does, in a statement before the one that decides: so the decision
+sees whatever an earlier holder of the lock has left.
 """
 
 from __future__ import annotations
@@ -103,12 +103,13 @@ SINGLY = text("""
         CROSS JOIN LATERAL unnest(s.stage || s.months) AS k (stage_or_month)
         GROUP BY f.cell, f.account_id, f.programme, k.stage_or_month HAVING count(*) > 1
     )
-    SELECT s.line, s.nik_index, s.name, s.programme, s.stage, s.months, s.amount_idr, s.reason, f.cell, f.account_id, f.state,
+    SELECT s.line, s.nik_index, s.name, s.programme, s.stage, s.months, s.amount_idr, f.cell, f.account_id, f.state,
            f.holder_name, f.name AS holder_comparable, f.nik_index AS holder_index,
            EXISTS (SELECT FROM exclusion e WHERE e.nik_index = f.nik_index AND e.valid_from <= :on
                    AND (e.valid_to IS NULL OR :on <= e.valid_to)) AS excluded
     FROM si_found f JOIN si_staged s USING (line)
-    WHERE f.name IS NULL OR (f.cell, f.account_id) IN (SELECT cell, account_id FROM overlapping)
+    WHERE s.reason IS NULL
+      AND (f.name IS NULL OR (f.cell, f.account_id) IN (SELECT cell, account_id FROM overlapping))
     ORDER BY s.line
 """)
 KEEP_COMPARABLE = text("""

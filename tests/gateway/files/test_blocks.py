@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.files.blocks import LineBlock, RowBlock, in_blocks
+from gateway.files.blocks import LineBlock, RowBlock, in_blocks, is_record
 from gateway.files.row import TableRow
 from gateway.files.table import open_table
 
@@ -21,7 +21,10 @@ cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"
 )
 
 
-@given(st.lists(st.lists(cells, max_size=4), max_size=12), st.integers(1, 5))
+short = st.lists(st.text("ab ,", max_size=3), max_size=4)  # a row over several lines has as many cells as the header
+
+
+@given(st.lists(short | st.lists(cells, min_size=3, max_size=3), max_size=12), st.integers(1, 5))
 def test_blocks_hold_the_rows_a_csv_reader_finds(rows: list[list[str]], size: int) -> None:
     """With and without quotation marks, short, long and blank rows, however the blocks fall; also after another process."""
     out = io.StringIO(newline="")
@@ -37,14 +40,31 @@ def test_blocks_hold_the_rows_a_csv_reader_finds(rows: list[list[str]], size: in
     assert whole == found
 
 
-def test_lines_without_quotation_marks_stay_lines(tmp_path: Path) -> None:
-    """They are cut apart where they are needed; a block with a quotation mark is read at once."""
+def test_lines_stay_lines_where_each_is_a_record(tmp_path: Path) -> None:
+    """They are cut apart where they are needed; a block with a cell over two lines is read at once."""
     path = tmp_path / "list.csv"
-    path.write_text('A;B\n1;2\n3;4\n"5;";6\n7;8\n\n9;10\n')
+    path.write_text('A;B\n1;2\n3;4\n"5;";6\n7;8\n"a\nb";9\n10;11\n\n12;13\n')
     blocks = list(open_table(path).blocks(2))
-    assert [(LineBlock, 2), (RowBlock, 4), (LineBlock, 6)] == [(type(one), one.first_line) for one in blocks]
-    assert [("5;", "6"), ("7", "8")] == [row.cells for row in blocks[1].rows()]
-    assert [TableRow(7, ("9", "10"))] == list(blocks[2].rows())
+    told = [(type(one), one.first_line, [row.cells for row in one.rows()]) for one in blocks]
+    assert [
+        (LineBlock, 2, [("1", "2"), ("3", "4")]),
+        (LineBlock, 4, [("5;", "6"), ("7", "8")]),
+        (RowBlock, 6, [("a\nb", "9"), ("10", "11")]),
+        (LineBlock, 9, [("12", "13")]),
+    ] == told
+    assert [False, True, False] == [one.quoted for one in blocks if isinstance(one, LineBlock)]
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('"a;b";c\r\n', True), ('a;"b ""c"""', True), ('a;""\n', True), ("a;b", True), ('a;"b', False), ('a;5";"x', False),
+        ('"a"b;c', False), ('a;" b', False),
+    ],
+)  # fmt: skip
+def test_a_record_ends_with_its_line_only_if_its_quotation_marks_do(line: str, *, expected: bool) -> None:
+    """Marks in the middle of a cell, or not closed, leave the question to a reader."""
+    assert expected is is_record(line, ";")
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (4, [2, 2]), (5, [2, 2, 1])])
