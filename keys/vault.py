@@ -15,6 +15,8 @@ from keys.errors import KeyRefused, VaultError
 from keys.hsm import KeyUsage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keys.hsm import Hsm, KeyHandle
 
 VERSION = b"\x01"
@@ -47,22 +49,39 @@ class Vault:
 
     def seal(self, text: str, *, table: str, row: int | str, column: str) -> bytes:
         """TEXT sealed for one place. 37 bytes longer than its UTF-8, and never the same twice."""
-        sealed = self._hsm.seal(self._sealing_key, text.encode("utf-8"), self._place(table, row, column))
-        return self._prefix + sealed
+        return self.seal_bytes(text.encode("utf-8"), table=table, row=row, column=column)
+
+    def seal_bytes(self, data: bytes, *, table: str, row: int | str, column: str) -> bytes:
+        """DATA sealed for one place, 37 bytes longer."""
+        return self._prefix + self._hsm.seal(self._sealing_key, data, self._place(table, row, column))
+
+    def sealer(self, table: str, column: str) -> Callable[[str, int], bytes]:
+        """`seal` for many rows of one column: a function of text and row."""
+        seal, key, prefix = self._hsm.seal, self._sealing_key, self._prefix
+        place = prefix + _column(table, column)
+        return lambda text, row: prefix + seal(key, text.encode("utf-8"), place + str(row).encode())
 
     def open(self, sealed: bytes, *, table: str, row: int | str, column: str) -> str:
         """The text sealed for this place. Raises VaultError where it was changed, moved, or sealed under another key."""
+        return self.open_bytes(sealed, table=table, row=row, column=column).decode("utf-8")
+
+    def open_bytes(self, sealed: bytes, *, table: str, row: int | str, column: str) -> bytes:
+        """The data sealed for this place by seal_bytes or seal. Raises as open does."""
         if not sealed.startswith(self._prefix):
             raise VaultError("sealed data is of another key or version than this vault's")
-        place = self._place(table, row, column)
-        return self._hsm.unseal(self._sealing_key, sealed[_PREFIX_BYTES:], place).decode("utf-8")
+        return self._hsm.unseal(self._sealing_key, sealed[_PREFIX_BYTES:], self._place(table, row, column))
 
     def index(self, text: str, purpose: str) -> bytes:
         """16 bytes by which TEXT is found again. PURPOSE: one of Purpose. Raises VaultError for another."""
+        return self.indexer(purpose)(text)
+
+    def indexer(self, purpose: str) -> Callable[[str], bytes]:
+        """`index` for many texts of one purpose."""
         prefix = _PURPOSES.get(purpose)
         if prefix is None:
             raise VaultError(f"there is no index for purpose {purpose!r}")
-        return self._hsm.blind_index(self._index_key, prefix + text.encode("utf-8"))
+        index, key = self._hsm.blind_index, self._index_key
+        return lambda text: index(key, prefix + text.encode("utf-8"))
 
     def _place(self, table: str, row: int | str, column: str) -> bytes:
         """Associated data: version, key id, table, column and row; lengths stand before, so no place is like another."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from ledger.chart import Control, Phase, control_account, purse_account
+from ledger.chart import PURSE_BASE, Control, Phase
 from ledger.posting import Kind, PostingError, Transfer
 
 if TYPE_CHECKING:
@@ -53,6 +53,21 @@ posted AS (
     WHERE t.cell = m.cell AND t.account_id = m.account_id AND t.id = m.tranche_id AND t.programme = m.programme
       AND (m.used_on IS NULL OR (t.state = 'OPEN' AND t.available_from <= m.used_on))
     RETURNING 1
+)
+"""
+# What is credited, in one statement: the text wants a relation `credited` before it, one row a tranche, with the columns of
+# NewTranche and the ids of tranche and transfer. `clock_from` begins where the money may be spent.
+CREDIT_CTES = f"""
+new_tranches AS (
+    INSERT INTO tranche (cell, account_id, id, programme, stage, months, si_id, si_line, sp2d_no, region, credited_on,
+                         available_from, clock_from, amount_idr, available_idr, state)
+    SELECT cell, account_id, tranche_id, programme, stage, months, si_id, si_line, sp2d_no, region, credited_on,
+           available_from, available_from, amount_idr, amount_idr, 'OPEN' FROM credited
+), new_transfers AS (
+    INSERT INTO transfer (cell, account_id, id, debit, credit, amount_idr, kind, source, source_id, tranche_id, business_date)
+    SELECT cell, account_id, transfer_id, {Control.PROGRAMME_FUND * 1_000} + programme,
+           account_id * {PURSE_BASE} + programme * 10 + {Phase.AVAILABLE.value}, amount_idr, '{Kind.CREDIT.value}', 'si', si_id,
+           tranche_id, credited_on FROM credited
 )
 """
 COUNTS = "(SELECT count(*) FROM posted), (SELECT count(*) FROM moved), (SELECT count(*) FROM tranches)"
@@ -128,27 +143,27 @@ def check_counts(transfers: int, counts: tuple[int, ...]) -> None:
 
 
 async def credit(connection: AsyncConnection, tranches: Sequence[NewTranche]) -> list[int]:
-    """Credit many families at once: tranches and transfers by COPY, purses by the database. Returns transfer ids.
+    """Credit families: tranches and transfers in one statement, purses by the database. Returns transfer ids.
 
     The same stage of a programme cannot be credited to an account twice: PostingError.
     """
     if not tranches:
         return []
     ids = await take_ids(connection, "transfer_id_seq", len(tranches))
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert driver is not None  # noqa: S101 - an open connection has a driver
+    arrays = {name: [getattr(one, name) for one in tranches] for name in NewTranche.__slots__}
+    arrays["months"] = ["{" + ",".join(one.months) + "}" for one in tranches]  # there is no array of arrays
     try:
-        await driver.copy_records_to_table(
-            "tranche", columns=list(TRANCHE_COLUMNS), records=map(_tranche_row, tranches)
-        )
-    except Exception as error:
-        if getattr(error, "constraint_name", None) == "tranche_once":
-            raise PostingError("a family would be paid the same stage of a programme twice") from error
-        raise
-    await driver.copy_records_to_table(
-        "transfer", columns=list(TRANSFER_COLUMNS), records=map(_credit_row, tranches, ids)
-    )
+        await connection.execute(CREDIT, arrays | {"transfer_id": ids})
+    except IntegrityError as error:
+        raise credit_refused(error) from error
     return ids
+
+
+def credit_refused(error: IntegrityError) -> PostingError:
+    """What to say where a credit breaks a rule of the book."""
+    if _constraint(error) == "tranche_once":
+        return PostingError("a family would be paid the same stage of a programme twice")
+    return PostingError(f"the credit breaks a rule of the book: {_constraint(error)}")
 
 
 async def take_ids(connection: AsyncConnection, sequence: str, count: int) -> list[int]:
@@ -160,22 +175,18 @@ async def take_ids(connection: AsyncConnection, sequence: str, count: int) -> li
 TAKE_IDS = text("""
     SELECT nextval(CAST(CAST(:sequence AS text) AS regclass)) FROM generate_series(1, CAST(:count AS int))
 """)
-TRANCHE_COLUMNS = ("cell", "account_id", "id", "programme", "stage", "months", "si_id", "si_line", "sp2d_no", "region",
-                   "credited_on", "available_from", "clock_from", "amount_idr", "available_idr", "state")  # fmt: skip
-TRANSFER_COLUMNS = ("cell", "account_id", "id", "debit", "credit", "amount_idr", "kind", "source", "source_id",
-                    "tranche_id", "business_date")  # fmt: skip
-
-
-def _tranche_row(new: NewTranche) -> tuple[Any, ...]:
-    return (new.cell, new.account_id, new.id, new.programme, new.stage, new.months, new.si_id, new.si_line, new.sp2d_no,
-            new.region, new.credited_on, new.available_from, new.available_from, new.amount_idr, new.amount_idr,
-            "OPEN")  # fmt: skip
-
-
-def _credit_row(new: NewTranche, transfer_id: int) -> tuple[Any, ...]:
-    return (new.cell, new.account_id, transfer_id, control_account(Control.PROGRAMME_FUND, new.programme),
-            purse_account(new.account_id, new.programme, Phase.AVAILABLE), new.amount_idr, Kind.CREDIT.value, "si",
-            new.si_id, new.id, new.credited_on)  # fmt: skip
+CREDIT = text(f"""
+    WITH credited AS (
+        SELECT cell, account_id, id AS tranche_id, programme, stage, CAST(months AS text[]) AS months, si_id, si_line, sp2d_no,
+               region, credited_on, available_from, amount_idr, transfer_id
+        FROM unnest(CAST(:cell AS smallint[]), CAST(:account_id AS bigint[]), CAST(:id AS bigint[]),
+                    CAST(:programme AS smallint[]), CAST(:stage AS text[]), CAST(:months AS text[]), CAST(:si_id AS bigint[]),
+                    CAST(:si_line AS int[]), CAST(:sp2d_no AS text[]), CAST(:region AS text[]), CAST(:credited_on AS date[]),
+                    CAST(:available_from AS date[]), CAST(:amount_idr AS bigint[]), CAST(:transfer_id AS bigint[]))
+            AS n (cell, account_id, id, programme, stage, months, si_id, si_line, sp2d_no, region, credited_on, available_from,
+                  amount_idr, transfer_id)
+    ), {CREDIT_CTES} SELECT 1
+""")
 
 
 def _constraint(error: IntegrityError) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 
     from gateway.operations.bank import Bank
 
+
+@dataclass(frozen=True)
+class KillSize:
+    """Rows of the run that is killed, and how often."""
+
+    rows: int
+    kills: int
+
+
+KILL_SIZE = KillSize(int(os.environ.get("KKS_KILL_ROWS", "20000")), int(os.environ.get("KKS_KILL_TIMES", "4")))
+
 hypothesis_settings.register_profile(
     "kks", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
@@ -44,6 +56,12 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     for name in [name for name in os.environ if name.startswith("KKS_") and name != "KKS_PG_BIN"]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def kill_size() -> KillSize:
+    """How large tests/gateway/operations/test_credit_kill.py is: KKS_KILL_ROWS, KKS_KILL_TIMES."""
+    return KILL_SIZE
 
 
 @pytest.fixture(scope="session")

@@ -142,6 +142,9 @@ def si_import(
     sp2d_count: Annotated[
         int | None, typer.Option("--sp2d-count", help="recipients, where the SP2D states them")
     ] = None,
+    available_from: Annotated[
+        str, typer.Option("--available-from", help="families may spend it from this date on, as 2026-12-01")
+    ] = "",
     *,
     by: As = "",
     json: Json = False,
@@ -153,7 +156,8 @@ def si_import(
         amount = parse_amount(sp2d_amount, "--sp2d-amount")
         sp2d = operations.Sp2d(sp2d_no, parse_date(sp2d_date, "--sp2d-date"), amount, sp2d_count)
         with output.progress("reading", None, quiet=json) as done:
-            return await operations.import_instruction(bank, who(by), file, si_no, sp2d, done)
+            since = parse_date(available_from, "--available-from") if available_from else None
+            return await operations.import_instruction(bank, who(by), file, si_no, sp2d, done, available_from=since)
 
     summary = with_bank(work)
     if json:

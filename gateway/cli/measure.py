@@ -45,11 +45,20 @@ def intake(rows: Rows = 100_000, *, json: Json = False) -> None:
 
 
 @bench.command("credit")
-def credit(rows: Rows = 100_000, *, json: Json = False) -> None:
-    """An SI from file to credited and reported, against COPY of as many rows."""
+def credit(
+    rows: Rows = 100_000,
+    kill: Annotated[int, typer.Option("--kill", min=0, max=100, help="kill a second run this often, compare")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="the same seed kills at the same rows")] = 1,
+    *,
+    json: Json = False,
+) -> None:
+    """An SI from file to credited and reported, against COPY of as many rows; killed and resumed, where asked."""
     from gateway.measure import lists as measured
 
-    _show(measured.measure_credit(settings(), rows, _say(json=json)), json=json)
+    figures = _show(measured.measure_credit(settings(), rows, _say(json=json), kill, seed), json=json)
+    if figures.same_ledger is False:
+        output.fail("the run that was killed left another ledger than the one that was not")
+        raise typer.Exit(1)
 
 
 @bench.command("codec")
@@ -98,7 +107,7 @@ def _show(work: Coroutine[Any, Any, Any], *, json: bool) -> Any:  # noqa: ANN401
 
     configure("error")
     figures = run(work)
-    values = asdict(figures)
+    values = {name: value for name, value in asdict(figures).items() if value is not None}
     if json:
         output.as_json(values)
     else:

@@ -11,22 +11,26 @@ import csv
 import hashlib
 import re
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+from gateway.files.blocks import LineBlock, RowBlock, is_record
 from gateway.files.errors import FileRefused
 from gateway.files.row import clean_header, fit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from io import TextIOWrapper
     from pathlib import Path
 
+    from gateway.files.blocks import Block
     from gateway.files.row import TableRow
 
 SEPARATORS = (",", ";", "|", "\t")
 CHUNK_BYTES = 65_536
 """Also the longest line allowed: then a line that is too long shows as a chunk's first line end, without a search."""
 MAX_RECORD_LINES = 20
+ROWS_AT_ONCE = 1_000
 _WINDOWS_1252_UNDEFINED = b"\x81\x8d\x8f\x90\x9d"
 _SEPARATOR_HINT = re.compile(r"\"?sep=.\"?\s*", re.IGNORECASE)
 
@@ -45,14 +49,44 @@ class Delimited:
 
     def rows(self) -> Iterator[TableRow]:
         """Each record under the header, blank ones left out. FileRefused where the quoting is broken."""
-        width = len(self.header)
+        for block in self.blocks(ROWS_AT_ONCE):
+            yield from block.rows()
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        """The rows in blocks of at most SIZE lines, or records where those may go over several lines."""
         with _open_text(self.path, self.encoding) as text:
-            for line, span, cells in _records(self.path, text, self.separator):
-                if line <= self.header_line or not any(map(str.strip, cells)):
+            source: Iterator[str] = iter(text)
+            line = self._after_header(source)
+            while lines := list(islice(source, size)):
+                quoted = [one for one in lines if '"' in one]
+                if all(is_record(one, self.separator) for one in quoted):
+                    yield LineBlock(line, lines, self.separator, len(self.header), bool(quoted))
+                    line += len(lines)
                     continue
-                if span > 1 and len(cells) != width:
-                    raise FileRefused(self.path, "a quotation mark is opened here and not closed", line)
-                yield fit(line, cells, width)
+                source = chain(lines, source)
+                block, line = self._quoted(source, line, size)
+                yield block
+
+    def _after_header(self, source: Iterator[str]) -> int:
+        """Read past the header. Returns the next line's number."""
+        for line, span, _ in _records(self.path, source, self.separator):
+            if line >= self.header_line:
+                return line + span
+        raise FileRefused(self.path, "the header row is gone")
+
+    def _quoted(self, source: Iterator[str], line: int, size: int) -> tuple[RowBlock, int]:
+        """SIZE records, and the line after them. A record may go over several lines."""
+        found = []
+        width = len(self.header)
+        following = line
+        for at, span, cells in islice(_records(self.path, source, self.separator, line), size):
+            following = at + span
+            if not any(map(str.strip, cells)):
+                continue
+            if span > 1 and len(cells) != width:
+                raise FileRefused(self.path, "a quotation mark is opened here and not closed", at)
+            found.append(fit(at, cells, width))
+        return RowBlock(line, found), following
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,17 +181,19 @@ def _find_separator(path: Path, encoding: str) -> str:
     return best
 
 
-def _records(path: Path, text: TextIOWrapper, separator: str) -> Iterator[tuple[int, int, list[str]]]:
-    """(first line, number of lines, cells) of each record."""
+def _records(
+    path: Path, text: Iterable[str], separator: str, first_line: int = 1
+) -> Iterator[tuple[int, int, list[str]]]:
+    """(first line, number of lines, cells) of each record. No line is taken from TEXT before its record is asked for."""
     reader = csv.reader(text, delimiter=separator)
-    ended = 0
+    ended = first_line - 1
     try:
         for cells in reader:
-            span = reader.line_num - ended
+            span = reader.line_num + first_line - 1 - ended
             if span > MAX_RECORD_LINES:
                 raise FileRefused(path, "a quotation mark is opened here and not closed", ended + 1)
             yield ended + 1, span, cells
-            ended = reader.line_num
+            ended += span
     except csv.Error as error:
         raise FileRefused(path, "the quotation marks of this record are broken", ended + 1) from error
 

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 import xlsxwriter
 
 from gateway.files.errors import FileRefused
+from gateway.files.packed import defuse, page_text, pages_rows, record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from gateway.files.packed import Page
 
 MAX_SHEET_ROWS = 1_048_576
 MAX_CELL_CHARS = 32_767
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _WORKBOOK_OPTIONS = {
     "constant_memory": True,
     "strings_to_formulas": False,
@@ -40,18 +42,25 @@ def write_result(
     written, or more rows than a sheet holds. Any other error of `rows` goes through and leaves the old file as it was.
     """
     path = Path(path)
+    if path.suffix.lower() == ".xlsx":
+        return _write_whole(path, lambda new: _write_workbook(path, new, header, rows))
+    return _write_whole(path, lambda new: _write_text(new, header, rows, separator))
+
+
+def write_pages(path: Path | str, header: Sequence[str], pages: Iterable[Page]) -> int:
+    """The same, of pages of rows that were packed (gateway.files.packed): much faster for CSV. Returns the rows written."""
+    path = Path(path)
+    if path.suffix.lower() == ".xlsx":
+        return _write_whole(path, lambda new: _write_workbook(path, new, header, pages_rows(pages)))
+    return _write_whole(path, lambda new: _write_packed(new, header, pages))
+
+
+def _write_whole(path: Path, write: Callable[[Path], int]) -> int:
     try:
         with _replacing(path) as new:
-            if path.suffix.lower() == ".xlsx":
-                return _write_workbook(path, new, header, rows)
-            return _write_text(new, header, rows, separator)
+            return write(new)
     except OSError as error:
         raise FileRefused(path, f"cannot be written: {error.strerror or 'output error'}") from error
-
-
-def defuse(cell: str) -> str:
-    """A cell that starts like a formula (= + - @, tab, return) gets an apostrophe in front (OWASP CSV injection)."""
-    return f"'{cell}" if cell.startswith(_FORMULA_STARTS) else cell
 
 
 @contextmanager
@@ -75,6 +84,16 @@ def _write_text(new: Path, header: Sequence[str], rows: Iterable[Sequence[str]],
         writer.writerow([defuse(cell) for cell in header])
         for count, row in enumerate(rows, start=1):  # noqa: B007 the last number is the answer
             writer.writerow([defuse(cell) for cell in row])
+    return count
+
+
+def _write_packed(new: Path, header: Sequence[str], pages: Iterable[Page]) -> int:
+    count = 0
+    with new.open("w", encoding="utf-8-sig", newline="") as file:
+        file.write(record_of([defuse(cell) for cell in header]) + "\r\n")
+        for page in pages:
+            file.write(page_text(page))
+            count += len(page.records)
     return count
 
 

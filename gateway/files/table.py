@@ -17,6 +17,7 @@ from gateway.files.workbook import Workbook, open_workbook
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.files.blocks import Block
     from gateway.files.row import TableRow
 
 _ZIP = b"PK\x03\x04"
@@ -37,9 +38,17 @@ class Table:
 
     def rows(self) -> Iterator[TableRow]:
         """Rows under the header, blank ones left out. FileRefused: broken on the way, or changed since it was opened."""
+        self._check_unchanged()
+        return self._source.rows()
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        """The same rows in blocks of at most SIZE, fit for another process."""
+        self._check_unchanged()
+        return self._source.blocks(size)
+
+    def _check_unchanged(self) -> None:
         if not self.path.is_file() or _stamp(self.path) != self._stamp:
             raise FileRefused(self.path, "the file changed while it was being read")
-        return self._source.rows()
 
 
 def open_table(path: Path | str) -> Table:

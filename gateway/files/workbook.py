@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
+from gateway.files.blocks import in_blocks
 from gateway.files.errors import FileRefused
 from gateway.files.row import NO_NUMBERS, clean_header, fit
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from gateway.files.blocks import Block
     from gateway.files.row import TableRow
 
 MAX_UNPACKED_BYTES = 2 * 1024**3
@@ -50,6 +52,10 @@ class Workbook:
             cells = [value if isinstance(value, str) else text_of(value) for value in values]
             if any(map(str.strip, cells)):
                 yield fit(line, cells, width, _numeric(values))
+
+    def blocks(self, size: int) -> Iterator[Block]:
+        """The rows in blocks of SIZE."""
+        return in_blocks(self.rows(), size)
 
 
 def open_workbook(path: Path) -> Workbook:

@@ -1,28 +1,31 @@
 """Standing instructions: take in the payroll list of an SP2D, compare, approve by a second person, credit, report.
 
-Nothing is credited unless the list's sum (and count, where given) is the SP2D's. Crediting goes in chunks, each a transaction
-that marks its rows, so a run cut off anywhere goes on where it stopped and no row is credited twice.
+Nothing is credited unless the list's sum (and count, where given) is the SP2D's. A list is kept in chunks of some thousand rows
+(gateway.operations.si_chunk) and credited part by part (gateway.operations.crediting).
 """
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.errors import Refused
+from gateway.files.packed import Page, tail, unpack
 from gateway.files.si_list import open_si_list
 from gateway.operations.bank import Bank, transaction
+from gateway.operations.crediting import credit_waiting
 from gateway.operations.result import write_streamed
-from gateway.rules.account import AccountState
+from gateway.operations.si_before import make_chunks
+from gateway.operations.si_chunk import SiTask, record_place
+from gateway.operations.workers import Workers, each
 from gateway.rules.approval import same_person
 from gateway.rules.batch import SI_TRANSITIONS, SiEvent, SiState
-from gateway.rules.credit import GUIDANCE, CreditAccount, CreditReason, CreditRow, refuse_credit
-from gateway.rules.instruction import InstructionPolicy, check_instruction, parse_amount
+from gateway.rules.credit import GUIDANCE, CreditReason
+from gateway.rules.instruction import InstructionPolicy
 from gateway.rules.transitions import TransitionRefused, move
 from gateway.store import instructions, policy
 from gateway.store.audit import Operation
-from gateway.store.database import copy_rows
 from ledger import book
 from ledger.posting import Source, fund
 
@@ -33,10 +36,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from gateway.files.si_list import RawSiRow
+    from gateway.files.si_list import SiList
 
-CHUNK = 2_000
+CHUNK = 10_000  # rows: a lane's part of it keeps its accounts locked for about a tenth of a second
 RESULT_COLUMNS = ["KODE_STATUS", "KETERANGAN"]
+SI, TOPUP_SUKSES = "SI", "TOPUP_SUKSES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,19 @@ class Sp2d:
 
 
 async def import_instruction(
-    bank: Bank, actor: str, path: Path, si_no: str, sp2d: Sp2d, progress: Callable[[int], None] | None = None
+    bank: Bank,
+    actor: str,
+    path: Path,
+    si_no: str,
+    sp2d: Sp2d,
+    progress: Callable[[int], None] | None = None,
+    *,
+    available_from: date | None = None,
 ) -> SiSummary:
-    """Take in an SI list. A list that disagrees with its SP2D is kept as MISMATCH and can never be approved."""
+    """Take in an SI list. A list that disagrees with its SP2D is kept as MISMATCH and can never be approved.
+
+    AVAILABLE_FROM: the families may not spend it before, where that is later than the programme says.
+    """
     if not si_no.strip() or not sp2d.no.strip():
         raise Refused("the numbers of the SI and of the SP2D are needed (--si-no, --sp2d-no)")
     if sp2d.amount_idr <= 0:
@@ -88,22 +102,18 @@ async def import_instruction(
         values = {
             "si_no": si_no.strip(), "sp2d_no": sp2d.no.strip(), "sp2d_date": sp2d.on, "sp2d_amount_idr": sp2d.amount_idr,
             "sp2d_count": sp2d.count, "file_name": path.name, "file_sha256": listing.sha256, "header": list(listing.header),
-            "state": SiState.PROPOSED.value, "maker": actor.strip(), "business_date": bank.business_date,
+            "available_from": available_from, "state": SiState.PROPOSED.value, "maker": actor.strip(),
+            "business_date": bank.business_date,
         }  # fmt: skip
         si_id = await instructions.create(tx.connection, values)
-        known = await policy.programmes(tx.connection, bank.business_date)
-        rules = InstructionPolicy(policy.programme_facts(known.values()))
-        chunk: list[tuple[Any, ...]] = []
-        for raw in listing.rows():
-            chunk.append(_stored_row(bank, si_id, listing.columns, raw, rules))
-            if len(chunk) == CHUNK:
-                await copy_rows(tx.connection, "si_row", instructions.ROW_COLUMNS, chunk)
-                _tell(progress, len(chunk))
-                chunk = []
-        await copy_rows(tx.connection, "si_row", instructions.ROW_COLUMNS, chunk)
-        _tell(progress, len(chunk))
-        summary = await _compare(tx.connection, si_id, si_no.strip(), sp2d, path.name)
-        await tx.record(Operation.SI_IMPORT, f"SI {si_no.strip()}", **asdict(summary), sha256=listing.sha256)
+        rows, amounts = await _store_chunks(bank, tx.connection, si_id, listing, progress)
+        if rows == 0:
+            raise Refused(f"{path.name} has a header and no rows")
+        state, reason = _compare(rows, sum(amounts.values()), sp2d)
+        await instructions.set_totals(tx.connection, si_id, rows, amounts, state, reason)
+        summary = SiSummary(si_no.strip(), rows, sum(amounts.values()), sp2d.amount_idr, state.value)
+        detail = asdict(summary) | {"sha256": listing.sha256, "available_from": available_from}
+        await tx.record(Operation.SI_IMPORT, f"SI {si_no.strip()}", **detail)
     return summary
 
 
@@ -118,10 +128,10 @@ async def approve(bank: Bank, actor: str, si_no: str, progress: Callable[[int], 
         after = _move(si, SiEvent.APPROVE)
         if si.state is SiState.PROPOSED:
             await _fund(bank, tx.connection, si)
+        await make_chunks(bank, tx.connection, si)
         await instructions.set_state(tx.connection, si.id, after, checker=None if si.checker else actor.strip())
         await tx.record(Operation.SI_APPROVE, f"SI {si_no}", rows=si.rows, amount_idr=si.amount_idr)
-    while credited := await _credit_chunk(bank, actor, si):
-        _tell(progress, credited)
+    await credit_waiting(bank, actor, si, progress)
     async with transaction(bank, actor) as tx:
         si = await instructions.read(tx.connection, si_no, lock=True)
         if si.state is SiState.POSTING:
@@ -150,23 +160,47 @@ async def result(bank: Bank, actor: str, si_no: str, out: Path | None = None) ->
         si = await instructions.read(tx.connection, si_no)
         found = await _result(tx.connection, si_no)
         if out is not None:
-            await _write_result_file(bank, tx.connection, si, out)
+            await make_chunks(bank, tx.connection, si)
+            await write_streamed(out, [*si.header, *RESULT_COLUMNS], _result_pages(bank, tx.connection, si))
         await tx.record(Operation.SI_RESULT, f"SI {si_no}", file=None if out is None else out.name)
     return found
 
 
-async def _compare(connection: AsyncConnection, si_id: int, si_no: str, sp2d: Sp2d, name: str) -> SiSummary:
-    rows, amount = await instructions.totals(connection, si_id)
-    if rows == 0:
-        raise Refused(f"{name} has a header and no rows")
-    reason = None
-    if amount != sp2d.amount_idr:
-        reason = f"its rows add up to Rp{amount:,} and the SP2D is Rp{sp2d.amount_idr:,}"
-    elif sp2d.count is not None and rows != sp2d.count:
-        reason = f"it has {rows} rows and the SP2D says {sp2d.count}"
-    state = SiState.PROPOSED if reason is None else SiState.MISMATCH
-    await instructions.set_totals(connection, si_id, state, reason)
-    return SiSummary(si_no, rows, amount, sp2d.amount_idr, state.value)
+async def _store_chunks(
+    bank: Bank,
+    connection: AsyncConnection,
+    si_id: int,
+    listing: SiList,
+    progress: Callable[[int], None] | None,
+) -> tuple[int, dict[str, int]]:
+    """Judge and store the list. Returns how many rows there are, and what they add up to by programme."""
+    known = await policy.programmes(connection, bank.business_date)
+    rules = InstructionPolicy(policy.programme_facts(known.values()))
+    task = SiTask(si_id, listing.columns, rules, bank.row.lanes)
+    await instructions.add_lanes(connection, si_id, bank.row.lanes)
+    rows = 0
+    amounts: Counter[str] = Counter()
+    async with Workers(bank, task, listing.row_hint) as workers:
+        async for chunk in workers.run(each(listing.table.blocks(CHUNK))):
+            if not chunk.rows:
+                continue
+            await instructions.add_chunk(connection, si_id, chunk.first_line, chunk.rows, chunk.record)
+            for part in chunk.parts:
+                await instructions.add_part(connection, si_id, part.lane, chunk.first_line, part.rows, part.staged)
+            rows += chunk.rows
+            amounts.update(chunk.by_programme)
+            if progress is not None:
+                progress(chunk.rows)
+    return rows, dict(amounts)
+
+
+def _compare(rows: int, amount_idr: int, sp2d: Sp2d) -> tuple[SiState, str | None]:
+    """Whether the list is the SP2D's, and what is wrong where it is not."""
+    if amount_idr != sp2d.amount_idr:
+        return SiState.MISMATCH, f"its rows add up to Rp{amount_idr:,} and the SP2D is Rp{sp2d.amount_idr:,}"
+    if sp2d.count is not None and rows != sp2d.count:
+        return SiState.MISMATCH, f"it has {rows} rows and the SP2D says {sp2d.count}"
+    return SiState.PROPOSED, None
 
 
 async def _fund(bank: Bank, connection: AsyncConnection, si: instructions.Instruction) -> None:
@@ -174,73 +208,6 @@ async def _fund(bank: Bank, connection: AsyncConnection, si: instructions.Instru
     amounts = await instructions.amounts_by_programme(connection, si.id)
     source = Source("si", si.id, bank.business_date)
     await book.post(connection, [fund(programme, amount, source) for programme, amount in amounts.items()])
-
-
-async def _credit_chunk(bank: Bank, actor: str, si: instructions.Instruction) -> int:
-    """Credit the next rows in one transaction. Returns how many were dealt with."""
-    async with transaction(bank, actor) as tx:
-        await instructions.read(tx.connection, si.si_no, lock=True)  # two approvers at once take turns
-        rows = await instructions.waiting_rows(tx.connection, si.id, CHUNK)
-        if rows:
-            await _credit_rows(bank, tx.connection, si, rows)
-        await tx.record(Operation.SI_POST, f"SI {si.si_no}", rows=len(rows))
-    return len(rows)
-
-
-async def _credit_rows(bank: Bank, connection: AsyncConnection, si: instructions.Instruction, rows: list[Any]) -> None:
-    today = bank.business_date
-    known = {code: one.number for code, one in (await policy.programmes(connection, today)).items()}
-    numbers = sorted({row.account_number for row in rows if row.account_number})
-    accounts = await instructions.lock_accounts(connection, numbers, today)
-    owners = [(one.cell, one.id) for one in accounts.values()]
-    paid, here = await instructions.paid_stages(connection, si.id, owners)
-    outcomes: list[tuple[int, str | None, int | None]] = []
-    new: list[book.NewTranche] = []
-    ids = await book.take_ids(connection, "tranche_id_seq", len(rows))
-    for row, tranche_id in zip(rows, ids, strict=True):
-        account = accounts.get(row.account_number)
-        wanted = CreditRow(
-            None if row.nik_index is None else bytes(row.nik_index), row.holder_name, row.programme, row.stage,
-            tuple(row.months or ()), row.amount_idr,
-        )  # fmt: skip
-        reason: str | None = row.reason or refuse_credit(
-            wanted, _credit_account(account), known, paid.get(account.id, {}) if account else {},
-            here.get(account.id, {}) if account else {},
-        )  # fmt: skip
-        outcomes.append((row.line, reason, None if reason else tranche_id))
-        if reason is None and account is not None:
-            here.setdefault(account.id, {}).setdefault(row.programme, set()).update((row.stage, *row.months))
-            new.append(
-                book.NewTranche(account.cell, account.id, tranche_id, known[row.programme], row.stage, list(row.months),
-                                si.id, row.line, si.sp2d_no, account.region, today, today, row.amount_idr)
-            )  # fmt: skip
-    await book.credit(connection, new)
-    await instructions.mark_rows(connection, si.id, outcomes)
-
-
-def _credit_account(row: Any) -> CreditAccount | None:  # noqa: ANN401 - a database row
-    if row is None:
-        return None
-    return CreditAccount(bytes(row.nik_index), row.holder_name, AccountState(row.state), row.excluded)
-
-
-def _stored_row(
-    bank: Bank, si_id: int, columns: tuple[str, ...], raw: RawSiRow, rules: InstructionPolicy
-) -> tuple[Any, ...]:
-    """A row as it is kept. A row that is itself wrong keeps its amount, so that the sum is the list's, and its reason."""
-    line, values = raw.line, raw.values
-    found, findings = check_instruction(values, rules, numeric=raw.numeric, surplus=raw.surplus)
-    kept = json.dumps({"row": [values.get(name, "") for name in columns]}, separators=(",", ":"))
-    sealed = bank.vault.seal(kept, table="si_row", row=f"{si_id}:{line}", column="record")
-    if found is None:
-        codes = {finding.code.value for finding in findings}
-        reason = CreditReason.PROGRAM_UNKNOWN if codes == {"PROGRAM_UNKNOWN"} else CreditReason.ROW_INVALID
-        shown = f"{reason.value}: {', '.join(sorted(codes))}"
-        amount = parse_amount(values.get("NOMINAL", ""))
-        return (si_id, line, sealed, None, None, None, None, None, None, amount, "WAITING", shown)
-    index = bank.vault.index(found.nik, "nik")
-    return (si_id, line, sealed, index, found.account, found.name, found.programme, found.stage,
-            list(found.months), found.amount_idr, "WAITING", None)  # fmt: skip
 
 
 async def _result(connection: AsyncConnection, si_no: str) -> SiResult:
@@ -253,17 +220,24 @@ async def _result(connection: AsyncConnection, si_no: str) -> SiResult:
     return SiResult(si_no, si.state.value, credited, failed, credited_idr, by_code)
 
 
-async def _write_result_file(bank: Bank, connection: AsyncConnection, si: instructions.Instruction, out: Path) -> int:
-    stored = await instructions.result_rows(connection, si.id)
-    return await write_streamed(out, [*si.header, *RESULT_COLUMNS], _result_rows(bank, si.id, stored))
+async def _result_pages(bank: Bank, connection: AsyncConnection, si: instructions.Instruction) -> AsyncIterator[Page]:
+    """The list's rows as they came, chunk by chunk, each with what became of it."""
+    usual = TOPUP_SUKSES if si.state is SiState.POSTED else SI  # of a row that the database does not tell of
+    but = usual if si.state is SiState.POSTED else None
+    line = 0
+    while chunk := await instructions.next_chunk(connection, si.id, line):
+        line = chunk.first_line
+        packed = unpack(bank.vault.open(bytes(chunk.record), **record_place(si.id, line)))
+        decided = await instructions.decided_rows(connection, si.id, (packed.lines[0], packed.lines[-1]), but=but)
+        tails = [tail(usual, "")] * len(packed.lines)
+        if decided:
+            tails = [_tail(*decided.get(one, (usual, None))) for one in packed.lines]
+        yield Page(packed.records, tails)
 
 
-async def _result_rows(bank: Bank, si_id: int, stored: AsyncIterator[Any]) -> AsyncIterator[list[str]]:
-    async for row in stored:
-        record = bank.vault.open(bytes(row.record), table="si_row", row=f"{si_id}:{row.line}", column="record")
-        status = row.state if row.state != "WAITING" else "SI"
-        explained = "" if row.reason is None else f"{row.reason} ({GUIDANCE[CreditReason(row.reason.split(':')[0])]})"
-        yield [*json.loads(record)["row"], status, explained]
+def _tail(state: str, reason: str | None) -> str:
+    explained = "" if reason is None else f"{reason} ({GUIDANCE[CreditReason(reason.split(':')[0])]})"
+    return tail(state, explained)
 
 
 def _move(si: instructions.Instruction, event: SiEvent) -> SiState:
@@ -271,8 +245,3 @@ def _move(si: instructions.Instruction, event: SiEvent) -> SiState:
         return move(f"SI {si.si_no}", SI_TRANSITIONS, si.state, event)
     except TransitionRefused as error:
         raise Refused(str(error)) from None
-
-
-def _tell(progress: Callable[[int], None] | None, rows: int) -> None:
-    if progress is not None and rows:
-        progress(rows)

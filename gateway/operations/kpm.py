@@ -6,36 +6,37 @@ Approval opens accounts in chunks (gateway.operations.opening).
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Refused
 from gateway.files.kpm_list import open_kpm_list
+from gateway.files.packed import Page, tail, unpack
 from gateway.operations.bank import Bank, reading, transaction
-from gateway.operations.opening import open_chunk
+from gateway.operations.kpm_before import make_chunks
+from gateway.operations.kpm_chunk import ROW_COLUMNS, KpmTask, record_place
+from gateway.operations.opening import open_waiting
 from gateway.operations.result import write_streamed
+from gateway.operations.workers import Workers, each
 from gateway.rules.approval import same_person
 from gateway.rules.batch import BATCH_TRANSITIONS, BatchEvent, BatchState
-from gateway.rules.kpm import KpmFamily, KpmPolicy, check_row
-from gateway.rules.names import comparable
+from gateway.rules.kpm import KpmPolicy
 from gateway.rules.transitions import TransitionRefused, move
 from gateway.store import batches, policy
 from gateway.store.audit import Operation
-from gateway.store.database import copy_rows
+from gateway.store.database import copy_payload
 from gateway.store.policy import programme_facts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from datetime import date
     from pathlib import Path
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from gateway.files.kpm_list import KpmList, RawKpmRow
-    from gateway.rules.kpm import CheckedRow
+    from gateway.files.kpm_list import KpmList
 
-CHUNK = 2_000
+CHUNK = 5_000
 RESULT_COLUMNS = ["NO_REKENING", "KODE_STATUS", "KETERANGAN"]
 
 
@@ -70,7 +71,7 @@ async def import_list(
             "business_date": bank.business_date,
         }  # fmt: skip
         batch_id = await batches.create(tx.connection, values)
-        await _copy_rows(bank, tx.connection, batch_id, listing, progress)
+        await _store_chunks(bank, tx.connection, batch_id, listing, progress)
         await batches.mark_duplicates(tx.connection, batch_id, bank.business_date)
         reasons = await batches.count(tx.connection, batch_id)
         batch = await batches.read(tx.connection, batch_id)
@@ -91,11 +92,10 @@ async def approve(
         if same_person(batch.maker, actor):
             raise Refused(f"list {batch_id} was imported by {batch.maker}: another person must approve it (--as NAME)")
         state = _move(batch, BatchEvent.APPROVE)
+        await make_chunks(bank, tx.connection, batch_id)
         await batches.set_state(tx.connection, batch_id, state, checker=None if batch.checker else actor.strip())
         await tx.record(Operation.KPM_APPROVE, f"list {batch_id}", accepted=batch.accepted)
-    while opened := await open_chunk(bank, actor, batch_id):
-        if progress is not None:
-            progress(opened)
+    await open_waiting(bank, actor, batch_id, progress)
     async with transaction(bank, actor) as tx:
         batch = await batches.read(tx.connection, batch_id, lock=True)
         if batch.state is BatchState.OPENING:
@@ -127,8 +127,9 @@ async def write_result_file(bank: Bank, actor: str, batch_id: int, out: Path) ->
     async with transaction(bank, actor) as tx:
         batch = await batches.read(tx.connection, batch_id)
         reasons = await batches.count(tx.connection, batch_id)
-        rows = _result_rows(bank, batch_id, await batches.result_rows(tx.connection, batch_id))
-        count = await write_streamed(out, [*batch.header, *RESULT_COLUMNS], rows)
+        await make_chunks(bank, tx.connection, batch_id)
+        pages = _result_pages(bank, tx.connection, batch_id)
+        count = await write_streamed(out, [*batch.header, *RESULT_COLUMNS], pages)
         await tx.record(Operation.KPM_RESULT, f"list {batch_id}", file=out.name, rows=count)
     return ImportSummary(batch_id, batch.rows, batch.accepted, batch.rejected, batch.warnings, reasons)
 
@@ -137,18 +138,10 @@ async def findings(bank: Bank, batch_id: int) -> list[tuple[int, dict[str, str]]
     """Every finding of a list: line, and the finding (code, column, masked value, how to mend)."""
     async with reading(bank) as connection:
         await batches.read(connection, batch_id)
-        return [
-            (row.line, one) async for row in await batches.result_rows(connection, batch_id) for one in row.findings
-        ]
+        return [(row.line, one) async for row in await batches.findings(connection, batch_id) for one in row.findings]
 
 
-async def _result_rows(bank: Bank, batch_id: int, stored: AsyncIterator[Any]) -> AsyncIterator[list[str]]:
-    async for row in stored:
-        record = bank.vault.open(bytes(row.record), table="kpm_row", row=f"{batch_id}:{row.line}", column="record")
-        yield [*json.loads(record)["row"], *_outcome(row)]
-
-
-async def _copy_rows(
+async def _store_chunks(
     bank: Bank, connection: AsyncConnection, batch_id: int, listing: KpmList, progress: Callable[[int], None] | None
 ) -> None:
     known = await policy.programmes(connection, bank.business_date)
@@ -157,58 +150,32 @@ async def _copy_rows(
         programmes=programme_facts(known.values()),
         components=frozenset(code for one in known.values() for code in one.components),
     )
-    chunk: list[tuple[Any, ...]] = []
-    for raw, checked in _checked(listing, rules, bank.business_date):
-        chunk.append(_stored_row(bank, batch_id, listing.columns, raw, checked))
-        if len(chunk) == CHUNK:
-            await copy_rows(connection, "kpm_row", batches.ROW_COLUMNS, chunk)
+    task = KpmTask(batch_id, listing.columns, rules, bank.business_date)
+    async with Workers(bank, task, listing.row_hint) as workers:
+        async for chunk in workers.run(each(listing.table.blocks(CHUNK))):
+            if not chunk.rows:
+                continue
+            values = {name: getattr(chunk, name) for name in chunk.__slots__ if name != "kpm_rows"}
+            await batches.add_chunk(connection, batch_id, values)
+            await copy_payload(connection, "kpm_row", ROW_COLUMNS, chunk.kpm_rows)
             if progress is not None:
-                progress(len(chunk))
-            chunk = []
-    await copy_rows(connection, "kpm_row", batches.ROW_COLUMNS, chunk)
-    if progress is not None:
-        progress(len(chunk))
+                progress(chunk.rows)
 
 
-def _checked(listing: KpmList, rules: KpmPolicy, on: date) -> Iterator[tuple[RawKpmRow, CheckedRow]]:
-    for raw in listing.rows():
-        yield raw, check_row(raw.values, on=on, policy=rules, numeric=raw.numeric, surplus=raw.surplus)
-
-
-def _stored_row(
-    bank: Bank, batch_id: int, columns: tuple[str, ...], raw: RawKpmRow, checked: CheckedRow
-) -> tuple[Any, ...]:
-    family = checked.family
-    record: dict[str, Any] = {"row": [raw.values.get(name, "") for name in columns]}
-    indexes: tuple[bytes | None, bytes | None, bytes | None] = (None, None, None)
-    programmes: list[str] = []
-    if family is not None:
-        record["family"] = _family_record(family)
-        person = f"{comparable(family.name)}|{family.birth_date}|{comparable(family.mother_name)}"
-        indexes = (
-            bank.vault.index(family.nik, "nik"),
-            bank.vault.index(family.no_kk, "no_kk"),
-            bank.vault.index(person, "person") if family.mother_name else None,
-        )
-        programmes = list(family.programmes)
-    sealed = bank.vault.seal(
-        json.dumps(record, separators=(",", ":")), table="kpm_row", row=f"{batch_id}:{raw.line}", column="record"
-    )
-    shown = json.dumps([asdict(finding) for finding in checked.findings])
-    state = "REJECTED" if family is None else "ACCEPTED"
-    return (batch_id, raw.line, state, sealed, *indexes, programmes, shown)
-
-
-def _family_record(family: KpmFamily) -> dict[str, Any]:
-    """A family as it is sealed with its row until its account is opened."""
-    record = {name: getattr(family, name) for name in KpmFamily.__slots__}
-    changed = {
-        "birth_date": family.birth_date.isoformat(),
-        "sex": family.sex.value,
-        "components": dict(family.components),
-        "programmes": list(family.programmes),
-    }
-    return record | changed
+async def _result_pages(bank: Bank, connection: AsyncConnection, batch_id: int) -> AsyncIterator[Page]:
+    """The list's rows as they came, chunk by chunk, each with account number, status and explanation."""
+    line = 0
+    while chunk := await batches.next_chunk(connection, batch_id, line):
+        line = chunk.first_line
+        packed = unpack(bank.vault.open(bytes(chunk.record), **record_place(batch_id, line)))
+        span = packed.lines[0], packed.lines[-1]
+        numbers = await batches.opened_numbers(connection, batch_id, span)
+        others = await batches.other_outcomes(connection, batch_id, span)
+        tails = [
+            f";{numbers[one]};BUREKOL_SUKSES;" if one in numbers else tail(*_outcome(others[one]))
+            for one in packed.lines
+        ]
+        yield Page(packed.records, tails)
 
 
 def _outcome(row: Any) -> list[str]:  # noqa: ANN401 - a database row

@@ -1,4 +1,4 @@
-"""Writing a result file from a database stream: rows flow from the connection to a writer thread, a page at a time.
+"""Writing a result file from the database: pages of rows flow from the connection to a writer thread.
 
 Memory stays at a few pages, however long the list is.
 """
@@ -9,57 +9,50 @@ import asyncio
 import queue
 from typing import TYPE_CHECKING
 
-from gateway.files.result_file import write_result
+from gateway.files.packed import Page
+from gateway.files.result_file import write_pages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
-PAGE = 500
-PAGES_WAITING = 8
-LOOK_S = 0.02
-BROKEN_OFF: list[list[str]] = [[]]  # a mark, compared by identity
+PAGES_WAITING = 2
+LOOK_S = 0.005
+BROKEN_OFF = Page([], [])  # a mark, compared by identity
 
 
-async def write_streamed(out: Path, header: Sequence[str], rows: AsyncIterator[list[str]]) -> int:
-    """Write HEADER and ROWS to OUT. Returns how many rows. Raises FileRefused where the file cannot be written."""
-    pages: queue.Queue[list[list[str]] | None] = queue.Queue(PAGES_WAITING)
-    writer = asyncio.create_task(asyncio.to_thread(write_result, out, header, _rows_of(pages)))
+async def write_streamed(out: Path, header: Sequence[str], pages: AsyncIterator[Page]) -> int:
+    """Write HEADER and the rows of PAGES to OUT. Returns how many rows. Raises FileRefused where the file cannot be written."""
+    waiting: queue.Queue[Page | None] = queue.Queue(PAGES_WAITING)
+    writer = asyncio.create_task(asyncio.to_thread(write_pages, out, header, _pages_of(waiting)))
     try:
-        page: list[list[str]] = []
-        async for row in rows:
-            page.append(row)
-            if len(page) == PAGE:
-                await _hand_over(pages, page, writer)
-                page = []
-        await _hand_over(pages, page, writer)
-        await _hand_over(pages, None, writer)
+        async for page in pages:
+            await _hand_over(waiting, page, writer)
+        await _hand_over(waiting, None, writer)
     except BaseException:
-        await _hand_over(pages, BROKEN_OFF, writer)
+        await _hand_over(waiting, BROKEN_OFF, writer)
         await asyncio.gather(writer, return_exceptions=True)
         raise
     return await writer
 
 
-async def _hand_over(
-    pages: queue.Queue[list[list[str]] | None], page: list[list[str]] | None, writer: asyncio.Task[int]
-) -> None:
+async def _hand_over(waiting: queue.Queue[Page | None], page: Page | None, writer: asyncio.Task[int]) -> None:
     """Give the writer a page; if it has failed, let its error be heard."""
     while not writer.done():
         try:
-            pages.put_nowait(page)
+            waiting.put_nowait(page)
         except queue.Full:
             await asyncio.sleep(LOOK_S)
         else:
             return
 
 
-def _rows_of(pages: queue.Queue[list[list[str]] | None]) -> Iterator[list[str]]:
-    """Rows until the end mark. A stream that broke off fails the writer, so the old file stays."""
-    while (page := pages.get()) is not None:
+def _pages_of(waiting: queue.Queue[Page | None]) -> Iterator[Page]:
+    """Pages until the end mark. A stream that broke off fails the writer, so the old file stays."""
+    while (page := waiting.get()) is not None:
         if page is BROKEN_OFF:
             raise StreamBrokenOff
-        yield from page
+        yield page
 
 
 class StreamBrokenOff(Exception):

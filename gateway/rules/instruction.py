@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.rules.findings import Finding, Reason, Severity, found, mask_name, mask_number, mask_text
 from gateway.rules.kpm import KpmPolicy, ProgrammeFacts, parse_region
@@ -19,9 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class InstructionPolicy:
-    """The configurable part. Amounts in rupiah; `programmes` maps the spelling in a list to its facts."""
+    """The configurable part. Amounts in rupiah; `programmes` maps the spelling in a list to its facts.
+
+    Compared by identity, so that what a cell means under it is worked out once: make one and keep it.
+    """
 
     programmes: Mapping[str, ProgrammeFacts] = field(default_factory=lambda: KpmPolicy().programmes)
     max_amount_idr: int = 100_000_000
@@ -29,8 +33,7 @@ class InstructionPolicy:
     max_months: int = 12
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Instruction:
+class Instruction(NamedTuple):
     """A credit asked for. `months` are "2026-10" in order, `stage` is "2026-T4", `region` is "" where not given."""
 
     nik: str
@@ -64,14 +67,42 @@ def check_instruction(
     nik = _nik(values.get("NIK", ""), "NIK" in numeric, findings)
     account = _account(values.get("NO_REKENING", ""), policy, findings)
     name = _name(values.get("NAMA", ""), findings)
-    programme = _programme(values.get("PROGRAM", ""), policy, findings)
-    stage = _stage(values.get("TAHAP", ""), findings)
-    months = _months(values.get("BULAN", ""), policy, findings)
-    amount_idr = _amount(values.get("NOMINAL", ""), "NOMINAL" in numeric, policy, findings)
+    paid = _payment(
+        values.get("PROGRAM", ""), values.get("TAHAP", ""), values.get("BULAN", ""), values.get("NOMINAL", ""),
+        "NOMINAL" in numeric, policy,
+    )  # fmt: skip
+    findings += paid.findings
     region = _region(values.get("KODE_WILAYAH", ""), findings)
-    if any(finding.severity is Severity.ERROR for finding in findings):
+    if findings and any(finding.severity is Severity.ERROR for finding in findings):
         return None, tuple(findings)
-    return Instruction(nik, account, name, programme, stage, months, amount_idr, region), tuple(findings)
+    wanted = Instruction(nik, account, name, paid.programme, paid.stage, paid.months, paid.amount_idr, region)
+    return wanted, tuple(findings)
+
+
+class _Payment(NamedTuple):
+    """What a row pays, the same for most rows of a list."""
+
+    programme: str
+    stage: str
+    months: tuple[str, ...]
+    amount_idr: int
+    findings: tuple[Finding, ...]
+
+
+@lru_cache(maxsize=4_096)
+def _payment(
+    programme: str,
+    stage: str,
+    months: str,
+    amount: str,
+    amount_is_number: bool,
+    policy: InstructionPolicy,  # noqa: FBT001 a fact of the cell beside it
+) -> _Payment:
+    findings: list[Finding] = []
+    code = _programme(programme, policy, findings)
+    told = _stage(stage, findings), _months(months, policy, findings)
+    amount_idr = _amount(amount, amount_is_number, policy, findings)
+    return _Payment(code, *told, amount_idr, tuple(findings))
 
 
 _AMOUNT = re.compile(r"(?:RP\.?\s*)?([0-9]{1,3}(?:\.[0-9]{3})+|[0-9]{1,15})(?:[.,]00|,0|,-)?", re.IGNORECASE)
@@ -123,7 +154,7 @@ _MAX_NAME = 100
 
 def _name(value: str, findings: list[Finding]) -> str:
     name = tidy(value)
-    if not any(char.isalpha() for char in name):
+    if not name.isupper() and not any(char.isalpha() for char in name):
         findings.append(found(Reason.NAME_MISSING, "NAMA", mask_text(value)))
     elif len(name) > _MAX_NAME:
         findings.append(found(Reason.DATA_INVALID, "NAMA", mask_name(name)))

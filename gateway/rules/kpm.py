@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.rules.findings import (
     Finding,
@@ -23,7 +23,7 @@ from gateway.rules.findings import (
     mask_number,
     mask_text,
 )
-from gateway.rules.names import tidy
+from gateway.rules.names import is_plain, tidy
 from gateway.rules.nik import Sex, born_on, judge_nik, sex_of, trim
 from gateway.rules.regions import known_regency
 
@@ -60,8 +60,7 @@ class KpmPolicy:
     earliest_birth_date: dt.date = dt.date(1900, 1, 1)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class KpmFamily:
+class KpmFamily(NamedTuple):
     """A family's row, normalised: numbers as digits, texts in capitals with single spaces, "" for what is not given.
 
     `mother_name` is "" where it must be completed at hand-over. `region` has 10 digits. `components` counts persons.
@@ -91,8 +90,7 @@ class KpmFamily:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedRow:
+class CheckedRow(NamedTuple):
     """`family` is None where a finding is an error. A family with only warnings is accepted."""
 
     family: KpmFamily | None
@@ -202,6 +200,8 @@ def _mother_name(value: str, findings: list[Finding]) -> str:
 
 def _capitals(value: str) -> str:
     """A name in capitals with single spaces; "" where it has no letter ("-", ".", "0")."""
+    if is_plain(value):
+        return value
     name = tidy(value)
     return name if name.isupper() or any(char.isalpha() for char in name) else ""
 

@@ -15,6 +15,8 @@ TITLES = frozenset(
 
 _QUOTES = re.compile(r"['`\u00b4\u2018\u2019\u02bc\"]")
 _NOT_WORD = re.compile(r"[\W_]+")
+is_plain = re.compile(r"[A-Z]+(?: [A-Z]+)*").fullmatch
+"""Whether a name is capitals and single spaces already, as almost every one is."""
 
 
 def comparable(name: str) -> str:
@@ -23,6 +25,8 @@ def comparable(name: str) -> str:
     >>> comparable("Hj. Siti  Nur'aini-Lubis")
     'SITI NURAINI LUBIS'
     """
+    if is_plain(name) and name.partition(" ")[0] not in TITLES:
+        return name
     text = name if name.isascii() else _without_accents(name)
     words = _NOT_WORD.sub(" ", _QUOTES.sub("", text)).upper().split()
     first = 0
@@ -33,6 +37,8 @@ def comparable(name: str) -> str:
 
 def tidy(text: str) -> str:
     """A text as it is kept: capitals, single spaces, nothing that does not print."""
+    if is_plain(text):
+        return text
     text = " ".join(text.upper().split())
     return text if text.isprintable() else " ".join("".join(filter(str.isprintable, text)).split())
 

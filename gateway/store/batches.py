@@ -1,4 +1,4 @@
-"""KPM lists as stored: kpm_batch, its rows, and the duplicates found among them and against families we have."""
+"""KPM lists as stored: kpm_batch, its chunks and rows, and the duplicates found among them and against families we have."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 LAST_LINE = 2**31 - 1
-ROW_COLUMNS = ["batch_id", "line", "state", "record", "nik_index", "kk_index", "person_index", "programmes", "findings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +80,7 @@ async def set_state(
 async def mark_duplicates(connection: AsyncConnection, batch_id: int, on: date) -> None:
     """Reject the later of two rows with the same NIK, No KK or person, rows of families we have, and excluded NIKs."""
     await connection.execute(text("ANALYZE kpm_row"))
+    await connection.execute(ROOM_TO_SORT)
     await connection.execute(DUPLICATES_IN_FILE, {"id": batch_id})
     await _mark_existing(connection, batch_id, on, 0, LAST_LINE)
 
@@ -92,18 +92,49 @@ async def count(connection: AsyncConnection, batch_id: int) -> dict[str, int]:
     return {row.code: row.rows for row in rows}
 
 
-async def rows_to_open(connection: AsyncConnection, batch_id: int, on: date, limit: int) -> tuple[list[Any], int]:
-    """The next accepted rows (line, record, indexes), and how many were looked at.
+async def add_chunk(connection: AsyncConnection, batch_id: int, values: dict[str, Any]) -> None:
+    """Store a chunk: first_line, last_line, rows, record, families, family_record."""
+    await connection.execute(ADD_CHUNK, values | {"id": batch_id})
+
+
+async def next_chunk(connection: AsyncConnection, batch_id: int, after_line: int) -> Any | None:  # noqa: ANN401 - a database row
+    """The chunk (first_line, last_line, record) that follows the one that begins at a line."""
+    return (await connection.execute(NEXT_CHUNK, {"id": batch_id, "after": after_line})).one_or_none()
+
+
+async def chunks_to_open(connection: AsyncConnection, batch_id: int) -> dict[int, int]:
+    """First line -> families of the chunks that are not opened yet, in order."""
+    return {row.first_line: row.families for row in await connection.execute(CHUNKS_TO_OPEN, {"id": batch_id})}
+
+
+async def families_of(connection: AsyncConnection, batch_id: int, first_line: int) -> bytes | None:
+    """The sealed families of a chunk; None where it is opened."""
+    found = (await connection.execute(FAMILIES_OF, {"id": batch_id, "first_line": first_line})).scalar_one()
+    return None if found is None else bytes(found)
+
+
+async def programmes_named(connection: AsyncConnection, batch_id: int) -> set[str]:
+    """Codes of programmes that the accepted rows of a list name."""
+    return set((await connection.execute(PROGRAMMES_NAMED, {"id": batch_id})).scalars())
+
+
+async def take_chunk(connection: AsyncConnection, batch_id: int, first_line: int, on: date) -> list[int]:
+    """Lines of a chunk that may be opened now; its families are given up with that. Nothing where somebody was quicker.
 
     A row whose family got a KKS, or was excluded, since the list was judged is rejected here and not among them.
     """
-    looked_at = list(await connection.execute(TO_OPEN, {"id": batch_id, "limit": limit}))
-    if not looked_at:
-        return [], 0
-    await _mark_existing(connection, batch_id, on, looked_at[0].line, looked_at[-1].line)
-    values = {"id": batch_id, "first": looked_at[0].line, "last": looked_at[-1].line}
-    kept = set((await connection.execute(STILL_ACCEPTED, values)).scalars())
-    return [row for row in looked_at if row.line in kept], len(looked_at)
+    last_line = (await connection.execute(TAKE_CHUNK, {"id": batch_id, "first_line": first_line})).scalar()
+    if last_line is None:
+        return []
+    await _mark_existing(connection, batch_id, on, first_line, last_line)
+    values = {"id": batch_id, "first": first_line, "last": last_line}
+    return (await connection.execute(STILL_ACCEPTED, values)).scalar() or []
+
+
+async def rows_taken_in_before(connection: AsyncConnection, batch_id: int, after_line: int, limit: int) -> list[Any]:
+    """Rows of a list that was taken in row by row, before there were chunks."""
+    values = {"id": batch_id, "after": after_line, "limit": limit}
+    return list(await connection.execute(ROWS_BEFORE, values))
 
 
 async def mark_opened(connection: AsyncConnection, batch_id: int, lines: list[int], accounts: list[int]) -> None:
@@ -116,9 +147,22 @@ async def route_existing(connection: AsyncConnection, batch_id: int, on: date) -
     return int((await connection.execute(ROUTE_EXISTING, {"id": batch_id, "on": on})).scalar_one())
 
 
-async def result_rows(connection: AsyncConnection, batch_id: int) -> AsyncIterator[Any]:
-    """Every row for the result file, in the order of the list."""
-    return (await connection.stream(RESULT, {"id": batch_id})).__aiter__()
+async def findings(connection: AsyncConnection, batch_id: int) -> AsyncIterator[Any]:
+    """Line and findings of every row that has any, in the order of the list."""
+    return (await connection.stream(FINDINGS, {"id": batch_id})).__aiter__()
+
+
+async def opened_numbers(connection: AsyncConnection, batch_id: int, lines: tuple[int, int]) -> dict[int, str]:
+    """Line -> account number of the rows between two lines that were opened and have no finding: almost all of them."""
+    values = {"id": batch_id, "first": lines[0], "last": lines[1]}
+    row = (await connection.execute(OPENED_NUMBERS, values)).one()
+    return dict(zip(row.lines or (), row.numbers or (), strict=True))
+
+
+async def other_outcomes(connection: AsyncConnection, batch_id: int, lines: tuple[int, int]) -> dict[int, Any]:
+    """Line -> row (state, account_number, findings) of the others."""
+    values = {"id": batch_id, "first": lines[0], "last": lines[1]}
+    return {row.line: row for row in await connection.execute(OTHER_OUTCOMES, values)}
 
 
 async def _mark_existing(connection: AsyncConnection, batch_id: int, on: date, first: int, last: int) -> None:
@@ -147,13 +191,21 @@ SET_STATE = text("""
            decided_at = now() WHERE id = :id
 """)
 # Findings found in SQL have the shape of gateway.rules.findings.Finding.
+ROOM_TO_SORT = text("SELECT set_config('work_mem', '64MB', true)")
 DUPLICATES_IN_FILE = text("""
-    WITH earlier AS (
+    WITH accepted AS NOT MATERIALIZED (
+        SELECT line, nik_index, kk_index, person_index FROM kpm_row WHERE batch_id = :id AND state = 'ACCEPTED'
+    ), several AS (
+        SELECT line, nik_index, kk_index, person_index FROM accepted
+        WHERE nik_index IN (SELECT nik_index FROM accepted GROUP BY 1 HAVING count(*) > 1)
+           OR kk_index IN (SELECT kk_index FROM accepted GROUP BY 1 HAVING count(*) > 1)
+           OR person_index IN (SELECT person_index FROM accepted GROUP BY 1 HAVING count(*) > 1)
+    ), earlier AS (
         SELECT line,
                CASE WHEN nik_index IS NOT NULL THEN lag(line) OVER (PARTITION BY nik_index ORDER BY line) END AS nik,
                CASE WHEN kk_index IS NOT NULL THEN lag(line) OVER (PARTITION BY kk_index ORDER BY line) END AS kk,
                CASE WHEN person_index IS NOT NULL THEN lag(line) OVER (PARTITION BY person_index ORDER BY line) END AS person
-        FROM kpm_row WHERE batch_id = :id AND state = 'ACCEPTED'
+        FROM several
     ), found AS (
         SELECT line, jsonb_agg(jsonb_build_object('code', code, 'column', col, 'shown', '', 'severity', 'ERROR',
                      'mend', 'sama dengan baris ' || first || ' / same as line ' || first || ': keep one')) AS findings
@@ -194,21 +246,42 @@ COUNT = text("""
     UPDATE kpm_batch b SET rows = c.rows, accepted = c.accepted, rejected = c.rejected, warnings = c.warnings
     FROM (SELECT count(*) AS rows, count(*) FILTER (WHERE state IN ('ACCEPTED', 'OPENED')) AS accepted,
                  count(*) FILTER (WHERE state IN ('REJECTED', 'ROUTED')) AS rejected,
-                 count(*) FILTER (WHERE findings @> '[{"severity": "WARNING"}]'
+                 count(*) FILTER (WHERE findings <> '[]' AND findings @> '[{"severity": "WARNING"}]'
                                   AND state IN ('ACCEPTED', 'OPENED')) AS warnings
           FROM kpm_row WHERE batch_id = :id) c
     WHERE b.id = :id
 """)
 REASONS = text("""
     SELECT f ->> 'code' AS code, count(DISTINCT line) AS rows
-    FROM kpm_row, jsonb_array_elements(findings) f WHERE batch_id = :id GROUP BY 1 ORDER BY 1
+    FROM kpm_row, jsonb_array_elements(findings) f WHERE batch_id = :id AND findings <> '[]' GROUP BY 1 ORDER BY 1
 """)
-TO_OPEN = text("""
-    SELECT line, record, nik_index, kk_index, person_index FROM kpm_row
-    WHERE batch_id = :id AND state = 'ACCEPTED' ORDER BY line LIMIT :limit
+ADD_CHUNK = text("""
+    INSERT INTO kpm_chunk (batch_id, first_line, last_line, rows, record, families, family_record)
+    VALUES (:id, :first_line, :last_line, :rows, :record, :families, :family_record)
+""")
+NEXT_CHUNK = text("""
+    SELECT first_line, last_line, record FROM kpm_chunk WHERE batch_id = :id AND first_line > :after
+    ORDER BY first_line LIMIT 1
+""")
+CHUNKS_TO_OPEN = text("""
+    SELECT first_line, families FROM kpm_chunk WHERE batch_id = :id AND family_record IS NOT NULL ORDER BY first_line
+""")
+FAMILIES_OF = text("SELECT family_record FROM kpm_chunk WHERE batch_id = :id AND first_line = :first_line")
+PROGRAMMES_NAMED = text("""
+    SELECT DISTINCT unnest(p.programmes) FROM (SELECT DISTINCT programmes FROM kpm_row
+                                               WHERE batch_id = :id AND state = 'ACCEPTED') p
+""")
+TAKE_CHUNK = text("""
+    UPDATE kpm_chunk SET family_record = NULL
+    WHERE batch_id = :id AND first_line = :first_line AND family_record IS NOT NULL RETURNING last_line
+""")
+ROWS_BEFORE = text("""
+    SELECT line, state, record, nik_index, kk_index, person_index FROM kpm_row
+    WHERE batch_id = :id AND line > :after AND record IS NOT NULL ORDER BY line LIMIT :limit
 """)
 STILL_ACCEPTED = text("""
-    SELECT line FROM kpm_row WHERE batch_id = :id AND line BETWEEN :first AND :last AND state = 'ACCEPTED'
+    SELECT array_agg(line ORDER BY line) FROM kpm_row
+    WHERE batch_id = :id AND line BETWEEN :first AND :last AND state = 'ACCEPTED'
 """)
 MARK_OPENED = text("""
     UPDATE kpm_row r SET state = 'OPENED', account_id = o.account_id
@@ -232,8 +305,17 @@ ROUTE_EXISTING = text("""
     )
     SELECT count(*) FROM marked
 """)
-RESULT = text("""
-    SELECT r.line, r.state, r.record, r.findings, a.number AS account_number
+FINDINGS = text("""
+    SELECT line, findings FROM kpm_row WHERE batch_id = :id AND findings <> '[]' ORDER BY line
+""")
+# An account of a row is looked up by its key: one a row, whatever the planner thinks of it.
+OPENED_NUMBERS = text("""
+    SELECT array_agg(r.line) AS lines, array_agg(a.number) AS numbers
+    FROM kpm_row r JOIN account a ON a.id = r.account_id AND a.cell = r.account_id % (SELECT cells FROM bank)
+    WHERE r.batch_id = :id AND r.line BETWEEN :first AND :last AND r.state = 'OPENED' AND r.findings = '[]'
+""")
+OTHER_OUTCOMES = text("""
+    SELECT r.line, r.state, r.findings, a.number AS account_number
     FROM kpm_row r LEFT JOIN account a ON a.id = r.account_id AND a.cell = r.account_id % (SELECT cells FROM bank)
-    WHERE r.batch_id = :id ORDER BY r.line
+    WHERE r.batch_id = :id AND r.line BETWEEN :first AND :last AND NOT (r.state = 'OPENED' AND r.findings = '[]')
 """)

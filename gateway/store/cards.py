@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-CARD_COLUMNS = ["cell", "account_id", "id", "pan", "pan_index", "pan_masked", "expires_on", "state", "pin_tries_left",
-                "ordered_on", "replaces"]  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True)
 class Card:

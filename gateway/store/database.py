@@ -21,6 +21,8 @@ from gateway.settings import shown_url
 from gateway.store.embedded import EmbeddedServer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
     from sqlalchemy.engine import Connection
 
     from gateway.settings import Settings
@@ -115,6 +117,16 @@ async def copy_rows(connection: AsyncConnection, table: str, columns: list[str],
     """COPY rows into a table inside the connection's transaction (asyncpg's binary COPY)."""
     driver = await driver_of(connection)
     await driver.copy_records_to_table(table, columns=columns, records=rows)
+
+
+async def copy_payload(connection: AsyncConnection, table: str, columns: Sequence[str], data: bytes) -> None:
+    """COPY rows made ready before (gateway.store.copy_format) into a table inside the connection's transaction."""
+
+    async def whole() -> AsyncIterator[bytes]:
+        yield data
+
+    driver = await driver_of(connection)
+    await driver.copy_to_table(table, source=whole(), columns=list(columns), format="binary")
 
 
 async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:

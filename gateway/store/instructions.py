@@ -1,7 +1,8 @@
-"""Standing instructions as stored: sp2d, si and its rows, and what a chunk of rows needs before it is credited."""
+"""Standing instructions as stored: sp2d, si, its chunks and parts, and its decided rows. How a part is credited: crediting.py."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,9 @@ from gateway.errors import NotFound
 from gateway.rules.batch import SiState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from datetime import date, datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
-
-ROW_COLUMNS = ["si_id", "line", "record", "nik_index", "account_number", "holder_name", "programme", "stage", "months",
-               "amount_idr", "state", "reason"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +31,7 @@ class Instruction:
     header: list[str]
     rows: int
     amount_idr: int
+    available_from: date | None
     state: SiState
     maker: str
     checker: str | None
@@ -62,15 +60,63 @@ async def create(connection: AsyncConnection, values: dict[str, Any]) -> int:
     return int((await connection.execute(CREATE_SI, values)).scalar_one())
 
 
-async def set_totals(connection: AsyncConnection, si_id: int, state: SiState, reason: str | None) -> None:
+async def set_totals(
+    connection: AsyncConnection, si_id: int, rows: int, by_programme: dict[str, int], state: SiState, reason: str | None
+) -> None:
     """Write how many rows there are and what they add up to, and what was made of that."""
-    await connection.execute(SET_TOTALS, {"id": si_id, "state": state.value, "reason": reason})
+    amounts = {code: amount for code, amount in by_programme.items() if amount}
+    values = {"rows": rows, "amount": sum(amounts.values()), "by_programme": json.dumps(amounts)}
+    await connection.execute(SET_TOTALS, values | {"id": si_id, "state": state.value, "reason": reason})
 
 
-async def totals(connection: AsyncConnection, si_id: int) -> tuple[int, int]:
-    """Rows and rupiah of an SI's list."""
-    row = (await connection.execute(TOTALS, {"id": si_id})).one()
-    return row.rows, int(row.amount)
+async def add_lanes(connection: AsyncConnection, si_id: int, lanes: int) -> None:
+    """The lanes that will credit an SI."""
+    await connection.execute(ADD_LANES, {"id": si_id, "lanes": lanes})
+
+
+async def add_chunk(connection: AsyncConnection, si_id: int, first_line: int, rows: int, record: bytes) -> None:
+    """Rows as they stood in the file, sealed."""
+    values = {"id": si_id, "first_line": first_line, "rows": rows, "record": record}
+    await connection.execute(ADD_CHUNK, values)
+
+
+async def add_part(
+    connection: AsyncConnection, si_id: int, lane: int, first_line: int, rows: int, staged: bytes
+) -> None:
+    """The judged rows of one lane of a chunk, sealed."""
+    values = {"id": si_id, "lane": lane, "first_line": first_line, "rows": rows, "staged": staged}
+    await connection.execute(ADD_PART, values)
+
+
+async def next_chunk(connection: AsyncConnection, si_id: int, after_line: int) -> Any | None:  # noqa: ANN401 - a database row
+    """The chunk (first_line, rows, record) that follows the one that begins at a line."""
+    return (await connection.execute(NEXT_CHUNK, {"id": si_id, "after": after_line})).one_or_none()
+
+
+async def parts_left(connection: AsyncConnection, si_id: int) -> dict[int, list[int]]:
+    """Lane -> first lines of its parts that are not dealt with yet, in order."""
+    left: dict[int, list[int]] = {}
+    for row in await connection.execute(PARTS_LEFT, {"id": si_id}):
+        left.setdefault(row.lane, []).append(row.first_line)
+    return left
+
+
+async def take_part(connection: AsyncConnection, si_id: int, lane: int, first_line: int) -> tuple[int, bytes] | None:
+    """Rows and sealed content of a part, its lane locked; None where somebody else has dealt with it. Then it is marked."""
+    posted: int = (await connection.execute(LOCK_LANE, {"id": si_id, "lane": lane})).scalar_one()
+    if posted >= first_line:
+        return None
+    values = {"id": si_id, "lane": lane, "first_line": first_line}
+    part = (await connection.execute(READ_PART, values)).one()
+    await connection.execute(MARK_LANE, values)
+    await connection.execute(EMPTY_PART, values)
+    return part.rows, bytes(part.staged)
+
+
+async def rows_taken_in_before(connection: AsyncConnection, si_id: int, after_line: int, limit: int) -> list[Any]:
+    """Rows of an SI that was taken in row by row, before there were chunks."""
+    values = {"id": si_id, "after": after_line, "limit": limit}
+    return list(await connection.execute(ROWS_BEFORE, values))
 
 
 async def read(connection: AsyncConnection, si_no: str, *, lock: bool = False) -> Instruction:
@@ -100,18 +146,6 @@ async def amounts_by_programme(connection: AsyncConnection, si_id: int) -> dict[
     return {row.programme: int(row.amount) for row in rows}
 
 
-async def waiting_rows(connection: AsyncConnection, si_id: int, limit: int) -> list[Any]:
-    """The next rows to credit."""
-    return list(await connection.execute(WAITING, {"id": si_id, "limit": limit}))
-
-
-async def lock_accounts(connection: AsyncConnection, numbers: list[str], on: date) -> dict[str, Any]:
-    """The accounts that rows name, locked in the order every writer keeps, by number."""
-    await connection.execute(LOCK_ACCOUNTS, {"numbers": numbers})
-    rows = await connection.execute(READ_ACCOUNTS, {"numbers": numbers, "on": on})
-    return {row.number: row for row in rows}
-
-
 async def paid_stages(
     connection: AsyncConnection, si_id: int, accounts: list[tuple[int, int]]
 ) -> tuple[dict[int, dict[str, set[str]]], dict[int, dict[str, set[str]]]]:
@@ -125,29 +159,25 @@ async def paid_stages(
     return before, here
 
 
-async def mark_rows(
-    connection: AsyncConnection, si_id: int, outcomes: list[tuple[int, str | None, int | None]]
-) -> None:
-    """Write each row's outcome: (line, reason or None, tranche id or None)."""
-    values = {
-        "id": si_id,
-        "lines": [line for line, _, _ in outcomes],
-        "reasons": [reason for _, reason, _ in outcomes],
-        "tranches": [tranche for _, _, tranche in outcomes],
-    }
-    await connection.execute(MARK_ROWS, values)
-
-
 async def outcome(connection: AsyncConnection, si_id: int) -> tuple[int, int, int, dict[str, int]]:
     """Credited rows, failed rows, credited rupiah, and failed rows by reason."""
-    row = (await connection.execute(OUTCOME, {"id": si_id})).one()
-    reasons = {one.reason: one.rows for one in await connection.execute(FAILED_BY_REASON, {"id": si_id})}
-    return row.credited, row.failed, int(row.credited_idr), reasons
+    credited = failed = credited_idr = 0
+    reasons: dict[str, int] = {}
+    for row in await connection.execute(OUTCOME, {"id": si_id}):
+        if row.state == "TOPUP_SUKSES":
+            credited, credited_idr = credited + row.rows, credited_idr + int(row.amount)
+        elif row.state == "TOPUP_GAGAL":
+            failed += row.rows
+            reasons[row.reason] = row.rows
+    return credited, failed, credited_idr, reasons
 
 
-async def result_rows(connection: AsyncConnection, si_id: int) -> AsyncIterator[Any]:
-    """Every row for the result file, in the order of the list."""
-    return (await connection.stream(RESULT, {"id": si_id})).__aiter__()
+async def decided_rows(
+    connection: AsyncConnection, si_id: int, lines: tuple[int, int], *, but: str | None = None
+) -> dict[int, tuple[str, str | None]]:
+    """Line -> state and reason of the decided rows between two lines, those in the state BUT left out."""
+    values = {"id": si_id, "first": lines[0], "last": lines[1], "but": but}
+    return {row.line: (row.state, row.reason) for row in await connection.execute(DECIDED, values)}
 
 
 def _instruction(row: Any) -> Instruction:  # noqa: ANN401 - a database row
@@ -157,7 +187,7 @@ def _instruction(row: Any) -> Instruction:  # noqa: ANN401 - a database row
 
 FROM_SI = """
     SELECT s.id, s.si_no, s.sp2d_no, p.sp2d_date, p.amount_idr AS sp2d_amount_idr, s.sp2d_count, s.file_name, s.header,
-           s.rows, s.amount_idr, s.state, s.maker, s.checker, s.reason, s.created_at
+           s.rows, s.amount_idr, s.available_from, s.state, s.maker, s.checker, s.reason, s.created_at
     FROM si s JOIN sp2d p ON p.no = s.sp2d_no
 """
 SEEN = text("""
@@ -170,14 +200,38 @@ CREATE_SP2D = text("""
     ON CONFLICT (no) DO UPDATE SET sp2d_date = EXCLUDED.sp2d_date, amount_idr = EXCLUDED.amount_idr
 """)
 CREATE_SI = text("""
-    INSERT INTO si (si_no, sp2d_no, sp2d_count, file_name, file_sha256, header, state, maker, business_date)
-    VALUES (:si_no, :sp2d_no, :sp2d_count, :file_name, :file_sha256, :header, :state, :maker, :business_date) RETURNING id
+    INSERT INTO si (si_no, sp2d_no, sp2d_count, file_name, file_sha256, header, available_from, state, maker, business_date)
+    VALUES (:si_no, :sp2d_no, :sp2d_count, :file_name, :file_sha256, :header, :available_from, :state, :maker, :business_date)
+    RETURNING id
 """)
 SET_TOTALS = text("""
-    UPDATE si SET rows = t.rows, amount_idr = t.amount, state = :state, reason = :reason
-    FROM (SELECT count(*) AS rows, coalesce(sum(amount_idr), 0) AS amount FROM si_row WHERE si_id = :id) t WHERE id = :id
+    UPDATE si SET rows = :rows, amount_idr = :amount, by_programme = CAST(:by_programme AS jsonb), state = :state,
+           reason = :reason WHERE id = :id
 """)
-TOTALS = text("SELECT count(*) AS rows, coalesce(sum(amount_idr), 0) AS amount FROM si_row WHERE si_id = :id")
+ADD_LANES = text("INSERT INTO si_lane (si_id, lane) SELECT :id, n FROM generate_series(0, :lanes - 1) n")
+ADD_CHUNK = text("""
+    INSERT INTO si_chunk (si_id, first_line, rows, record) VALUES (:id, :first_line, :rows, :record)
+""")
+ADD_PART = text("""
+    INSERT INTO si_part (si_id, lane, first_line, rows, staged) VALUES (:id, :lane, :first_line, :rows, :staged)
+""")
+NEXT_CHUNK = text("""
+    SELECT first_line, rows, record FROM si_chunk WHERE si_id = :id AND first_line > :after ORDER BY first_line LIMIT 1
+""")
+PARTS_LEFT = text("""
+    SELECT p.lane, p.first_line FROM si_part p JOIN si_lane l ON l.si_id = p.si_id AND l.lane = p.lane
+    WHERE p.si_id = :id AND p.first_line > l.posted_line ORDER BY p.lane, p.first_line
+""")
+LOCK_LANE = text("SELECT posted_line FROM si_lane WHERE si_id = :id AND lane = :lane FOR UPDATE")
+READ_PART = text("SELECT rows, staged FROM si_part WHERE si_id = :id AND lane = :lane AND first_line = :first_line")
+MARK_LANE = text("UPDATE si_lane SET posted_line = :first_line WHERE si_id = :id AND lane = :lane")
+EMPTY_PART = text("""
+    UPDATE si_part SET staged = NULL WHERE si_id = :id AND lane = :lane AND first_line = :first_line
+""")
+ROWS_BEFORE = text("""
+    SELECT line, record, nik_index, account_number, holder_name, programme, stage, months, amount_idr, state, reason
+    FROM si_row WHERE si_id = :id AND line > :after AND record IS NOT NULL ORDER BY line LIMIT :limit
+""")
 READ_ONE = text(f"{FROM_SI} WHERE s.si_no = :si_no ORDER BY s.id DESC LIMIT 1")
 LOCK_ONE = text(f"{FROM_SI} WHERE s.si_no = :si_no ORDER BY s.id DESC LIMIT 1 FOR UPDATE OF s")
 READ_ALL = text(f"{FROM_SI} ORDER BY s.id DESC")
@@ -186,38 +240,19 @@ SET_STATE = text("""
            decided_at = now() WHERE id = :id
 """)
 BY_PROGRAMME = text("""
-    SELECT coalesce(p.number, 0) AS programme, sum(r.amount_idr) AS amount
-    FROM si_row r LEFT JOIN programme p ON p.code = r.programme WHERE r.si_id = :id AND r.amount_idr > 0 GROUP BY 1 ORDER BY 1
-""")
-WAITING = text("""
-    SELECT line, nik_index, account_number, holder_name, programme, stage, months, amount_idr, reason FROM si_row
-    WHERE si_id = :id AND state = 'WAITING' ORDER BY line LIMIT :limit
-""")
-LOCK_ACCOUNTS = text("""
-    SELECT 1 FROM account WHERE number = ANY (CAST(:numbers AS text[])) ORDER BY cell, id FOR UPDATE
-""")
-READ_ACCOUNTS = text("""
-    SELECT a.number, a.cell, a.id, a.state, a.holder_name, a.region, f.nik_index,
-           EXISTS (SELECT FROM exclusion e WHERE e.nik_index = f.nik_index AND e.valid_from <= :on
-                   AND (e.valid_to IS NULL OR :on <= e.valid_to)) AS excluded
-    FROM account a JOIN family f ON f.id = a.id WHERE a.number = ANY (CAST(:numbers AS text[]))
+    SELECT coalesce(p.number, 0) AS programme, sum(CAST(a.value AS bigint)) AS amount
+    FROM si s CROSS JOIN jsonb_each_text(s.by_programme) a LEFT JOIN programme p ON p.code = a.key
+    WHERE s.id = :id GROUP BY 1 ORDER BY 1
 """)
 PAID = text("""
     SELECT t.account_id, t.si_id, p.code, t.stage, t.months FROM tranche t JOIN programme p ON p.number = t.programme
     JOIN unnest(CAST(:cells AS smallint[]), CAST(:ids AS bigint[])) AS w (cell, id) ON t.cell = w.cell AND t.account_id = w.id
 """)
-MARK_ROWS = text("""
-    UPDATE si_row r SET state = CASE WHEN o.reason IS NULL THEN 'TOPUP_SUKSES' ELSE 'TOPUP_GAGAL' END, reason = o.reason,
-           tranche_id = o.tranche
-    FROM unnest(CAST(:lines AS int[]), CAST(:reasons AS text[]), CAST(:tranches AS bigint[])) AS o (line, reason, tranche)
-    WHERE r.si_id = :id AND r.line = o.line
-""")
 OUTCOME = text("""
-    SELECT count(*) FILTER (WHERE state = 'TOPUP_SUKSES') AS credited, count(*) FILTER (WHERE state = 'TOPUP_GAGAL') AS failed,
-           coalesce(sum(amount_idr) FILTER (WHERE state = 'TOPUP_SUKSES'), 0) AS credited_idr
-    FROM si_row WHERE si_id = :id
+    SELECT state, reason, count(*) AS rows, sum(amount_idr) AS amount FROM si_row WHERE si_id = :id
+    GROUP BY state, reason ORDER BY reason
 """)
-FAILED_BY_REASON = text("""
-    SELECT reason, count(*) AS rows FROM si_row WHERE si_id = :id AND state = 'TOPUP_GAGAL' GROUP BY reason ORDER BY reason
+DECIDED = text("""
+    SELECT line, state, reason FROM si_row
+    WHERE si_id = :id AND line BETWEEN :first AND :last AND state <> 'WAITING' AND state IS DISTINCT FROM CAST(:but AS text)
 """)
-RESULT = text("SELECT line, record, state, reason, account_number FROM si_row WHERE si_id = :id ORDER BY line")

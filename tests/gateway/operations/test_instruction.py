@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from gateway.errors import NotFound, Refused
 from gateway.operations import instruction, proof
 from gateway.operations.instruction import SiResult, Sp2d
-from ledger import book
+from gateway.store import crediting
 from tests.gateway.lists import read_rows
 from tests.gateway.owner import as_owner, exclude, one_value
 from tests.gateway.world import CHECKER, MAKER, credit, open_families, write_si
@@ -202,7 +203,7 @@ async def test_two_people_and_one_credit(bank: Bank, tmp_path: Path) -> None:
     before = await one_value(bank, "SELECT count(*) FROM transfer")
     seen: list[int] = []
     await instruction.approve(bank, CHECKER, "SI-1", seen.append)
-    assert (0, [2]) == (before, seen)
+    assert (0, 2) == (before, sum(seen))
     for work in (instruction.approve(bank, "third", "SI-1"), instruction.reject(bank, "third", "SI-1", "late")):
         with pytest.raises(Refused, match="SI SI-1 is POSTED"):
             await work
@@ -215,32 +216,75 @@ async def test_a_broken_run_ends_in_the_same_ledger(
 ) -> None:
     """Broken off inside its second chunk and resumed, an SI is funded once and leaves what an unbroken run leaves."""
     monkeypatch.setattr(instruction, "CHUNK", 2)
-    families = await open_families(bank, tmp_path, 5)
+    families = await open_families(bank, tmp_path, 8)
     calls = 0
 
-    async def break_second(*arguments: object) -> list[int]:
+    async def break_third(*arguments: object) -> None:
         nonlocal calls
         calls += 1
-        ids = await book_credit(*arguments)  # type: ignore[arg-type]
-        if calls == 2:
+        await store_credit(*arguments)  # type: ignore[arg-type]
+        if calls == 3:
             raise ConnectionError
-        return ids
 
-    book_credit = book.credit
+    store_credit = crediting.credit
     await _propose(bank, tmp_path, [_row(one) for one in families])
     with monkeypatch.context() as broken:
-        broken.setattr(book, "credit", break_second)
+        broken.setattr(crediting, "credit", break_third)
         with pytest.raises(ConnectionError):
             await instruction.approve(bank, CHECKER, "SI-1")
-    assert ("POSTING", 2) == tuple((await as_owner(bank, "SELECT state, (SELECT count(*) FROM tranche) FROM si"))[0])
+    state, done = (await as_owner(bank, "SELECT state, (SELECT count(*) FROM tranche) FROM si"))[0]
+    assert "POSTING" == state
+    assert 0 < done < 8
     await _proved(bank)
-    done = await instruction.approve(bank, CHECKER, "SI-1")
-    assert ("POSTED", 5, 0) == (done.status, done.credited, done.failed)
+    await instruction.result(bank, MAKER, "SI-1", tmp_path / "half.csv")
+    told = [row["KODE_STATUS"] for row in read_rows(tmp_path / "half.csv")]
+    assert (done, 8 - done) == (told.count("TOPUP_SUKSES"), told.count("SI"))
+
+    result = await instruction.approve(bank, CHECKER, "SI-1")
+    assert ("POSTED", 8, 0) == (result.status, result.credited, result.failed)
     ledger = [tuple(row) for row in await as_owner(bank, LEDGER)]
-    fund = (0, "FUND", 1000, 2002, 5 * AMOUNT_IDR, None, None)
-    credited = [(n, "CREDIT", 2002, n * 10_000 + 20, AMOUNT_IDR, "2026-T4", n + 1) for n in range(1, 6)]
+    fund = (0, "FUND", 1000, 2002, 8 * AMOUNT_IDR, None, None)
+    credited = [(n, "CREDIT", 2002, n * 10_000 + 20, AMOUNT_IDR, "2026-T4", n + 1) for n in range(1, 9)]
     assert [fund, *credited] == ledger
+    assert 0 == await one_value(bank, "SELECT count(*) FROM si_part WHERE staged IS NOT NULL")
     await _proved(bank)
+
+
+async def test_money_may_be_spent_from_a_date_on(bank: Bank, tmp_path: Path) -> None:
+    """The programme's days after the credit, or a later date of the SI; the clock begins there."""
+    families = await open_families(bank, tmp_path, 1)
+    await as_owner(bank, "UPDATE programme SET available_after_days = 3")
+    today = bank.business_date
+    for si, stage, asked, days in (("A", "2026-T4", None, 3), ("B", "2027-T1", 1, 3), ("C", "2027-T2", 9, 9)):
+        path = write_si(tmp_path / f"{si}.csv", [_row(families[0], stage, f"{stage[:4]}-0{stage[-1]}")])
+        sp2d = Sp2d(f"SP2D-{si}", today, AMOUNT_IDR)
+        since = None if asked is None else today + timedelta(days=asked)
+        await instruction.import_instruction(bank, MAKER, path, si, sp2d, available_from=since)
+        await instruction.approve(bank, CHECKER, si)
+        (row,) = await as_owner(
+            bank, "SELECT available_from, clock_from, credited_on FROM tranche WHERE stage = :s", s=stage
+        )
+        from_date = today + timedelta(days=days)
+        assert (from_date, from_date, today) == tuple(row)
+
+
+async def test_rows_tell_their_tranche(bank: Bank, tmp_path: Path) -> None:
+    """A credited row has the whole key of its tranche; a refused one its account, where there is one; no name is kept."""
+    families = await open_families(bank, tmp_path, 3)
+    rows = [
+        _row(families[0]),
+        _row(replace(families[1], name="ORANG LAIN")),
+        _row(replace(families[2], account_number="9" * 15)),
+    ]
+    await _propose(bank, tmp_path, rows)
+    await instruction.approve(bank, CHECKER, "SI-1")
+    found = await as_owner(bank, """
+        SELECT r.line, r.account_id, r.account_number, r.holder_name, t.si_line FROM si_row r
+        LEFT JOIN tranche t ON (t.cell, t.account_id, t.id) = (r.cell, r.account_id, r.tranche_id) ORDER BY r.line
+    """)  # fmt: skip
+    ids = [families[0].family_id, families[1].family_id, None]
+    numbers = [row[1] for row in rows]
+    assert list(zip([2, 3, 4], ids, numbers, [None] * 3, [2, None, None], strict=True)) == [tuple(row) for row in found]
 
 
 async def test_two_approvers_at_once_credit_once(bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,8 +188,8 @@ async def test_the_result_file_adds_three_columns(bank: Bank, tmp_path: Path) ->
 
 async def test_approval_goes_on_after_a_failure(bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that broke between and inside chunks is resumed, and opens each family exactly once."""
+    monkeypatch.setattr(kpm, "CHUNK", 3)
     summary = await _import(bank, write_rows(tmp_path / "list.csv", good_rows(tmp_path, 7)))
-    monkeypatch.setattr(opening, "CHUNK", 3)
     chunks = 0
 
     async def broken_chunk(*arguments: object) -> int:
@@ -197,10 +197,11 @@ async def test_approval_goes_on_after_a_failure(bank: Bank, tmp_path: Path, monk
         chunks += 1
         if chunks == 2:
             raise ConnectionError
-        return await opening.open_chunk(*arguments)  # type: ignore[arg-type]
+        return await open_chunk(*arguments)  # type: ignore[arg-type]
 
+    open_chunk = opening.open_chunk
     with monkeypatch.context() as broken:
-        broken.setattr(kpm, "open_chunk", broken_chunk)
+        broken.setattr(opening, "open_chunk", broken_chunk)
         with pytest.raises(ConnectionError):
             await kpm.approve(bank, CHECKER, summary.batch)
     await _each_family_once(bank, 3)
@@ -216,15 +217,25 @@ async def test_approval_goes_on_after_a_failure(bank: Bank, tmp_path: Path, monk
     assert "OPENING" == await one_value(bank, "SELECT state FROM kpm_batch")
     assert 7 == (await kpm.approve(bank, CHECKER, summary.batch)).accepted
     await _each_family_once(bank, 7)
+    assert 0 == await one_value(bank, "SELECT count(*) FROM kpm_chunk WHERE family_record IS NOT NULL")
     with pytest.raises(Refused, match="is DONE: approve is not possible"):
         await kpm.approve(bank, CHECKER, summary.batch)
+
+
+async def test_a_programme_that_has_ended_stops_the_opening(bank: Bank, tmp_path: Path) -> None:
+    """A list whose programme is not in force on the day of approval is refused in one line; nothing is opened."""
+    summary = await _import(bank, write_rows(tmp_path / "list.csv", good_rows(tmp_path, 2)))
+    await as_owner(bank, "UPDATE programme SET valid_to = valid_from WHERE code = 'SEMBAKO'")
+    with pytest.raises(Refused, match=rf"^list {summary.batch} names SEMBAKO: not in force on {bank.business_date}$"):
+        await kpm.approve(bank, CHECKER, summary.batch)
+    await _each_family_once(bank, 0)
 
 
 async def test_two_approvals_at_once_open_each_family_once(
     bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two people who approve at the same moment share the work; no family is opened twice."""
-    monkeypatch.setattr(opening, "CHUNK", 2)
+    monkeypatch.setattr(kpm, "CHUNK", 2)
     summary = await _import(bank, write_rows(tmp_path / "list.csv", good_rows(tmp_path, 9)))
     work = [kpm.approve(bank, name, summary.batch) for name in (CHECKER, "second checker")]
     done = await asyncio.gather(*work, return_exceptions=True)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from gateway.operations import opening
+from gateway.operations import kpm, opening
 from gateway.operations.bank import reading, transaction
 from gateway.rules.issuing import cell_of_pan, pan_for
 from gateway.store.audit import Operation
+from tests.gateway.lists import good_rows, write_rows
 from tests.gateway.owner import as_owner
-from tests.gateway.world import open_families
+from tests.gateway.world import CHECKER, MAKER, holders, open_families
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,10 +72,50 @@ async def test_a_card_ends_with_a_month(bank: Bank, tmp_path: Path) -> None:
     assert date(2031, 12, 31) == opening._end_of_month(date(2026, 12, 31), 5)
 
 
-async def test_a_list_without_rows_left_opens_nothing(bank: Bank, tmp_path: Path) -> None:
-    """When every row was dealt with, a chunk is empty."""
-    await open_families(bank, tmp_path, 2)
-    assert 0 == await opening.open_chunk(bank, "checker", 1)
+async def test_a_number_drawn_before_is_drawn_again_for_the_chunk(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cards of a chunk whose random numbers are all the same, and those of an older card, still have numbers of their own."""
+    with monkeypatch.context() as same:
+        same.setattr(type(bank.hsm), "random_bytes", lambda _self, count: b"\x07" * count)
+        (first,) = await open_families(bank, tmp_path, 1)
+    rows = [row for row in good_rows(tmp_path, 40) if row["NIK"] != first.nik]
+    draws = 0
+
+    def random_bytes(_self: object, count: int) -> bytes:
+        nonlocal draws
+        draws += 1
+        return b"\x07" * count if draws == 1 else os.urandom(count)
+
+    monkeypatch.setattr(type(bank.hsm), "random_bytes", random_bytes)
+    summary = await kpm.import_list(bank, MAKER, write_rows(tmp_path / "more.csv", rows), "SK-2", bank.business_date)
+    await kpm.approve(bank, CHECKER, summary.batch)
+    cards = await holders(bank)
+    assert 40 == len({one.pan.reveal() for one in cards})
+    assert [one.family_id % bank.row.cells for one in cards] == [
+        cell_of_pan(one.pan.reveal(), bank.row.cells) for one in cards
+    ]
+
+
+async def test_what_an_account_refers_to_must_be_there(bank: Bank, tmp_path: Path) -> None:
+    """A family of no list, an enrolment of no family, a card of no account: refused; and what is referred to stays."""
+    await open_families(bank, tmp_path, 1)
+    for statement in (
+        "INSERT INTO card SELECT cell, account_id + 77, id + 77, pan, pan || '1', pan_masked, expires_on, state FROM card",
+        "INSERT INTO enrolment SELECT family_id + 77, programme, components, batch_id, valid_from FROM enrolment",
+        "INSERT INTO enrolment SELECT family_id, 999, components, batch_id, valid_from FROM enrolment LIMIT 1",
+        "UPDATE kpm_batch SET id = DEFAULT", "DELETE FROM account", "UPDATE family SET batch_id = 77", "DELETE FROM programme",
+    ):  # fmt: skip
+        engine = create_async_engine(bank.database.url)
+        with pytest.raises(DBAPIError) as error:
+            async with engine.begin() as connection:
+                await connection.execute(text(statement.replace("expires_on, state FROM", f"{CARD_REST} FROM")))
+        await engine.dispose()
+        assert "23503" == getattr(error.value.orig, "sqlstate", None), statement
+
+
+CARD_REST = """expires_on, state, pin_offset, pin_tries_left, ordered_on, delivered_at, delivered_to, handed_over_at, handed_over_by,
+               ktp_seen, kk_seen, activated_at, reason, replaces"""
 
 
 async def test_one_account_has_one_live_card(bank: Bank, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.files.errors import FileRefused
-from gateway.operations.result import PAGE, write_streamed
+from gateway.files.packed import Page, tail
+from gateway.operations.result import PAGES_WAITING, write_streamed
 from tests.gateway.lists import read_rows
 
 if TYPE_CHECKING:
@@ -18,28 +19,29 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def _rows(count: int, breaks_at: int | None = None) -> AsyncIterator[list[str]]:
+async def _pages(count: int, breaks_at: int | None = None) -> AsyncIterator[Page]:
     for number in range(count):
         if number == breaks_at:
             raise ConnectionError
-        yield [str(number), f"row {number}"]
+        yield Page([f"{number}a", f"{number}b"], [tail(f"row {number}")] * 2)
 
 
-@pytest.mark.parametrize("count", [0, 1, PAGE - 1, PAGE, PAGE + 1, PAGE * 20])
+@pytest.mark.parametrize("count", [0, 1, PAGES_WAITING, PAGES_WAITING * 20])
 async def test_every_row_is_written_in_order(tmp_path: Path, count: int) -> None:
     """Whatever the number of pages, the file holds the header and each row once."""
     out = tmp_path / "out.csv"
-    assert count == await write_streamed(out, ["NO", "TEXT"], _rows(count))
-    assert [{"NO": str(n), "TEXT": f"row {n}"} for n in range(count)] == read_rows(out)
+    assert 2 * count == await write_streamed(out, ["NO", "TEXT"], _pages(count))
+    expected = [{"NO": f"{n}{half}", "TEXT": f"row {n}"} for n in range(count) for half in "ab"]
+    assert expected == read_rows(out)
 
 
 async def test_a_stream_that_breaks_leaves_the_old_file(tmp_path: Path) -> None:
     """The error is the stream's own, the file stays as it was, and no part of a new one nor a thread is left."""
     out = tmp_path / "out.csv"
     out.write_text("old")
-    for breaks_at in (0, 1, PAGE + 3, PAGE * 15):
+    for breaks_at in (0, 1, 15):
         with pytest.raises(ConnectionError):
-            await write_streamed(out, ["NO", "TEXT"], _rows(PAGE * 20, breaks_at))
+            await write_streamed(out, ["NO", "TEXT"], _pages(20, breaks_at))
     assert ("old", ["out.csv"]) == (out.read_text(), os.listdir(tmp_path))  # noqa: PTH208 - a small folder, once
     await asyncio.get_running_loop().shutdown_default_executor()
     assert [] == [one.name for one in threading.enumerate() if one.name.startswith("asyncio_")]
@@ -49,4 +51,4 @@ async def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None
     """A folder that is not there fails at once, also while there are more rows than fit between the two sides."""
     out = tmp_path / "nowhere" / "out.csv"
     with pytest.raises(FileRefused, match="nowhere"):
-        await write_streamed(out, ["NO", "TEXT"], _rows(PAGE * 20))
+        await write_streamed(out, ["NO", "TEXT"], _pages(20))

@@ -38,17 +38,20 @@ async def test_lists_are_read_newest_first(bank: Bank, tmp_path: Path) -> None:
             await batches.read(connection, 3)
 
 
-async def test_rows_are_opened_in_the_order_of_the_list(bank: Bank, tmp_path: Path) -> None:
-    """The next rows are the first accepted ones, at most as many as asked for; opened ones do not come again."""
+async def test_chunks_are_taken_once_and_in_order(bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines of a chunk that may be opened are told to one taker; its families are given up with that."""
+    monkeypatch.setattr(kpm, "CHUNK", 2)
     path = write_rows(tmp_path / "list.csv", good_rows(tmp_path, 5))
     summary = await kpm.import_list(bank, MAKER, path, "SK-1", bank.business_date)
     async with bank.database.engine.begin() as connection:
-        found, looked_at = await batches.rows_to_open(connection, summary.batch, bank.business_date, 2)
-        assert ([2, 3], 2) == ([row.line for row in found], looked_at)
-        await batches.mark_opened(connection, summary.batch, [2, 3], [1, 2])
-        found, looked_at = await batches.rows_to_open(connection, summary.batch, bank.business_date, 9)
-        assert ([4, 5, 6], 3) == ([row.line for row in found], looked_at)
-        await batches.mark_opened(connection, summary.batch, [4, 5, 6], [3, 4, 5])
-        assert ([], 0) == await batches.rows_to_open(connection, summary.batch, bank.business_date, 9)
+        assert {2: 2, 4: 2, 6: 1} == await batches.chunks_to_open(connection, summary.batch)
+        assert {"SEMBAKO"} == await batches.programmes_named(connection, summary.batch)
+        assert await batches.families_of(connection, summary.batch, 4) is not None
+        assert [4, 5] == await batches.take_chunk(connection, summary.batch, 4, bank.business_date)
+        assert await batches.families_of(connection, summary.batch, 4) is None
+        assert [] == await batches.take_chunk(connection, summary.batch, 4, bank.business_date)
+        await batches.mark_opened(connection, summary.batch, [4, 5], [1, 2])
+        assert {2: 2, 6: 1} == await batches.chunks_to_open(connection, summary.batch)
         assert {} == await batches.count(connection, summary.batch)
         assert 5 == (await batches.read(connection, summary.batch)).accepted
+        assert [2, 3, 6] == sorted(await batches.other_outcomes(connection, summary.batch, (2, 6)))

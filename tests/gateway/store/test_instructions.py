@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import NotFound
+from gateway.operations import instruction
 from gateway.operations.bank import reading
+from gateway.operations.instruction import Sp2d
 from gateway.rules.batch import SiState
 from gateway.store import instructions
-from tests.gateway.owner import exclude
-from tests.gateway.world import CHECKER, credit, open_families
+from tests.gateway.world import CHECKER, MAKER, credit, open_families, write_si
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +39,10 @@ async def test_instructions_are_read_with_their_sp2d(bank: Bank, tmp_path: Path)
         )
         assert ("SI-2", "SP2D-SI-2", 300_000, 1, 300_000, SiState.POSTED, CHECKER) == told
         assert {2: 400_000} == await instructions.amounts_by_programme(connection, oldest.id)
-        assert (2, 400_000) == await instructions.totals(connection, oldest.id)
         assert (2, 0, 400_000, {}) == await instructions.outcome(connection, oldest.id)
-        assert [] == await instructions.waiting_rows(connection, oldest.id, 10)
+        assert {} == await instructions.parts_left(connection, oldest.id)
+        assert {2: ("TOPUP_SUKSES", None)} == await instructions.decided_rows(connection, oldest.id, (2, 2))
+        assert {} == await instructions.decided_rows(connection, oldest.id, (2, 3), but="TOPUP_SUKSES")
         with pytest.raises(NotFound, match=r"^there is no SI SI-3$"):
             await instructions.read(connection, "SI-3")
 
@@ -59,13 +61,27 @@ async def test_what_was_paid_is_told_apart_by_instruction(bank: Bank, tmp_path: 
         assert ({}, {}) == await instructions.paid_stages(connection, second, [(0, 999)])
 
 
-async def test_accounts_are_locked_and_excluded_ones_told(bank: Bank, tmp_path: Path) -> None:
-    """Accounts come by number; who is excluded on that date is told, and an unknown number is not among them."""
-    first, second = await open_families(bank, tmp_path, 2)
-    await exclude(bank, first.nik, bank.business_date)
+async def test_a_part_is_taken_once(bank: Bank, tmp_path: Path) -> None:
+    """Whoever takes a part locks its lane and marks it; a second taker gets nothing, and its content is gone with it."""
+    families = await open_families(bank, tmp_path, 2)
+    rows = [[h.nik, h.account_number, h.name, "SEMBAKO", "2026-T4", "2026-10", "1000", h.region] for h in families]
+    path = write_si(tmp_path / "si.csv", [*rows, ["wrong"] * 8])
+    await instruction.import_instruction(bank, MAKER, path, "SI-1", Sp2d("SP2D-1", bank.business_date, 2_000))
     async with bank.database.engine.begin() as connection:
-        numbers = [first.account_number, second.account_number, "1"]
-        found = await instructions.lock_accounts(connection, numbers, bank.business_date)
-    assert {first.account_number: True, second.account_number: False} == {
-        number: row.excluded for number, row in found.items()
-    }
+        si = await instructions.read(connection, "SI-1")
+        left = await instructions.parts_left(connection, si.id)
+        assert 0 in left
+        total = 0
+        for lane, parts in left.items():
+            assert [2] == parts
+            taken = await instructions.take_part(connection, si.id, lane, 2)
+            assert taken is not None
+            total += taken[0]
+            assert await instructions.take_part(connection, si.id, lane, 2) is None
+        assert 3 == total
+        assert {} == await instructions.parts_left(connection, si.id)
+        chunk = await instructions.next_chunk(connection, si.id, 0)
+        assert chunk is not None
+        assert (2, 3) == (chunk.first_line, chunk.rows)
+        assert await instructions.next_chunk(connection, si.id, 2) is None
+        assert [] == await instructions.rows_taken_in_before(connection, si.id, 0, 10)
