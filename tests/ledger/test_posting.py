@@ -20,6 +20,7 @@ from ledger.posting import (
     PostingError,
     Source,
     Transfer,
+    correct,
     draw_oldest_first,
     give_back,
     spend,
@@ -236,3 +237,20 @@ def test_effects_add_up_transfers_of_the_same_purse() -> None:
         (3, 19, 9): TrancheDelta(available_idr=-5, frozen_idr=-11, returned_idr=11),
     }
     assert expected == total.tranches
+
+
+def test_a_correction_is_the_way_back() -> None:
+    """The same accounts the other way round, naming the wrong transfer; what was held comes back available."""
+    purse, held, owed = purse_account(19, 1, Phase.AVAILABLE), purse_account(19, 1, Phase.HELD), 3000
+    for wrong, expected in (
+        (Transfer(3, 19, 2001, purse, 100, Kind.CREDIT, SOURCE, 7), (purse, 2001)),
+        (Transfer(3, 19, purse, owed, 100, Kind.WITHDRAWAL, SOURCE, 7), (owed, purse)),
+        (Transfer(3, 19, held, owed, 100, Kind.CAPTURE, SOURCE, 7), (owed, purse)),
+    ):
+        found = correct(wrong, 41, 60, SOURCE)
+        assert (*expected, 60, Kind.CORRECTION) == (found.debit, found.credit, found.amount_idr, found.kind)
+        assert (3, 19, 7, 41) == (found.cell, found.account_id, found.tranche_id, found.corrects)
+        with pytest.raises(PostingError, match="the transfer was of 100, not of 101"):
+            correct(wrong, 41, 101, SOURCE)
+    with pytest.raises(PostingError, match="a FREEZE is not corrected"):
+        correct(Transfer(3, 19, purse, purse + 2, 100, Kind.FREEZE, SOURCE, 7), 41, 60, SOURCE)

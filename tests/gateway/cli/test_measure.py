@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.measure import authorise, chaos, codec, lists
+from gateway.measure import authorise, chaos, codec, lists, proof
 from gateway.measure.authorise import AuthoriseFigures
 from gateway.measure.chaos import ChaosFigures
 from gateway.measure.codec import CodecFigures
 from gateway.measure.lists import ListFigures
+from gateway.measure.proof import ProofFigures
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 AUTHORISE = AuthoriseFigures(9_000.0, 4_000.0, 2.25, 12.5, 30.1, 0, 1_000, 95.5, 128, 15.0, "on", "on")
 LISTS = ListFigures(1_000, 12_000.0, 200_000.0, 16.67, 0.083, 0.005, 90.0)
 CODEC = CodecFigures(50_000.0, 10_000.0, 5.0, 0.5, 60.0, 120.0, 15, 20_000)
+PROOF = ProofFigures(2_000_001, 18, 100_000, 16.7, 1.2, 1.1, 0.4, 13.9)
 CHAOS = ChaosFigures(100, 110, 0, 0, 7, proof_ok=True, gateway_kills=3, postgres_kills=4, cuts=2, repeated=9, reversed=5,
                      seconds=60.0, wrong=[])  # fmt: skip
 LIST_KEYS = {"rows_per_s", "copy_rows_per_s", "ratio"}
@@ -30,6 +32,7 @@ BENCHES: list[tuple[str, ModuleType, str, Any, set[str]]] = [
       "gateway_cpu_us_per_authorisation"}),
     ("intake", lists, "measure_intake", LISTS, LIST_KEYS),
     ("credit", lists, "measure_credit", LISTS, LIST_KEYS),
+    ("proof", proof, "measure", PROOF, {"transfers", "full_s", "incremental_s", "close_s", "ratio"}),
     ("codec", codec, "measure", CODEC, {"ops_per_s", "pyiso8583_ops_per_s", "ratio", "server_cost_ratio"}),
 ]  # fmt: skip
 
