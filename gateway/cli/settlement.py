@@ -33,6 +33,9 @@ AlsoOpen = Annotated[bool, typer.Option("--open", help="also dates that are not 
 Unpaid = Annotated[bool, typer.Option("--unpaid", help="only what is not paid yet")]
 Out = Annotated[Path, typer.Option("--out", help="file to write: .csv or .xlsx")]
 OutIfAny = Annotated[Path | None, typer.Option("--out", help="also write a file: .csv or .xlsx")]
+TYPES = (("withdrawals", False), ("purchases", False), ("completions", False), ("reversals", True), ("refunds", True),
+         ("declined", False))  # fmt: skip
+"""Types of a settlement, and whether they take from what is owed."""
 DAYS_SHOWN = 30
 PAYEES_SHOWN = 50
 
@@ -68,23 +71,13 @@ def show_list(
 def show(on: OnDate = "", link: LinkName = "", *, json: Json = False) -> None:
     """One settlement date by type; a date that is not closed as it stands now."""
     from gateway.operations import settlement as operations
-    from gateway.operations.settlement_report import by_type
 
     found = with_bank(lambda bank: operations.settlement_of(bank, _day(bank, on), link or None))
     if json:
         output.as_json({"settlements": [asdict(one) for one in found]})
         return
-    for one in found:
-        rows: list[Sequence[object]] = [
-            (name, output.number(count), _amount(partner), _amount(bank)) for name, count, partner, bank in by_type(one)
-        ]
-        sides = _amount(max(one.net_idr, 0)), _amount(max(-one.net_idr, 0))
-        rows.append(("NETO", "", *sides))
-        title = f"{one.link} {one.settlement_date} {one.channel}: {one.state}" + (
-            f", {one.evidence}" if one.evidence else ""
-        )
-        output.table(title, ["type", "count", "to the partner", "to the bank"], rows,
-                     numbers=["count", "to the partner", "to the bank"])  # fmt: skip
+    for name in sorted({one.link for one in found}):
+        _show_types([one for one in found if one.link == name])
 
 
 @settlement.command("order")
@@ -149,7 +142,7 @@ def positions(
     if json:
         output.as_json({"positions": [asdict(one) for one in found]})
         return
-    columns = ["link", "channel", "owed before", "taken", "given back", "paid", "owed now", "not closed yet"]
+    columns = ["link", "channel", "owed before", "taken", "given back", "paid", "owed after", "not closed yet"]
     rows = [
         (one.link, one.channel, *map(_signed, (one.opening_idr, one.taken_idr, one.given_back_idr, one.paid_idr,
                                                one.closing_idr)), "" if one.open_idr is None else _signed(one.open_idr))
@@ -263,28 +256,33 @@ def _span(bank: Bank, first: str, last: str) -> tuple[date, date]:
     return parse_date(first, "--from") if first else end - timedelta(days=DAYS_SHOWN), end
 
 
+def _show_types(found: Sequence[Settlement]) -> None:
+    """One link's date: types down, channels across; types that nobody used are left out."""
+    states = ", ".join(f"{one.channel} {one.state}" + (f" ({one.evidence})" if one.evidence else "") for one in found)
+    columns = ["type", *(f"{one.channel}{unit}" for one in found for unit in (" count", ""))]
+    rows: list[Sequence[object]] = []
+    for name, back in TYPES:
+        counts = [getattr(one, name) for one in found]
+        amounts = [getattr(one, f"{name}_idr", 0) for one in found]
+        if any(counts):
+            cells = [(output.number(c), _signed(-a if back else a)) for c, a in zip(counts, amounts, strict=True)]
+            rows.append((name, *(cell for pair in cells for cell in pair)))
+    rows.append(("net", *(cell for one in found for cell in ("", _signed(one.net_idr)))))
+    output.table(f"{found[0].link} {found[0].settlement_date}: {states}", columns, rows, numbers=columns[1:])
+
+
 def _show(found: Sequence[Settlement], title: str, *, json: bool) -> None:
     if json:
         output.as_json({"settlements": [asdict(one) for one in found]})
         return
-    columns = [
-        "date",
-        "link",
-        "channel",
-        "taken",
-        "amount",
-        "back",
-        "given back",
-        "declined",
-        "net",
-        "state",
-        "evidence",
-    ]
+    columns = ["date", "link", "channel", "taken", "amount", "back", "given back", "declined", "net", "state", "evidence",
+               "ordered, paid by"]  # fmt: skip
     rows = [
         (one.settlement_date, one.link, one.channel, output.number(one.withdrawals + one.purchases + one.completions),
          _amount(one.withdrawals_idr + one.purchases_idr + one.completions_idr),
          output.number(one.reversals + one.refunds), _amount(one.reversals_idr + one.refunds_idr),
-         output.number(one.declined), _signed(one.net_idr), one.state, one.evidence)
+         output.number(one.declined), _signed(one.net_idr), one.state, one.evidence,
+         ", ".join(filter(None, (one.ordered_by, one.paid_by))))
         for one in found
     ]  # fmt: skip
     output.table(title, columns, rows, numbers=columns[3:9])
