@@ -412,7 +412,7 @@ def _row(one: _Decided, transfer_ids: list[int], today: date) -> NewAuthorisatio
         origin.merchant, origin.acquirer, origin.stan, origin.transmitted, origin.rrn, request.amount_idr,
         str(decision.reason), outcome.response_code, f'{{"approval_code":{approval}{told}}}',
         [draw.tranche_id for draw in decision.draws], [draw.programme for draw in decision.draws],
-        amounts, transfer_ids, today, origin.settlement_date or today, list(decision.limits.evaluated),
+        amounts, transfer_ids, today, max(today, origin.settlement_date or today), list(decision.limits.evaluated),
         decision.limits.decided_by, [0] * len(amounts) if request.kind in GIVING_BACK else amounts,
         today + timedelta(days=request.hold_days) if held else None,
     )  # fmt: skip

@@ -50,6 +50,15 @@ async def test_both_business_dates_of_a_settlement_date_count(bank: Bank, tmp_pa
             assert None is await settlement.span(connection)
 
 
+async def test_what_waited_over_midnight_belongs_to_the_new_date(bank: Bank, tmp_path: Path) -> None:
+    """A message that came before midnight and is decided after it is settled on the date on which it is booked."""
+    async with open_till(bank, tmp_path) as till:
+        await till.ask(CASH, 1_000, on=bank.business_date - ONE_DAY)
+        async with reading(bank) as connection:
+            (found,) = await settlement.read_open(connection, bank.business_date - ONE_DAY, bank.business_date)
+        assert (bank.business_date, 1_000) == (found.settlement_date, found.net_idr)
+
+
 async def test_a_reversal_whose_original_is_gone_counts_by_its_own_row(bank: Bank, tmp_path: Path) -> None:
     """Where the month of the original is no longer there, channel and merchant are those kept with the reversal."""
     async with open_till(bank, tmp_path) as till:
