@@ -57,8 +57,19 @@ def gl_parts(account: int) -> tuple[Control | None, int, Phase | None]:
 
 
 async def lines(connection: AsyncConnection, on: date) -> list[GlLine]:
-    """Every account that had money in it or moved by the end of a business date."""
-    return [GlLine(*row) for row in await connection.execute(LINES, {"on": on})]
+    """Every account that holds money at the beginning or the end of a business date, or moves on it.
+
+    Added up from the checkpoints of the last day closed before it, where there is one.
+    """
+    base = (await connection.execute(CLOSED_BEFORE, {"on": on})).scalar_one()
+    return [GlLine(*row) for row in await connection.execute(LINES, {"on": on, "base": base})]
+
+
+async def checkpoint(connection: AsyncConnection, on: date) -> dict[int, int] | None:
+    """What each account held at the end of a closed day, as its close wrote it; None where the day is not closed."""
+    if not (await connection.execute(IS_CLOSED, {"on": on})).scalar_one():
+        return None
+    return {row.account: int(row.amount) for row in await connection.execute(CHECKPOINT, {"on": on})}
 
 
 async def moved_after(connection: AsyncConnection, on: date) -> dict[int, int]:
@@ -81,12 +92,31 @@ LEGS = f"""
            leg.debit, leg.credit, business_date
     FROM transfer CROSS JOIN LATERAL (VALUES (debit, amount_idr, 0), (credit, 0, amount_idr)) AS leg (account, debit, credit)
 """
+CHECKPOINTS = f"""
+    SELECT account, balance_idr AS amount, business_date FROM control_checkpoint
+    UNION ALL
+    SELECT {PURSES} + p.programme * 10 + phase.number, phase.amount, p.business_date
+    FROM purse_checkpoint p
+    CROSS JOIN LATERAL (VALUES (0, available_idr), (1, held_idr), (2, frozen_idr)) AS phase (number, amount)
+"""
 LINES = text(f"""
-    SELECT account, coalesce(sum(credit - debit) FILTER (WHERE business_date < :on), 0)::bigint,
-           coalesce(sum(debit) FILTER (WHERE business_date = :on), 0)::bigint,
-           coalesce(sum(credit) FILTER (WHERE business_date = :on), 0)::bigint
-    FROM ({LEGS}) legs WHERE business_date <= CAST(:on AS date) GROUP BY account ORDER BY account
+    SELECT account, sum(opening)::bigint, sum(debit)::bigint, sum(credit)::bigint
+    FROM (SELECT account, amount AS opening, 0 AS debit, 0 AS credit FROM ({CHECKPOINTS}) c
+          WHERE business_date = CAST(:base AS date)
+          UNION ALL
+          SELECT account, CASE WHEN business_date < :on THEN credit - debit ELSE 0 END,
+                 CASE WHEN business_date = :on THEN debit ELSE 0 END, CASE WHEN business_date = :on THEN credit ELSE 0 END
+          FROM ({LEGS}) legs
+          WHERE business_date <= CAST(:on AS date) AND business_date > coalesce(CAST(:base AS date), '-infinity')) parts
+    GROUP BY account HAVING sum(opening) <> 0 OR sum(debit) <> 0 OR sum(credit) <> 0 ORDER BY account
 """)
+CHECKPOINT = text(f"""
+    SELECT account, sum(amount) AS amount FROM ({CHECKPOINTS}) c WHERE business_date = CAST(:on AS date) GROUP BY account
+""")
+CLOSED_BEFORE = text(
+    "SELECT max(business_date) FROM closed_day WHERE state = 'CLOSED' AND business_date < CAST(:on AS date)"
+)
+IS_CLOSED = text("SELECT EXISTS (SELECT FROM closed_day WHERE state = 'CLOSED' AND business_date = CAST(:on AS date))")
 MOVED_AFTER = text(f"""
     SELECT account, sum(credit - debit) AS moved FROM ({LEGS}) legs WHERE business_date > CAST(:on AS date) GROUP BY account
 """)

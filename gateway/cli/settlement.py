@@ -34,7 +34,7 @@ Unpaid = Annotated[bool, typer.Option("--unpaid", help="only what is not paid ye
 Out = Annotated[Path, typer.Option("--out", help="file to write: .csv or .xlsx")]
 OutIfAny = Annotated[Path | None, typer.Option("--out", help="also write a file: .csv or .xlsx")]
 TYPES = (("withdrawals", False), ("purchases", False), ("completions", False), ("reversals", True), ("refunds", True),
-         ("declined", False))  # fmt: skip
+         ("corrections", True), ("declined", False))  # fmt: skip
 """Types of a settlement, and whether they take from what is owed."""
 DAYS_SHOWN = 30
 PAYEES_SHOWN = 50
@@ -278,9 +278,8 @@ def _show(found: Sequence[Settlement], title: str, *, json: bool) -> None:
     columns = ["date", "link", "channel", "taken", "amount", "back", "given back", "declined", "net", "state", "evidence",
                "ordered, paid by"]  # fmt: skip
     rows = [
-        (one.settlement_date, one.link, one.channel, output.number(one.withdrawals + one.purchases + one.completions),
-         _amount(one.withdrawals_idr + one.purchases_idr + one.completions_idr),
-         output.number(one.reversals + one.refunds), _amount(one.reversals_idr + one.refunds_idr),
+        (one.settlement_date, one.link, one.channel, output.number(one.taken), _amount(one.taken_idr),
+         output.number(one.given_back), _amount(one.given_back_idr),
          output.number(one.declined), _signed(one.net_idr), one.state, one.evidence,
          ", ".join(filter(None, (one.ordered_by, one.paid_by))))
         for one in found

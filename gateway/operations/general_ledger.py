@@ -1,7 +1,8 @@
 """The extract for the bank's general ledger: one business date, checked against the proof before a file is written.
 
 A file that does not add up is never written: debits are the credits, balances add up to nothing, and every closing balance is
-what the control account or the purses hold now, less what moved since. Columns: docs/money/settlement.md.
+what the close of that day wrote, or, before it is closed, what control accounts and purses hold now less what moved since.
+Columns: docs/money/settlement.md.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from gateway.errors import Refused
 from gateway.files.result_file import write_result
 from gateway.operations.bank import Bank, reading
 from gateway.store import policy
-from ledger import general_ledger
-from ledger.chart import Control
-from ledger.proof import Check, control_balance
+from ledger import days, general_ledger
+from ledger.chart import control_account
+from ledger.proof import Check, control_balances
 
 if TYPE_CHECKING:
     from datetime import date
@@ -63,10 +64,13 @@ class Extract:
 
 
 async def extract(bank: Bank, on: date) -> Extract:
-    """Read and check the general ledger of a business date. Raises Refused for a date that has not begun."""
+    """Read and check the general ledger of a business date. Raises Refused for a date that has not begun, or is detached."""
     if on > bank.business_date:
         raise Refused(f"business date {on} has not begun: the business date is {bank.business_date}")
     async with reading(bank) as connection:
+        detached = await days.detached_through(connection)
+        if detached is not None and on <= detached:
+            raise Refused(f"the journal of {on} is no longer at hand: it begins after {detached}")
         lines = await general_ledger.lines(connection, on)
         checks = await _checks(connection, on, lines)
         known = await policy.programmes(connection, on)
@@ -100,23 +104,28 @@ async def _checks(connection: AsyncConnection, on: date, lines: list[GlLine]) ->
         Check("debits = credits", debits == credits_, f"debits Rp{debits:,}, credits Rp{credits_:,}"),
         Check("balances add up to nothing", opening == closing == 0, f"opening Rp{opening:,}, closing Rp{closing:,}"),
     ]
-    now = await general_ledger.moved_after(connection, on)
-    for line in lines:
-        now[line.account] = now.get(line.account, 0) + line.closing_idr
-    by_control: dict[Control, int] = defaultdict(int)
-    purses: dict[int, int] = {}
-    for account, amount in now.items():
-        control = general_ledger.gl_parts(account)[0]
-        if control is None:
-            purses[account] = amount
-        else:
-            by_control[control] += amount
-    wrong = [c.name for c in Control if by_control[c] != await control_balance(connection, c)]
-    checks.append(Check("control accounts = the proof's balances", not wrong, ", ".join(wrong).lower() or "holds"))
-    held = await general_ledger.purse_balances(connection)
-    differing = sorted(a for a in held.keys() | purses.keys() if held.get(a, 0) != purses.get(a, 0))
-    checks.append(Check("purse accounts = the purses", not differing, ", ".join(map(str, differing)) or "holds"))
+    found = {line.account: line.closing_idr for line in lines}
+    known = await general_ledger.checkpoint(connection, on)
+    if known is None:  # the day is not closed: compared with what there is now, less what moved since
+        known = await general_ledger.purse_balances(connection)
+        balances = await control_balances(connection, await days.last_closed(connection))
+        known |= {control_account(control): amount for control, amount in balances.items()}
+        found = _over_programmes(found, await general_ledger.moved_after(connection, on))
+    differing = sorted(a for a in known.keys() | found.keys() if known.get(a, 0) != found.get(a, 0))
+    for name, purses in (("control accounts = the proof's balances", False), ("purse accounts = the purses", True)):
+        wrong = [str(account) for account in differing if (account >= general_ledger.PURSES) is purses]
+        checks.append(Check(name, not wrong, ", ".join(wrong) or "holds"))
     return checks
+
+
+def _over_programmes(*sums: dict[int, int]) -> dict[int, int]:
+    """Added up; control accounts over all programmes, as the proof knows them."""
+    total: dict[int, int] = defaultdict(int)
+    for amounts in sums:
+        for account, amount in amounts.items():
+            control = general_ledger.gl_parts(account)[0]
+            total[account if control is None else control_account(control)] += amount
+    return total
 
 
 def _sides(line: GlLine) -> list[str]:

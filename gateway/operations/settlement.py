@@ -173,40 +173,49 @@ async def settlement_checks(connection: AsyncConnection, since: date | None = No
 
     SINCE: look at business dates from this one on only (where earlier ones were proved before, or are detached).
     """
-    checks = [await _owed(connection, channel, since) for channel in settlement.OWED]
+    checks = await (_owed(connection) if since is None else _owed_since(connection, since))
     checks.append(await _closed(connection, since))
     wrong, first = await settlement_proof.not_paid_once(connection, since)
     detail = "holds" if not wrong else f"{wrong} disagree, the first: settlement {first}"
     checks.append(Check("every paid settlement has exactly one transfer of its net", not wrong, detail))
     if since is None:
         booked = await control_balance(connection, Control.PARTNER_PAID)
-        said = await settlement_proof.settled_idr(connection)
+        said = sum((await settlement_proof.settled_idr(connection)).values())
         checks.append(_equal("paid to partners = settlements that are paid", booked, said))
     return checks
 
 
-async def _owed(connection: AsyncConnection, channel: str, since: date | None) -> Check:
-    """A control account against the authorisations of its channel: the whole of it, or what happened since a date."""
-    if since is None:
-        booked = await control_balance(connection, settlement.OWED[channel])
-        said = await settlement_proof.taken_idr(connection, channel) - await settlement_proof.settled_idr(
-            connection, channel
+async def _owed(connection: AsyncConnection) -> list[Check]:
+    """Each channel's account against its authorisations and what was paid."""
+    taken, settled = await settlement_proof.taken_idr(connection), await settlement_proof.settled_idr(connection)
+    return [
+        _equal(
+            f"{NAMES[channel]} = approved less reversed less settled", await control_balance(connection, control),
+            taken[channel] - settled[channel],
         )
-        return _equal(f"{NAMES[channel]} = approved less reversed less settled", booked, said)
-    booked = await settlement_proof.booked_since(connection, channel, since)
-    said = await settlement_proof.authorised_since(connection, channel, since)
-    return _equal(f"{NAMES[channel]} since {since} = approved less reversed", booked, said)
+        for channel, control in settlement.OWED.items()
+    ]  # fmt: skip
+
+
+async def _owed_since(connection: AsyncConnection, since: date) -> list[Check]:
+    """The same of what happened since a business date, payments aside."""
+    booked = await settlement_proof.booked_since(connection, since)
+    said = await settlement_proof.authorised_since(connection, since)
+    return [
+        _equal(f"{NAMES[channel]} since {since} = approved less reversed", booked[channel], said[channel])
+        for channel in settlement.OWED
+    ]
 
 
 async def _closed(connection: AsyncConnection, since: date | None) -> Check:
-    """Closed settlements are added up again, a month at a time. A date needs the business day before it as well."""
+    """Closed settlements are added up again, a month at a time; since a date: those that have business dates from then on."""
     name = "every closed settlement = its authorisations"
     dates = await settlement.span(connection)
     if dates is None:
         return Check(name, ok=True, detail="none is closed")
     first, last = dates
     if since is not None:
-        first = max(first, since + ONE_DAY)
+        first = max(first, since - ONE_DAY)
     day = first
     while day <= last:
         end = min(last, day + PAGE)

@@ -74,6 +74,7 @@ def by_type(one: Settlement) -> list[tuple[str, int, int, int]]:
         ("PENYELESAIAN", one.completions, one.completions_idr, 0),
         ("PEMBATALAN", one.reversals, 0, one.reversals_idr),
         ("PENGEMBALIAN", one.refunds, 0, one.refunds_idr),
+        ("KOREKSI", one.corrections, 0, one.corrections_idr),
         ("DITOLAK", one.declined, 0, 0),
     ]
 
@@ -81,9 +82,11 @@ def by_type(one: Settlement) -> list[tuple[str, int, int, int]]:
 def _report(one: Settlement) -> list[list[str]]:
     place = [one.link, str(one.settlement_date), one.channel]
     rows = [[*place, *map(str, line), one.state, "", ""] for line in by_type(one)]
-    count = one.withdrawals + one.purchases + one.completions + one.reversals + one.refunds
     paid = "" if one.paid_on is None else str(one.paid_on)
-    return [*rows, [*place, "NETO", str(count), *_sides(one.net_idr), one.state, one.evidence or "", paid]]
+    return [
+        *rows,
+        [*place, "NETO", str(one.taken + one.given_back), *_sides(one.net_idr), one.state, one.evidence or "", paid],
+    ]
 
 
 def _position(one: Position, first: date, last: date) -> list[str]:

@@ -1,8 +1,9 @@
 """Settlements as stored, and what authorisations say of a partner's day. LINE adds authorisations up; the rest builds on it.
 
 A cash withdrawal, purchase or completion adds to what is owed, a reversal or refund takes from it, each in its own settlement
-date by its own row. A completion, reversal or refund counts for the channel and merchant of the request it names, which is where
-the ledger books it; the message itself need not repeat them. Holds owe nothing until they are completed.
+date by its own row; a payment that is corrected as booked by mistake, on the day of the correction. A completion, reversal or
+refund counts for the channel and merchant of the request it names, which is where the ledger books it; the message itself need
+not repeat them. Holds owe nothing until they are completed.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Settlement:
     reversals_idr: int
     refunds: int
     refunds_idr: int
+    corrections: int
+    corrections_idr: int
     declined: int
     net_idr: int
     state: str
@@ -57,6 +60,26 @@ class Settlement:
     evidence: str | None
     paid_by: str | None
     paid_on: date | None
+
+    @property
+    def taken(self) -> int:
+        """How many add to what is owed."""
+        return self.withdrawals + self.purchases + self.completions
+
+    @property
+    def taken_idr(self) -> int:
+        """What they add."""
+        return self.withdrawals_idr + self.purchases_idr + self.completions_idr
+
+    @property
+    def given_back(self) -> int:
+        """How many take from what is owed."""
+        return self.reversals + self.refunds + self.corrections
+
+    @property
+    def given_back_idr(self) -> int:
+        """What they take."""
+        return self.reversals_idr + self.refunds_idr + self.corrections_idr
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +192,7 @@ async def span(connection: AsyncConnection) -> tuple[date, date] | None:
 
 CONTROL = "CASE channel " + " ".join(f"WHEN '{c}' THEN {control_account(a)}" for c, a in OWED.items()) + " END"
 TOTALS = ("withdrawals", "withdrawals_idr", "purchases", "purchases_idr", "completions", "completions_idr", "reversals",
-          "reversals_idr", "refunds", "refunds_idr", "declined")  # fmt: skip
+          "reversals_idr", "refunds", "refunds_idr", "corrections", "corrections_idr", "declined")  # fmt: skip
 MOVED = f"""
     SELECT a.link, a.settlement_date, CASE a.reason WHEN 'APPROVED' THEN a.kind ELSE 'DECLINED' END AS kind,
            coalesce(o.channel, a.channel) AS channel, coalesce(o.acquirer, a.acquirer) AS acquirer,
@@ -186,6 +209,13 @@ MOVED = f"""
     WHERE (a.reason <> 'APPROVED' OR (a.kind NOT IN ('HOLD', 'BALANCE') AND a.amounts_idr <> '{{}}'))
       AND (o.kind IS DISTINCT FROM 'HOLD' OR a.kind = 'COMPLETION')
 """
+CORRECTED = """
+    SELECT a.link, c.business_date, 'CORRECTION', a.channel, a.acquirer, coalesce(a.merchant, ''), a.terminal, c.amount_idr
+    FROM correction c
+    JOIN transfer w ON (w.cell, w.account_id, w.id, w.business_date) = (c.cell, c.account_id, c.transfer_id, c.value_date)
+    JOIN authorisation a ON (a.cell, a.id, a.business_date) = (w.cell, w.source_id, w.business_date)
+    WHERE w.source = 'authorisation'
+"""
 LINE = f"""
     SELECT link, settlement_date, channel, acquirer, merchant, terminal,
            count(*) FILTER (WHERE kind = 'CASH') AS withdrawals,
@@ -198,10 +228,15 @@ LINE = f"""
            coalesce(sum(amount) FILTER (WHERE kind = 'REVERSAL'), 0)::bigint AS reversals_idr,
            count(*) FILTER (WHERE kind = 'REFUND') AS refunds,
            coalesce(sum(amount) FILTER (WHERE kind = 'REFUND'), 0)::bigint AS refunds_idr,
+           count(*) FILTER (WHERE kind = 'CORRECTION') AS corrections,
+           coalesce(sum(amount) FILTER (WHERE kind = 'CORRECTION'), 0)::bigint AS corrections_idr,
            count(*) FILTER (WHERE kind = 'DECLINED') AS declined
     FROM ({MOVED}
           AND a.business_date BETWEEN CAST(:first AS date) - 1 AND CAST(:last AS date)
           AND a.settlement_date BETWEEN CAST(:first AS date) AND CAST(:last AS date)
+          AND (CAST(:link AS text) IS NULL OR a.link = :link)
+          UNION ALL {CORRECTED}
+          AND c.business_date BETWEEN CAST(:first AS date) AND CAST(:last AS date)
           AND (CAST(:link AS text) IS NULL OR a.link = :link)) moved
     GROUP BY 1, 2, 3, 4, 5, 6
 """
@@ -210,7 +245,9 @@ TOTAL = f"""
     FROM line GROUP BY 1, 2, 3
 """
 GIVING = "withdrawals_idr + purchases_idr + completions_idr"
-GIVEN_BACK = "reversals_idr + refunds_idr"
+GIVEN_BACK = "reversals_idr + refunds_idr + corrections_idr"
+BACK = "reversals + refunds + corrections"
+TAKEN = "withdrawals + purchases + completions"
 COLUMNS = f"""id, link, settlement_date, channel, control, {", ".join(TOTALS)}, net_idr, state, closed_by, closed_at, ordered_by,
               evidence, paid_by, paid_on"""
 WITHIN = "settlement_date BETWEEN CAST(:first AS date) AND CAST(:last AS date) AND (CAST(:link AS text) IS NULL OR link = :link)"
@@ -219,9 +256,10 @@ PLACES = "link, settlement_date, array_position(ARRAY['ATM', 'AGENT', 'EWARONG']
 LET_PASS = text("""
     SELECT pg_advisory_xact_lock(CAST(:lock AS bigint) + lane) FROM generate_series(0, CAST(:lanes AS int) - 1) AS lane
 """)
-LINKS_SEEN = text("""
-    SELECT DISTINCT link FROM authorisation
-    WHERE business_date BETWEEN CAST(:on AS date) - 1 AND CAST(:on AS date) AND settlement_date = CAST(:on AS date) ORDER BY link
+LINKS_SEEN = text(f"""
+    SELECT link FROM authorisation
+    WHERE business_date BETWEEN CAST(:on AS date) - 1 AND CAST(:on AS date) AND settlement_date = CAST(:on AS date)
+    UNION SELECT link FROM ({CORRECTED} AND c.business_date = CAST(:on AS date)) corrected ORDER BY link
 """)
 CLOSE = text(f"""
     WITH line AS MATERIALIZED ({LINE}), total AS ({TOTAL}), closed AS (
@@ -230,10 +268,9 @@ CLOSE = text(f"""
         RETURNING id, channel
     )
     INSERT INTO settlement_payee (settlement_id, acquirer, merchant, terminal, count, amount_idr, reversed, reversed_idr)
-    SELECT c.id, l.acquirer, l.merchant, l.terminal, withdrawals + purchases + completions, {GIVING}, reversals + refunds,
-           {GIVEN_BACK}
+    SELECT c.id, l.acquirer, l.merchant, l.terminal, {TAKEN}, {GIVING}, {BACK}, {GIVEN_BACK}
     FROM line l JOIN closed c USING (channel)
-    WHERE channel <> 'ATM' AND withdrawals + purchases + completions + reversals + refunds > 0
+    WHERE channel <> 'ATM' AND {TAKEN} + {BACK} > 0
 """)
 READ = text(f"SELECT {COLUMNS} FROM settlement WHERE {WITHIN} ORDER BY {PLACES}")
 READ_OPEN = text(f"""
@@ -275,9 +312,9 @@ DIFFERENCES = text(f"""
     WITH line AS MATERIALIZED ({LINE}), total AS ({TOTAL}),
     stored AS (SELECT * FROM settlement WHERE {WITHIN}),
     payee AS (
-        SELECT link, settlement_date, channel, acquirer, merchant, terminal, withdrawals + purchases + completions AS count,
-               {GIVING} AS amount_idr, reversals + refunds AS reversed, {GIVEN_BACK} AS reversed_idr
-        FROM line l WHERE channel <> 'ATM' AND withdrawals + purchases + completions + reversals + refunds > 0
+        SELECT link, settlement_date, channel, acquirer, merchant, terminal, {TAKEN} AS count, {GIVING} AS amount_idr,
+               {BACK} AS reversed, {GIVEN_BACK} AS reversed_idr
+        FROM line l WHERE channel <> 'ATM' AND {TAKEN} + {BACK} > 0
           AND EXISTS (SELECT FROM stored s WHERE (s.link, s.settlement_date) = (l.link, l.settlement_date))
     ), stored_payee AS (
         SELECT s.link, s.settlement_date, s.channel, p.acquirer, p.merchant, p.terminal, p.count::bigint, p.amount_idr,

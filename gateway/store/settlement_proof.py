@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from gateway.store.settlement import MOVED, OWED
+from gateway.store.settlement import CORRECTED, MOVED, OWED
 from ledger.chart import Control, control_account
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import date
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 
-async def taken_idr(connection: AsyncConnection, channel: str) -> int:
-    """What was ever approved in a channel, less what was reversed or refunded of it."""
-    return int((await connection.execute(TAKEN, {"channel": channel})).scalar_one())
+async def taken_idr(connection: AsyncConnection) -> dict[str, int]:
+    """By channel: what was ever approved, less what was reversed, refunded or corrected of it."""
+    return _by_channel(await connection.execute(TAKEN))
 
 
-async def settled_idr(connection: AsyncConnection, channel: str | None = None) -> int:
-    """What was ever paid of a channel's settlements, or of all."""
-    return int((await connection.execute(SETTLED, {"channel": channel})).scalar_one())
+async def settled_idr(connection: AsyncConnection) -> dict[str, int]:
+    """By channel: what was ever paid of settlements."""
+    return _by_channel(await connection.execute(SETTLED))
 
 
-async def authorised_since(connection: AsyncConnection, channel: str, since: date) -> int:
-    """What the authorisations since a business date add to what is owed, reversals and refunds by their own rows."""
-    return int((await connection.execute(AUTHORISED_SINCE, {"channel": channel, "since": since})).scalar_one())
+async def authorised_since(connection: AsyncConnection, since: date) -> dict[str, int]:
+    """By channel: what authorisations and corrections since a business date add to what is owed, each by its own row."""
+    return _by_channel(await connection.execute(AUTHORISED_SINCE, {"since": since}))
 
 
-async def booked_since(connection: AsyncConnection, channel: str, since: date) -> int:
-    """What the journal since a business date adds to what is owed, payments aside."""
-    values = {"account": control_account(OWED[channel]), "since": since}
-    return int((await connection.execute(BOOKED_SINCE, values)).scalar_one())
+async def booked_since(connection: AsyncConnection, since: date) -> dict[str, int]:
+    """By channel: what the journal since a business date adds to what is owed, payments aside."""
+    return _by_channel(await connection.execute(BOOKED_SINCE, {"since": since}))
 
 
 async def not_paid_once(connection: AsyncConnection, since: date | None) -> tuple[int, int | None]:
@@ -42,21 +42,25 @@ async def not_paid_once(connection: AsyncConnection, since: date | None) -> tupl
     return wrong, first
 
 
+def _by_channel(rows: Iterable[Any]) -> dict[str, int]:
+    return dict.fromkeys(OWED, 0) | {row.channel: int(row.amount) for row in rows}
+
+
+ACCOUNTS = ", ".join(f"({control_account(control)}, '{channel}')" for channel, control in OWED.items())
 TAKEN = text("""
-    SELECT coalesce(sum(amount_idr - reversed_idr), 0) FROM authorisation
-    WHERE reason = 'APPROVED' AND kind IN ('CASH', 'PURCHASE', 'COMPLETION') AND channel = :channel
+    SELECT channel, sum(amount_idr - reversed_idr) AS amount FROM authorisation
+    WHERE reason = 'APPROVED' AND kind IN ('CASH', 'PURCHASE', 'COMPLETION') GROUP BY channel
 """)
-SETTLED = text("""
-    SELECT coalesce(sum(net_idr), 0) FROM settlement
-    WHERE state = 'PAID' AND (CAST(:channel AS text) IS NULL OR channel = :channel)
-""")
+SETTLED = text("SELECT channel, sum(net_idr) AS amount FROM settlement WHERE state = 'PAID' GROUP BY channel")
 AUTHORISED_SINCE = text(f"""
-    SELECT coalesce(sum(CASE WHEN kind IN ('REVERSAL', 'REFUND') THEN -amount ELSE amount END), 0)
-    FROM ({MOVED} AND a.business_date >= :since) moved WHERE kind <> 'DECLINED' AND channel = :channel
+    SELECT channel, sum(CASE WHEN kind IN ('REVERSAL', 'REFUND', 'CORRECTION') THEN -amount ELSE amount END) AS amount
+    FROM ({MOVED} AND a.business_date >= :since UNION ALL {CORRECTED} AND c.business_date >= :since) moved
+    WHERE kind <> 'DECLINED' GROUP BY channel
 """)
-BOOKED_SINCE = text("""
-    SELECT coalesce(sum(CASE WHEN credit = :account THEN amount_idr ELSE -amount_idr END), 0) FROM transfer
-    WHERE business_date >= :since AND (credit = :account OR debit = :account) AND kind <> 'SETTLE'
+BOOKED_SINCE = text(f"""
+    SELECT o.channel, sum(CASE WHEN t.credit = o.account THEN t.amount_idr ELSE -t.amount_idr END) AS amount
+    FROM transfer t JOIN (VALUES {ACCOUNTS}) AS o (account, channel) ON o.account IN (t.credit, t.debit)
+    WHERE t.business_date >= :since AND t.kind <> 'SETTLE' GROUP BY o.channel
 """)
 NOT_PAID_ONCE = text(f"""
     SELECT count(*), min(id) FROM (

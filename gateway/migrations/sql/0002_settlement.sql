@@ -17,9 +17,12 @@ CREATE TABLE settlement (
     reversals_idr   bigint NOT NULL,
     refunds         int NOT NULL,
     refunds_idr     bigint NOT NULL,
+    corrections     int NOT NULL,               -- payments that were booked and did not happen (table correction)
+    corrections_idr bigint NOT NULL,
     declined        int NOT NULL,               -- requests of any kind that were refused
     net_idr         bigint NOT NULL             -- above zero: the bank owes the partner; below: the partner owes the bank
-        GENERATED ALWAYS AS (withdrawals_idr + purchases_idr + completions_idr - reversals_idr - refunds_idr) STORED,
+        GENERATED ALWAYS AS (withdrawals_idr + purchases_idr + completions_idr
+                             - reversals_idr - refunds_idr - corrections_idr) STORED,
     state           text NOT NULL DEFAULT 'CLOSED' CHECK (state IN ('CLOSED', 'PAID')),  -- a date that is OPEN has no row
     closed_by       text NOT NULL,
     closed_at       timestamptz NOT NULL DEFAULT now(),
@@ -29,7 +32,7 @@ CREATE TABLE settlement (
     paid_on         date,                       -- business date of the SETTLE transfer
     UNIQUE (link, settlement_date, channel),
     CHECK (least(withdrawals, withdrawals_idr, purchases, purchases_idr, completions, completions_idr, reversals, reversals_idr,
-                 refunds, refunds_idr, declined) >= 0),
+                 refunds, refunds_idr, corrections, corrections_idr, declined) >= 0),
     CHECK (num_nonnulls(ordered_by, evidence) <> 1),
     CHECK (num_nonnulls(paid_by, paid_on) = CASE state WHEN 'PAID' THEN 2 ELSE 0 END),
     CHECK (state <> 'PAID' OR ordered_by IS NOT NULL)
@@ -44,7 +47,7 @@ CREATE TABLE settlement_payee (
     terminal        text NOT NULL,
     count           int NOT NULL,               -- withdrawals, purchases and completions
     amount_idr      bigint NOT NULL,
-    reversed        int NOT NULL,               -- reversals and refunds that gave money back
+    reversed        int NOT NULL,               -- reversals, refunds and corrections
     reversed_idr    bigint NOT NULL,
     net_idr         bigint NOT NULL GENERATED ALWAYS AS (amount_idr - reversed_idr) STORED,
     PRIMARY KEY (settlement_id, acquirer, merchant, terminal),

@@ -70,7 +70,7 @@ def test_a_partners_day(shell: Shell, tmp_path: Path) -> None:
     payables = shell.json("settlement", "payables", "--unpaid", "--out", str(tmp_path / "y.xlsx"))
     assert (2, 2, False) == (len(payables["payables"]), payables["rows"], payables["more"])
     assert "TOKO2" in shell.text("settlement", "payables")
-    assert 14 == shell.json("settlement", "report", "--out", str(tmp_path / "r.csv"))["rows"]
+    assert 16 == shell.json("settlement", "report", "--out", str(tmp_path / "r.csv"))["rows"]
     assert "lines written to" in shell.text("settlement", "report", *date_, "--out", str(tmp_path / "r.xlsx"))
     assert {"p.csv", "y.xlsx", "r.csv", "r.xlsx"} <= {path.name for path in tmp_path.iterdir()}
     assert shell.json("settlement", "verify")["ok"]

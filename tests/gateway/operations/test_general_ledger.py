@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import Refused
-from gateway.operations import general_ledger
+from gateway.operations import day, general_ledger
 from gateway.operations.settlement import close_all, order_payment, pay_settlement
 from tests.gateway.operations.test_settlement import LINK, two_days
 from tests.gateway.owner import as_owner
@@ -42,7 +42,6 @@ async def test_the_extract_of_each_day(bank: Bank, tmp_path: Path) -> None:
     } == {one.account: (one.opening_idr, one.debit_idr, one.credit_idr, one.closing_idr) for one in day_one.lines}
     assert {
         1000: (-1_200_000, 0, 0, -1_200_000),
-        2002: (0, 0, 0, 0),
         3000: (107_000, 40_000, 0, 67_000),
         4000: (70_000, 0, 0, 70_000),
         5000: (30_000, 12_000, 34_000, 52_000),
@@ -54,7 +53,7 @@ async def test_the_extract_of_each_day(bank: Bank, tmp_path: Path) -> None:
     }
     assert [(True, True), (True, True), (True, False)] == [(one.ok, one.final) for one in (day_one, day_two, day_three)]
     out = tmp_path / "gl.csv"
-    assert 7 == await general_ledger.write(day_two, out)
+    assert 6 == await general_ledger.write(day_two, out)
     with out.open(encoding="utf-8-sig", newline="") as file:
         header, *rows = list(csv.reader(file, delimiter=";"))
     assert general_ledger.HEADER == header
@@ -70,7 +69,7 @@ async def test_the_extract_of_each_day(bank: Bank, tmp_path: Path) -> None:
         "67000",
         "0",
         "1011000",
-    ] == rows[5]
+    ] == rows[4]
     columns = [sum(int(row[place]) for row in rows) for place in range(4, 10)]
     assert columns[::2] == columns[1::2]
 
@@ -106,3 +105,28 @@ async def test_what_does_not_add_up_is_not_written(bank: Bank, tmp_path: Path) -
         await as_owner(bank, change.replace("+ 1", back))
     assert "the old one" == out.read_text(encoding="utf-8")
     assert (await general_ledger.extract(bank, second)).ok
+
+
+async def test_a_closed_day_is_compared_with_what_its_close_wrote(bank: Bank, tmp_path: Path) -> None:
+    """The extract is the same before and after the days are closed; a checkpoint that was changed is found."""
+    async with open_till(bank, tmp_path) as till:
+        first, second = await two_days(till)
+    before = [(await general_ledger.extract(bank, on)).lines for on in (first, second, bank.business_date)]
+    await day.close(bank, "siti", second, ())
+    after = [await general_ledger.extract(bank, on) for on in (first, second, bank.business_date)]
+    assert before == [one.lines for one in after]
+    assert [True] * 3 == [one.ok for one in after]
+    await as_owner(bank, "UPDATE control_checkpoint SET balance_idr = balance_idr + 1 WHERE account = 3000")
+    wrong = {
+        on: [one.name for one in (await general_ledger.extract(bank, on)).checks if not one.ok]
+        for on in (first, second)
+    }
+    assert {"control accounts = the proof's balances"} == set(wrong[first])
+    assert "balances add up to nothing" in wrong[second]
+
+
+async def test_a_detached_date_is_refused(bank: Bank) -> None:
+    """What the journal no longer holds cannot be extracted."""
+    await as_owner(bank, "UPDATE journal_opening SET detached_through = :on", on=bank.business_date - ONE_DAY)
+    with pytest.raises(Refused, match="is no longer at hand"):
+        await general_ledger.extract(bank, bank.business_date - ONE_DAY)

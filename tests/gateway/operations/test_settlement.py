@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from gateway.errors import NotFound, Refused
-from gateway.operations import proof
+from gateway.operations import correction, proof
 from gateway.operations.bank import reading
 from gateway.operations.settlement import (
     close_all,
@@ -44,6 +45,7 @@ COMPLETION, REFUND, REVERSAL = RequestKind.COMPLETION, RequestKind.REFUND, Reque
 ATM, AGENT, EWARONG = Channel.ATM, Channel.AGENT, Channel.EWARONG
 LINK = "himbara"
 ONE_DAY = timedelta(days=1)
+DRAWN = "SELECT transfer_ids[1] FROM authorisation WHERE stan = :stan"
 
 
 async def two_days(till: Till) -> tuple[date, date]:
@@ -296,6 +298,32 @@ async def test_the_database_keeps_what_is_closed(bank: Bank, tmp_path: Path) -> 
     assert {} == await _wrong(bank)
 
 
+async def test_a_correction_counts_on_its_own_day(bank: Bank, tmp_path: Path) -> None:
+    """A payment that was booked and did not happen is no longer owed: in the settlement of the day it is corrected."""
+    async with open_till(bank, tmp_path) as till:
+        first = bank.business_date
+        await till.ask(CASH, 100_000, AGENT, merchant="AGEN1", terminal="A1")
+        await till.ask(CASH, 30_000, ATM)
+        second = await till.next_day()
+        await close_all(bank, "siti", first)
+        wrong = await one_value(bank, "SELECT id FROM transfer WHERE kind = 'WITHDRAWAL' AND amount_idr = 100000")
+        number = till.families[0].account_number
+        await correction.take_back(bank, "siti", "budi", number, wrong, "the cash was not paid out", 70_000)
+        await till.next_day()
+        (corrected,) = await close_all(bank, "siti", second)
+        assert ("AGENT", 0, 1, 70_000, -70_000) == (
+            corrected.channel, corrected.taken, corrected.corrections, corrected.corrections_idr, corrected.net_idr,
+        )  # fmt: skip
+        async with reading(bank) as connection:
+            (line,) = [one async for one in payees(connection, first, second)]
+        assert ("AGEN1", 1, 100_000, 1, 70_000, 30_000) == (
+            line.merchant, line.count, line.amount_idr, line.reversed, line.reversed_idr, line.net_idr,
+        )  # fmt: skip
+        for since in (None, first, second):
+            assert [] == [one for one in await verify(bank, since) if not one.ok]
+    assert {} == await _wrong(bank)
+
+
 async def test_dates_that_are_not_closed_are_told_as_they_stand(bank: Bank, tmp_path: Path) -> None:
     """The list and the positions hold closed dates, and open ones where asked; together they are the control accounts."""
     async with open_till(bank, tmp_path) as till:
@@ -395,7 +423,13 @@ async def _random_request(till: Till, chance: Random, asked: list[list[Asked]]) 
     on = chance.choice([None, till.bank.business_date + ONE_DAY])
     where: dict[str, Any] = {"on": on, "merchant": f"M{place}", "terminal": f"T{place}"}
     amount = chance.randint(1, 40) * 1_000
-    match chance.randrange(5):
+    match chance.randrange(6):
+        case 4 if debits:
+            wrong = chance.choice(debits)
+            found = await as_owner(till.bank, DRAWN, stan=wrong.origin.stan)
+            number = till.families[wrong.card].account_number
+            with suppress(Refused):  # nothing of it is taken any more
+                await correction.take_back(till.bank, "siti", "budi", number, found[0][0], "not paid out", amount // 2)
         case 0 | 1:
             debits.append(await till.ask(PURCHASE if channel is EWARONG else CASH, amount, channel, card=card, **where))
         case 2:

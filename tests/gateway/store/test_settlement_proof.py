@@ -35,14 +35,18 @@ async def test_what_is_added_up(bank: Bank, tmp_path: Path) -> None:
         await order_payment(bank, "siti", "himbara", first, "TRF-1")
         await pay_settlement(bank, "budi", "himbara", first)
         async with reading(bank) as connection:
-            channels = ("ATM", "AGENT", "EWARONG")
-            assert [70_000, 5_000, 15_000] == [await settlement_proof.taken_idr(connection, one) for one in channels]
-            assert [100_000, 0, 0] == [await settlement_proof.settled_idr(connection, one) for one in channels]
-            assert 100_000 == await settlement_proof.settled_idr(connection)
-            for since, expected in ((first, [70_000, 5_000, 15_000]), (second, [-30_000, 5_000, 15_000]),
-                                    (second + ONE_DAY, [0, 0, 0])):  # fmt: skip
-                for channel, amount in zip(channels, expected, strict=True):
-                    assert amount == await settlement_proof.authorised_since(connection, channel, since)
-                    assert amount == await settlement_proof.booked_since(connection, channel, since)
+            assert _channels(70_000, 5_000, 15_000) == await settlement_proof.taken_idr(connection)
+            assert _channels(100_000, 0, 0) == await settlement_proof.settled_idr(connection)
+            for since, expected in (
+                (first, _channels(70_000, 5_000, 15_000)),
+                (second, _channels(-30_000, 5_000, 15_000)),
+                (second + ONE_DAY, _channels(0, 0, 0)),
+            ):
+                assert expected == await settlement_proof.authorised_since(connection, since)
+                assert expected == await settlement_proof.booked_since(connection, since)
             assert (0, None) == await settlement_proof.not_paid_once(connection, None)
             assert (0, None) == await settlement_proof.not_paid_once(connection, second + ONE_DAY)
+
+
+def _channels(atm: int, agent: int, e_warong: int) -> dict[str, int]:
+    return {"ATM": atm, "AGENT": agent, "EWARONG": e_warong}
