@@ -30,6 +30,7 @@ class Control(IntEnum):
     EWARONG_PAYABLE = 5  # owed to e-Warong for goods
     RPL = 6  # Rekening Pemerintah Lainnya: taken from families, on its way to kas negara
     TELLER_CASH = 7  # paid out by hand
+    PARTNER_PAID = 8  # has left the bank to its partners: what settled ATM switch, agents and e-Warong
 
 
 def control_account(control: Control, programme: int = 0) -> int:

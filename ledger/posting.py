@@ -33,6 +33,7 @@ class Kind(StrEnum):
     TO_RPL = "TO_RPL"  # pendebetan ke RPL
     RETURN = "RETURN"  # setor ke kas negara
     CORRECTION = "CORRECTION"  # takes back a wrong transfer, in an open day
+    SETTLE = "SETTLE"  # what is owed to a partner is paid
 
 
 CORRECTABLE = frozenset({Kind.CREDIT, Kind.WITHDRAWAL, Kind.PURCHASE, Kind.CAPTURE})
@@ -178,6 +179,13 @@ def correct(wrong: Transfer, wrong_id: int, amount_idr: int, source: Source) -> 
         back_to = purse_account(account_id, programme, Phase.AVAILABLE)
     return Transfer(wrong.cell, wrong.account_id, wrong.credit, back_to, amount_idr, Kind.CORRECTION, source,
                     wrong.tranche_id, wrong_id)  # fmt: skip
+
+
+def settle(owed: Control, net_idr: int, source: Source) -> Transfer:
+    """Pay a partner what is owed; a negative NET_IDR is what the partner pays the bank. ledger.book refuses nothing at all."""
+    accounts = control_account(owed), control_account(Control.PARTNER_PAID)
+    debit, credited = accounts if net_idr >= 0 else accounts[::-1]
+    return Transfer(0, 0, debit, credited, abs(net_idr), Kind.SETTLE, source)
 
 
 def draw_oldest_first(available: Sequence[Draw], amount_idr: int) -> tuple[Draw, ...]:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import books, cards, checks, days, keystore, limits, lists, measure, service, simulate, story, trace
+from gateway.cli import (
+    books,
+    cards,
+    checks,
+    days,
+    keystore,
+    limits,
+    lists,
+    measure,
+    service,
+    settlement,
+    simulate,
+    story,
+    trace,
+)
 
 app = typer.Typer(
     name="kks",
@@ -33,6 +47,7 @@ app.add_typer(books.exclusion, name="exclusion")
 app.add_typer(books.day, name="day")
 app.add_typer(books.ledger, name="ledger")
 app.add_typer(books.audit, name="audit")
+app.add_typer(settlement.settlement, name="settlement")
 app.add_typer(keystore.keys, name="keys")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(measure.bench, name="bench")

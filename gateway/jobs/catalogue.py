@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import holidays
 
 from gateway.errors import NotFound
-from gateway.operations import day, dormancy, holds
+from gateway.operations import day, dormancy, holds, settlement
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -77,12 +77,19 @@ async def _close_day(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
     return {"closed": [str(one.business_date) for one in done.closed]} | ({"waits": done.waits} if done.waits else {})
 
 
+async def _settle(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
+    del run_id
+    closed = await settlement.close_all(bank, settlement.ACTOR, on - settlement.ONE_DAY)
+    return {"settlements": len(closed), "net_idr": sum(one.net_idr for one in closed)}
+
+
 JOBS = (
     Job("release-holds", "give back what holds set aside that nobody completed in time", 4, 50, _release_holds),
     Job("dormancy-warn", "notices to families whose aid will be blocked", 5, 0, _warn),
     Job("dormancy-block", "block aid that was not used in time", 5, 10, _block),
     Job("dormancy-freeze", "freeze aid past its term", 5, 20, _freeze),
     Job("rpl-debit", "debit frozen aid to RPL", 5, 30, _rpl),
+    Job("settle", "close yesterday's settlement date of every link", 5, 40, _settle),
     Job("treasury-return", "deposit what stands at RPL at kas negara, on working days", 8, 0, _return),
     Job("close-day", "close the days before: lock, hash, checkpoints", 8, 30, _close_day),
 )

@@ -404,13 +404,15 @@ def _row(one: _Decided, transfer_ids: list[int], today: date) -> NewAuthorisatio
     approval = "null" if outcome.approval_code is None else f'"{outcome.approval_code}"'
     amounts = [draw.amount_idr for draw in decision.draws]
     held = request.kind is RequestKind.HOLD and bool(decision.draws)
+    # What takes back or completes is booked, counted and settled where its original stood; its message need not repeat it.
+    channel = str(request.channel if request.kind in WITH_PIN else found.original_channel or request.channel)
     return NewAuthorisation(
         member.cell, one.id, found.account_id, found.card_id, origin.link, str(request.kind), member.message_key,
-        request.content_digest, member.original_key, origin.mti, str(request.channel), request.mcc, origin.terminal,
+        request.content_digest, member.original_key, origin.mti, channel, request.mcc, origin.terminal,
         origin.merchant, origin.acquirer, origin.stan, origin.transmitted, origin.rrn, request.amount_idr,
         str(decision.reason), outcome.response_code, f'{{"approval_code":{approval}{told}}}',
         [draw.tranche_id for draw in decision.draws], [draw.programme for draw in decision.draws],
-        amounts, transfer_ids, today, origin.settlement_date or today, list(decision.limits.evaluated),
+        amounts, transfer_ids, today, max(today, origin.settlement_date or today), list(decision.limits.evaluated),
         decision.limits.decided_by, [0] * len(amounts) if request.kind in GIVING_BACK else amounts,
         today + timedelta(days=request.hold_days) if held else None,
     )  # fmt: skip

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from gateway.operations.bank import Bank, reading
+from gateway.operations.settlement import settlement_checks
 from gateway.store import audit, decided, papers
+from gateway.store.authorisations import ANSWERED_DAYS
 from ledger import days
 from ledger.chart import Control
 from ledger.proof import Check, control_balance, control_balances, prove, prove_since
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 ROOTS_FILE = "audit-roots.jsonl"
+ONE_DAY = timedelta(days=1)
+# A reversal counts where its original stood: from this long after the detached months on every original is at hand.
+DETACHED_ORIGINALS = timedelta(days=ANSWERED_DAYS + 3)
 
 
 async def prove_ledger(bank: Bank, *, incremental: bool = False) -> list[Check]:
@@ -32,10 +38,13 @@ async def prove_ledger(bank: Bank, *, incremental: bool = False) -> list[Check]:
         if closed is None:
             checks = await prove(connection)
             rpl = await control_balance(connection, Control.RPL)
-            return checks + await papers.check_all(connection, rpl)
+            checks += await papers.check_all(connection, rpl)
+            start = await days.detached_through(connection)
+            return checks + await settlement_checks(connection, None if start is None else start + DETACHED_ORIGINALS)
         checks = await prove_since(connection, closed)
         rpl = (await control_balances(connection, closed))[Control.RPL]
-        return checks + await papers.check_since(connection, closed, rpl)
+        checks += await papers.check_since(connection, closed, rpl)
+        return checks + await settlement_checks(connection, closed + ONE_DAY)
 
 
 async def proven_from(bank: Bank) -> date | None:

@@ -53,6 +53,9 @@ class Operation(StrEnum):
     DAY_LOCK = "day.lock"
     DAY_CLOSE = "day.close"
     CORRECTION = "correction"
+    SETTLEMENT_CLOSE = "settlement.close"
+    SETTLEMENT_ORDER = "settlement.order"
+    SETTLEMENT_PAY = "settlement.pay"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
+from datetime import time
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,7 @@ from gateway.rules.authorise import DeclineReason
 from iso.framing import FrameKind, LengthFraming
 
 DEFAULT_FILE = Path(__file__).with_name("links_default.toml")
+CLOCK = re.compile(r"\d\d:\d\d")
 ADVICE_ACCEPTED = (DeclineReason.ORIGINAL_UNKNOWN, DeclineReason.REVERSAL_AMOUNT, DeclineReason.HOLD_AMOUNT)
 
 
@@ -30,6 +33,7 @@ class Link(BaseModel):
     mac: Literal["off"]
     sign_on_required: bool
     expiring_in_48: bool = False  # tell in DE48 what unused aid the family loses next, and when
+    cut_over: time | None = None  # Jakarta's wall clock: from then on it is the partner's next day; None: midnight
     response_codes: dict[DeclineReason, str]
 
     @field_validator("response_codes")
@@ -42,6 +46,20 @@ class Link(BaseModel):
         if wrong:
             raise ValueError(f"a response code has two letters or digits, not {wrong[0]!r}")
         return codes
+
+    @field_validator("cut_over", mode="before")
+    @classmethod
+    def _wall_clock(cls, value: object) -> object:
+        if value is None or isinstance(value, time) or (isinstance(value, str) and CLOCK.fullmatch(value)):
+            return value
+        raise ValueError('a cut-over is a time of Jakarta\'s wall clock like "23:00"')
+
+    @field_validator("cut_over")
+    @classmethod
+    def _whole_minutes(cls, value: time | None) -> time | None:
+        if value is not None and (value.second or value.microsecond):
+            raise ValueError(f"a cut-over is a whole minute, not {value}")
+        return value
 
     @property
     def framing(self) -> LengthFraming:

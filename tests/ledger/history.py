@@ -9,15 +9,13 @@ from ledger import book
 from ledger.book import NewTranche
 from ledger.chart import Control
 from ledger.posting import Account, Kind, Source, Transfer
-from tests.ledger.model import DAY, FAMILIES, PROGRAMMES, Books, Taken
+from tests.ledger.model import DAY, FAMILIES, PARTNERS, PROGRAMMES, Books, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import date
 
     from sqlalchemy.ext.asyncio import AsyncConnection
-
-PARTNERS = (Control.ATM_SETTLEMENT, Control.AGENT_PAYABLE, Control.EWARONG_PAYABLE)
 
 
 class History:
@@ -39,7 +37,7 @@ class History:
     async def play(self, steps: int) -> None:
         """STEPS errands, each one that is possible where the bank stands."""
         errands = (self._more_credit, self._take, self._take, self._hold, self._undo_debit, self._undo_hold, self._freeze,
-                   self._thaw, self._return, self._correct)  # fmt: skip
+                   self._thaw, self._return, self._correct, self._settle)  # fmt: skip
         for _ in range(steps):
             await self.dice.choice(errands)()
             self.books.check()
@@ -83,6 +81,11 @@ class History:
         for programme in PROGRAMMES:
             if there := self.books.control(Control.RPL, programme):
                 await self._post(self.books.return_to_treasury(programme, self._part(there)))
+
+    async def _settle(self) -> None:
+        owed = self.dice.choice(PARTNERS)
+        if self.books.control(owed):
+            await self._post(self.books.settle(owed))
 
     async def _credit(self, whom: Sequence[tuple[Account, int]]) -> None:
         new = []

@@ -27,6 +27,7 @@ from ledger.posting import (
     release,
     return_to_treasury,
     reverse,
+    settle,
     spend,
     to_rpl,
     unfreeze,
@@ -36,6 +37,9 @@ from tests.ledger.effects import PurseDelta, TrancheDelta, effects
 FAMILIES = (Account(3, 19), Account(3, 35), Account(4, 20))
 PROGRAMMES = (1, 2)
 DAY = dt.date(2026, 11, 2)
+PARTNERS = (Control.ATM_SETTLEMENT, Control.AGENT_PAYABLE, Control.EWARONG_PAYABLE)
+BELOW_ZERO = {control_account(control) for control in (Control.TREASURY, Control.PARTNER_PAID, *PARTNERS)}
+"""The treasury gave; a partner that was paid owes what is reversed afterwards, and pays it back."""
 Key = tuple[int, int, int]
 
 
@@ -172,6 +176,10 @@ class Books:
         """Deposit RPL money at kas negara."""
         return [return_to_treasury(programme, amount_idr, self.source())]
 
+    def settle(self, owed: Control) -> list[Transfer]:
+        """Pay a partner all that is owed, or be paid."""
+        return [settle(owed, self.control(owed), self.source())]
+
     def correct_credit(self, stage: Stage, transfer_id: int, amount_idr: int) -> list[Transfer]:
         """Take back what a family was credited by mistake."""
         wrong = credit(stage.account, self._draw(stage, stage.amount_idr), self.source())
@@ -190,7 +198,7 @@ class Books:
 
     def _check_signs(self) -> None:
         for account, balance in self.balances.items():
-            assert balance >= 0 or account == control_account(Control.TREASURY), account
+            assert balance >= 0 or account in BELOW_ZERO, account
         for purse in self.purses.values():
             assert min(purse.available_idr, purse.held_idr, purse.frozen_idr) >= 0
         for part in self.tranches.values():

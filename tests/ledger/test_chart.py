@@ -70,6 +70,7 @@ def test_an_account_id_must_be_positive(account_id: int) -> None:
     [
         (control_account(Control.TREASURY), "treasury, programme 0"),
         (control_account(Control.EWARONG_PAYABLE, 2), "ewarong_payable, programme 2"),
+        (control_account(Control.PARTNER_PAID), "partner_paid, programme 0"),
         (PURSE_BASE, "account 1, programme 0, available"),
         (purse_account(42, 12, Phase.HELD), "account 42, programme 12, held"),
     ],

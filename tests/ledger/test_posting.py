@@ -23,11 +23,12 @@ from ledger.posting import (
     correct,
     draw_oldest_first,
     give_back,
+    settle,
     spend,
     to_rpl,
 )
 from tests.ledger.effects import PurseDelta, TrancheDelta, effects
-from tests.ledger.model import FAMILIES, PROGRAMMES, Books, Stage, Taken
+from tests.ledger.model import FAMILIES, PARTNERS, PROGRAMMES, Books, Stage, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ SOURCE = Source("si", 7, dt.date(2026, 11, 2))
 accounts = st.sampled_from(FAMILIES)
 amounts = st.integers(1, 1_200)
 picks = st.integers(0, 1_000)
-partners = st.sampled_from([Control.ATM_SETTLEMENT, Control.AGENT_PAYABLE, Control.EWARONG_PAYABLE])
+partners = st.sampled_from(PARTNERS)
 draw_lists = st.lists(st.builds(Draw, st.integers(1, 10**6), st.sampled_from(PROGRAMMES), st.integers(1, 10_000)),
                       min_size=1, max_size=8, unique_by=lambda draw: draw.tranche_id)  # fmt: skip
 
@@ -125,6 +126,13 @@ class Bank(RuleBasedStateMachine):
             there = self.books.control(Control.RPL, programme)
             if there:
                 self.books.apply(self.books.return_to_treasury(programme, min(amount, there)))
+
+    @rule(owed=partners)
+    def settle(self, owed: Control) -> None:
+        """A partner is paid what is owed, or pays; nothing is left owed."""
+        if self.books.control(owed):
+            self.books.apply(self.books.settle(owed))
+        assert 0 == self.books.control(owed)
 
     @invariant()
     def books_hold(self) -> None:
@@ -224,6 +232,15 @@ def test_a_spend_names_the_tranche_of_every_rupiah() -> None:
         Transfer(3, 19, purse_account(19, 2, Phase.AVAILABLE), owed, 5, Kind.PURCHASE, SOURCE, 9),
     ]
     assert expected == transfers
+
+
+def test_a_settlement_takes_what_is_owed_or_brings_what_is_owed_to_the_bank() -> None:
+    """A net below zero goes the other way; one of nothing is no transfer."""
+    owed, paid = control_account(Control.AGENT_PAYABLE), control_account(Control.PARTNER_PAID)
+    assert Transfer(0, 0, owed, paid, 70, Kind.SETTLE, SOURCE) == settle(Control.AGENT_PAYABLE, 70, SOURCE)
+    assert Transfer(0, 0, paid, owed, 70, Kind.SETTLE, SOURCE) == settle(Control.AGENT_PAYABLE, -70, SOURCE)
+    with pytest.raises(PostingError, match="positive amount"):
+        post_arrays([settle(Control.AGENT_PAYABLE, 0, SOURCE)], [1])
 
 
 def test_effects_add_up_transfers_of_the_same_purse() -> None:

@@ -27,6 +27,18 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
     "keys": ("list",),
     "ledger": ("proof",),
     "audit": ("verify",),
+    "settlement": (
+        "close",
+        "list",
+        "show",
+        "order",
+        "pay",
+        "report",
+        "positions",
+        "payables",
+        "gl",
+        "verify",
+    ),
 }
 
 

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.errors import NotFound
 from gateway.jobs.catalogue import JOBS, is_working_day, job_named
+from gateway.jobs.runner import run_job
+from gateway.operations.settlement import settlements
+from gateway.rules.authorise import RequestKind
+from tests.gateway.till import open_till
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.operations.bank import Bank
 
 
 def test_a_job_is_found_by_its_name() -> None:
@@ -22,6 +32,18 @@ def test_jobs_stand_in_the_order_of_a_day() -> None:
     assert len({job.name for job in JOBS}) == len(JOBS)
     times = [(job.hour, job.minute) for job in JOBS]
     assert sorted(set(times)) == times
+
+
+async def test_settle_closes_the_day_before_of_every_link(bank: Bank, tmp_path: Path) -> None:
+    """Run for a date it closes the settlement date before it, once; a date on which nothing was authorised is nothing to do."""
+    async with open_till(bank, tmp_path) as till:
+        today = bank.business_date
+        await till.ask(RequestKind.CASH, 100_000)
+        await till.ask(RequestKind.CASH, 30_000, link="bersama")
+        tomorrow = await till.next_day()
+        assert {"settlements": 2, "net_idr": 130_000} == (await run_job(bank, job_named("settle"), tomorrow)).summary
+        assert {"settlements": 0, "net_idr": 0} == (await run_job(bank, job_named("settle"), today)).summary
+        assert ["bersama", "himbara"] == [one.link for one in await settlements(bank, today, tomorrow)]
 
 
 @pytest.mark.parametrize(

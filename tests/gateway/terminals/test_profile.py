@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,3 +70,30 @@ def test_a_missing_or_unreadable_file(tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match="setting KKS_LINKS_FILE: ") as error:
             read_links(path)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"), [('"23:00"', time(23)), ("22:30:00", time(22, 30)), ('"00:00"', time(0))]
+)
+def test_a_cut_over(tmp_path: Path, line: str, expected: time) -> None:
+    """A text or a TOML time of Jakarta's wall clock; the shipped link has none."""
+    assert read_links(None).cut_over is None
+    path = tmp_path / "links.toml"
+    path.write_text(
+        SHIPPED.replace("sign_on_required = true", f"sign_on_required = true\ncut_over = {line}"), encoding="utf-8"
+    )
+    assert expected == read_links(path).cut_over
+
+
+@pytest.mark.parametrize(
+    "line", ['"24:00"', '"23:00+07:00"', '"23:00:30"', "23:00:30", "82800", '"evening"', "true", '"9:00"']
+)
+def test_a_wrong_cut_over_is_refused(tmp_path: Path, line: str) -> None:
+    """Whole minutes without a zone, nothing else; one line that names the place."""
+    path = tmp_path / "links.toml"
+    path.write_text(
+        SHIPPED.replace("sign_on_required = true", f"sign_on_required = true\ncut_over = {line}"), encoding="utf-8"
+    )
+    with pytest.raises(SettingsError, match=r"link\.0\.cut_over: ") as error:
+        read_links(path)
+    assert "\n" not in str(error.value)
