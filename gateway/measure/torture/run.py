@@ -1,0 +1,109 @@
+"""`kks torture`: a seeded run of DAYS random days, every invariant checked after every step; a failure prints its seed.
+
+    ./kks torture --seed 7 --days 30
+
+The same seed plays the same steps again; only how a crowd's messages fall between each other is PostgreSQL's.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.errors import GatewayError
+from gateway.measure.torture import days, invariants, offices, steps
+from gateway.measure.torture.town import open_town
+from gateway.measure.workbench import bench_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.measure.torture.steps import Step
+    from gateway.measure.torture.world import World
+    from gateway.settings import Settings
+
+STEPS_OF_A_DAY = (6, 14)
+PROVE_EVERY = 25
+
+
+class TortureFailed(GatewayError):
+    """Something does not hold. The text has the seed, the step, what does not hold, and what happened before."""
+
+
+@dataclass(frozen=True, slots=True)
+class TortureFigures:
+    """What was done and found; the keys of `--json`. CHECKS: families compared with the model."""
+
+    seed: int
+    days: int
+    steps: int
+    checks: int
+    crashes: int
+    proof_ok: bool
+    seconds: float
+    crashes_by_kind: dict[str, int] = field(default_factory=dict)
+    messages: int = 0
+    last_day: str = ""
+
+
+async def run_torture(
+    settings: Settings, seed: int, number_of_days: int, families: int, say: Callable[[str], None]
+) -> TortureFigures:
+    """Make a fresh bank, torture it, prove it. Raises TortureFailed."""
+    chosen = bench_settings(settings, "torture")
+    began = time.monotonic()
+    say(f"seed {seed}: {families} families, {number_of_days} days")
+    async with open_town(chosen, seed, families) as world:
+        for day in range(number_of_days):
+            await play_day(world, seed)
+            if (day + 1) % 10 == 0:
+                say(f"day {day + 1} of {number_of_days}: {world.today}, {world.step} steps, {world.checks} checks")
+        await finish(world, seed)
+        return TortureFigures(
+            seed, number_of_days, world.step, world.checks, sum(world.crashes.values()), proof_ok=True,
+            seconds=round(time.monotonic() - began, 1), crashes_by_kind=dict(sorted(world.crashes.items())),
+            messages=sum(len(post.sent) for post in world.terminals), last_day=str(world.today),
+        )  # fmt: skip
+
+
+async def play_day(world: World, seed: int) -> None:
+    """One day: its steps, then the night. The first day begins with a list."""
+    for _ in range(world.chance.randint(*STEPS_OF_A_DAY)):
+        await play_step(world, seed, offices.credit if world.step == 0 else steps.choose(world))
+    await play_step(world, seed, days.next_day)
+
+
+async def play_step(world: World, seed: int, step: Step) -> None:
+    """One step and what must hold after it. Raises TortureFailed."""
+    world.step += 1
+    try:
+        done = await step(world)
+        world.log.append(f"{world.step}. {world.today} {done}")
+        if world.step % PROVE_EVERY == 0:
+            await _prove_all(world)
+    except Exception as error:
+        raise TortureFailed(_report(world, seed, step, error)) from error
+
+
+async def finish(world: World, seed: int) -> None:
+    """The whole proof at the end."""
+    try:
+        await _prove_all(world)
+    except Exception as error:
+        raise TortureFailed(_report(world, seed, finish, error)) from error
+
+
+async def _prove_all(world: World) -> None:
+    await world.verify(family.number for family in world.real_families())
+    await invariants.check_totals(world.home, world.real_families(), world.treasury)
+    await invariants.prove(world.home)
+
+
+def _report(world: World, seed: int, step: Callable[..., object], error: Exception) -> str:
+    what = str(error) if isinstance(error, invariants.Violated | GatewayError) else f"{type(error).__name__}: {error}"
+    before = "\n".join(f"  {line}" for line in world.log)
+    return (
+        f"seed {seed}, step {world.step} ({step.__name__}) on {world.today}: {what}\n{before}\n"
+        f"again: ./kks torture --seed {seed} --families {len(world.members)}"
+    )
