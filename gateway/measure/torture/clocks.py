@@ -50,7 +50,7 @@ def run_job(job: str, on: date, families: Iterable[Family], treasury: Treasury, 
                 treasury.at_rpl_idr += stage.frozen_idr
                 stage.frozen_idr = 0
                 family.transfers += 1
-        if job == "hold-release":
+        if "hold" in job:
             family.let_go(on)
 
 

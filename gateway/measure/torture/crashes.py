@@ -88,7 +88,7 @@ async def _amid_a_crowd(world: World, what: str, crash: Callable[[], Awaitable[N
     """A crowd asks, the crash comes, and then it is found out what was decided."""
     questions = visits.new_crowd(world)
     reversed_later = [
-        visits.keep(sent.terminal.reversal(sent))
+        visits.keep(world, sent.terminal.reversal(sent))
         for sent in dict.fromkeys(sent for sent, _ in questions)
         if world.chance.random() < TAKE_BACK_SHARE and sent.said.kind in ("CASH", "PURCHASE", "HOLD")
     ]

@@ -18,7 +18,7 @@ from gateway.measure.torture.town import CHECKER, MAKER, hand_over
 from gateway.measure.torture.wire import CutAt
 from gateway.measure.torture.world import AGAIN_S, PATIENCE
 from gateway.operations import card as cards
-from gateway.operations import dormancy, exclusion, instruction
+from gateway.operations import dormancy, exclusion, holds, instruction
 from gateway.rules.card import CardEvent
 from gateway.store.lane_connection import DATABASE_ERRORS, unreachable
 
@@ -110,6 +110,16 @@ async def unblock_aid(world: World) -> str:
         raise Violated(f"unblocked {summary.tranches} stages of family {member.number}, due {opened}")
     await world.verify([member.number])
     return f"{opened} stages of family {member.number} unblocked"
+
+
+async def release_holds(world: World) -> str:
+    """Holds that nobody completed in time go back."""
+    summary = await holds.release_lapsed(world.some_process().bank, world.today, 0)
+    released = sum(family.let_go(world.today) for family in world.real_families())
+    if summary.tranches != released:
+        raise Violated(f"released {summary.tranches} holds, due {released}")
+    await world.verify(family.number for family in world.real_families())
+    return f"{released} lapsed holds released"
 
 
 async def exclude(world: World) -> str:

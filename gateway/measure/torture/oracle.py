@@ -170,6 +170,16 @@ class Family:
                 sums[self.programmes[stage.programme].purse] += stage.available_idr
         return sums["CASH"], sums["FOOD"]
 
+    def let_go(self, on: date) -> int:
+        """Holds whose last day is over go back to their stages. Returns how many."""
+        lapsed = [
+            one for one in self.answered.values()
+            if one.held_until is not None and one.held_until < on and one.left()
+        ]  # fmt: skip
+        for one in lapsed:
+            self._undo(one, sum(amount for _, amount in one.left()))
+        return len(lapsed)
+
     def credited_idr(self) -> int:
         """All it ever got."""
         return sum(stage.amount_idr for stage in self.stages)

@@ -64,8 +64,7 @@ class Process:
             if not answer.done():
                 answer.set_result(outcome)
 
-        command = to_command(sent.message, self._link, self._pin_key)
-        self._lanes.submit(sent.shape(command), told)
+        self._lanes.submit(to_command(sent.message, self._link, self._pin_key), told)
         try:
             return await answer
         finally:

@@ -42,9 +42,11 @@ class TortureFigures:
     crashes: int
     proof_ok: bool
     seconds: float
+    last_day: str
+    credited_idr: int
+    returned_idr: int
     crashes_by_kind: dict[str, int] = field(default_factory=dict)
-    messages: int = 0
-    last_day: str = ""
+    answers: dict[str, int] = field(default_factory=dict)
 
 
 async def run_torture(
@@ -62,8 +64,10 @@ async def run_torture(
         await finish(world, seed)
         return TortureFigures(
             seed, number_of_days, world.step, world.checks, sum(world.crashes.values()), proof_ok=True,
-            seconds=round(time.monotonic() - began, 1), crashes_by_kind=dict(sorted(world.crashes.items())),
-            messages=sum(len(post.sent) for post in world.terminals), last_day=str(world.today),
+            seconds=round(time.monotonic() - began, 1), last_day=str(world.today),
+            credited_idr=sum(family.credited_idr() for family in world.real_families()),
+            returned_idr=world.treasury.returned_idr,
+            crashes_by_kind=dict(sorted(world.crashes.items())), answers=dict(sorted(world.answers.items())),
         )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ WEIGHTS: dict[Step, int] = {
     offices.block_card: 3,
     offices.replace_card: 2,
     offices.unblock_aid: 2,
+    offices.release_holds: 2,
     offices.exclude: 1,
     crashes.kill_process: 3,
     crashes.restart_process: 1,

@@ -1,26 +1,24 @@
 """The terminals of the torture: each message as it goes to the bank, beside what its terminal means by it.
 
-Messages are made by the simulator's terminals and read by the bank's own mapping. What no message says yet (holds, completions
-and refunds) is put into the command that the mapping makes of the nearest message.
+Messages are made by the simulator's terminals and read by the bank's own mapping; only the socket between is left out.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.measure.torture.oracle import Key, Said
-from gateway.rules.authorise import RequestKind
 from gateway.simulator.terminal import MERCHANT_TYPES, Asked, Purse, Terminal, TerminalKind
 from iso.client import LinkClient
 from iso.message import Message
+from iso.original_data import original_data_of, write_original_data
 from keys.sensitive import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date, datetime
 
-    from gateway.operations.authorise import AuthoriseCommand
     from gateway.simulator.pinpad import PinPad
     from gateway.simulator.wallet import TestCard
 
@@ -28,7 +26,7 @@ WRONG_PIN = Pin("909182")
 RESTAURANT = "5812"
 LETTERS = {TerminalKind.ATM: "A", TerminalKind.AGENT: "G", TerminalKind.EWARONG: "W"}
 WIRE = {"CASH": Asked.CASH, "PURCHASE": Asked.PURCHASE, "BALANCE": Asked.BALANCE, "HOLD": Asked.PURCHASE,
-        "COMPLETION": Asked.PURCHASE, "REFUND": Asked.PURCHASE}  # fmt: skip
+        "COMPLETION": Asked.PURCHASE, "REFUND": Asked.REFUND}  # fmt: skip
 PURSES = {"BY_RULE": Purse.BY_RULE, "CASH": Purse.CASH, "FOOD": Purse.FOOD}
 CLASSES = {"HOLD": "1", "REVERSAL": "4"}
 MTIS = {"HOLD": "0100", "COMPLETION": "0220"}
@@ -37,7 +35,7 @@ CONTENT = (3, 4, 37, 41, 42, 49, 90, 95)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sent:
-    """A message, its meaning, and who sent it. ORIGINAL: what a completion or refund names."""
+    """A message, its meaning, and who sent it when. ORIGINAL: the one it names."""
 
     message: Message
     said: Said
@@ -45,18 +43,6 @@ class Sent:
     card: TestCard
     on: date
     original: Sent | None = None
-
-    def shape(self, command: AuthoriseCommand) -> AuthoriseCommand:
-        """The command that the bank's mapping made, where the wire has no word for what is meant."""
-        kind = self.said.kind
-        if kind not in ("HOLD", "COMPLETION", "REFUND"):
-            return command
-        named = None
-        if self.original is not None:
-            key = self.original.said.key
-            named = (key.kind, key.stan, key.transmitted, command.origin.acquirer)
-        origin = command.origin._replace(mti=MTIS.get(kind, "0200"), original=named)
-        return command._replace(request=command.request._replace(kind=RequestKind(kind)), origin=origin)
 
     def __str__(self) -> str:
         said = self.said
@@ -75,7 +61,6 @@ class TerminalPost:
     maker: Terminal
     mcc: str
     today: Callable[[], date]
-    sent: list[Sent] = field(default_factory=list)
 
     def request(
         self, kind: str, card: TestCard, amount_idr: int, *, pin_right: bool = True, purse: str = "BY_RULE",
@@ -83,8 +68,10 @@ class TerminalPost:
     ) -> Sent:  # fmt: skip
         """A new request of KIND."""
         pin = card.pin if pin_right else WRONG_PIN
-        message = self.maker.request(WIRE[kind], card, amount_idr, pin, PURSES[purse])
+        message = self.maker.request(WIRE[kind], card, amount_idr, pin, PURSES[purse], MTIS.get(kind, "0200"))
         message.fields[18] = self.mcc
+        if original is not None:
+            message.fields[90] = write_original_data(original_data_of(original.message))
         key = _key(CLASSES.get(kind, "2"), message)
         said = Said(key, _content(message), kind, self.kind.value, self.mcc, purse, amount_idr, pin_right,
                     original=None if original is None else original.said.key)  # fmt: skip
@@ -92,8 +79,7 @@ class TerminalPost:
 
     def reversal(self, original: Sent, kept_idr: int = 0) -> Sent:
         """A reversal of ORIGINAL; each is a message of its own."""
-        named = Message(MTIS.get(original.said.kind, "0200"), dict(original.message.fields))
-        message = self.maker.reversal(named, kept_idr)
+        message = self.maker.reversal(original.message, kept_idr)
         said = Said(_key("4", message), _content(message), "REVERSAL", original.said.channel, original.said.mcc, "BY_RULE",
                     original.said.amount_idr, kept_idr=kept_idr, original=original.said.key)  # fmt: skip
         return Sent(message, said, self, original.card, self.today(), original)

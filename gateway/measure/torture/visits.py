@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from gateway.measure.torture.terminals import Sent, TerminalPost
     from gateway.measure.torture.world import World
 
-AMOUNTS_IDR = (10_000, 20_000, 50_000, 100_000, 150_000, 200_000, 300_000, 600_000, 1_200_000)
+AMOUNTS_IDR = (10_000, 10_000, 20_000, 20_000, 50_000, 50_000, 100_000, 100_000, 150_000, 200_000, 300_000, 600_000)
+LATELY = 20
 WRONG_PIN_SHARE = 0.12
 STRANGER_SHARE = 0.03
 PARTIAL_SHARE = 0.4
@@ -45,8 +46,8 @@ async def repeat(world: World) -> str:
 
 async def forge(world: World) -> str:
     """The key of an old message with another amount."""
-    sent = old_message(world)
-    if sent is None or sent.said.kind not in ("CASH", "PURCHASE"):
+    sent = old_message(world, "CASH", "PURCHASE", "HOLD", "COMPLETION", "REFUND")
+    if sent is None:
         return "nothing to forge"
     forged = other_content(sent, sent.said.amount_idr + 10_000)
     await world.settle(await world.put([(forged, world.some_process())]))
@@ -55,8 +56,8 @@ async def forge(world: World) -> str:
 
 async def reverse(world: World) -> str:
     """A reversal, whole or in part, of a message that was approved or declined, held or completed, once or again."""
-    original = old_message(world)
-    if original is None or original.said.kind in ("REVERSAL", "REFUND", "BALANCE"):
+    original = old_message(world, "CASH", "PURCHASE", "HOLD", "COMPLETION")
+    if original is None:
         return "nothing to reverse"
     sent = new_reversal(world, original)
     await world.settle(await world.put([(sent, world.some_process())]))
@@ -106,7 +107,7 @@ async def refund(world: World) -> str:
     if original is None:
         return "nothing to refund"
     amount = world.chance.choice((original.said.amount_idr, 10_000, original.said.amount_idr + 10_000))
-    sent = keep(original.terminal.request("REFUND", original.card, amount, original=original))
+    sent = keep(world, original.terminal.request("REFUND", original.card, amount, original=original))
     await world.settle(await world.put([(sent, world.some_process())]))
     return str(sent)
 
@@ -149,37 +150,36 @@ def new_request(
     purse = chance.choice(("BY_RULE", "BY_RULE", "BY_RULE", "CASH", "FOOD"))
     amount = 0 if kind == "BALANCE" else chance.choice(AMOUNTS_IDR)
     sent = post.request(kind, card, amount, pin_right=chance.random() >= WRONG_PIN_SHARE, purse=purse)
-    return keep(sent) if remember else sent
+    return keep(world, sent) if remember else sent
 
 
 def new_reversal(world: World, original: Sent) -> Sent:
     """A reversal of ORIGINAL, whole or leaving a part taken."""
     partly = world.chance.random() < PARTIAL_SHARE
     kept = world.chance.choice((10_000, original.said.amount_idr // 2, original.said.amount_idr)) if partly else 0
-    return keep(original.terminal.reversal(original, kept))
+    return keep(world, original.terminal.reversal(original, kept))
 
 
 def new_completion(world: World, original: Sent) -> Sent:
     """A completion of a hold: of all, of a part, or of more."""
     whole = original.said.amount_idr
     amount = world.chance.choice((whole, whole, 10_000, whole // 2, whole + 10_000))
-    return keep(original.terminal.request("COMPLETION", original.card, amount, original=original))
+    return keep(world, original.terminal.request("COMPLETION", original.card, amount, original=original))
 
 
 def old_message(world: World, *kinds: str) -> Sent | None:
-    """A message sent lately at some terminal, of these kinds; none among the last ones there, none."""
-    post = world.chance.choice(world.terminals)
-    place = world.chance.randrange(12)
-    fitting = [one for one in post.sent if not kinds or one.said.kind in kinds]
+    """One of the last messages, of these kinds; none where there are too few or it is too old for a terminal to speak of."""
+    place = world.chance.randrange(LATELY)
+    fitting = [one for one in world.sent if not kinds or one.said.kind in kinds]
     if place >= len(fitting):
         return None
     sent = fitting[-1 - place]
     return sent if (world.today - sent.on).days <= REMEMBERED_DAYS else None
 
 
-def keep(sent: Sent) -> Sent:
-    """Remember a message at its terminal, so that it can be repeated, reversed or completed later."""
-    sent.terminal.sent.append(sent)
+def keep(world: World, sent: Sent) -> Sent:
+    """Remember a message, so that it can be repeated, reversed or completed later."""
+    world.sent.append(sent)
     return sent
 
 

@@ -74,12 +74,14 @@ class World:
         self.holder_of: dict[str, int] = {}  # PAN -> family
         self.treasury = Treasury()
         self.terminals: list[TerminalPost] = []
+        self.sent: list[Sent] = []  # what may be repeated, reversed, completed or refunded
         self.pinpad: PinPad
         self.today = START
         self.step = 0
         self.seconds = 0
         self.checks = 0
         self.crashes: Counter[str] = Counter()
+        self.answers: Counter[str] = Counter()
         self.log: deque[str] = deque(maxlen=REMEMBERED_STEPS)
         self._told: dict[tuple[object, ...], tuple[Outcome, dt.date]] = {}
         self._graves: list[asyncio.Task[None]] = []
@@ -151,6 +153,7 @@ class World:
                 window.append(await self.insist(reversals.get(key, sent)))
         for sent, outcome in window:
             self._remember(sent, outcome)
+            self.answers[f"{sent.said.kind} {'none' if outcome is None else outcome.reason.value}"] += 1
         touched: dict[int, list[Asked]] = {}
         for sent, outcome in window:
             number = self.holder_of.get(sent.said.key.pan, 0)
