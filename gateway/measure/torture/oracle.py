@@ -19,6 +19,7 @@ HOLD_DAYS = 7
 APPROVED = "APPROVED"
 UNDECIDED = ("OVERLOAD", "SYSTEM_ERROR")  # told that nothing was decided; the same message may come again
 TAKING = ("CASH", "PURCHASE", "HOLD")
+REFUNDABLE = ("PURCHASE", "COMPLETION")
 FOOD_SHOPS = ("5411", "5422", "5451", "5462", "5499", "5300", "5399")
 CARD_REFUSALS = {"LOST": "CARD_LOST", "STOLEN": "CARD_STOLEN", "BLOCKED": "CARD_BLOCKED", "REPLACED": "CARD_CLOSED"}
 
@@ -273,7 +274,7 @@ class Family:
 
     def _give_back(self, said: Said, taken: Taken, original: Taken | None, today: date) -> str:
         refund = said.kind == "REFUND"
-        if original is None or (refund and original.said.kind not in ("PURCHASE", "COMPLETION")):
+        if original is None or original.said.kind == "REFUND" or (refund and original.said.kind not in REFUNDABLE):
             if said.original is not None and not refund:
                 self.tombstones[said.original] = today
             return "ORIGINAL_UNKNOWN"

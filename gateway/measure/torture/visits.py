@@ -56,7 +56,7 @@ async def forge(world: World) -> str:
 
 async def reverse(world: World) -> str:
     """A reversal, whole or in part, of a message that was approved or declined, held or completed, once or again."""
-    original = old_message(world, "CASH", "PURCHASE", "HOLD", "COMPLETION")
+    original = old_message(world, "CASH", "PURCHASE", "HOLD", "COMPLETION", "REFUND")
     if original is None:
         return "nothing to reverse"
     sent = new_reversal(world, original)
