@@ -55,10 +55,11 @@ class StageRow(NamedTuple):
 
 @dataclass(slots=True)
 class Books:
-    """One family's books: its stages in the order they were credited, and how many transfers it has."""
+    """One family's books: its stages in the order they were credited, how many transfers it has, and its cards."""
 
     stages: list[StageRow]
     transfers: int
+    cards: dict[int, tuple[str, int]]  # id -> state, PIN tries left
 
 
 async def read(bank: Bank, accounts: Sequence[int]) -> dict[int, Books]:
@@ -68,6 +69,7 @@ async def read(bank: Bank, accounts: Sequence[int]) -> dict[int, Books]:
         rows = [StageRow(*row) for row in await connection.execute(STAGES, wanted)]
         purses = list(await connection.execute(PURSES, wanted))
         counts = {row.account_id: row for row in await connection.execute(COUNTS, wanted)}
+        cards = list(await connection.execute(CARDS, wanted))
     for row in rows:
         _check_stage(row)
     for purse in purses:
@@ -76,7 +78,9 @@ async def read(bank: Bank, accounts: Sequence[int]) -> dict[int, Books]:
                 f"purse = tranches = journal: account {purse.account_id}, programme {purse.programme}: (available, held, frozen)"
                 f" is {purse.purse} in the purse, {purse.tranches} in its tranches, {purse.journal} in the journal"
             )
-    books = {number: Books([], 0) for number in accounts}
+    books = {number: Books([], 0, {}) for number in accounts}
+    for card in cards:
+        books[card.account_id].cards[card.id] = card.state, card.pin_tries_left
     for row in rows:
         books[row.account_id].stages.append(row)
     for number, count in counts.items():
@@ -102,6 +106,9 @@ def agree(family: Family, books: Books) -> str | None:
             return f"the family's stage is {_shown(mine)}, the bank's {_shown(theirs)}"
     if family.transfers != books.transfers:
         return f"the family knows of {family.transfers} movements, the journal of {books.transfers}"
+    cards = {card.id: (card.state, card.tries) for card in family.cards.values()}
+    if cards != books.cards:
+        return f"the family's cards are {cards}, the bank's {books.cards}"
     return family.check()
 
 
@@ -160,7 +167,11 @@ def _check_stage(row: StageRow) -> None:
 def _clock_fault(row: StageRow, rules: Programme, today: date) -> str | None:
     days = (today - row.clock_from).days
     ticks = row.available_idr > 0 and (not row.used or rules.partly_used)
-    if row.state == "BLOCKED" and row.blocked_on is not None and (row.blocked_on - row.clock_from).days < rules.block_days:
+    if (
+        row.state == "BLOCKED"
+        and row.blocked_on is not None
+        and (row.blocked_on - row.clock_from).days < rules.block_days
+    ):
         return f"blocked on {row.blocked_on}, its clock runs from {row.clock_from}"
     returned = row.state in ("FROZEN", "AT_RPL", "RETURNED")
     if returned and row.frozen_on is not None and (row.frozen_on - row.clock_from).days <= rules.return_days:
@@ -175,7 +186,19 @@ def _clock_fault(row: StageRow, rules: Programme, today: date) -> str | None:
 
 
 def _shown(stage: tuple[Any, ...]) -> str:
-    names = ("programme", "stage", "amount", "available", "held", "frozen", "returned", "state", "used", "clock", "from")
+    names = (
+        "programme",
+        "stage",
+        "amount",
+        "available",
+        "held",
+        "frozen",
+        "returned",
+        "state",
+        "used",
+        "clock",
+        "from",
+    )
     return ", ".join(f"{name} {value}" for name, value in zip(names, stage, strict=True))
 
 
@@ -222,11 +245,13 @@ PURSES = text(f"""
     FULL JOIN journal j USING (account_id, programme)
 """)
 COUNTS = text(f"""
-    SELECT t.account_id, count(*) AS transfers, count(*) FILTER (WHERE t.kind = 'REVERSAL' AND (
-               o.id IS NULL OR o.tranche_id <> t.tranche_id OR o.credit <> t.debit OR o.debit / 10000 <> t.account_id)) AS wrong_reversals
+    SELECT t.account_id, count(*) AS transfers,
+           count(*) FILTER (WHERE t.kind = 'REVERSAL' AND (o.id IS NULL OR o.tranche_id <> t.tranche_id
+               OR o.credit <> t.debit OR o.debit / 10000 <> t.account_id)) AS wrong_reversals
     FROM transfer t LEFT JOIN transfer o ON (o.cell, o.account_id, o.id) = (t.cell, t.account_id, t.corrects)
     WHERE (t.cell, t.account_id) IN {WANTED} GROUP BY t.account_id
 """)
+CARDS = text(f"SELECT account_id, id, state, pin_tries_left FROM card WHERE (cell, account_id) IN {WANTED}")
 CONTROLS = text("""
     SELECT CASE account / 1000 WHEN 1 THEN 'treasury' WHEN 2 THEN 'fund' WHEN 3 THEN 'ATM' WHEN 4 THEN 'AGENT'
                 WHEN 5 THEN 'EWARONG' WHEN 6 THEN 'RPL' ELSE account::text END AS kind, sum(amount) AS balance

@@ -1,5 +1,6 @@
-"""What happens in offices: SI lists credited (and cut off, and brought twice), cards blocked and replaced, aid unblocked,
-families excluded. Each function is one step. An operation that is cut off is done again, as a clerk would.
+"""What happens in offices: SI lists credited, cut off and brought twice; cards blocked and replaced; aid unblocked.
+
+Each function is one step. An operation that is cut off is done again, as a clerk would.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 HEADER = ("NIK", "NO_REKENING", "NAMA", "PROGRAM", "TAHAP", "BULAN", "NOMINAL", "KODE_WILAYAH")
-STAGE_IDR = (200_000, 400_000, 600_000, 750_000)
+STAGE_IDR = (300_000, 600_000, 900_000, 2_700_000)
 STAGES_BACK = 3
 CUT_SHARE = 0.4
 COMMITS_OF_AN_SI = 5
@@ -66,23 +67,18 @@ async def credit(world: World) -> str:
 
 async def block_card(world: World) -> str:
     """A card is blocked, or a blocked one unblocked, or a locked PIN unlocked; whatever its state does not allow is refused."""
-    member = world.some_member()
-    event = world.chance.choice((CardEvent.BLOCK, CardEvent.UNBLOCK, CardEvent.UNLOCK_PIN, CardEvent.UNLOCK_PIN))
-    card = world.families[member.number].cards[member.card.pan.reveal()]
-    allowed = {CardEvent.BLOCK: "ACTIVE", CardEvent.UNBLOCK: "BLOCKED", CardEvent.UNLOCK_PIN: "PIN_LOCKED"}
-    changed = f"{event.value} of family {member.number}'s card"
+    event = world.chance.choice((CardEvent.BLOCK, CardEvent.UNBLOCK, CardEvent.UNLOCK_PIN))
+    return await _change_card(world, world.some_member(), event)
 
-    def change(bank: Bank) -> Awaitable[object]:
-        return cards.change_state(bank, CHECKER, member.card_id, event, "torture")
 
-    if card.state != allowed[event]:
-        await _must_refuse(world, change)
-        return f"{changed} refused"
-    await change(world.some_process().bank)
-    card.state = "BLOCKED" if event is CardEvent.BLOCK else "ACTIVE"
-    if event is not CardEvent.BLOCK:
-        card.tries = PIN_TRIES
-    return changed
+async def unlock_cards(world: World) -> str:
+    """A busy day at the branch: every family asks for its card to work again; who has no reason to is refused."""
+    done = [
+        await _change_card(world, world.members[number], event)
+        for number in sorted(world.members)
+        for event in (CardEvent.UNBLOCK, CardEvent.UNLOCK_PIN)
+    ]
+    return f"{sum(not line.endswith('refused') for line in done)} cards work again"
 
 
 async def replace_card(world: World) -> str:
@@ -135,6 +131,24 @@ async def exclude(world: World) -> str:
     return f"family {member.number} is excluded until {until}"
 
 
+async def _change_card(world: World, member: Member, event: CardEvent) -> str:
+    card = world.families[member.number].cards[member.card.pan.reveal()]
+    allowed = {CardEvent.BLOCK: "ACTIVE", CardEvent.UNBLOCK: "BLOCKED", CardEvent.UNLOCK_PIN: "PIN_LOCKED"}
+    changed = f"{event.value} of family {member.number}'s card"
+
+    def change(bank: Bank) -> Awaitable[object]:
+        return cards.change_state(bank, CHECKER, member.card_id, event, "torture")
+
+    if card.state != allowed[event]:
+        await _must_refuse(world, change)
+        return f"{changed} refused"
+    await change(world.some_process().bank)
+    card.state = "BLOCKED" if event is CardEvent.BLOCK else "ACTIVE"
+    if event is not CardEvent.BLOCK:
+        card.tries = PIN_TRIES
+    return changed
+
+
 async def _import(bank: Bank, path: Path, si_no: str, sp2d: instruction.Sp2d) -> None:
     """Take it in; one that was cut off after its commit is there already."""
     try:
@@ -160,9 +174,7 @@ def _dice_for_a_cut(world: World) -> tuple[int, CutAt] | None:
     return (number, at) if world.chance.random() < CUT_SHARE else None
 
 
-async def _done(
-    world: World, cut: tuple[int, CutAt] | None, work: Callable[[Bank], Awaitable[Result]]
-) -> Result:
+async def _done(world: World, cut: tuple[int, CutAt] | None, work: Callable[[Bank], Awaitable[Result]]) -> Result:
     """Do it at some process; where the connection is cut at a commit, again at any."""
     process = world.some_process()
     if cut is not None:
@@ -235,9 +247,7 @@ def _credit_row(world: World, member: Member | None, row: list[str]) -> str:
             return "DUP_ROW" if same_list else "ALREADY_PAID"
     start = world.today + dt.timedelta(days=rules.available_after_days)
     amount = int(row[6])
-    family.stages.append(
-        Stage(row[3], row[4], months, world.today, start, start, amount, amount, list_step=world.step)
-    )
+    family.stages.append(Stage(row[3], row[4], months, world.today, start, start, amount, amount, list_step=world.step))
     family.transfers += 1
     return ""
 

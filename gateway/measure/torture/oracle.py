@@ -68,8 +68,9 @@ class Stage:
 
 @dataclass(slots=True)
 class Card:
-    """A card in the family's hand."""
+    """A card in the family's hand. ID: what the bank calls it."""
 
+    id: int
     expires_on: date
     state: str = "ACTIVE"
     tries: int = PIN_TRIES

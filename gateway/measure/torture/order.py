@@ -22,18 +22,14 @@ class Asked(NamedTuple):
     told: Told | None
 
 
-def explain(
-    family: Family, window: Sequence[Asked], today: date, fits: Callable[[Family], bool]
-) -> Family | None:
+def explain(family: Family, window: Sequence[Asked], today: date, fits: Callable[[Family], bool]) -> Family | None:
     """The family after an order of WINDOW that gives exactly these answers and that FITS the books; None: there is none."""
     answered = {one.said.key for one in window if one.told is not None}
     open_questions = [one for one in window if one.told is not None or one.said.key not in answered]
     return _search(family, open_questions, today, fits)
 
 
-def _search(
-    family: Family, window: Sequence[Asked], today: date, fits: Callable[[Family], bool]
-) -> Family | None:
+def _search(family: Family, window: Sequence[Asked], today: date, fits: Callable[[Family], bool]) -> Family | None:
     if all(one.told is None for one in window) and fits(family):
         return family
     for place, one in enumerate(window):

@@ -49,7 +49,9 @@ class Sent:
         kept = f" keeping Rp{said.kept_idr:,}" if said.kept_idr else ""
         of = f" of {said.original.stan}" if said.original is not None else ""
         wrong = "" if said.pin_right else ", wrong PIN"
-        return f"{said.kind} {said.key.stan}{of} at {self.terminal.name} Rp{said.amount_idr:,}{kept} {said.purse}{wrong}"
+        return (
+            f"{said.kind} {said.key.stan}{of} at {self.terminal.name} Rp{said.amount_idr:,}{kept} {said.purse}{wrong}"
+        )
 
 
 @dataclass(slots=True)
@@ -96,7 +98,9 @@ def other_content(first: Sent, amount_idr: int) -> Sent:
 def make_terminals(pinpad: PinPad, clock: Callable[[], datetime], today: Callable[[], date]) -> list[TerminalPost]:
     """A street: ATMs, agents, e-Warongs, and a restaurant that may not take food aid."""
     posts = []
-    shapes = [(kind, MERCHANT_TYPES[kind]) for kind in TerminalKind for _ in range(2)] + [(TerminalKind.EWARONG, RESTAURANT)]
+    shapes = [(kind, MERCHANT_TYPES[kind]) for kind in TerminalKind for _ in range(2)] + [
+        (TerminalKind.EWARONG, RESTAURANT)
+    ]
     for number, (kind, mcc) in enumerate(shapes, 1):
         name = f"{LETTERS[kind]}{number:07d}"
         nowhere = LinkClient("nowhere", 0)  # messages are handed to the bank's lanes, not sent

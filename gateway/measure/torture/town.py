@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from keys.sensitive import Pan, Pin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import date
 
     from gateway.operations.bank import Bank
     from gateway.settings import Settings
@@ -99,10 +99,10 @@ async def hand_over(world: World, bank: Bank, member: Member, card_id: int) -> N
     await cards.hand_over(bank, BRANCH, card_id, cards.HandOver(ktp_seen=True, kk_seen=True, mother_name="SITI"))
     block = bytes.fromhex(world.pinpad.block(pan, PIN))
     await cards.choose_pin(bank, BRANCH, card_id, block, bank.hsm.find(read_test_key(bank.settings.data_dir)[0]))
-    expires: dt.date = row.expires_on
+    expires: date = row.expires_on
     member.card_id = card_id
     member.card = TestCard(pan, PIN, expires, member.account_number, member.name)
-    world.families[member.number].cards[pan.reveal()] = Card(expires)
+    world.families[member.number].cards[pan.reveal()] = Card(card_id, expires)
     world.holder_of[pan.reveal()] = member.number
 
 

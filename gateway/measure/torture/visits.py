@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.measure.torture.oracle import REMEMBERED_DAYS
-from gateway.measure.torture.terminals import other_content
+from gateway.measure.torture.terminals import RESTAURANT, other_content
 from gateway.simulator.terminal import TerminalKind
 from gateway.simulator.wallet import strangers
 
@@ -22,6 +22,7 @@ LATELY = 20
 WRONG_PIN_SHARE = 0.12
 STRANGER_SHARE = 0.03
 PARTIAL_SHARE = 0.4
+JUST_NOW_SHARE = 0.5
 CROWD_FAMILIES = (1, 3)
 CROWD_EACH = (2, 3)
 
@@ -92,8 +93,8 @@ async def hold(world: World) -> str:
 
 
 async def complete(world: World) -> str:
-    """A hold is completed: all of it, a part, or more than there is."""
-    original = old_message(world, "HOLD")
+    """A hold, often one just made, is completed: all of it, a part, or more than there is."""
+    original = await _just_now(world, "HOLD") or old_message(world, "HOLD")
     if original is None:
         return "nothing to complete"
     sent = new_completion(world, original)
@@ -102,8 +103,8 @@ async def complete(world: World) -> str:
 
 
 async def refund(world: World) -> str:
-    """Goods are brought back."""
-    original = old_message(world, "PURCHASE", "COMPLETION")
+    """Goods, often just bought, are brought back: all, some, or more than were bought."""
+    original = await _just_now(world, "PURCHASE") or old_message(world, "PURCHASE", "COMPLETION")
     if original is None:
         return "nothing to refund"
     amount = world.chance.choice((original.said.amount_idr, 10_000, original.said.amount_idr + 10_000))
@@ -135,9 +136,7 @@ def new_crowd(world: World) -> list[tuple[Sent, Process]]:
     return questions
 
 
-def new_request(
-    world: World, kinds: tuple[str, ...] = (), number: int | None = None, *, remember: bool = True
-) -> Sent:
+def new_request(world: World, kinds: tuple[str, ...] = (), number: int | None = None, *, remember: bool = True) -> Sent:
     """A request of a family at a terminal that fits what is asked."""
     chance = world.chance
     post = chance.choice(world.terminals)
@@ -168,18 +167,29 @@ def new_completion(world: World, original: Sent) -> Sent:
 
 
 def old_message(world: World, *kinds: str) -> Sent | None:
-    """One of the last messages, of these kinds; none where there are too few or it is too old for a terminal to speak of."""
+    """One of the last messages, of these kinds; none where there is none, or it is too old for a terminal to speak of."""
     place = world.chance.randrange(LATELY)
     fitting = [one for one in world.sent if not kinds or one.said.kind in kinds]
-    if place >= len(fitting):
+    if not fitting:
         return None
-    sent = fitting[-1 - place]
+    sent = fitting[-1 - place % len(fitting)]
     return sent if (world.today - sent.on).days <= REMEMBERED_DAYS else None
 
 
 def keep(world: World, sent: Sent) -> Sent:
     """Remember a message, so that it can be repeated, reversed or completed later."""
     world.sent.append(sent)
+    return sent
+
+
+async def _just_now(world: World, kind: str) -> Sent | None:
+    """Half of the time a new request that is in order, at a shop that takes food aid."""
+    member, amount = world.some_member(), world.chance.choice(AMOUNTS_IDR)
+    post = world.chance.choice([post for post in world.terminals if _is_shop(post) and post.mcc != RESTAURANT])
+    if world.chance.random() < JUST_NOW_SHARE:
+        return None
+    sent = keep(world, post.request(kind, member.card, amount))
+    await world.settle(await world.put([(sent, world.some_process())]))
     return sent
 
 

@@ -219,9 +219,7 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(
-    settings: Settings, seed: int, programmes: dict[str, Programme]
-) -> AsyncIterator[World]:
+async def open_world(settings: Settings, seed: int, programmes: dict[str, Programme]) -> AsyncIterator[World]:
     """A bank on a fresh database, with its processes not started yet."""
     async with open_bank(settings) as home:
         world = World(settings, home, seed, programmes)

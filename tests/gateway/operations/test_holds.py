@@ -105,5 +105,8 @@ async def test_a_refund_is_not_given_back_twice(bank: Bank, tmp_path: Path) -> N
         refund = await street.shop.refund(second, 100_000)
         assert AID_IDR - 200_000 == await available_idr(bank, account)
         await street.shop.reverse(refund)
-        assert ("ORIGINAL_UNKNOWN", AID_IDR - 200_000) == ((await reasons(bank))[-1], await available_idr(bank, account))
+        assert ("ORIGINAL_UNKNOWN", AID_IDR - 200_000) == (
+            (await reasons(bank))[-1],
+            await available_idr(bank, account),
+        )
     await assert_proved(bank)
