@@ -86,6 +86,7 @@ async def play_day(world: World, seed: int) -> None:
 async def play_step(world: World, seed: int, step: Step) -> None:
     """One step and what must hold after it. Raises TortureFailed."""
     world.step += 1
+    world.doing.clear()
     try:
         done = await step(world)
         world.log.append(f"{world.step}. {world.today} {done}")
@@ -111,5 +112,5 @@ async def _prove_all(world: World) -> None:
 
 def _report(world: World, seed: int, step: Callable[..., object], error: Exception) -> str:
     what = str(error) if isinstance(error, invariants.Violated | GatewayError) else f"{type(error).__name__}: {error}"
-    before = "\n".join(f"  {line}" for line in world.log)
+    before = "\n".join(f"  {line}" for line in (*world.log, f"{world.step}. under way: {'; '.join(world.doing)}"))
     return f"seed {seed}, step {world.step} ({step.__name__}) on {world.today}: {what}\n{before}"

@@ -82,6 +82,7 @@ class World:
         self.checks = 0
         self.crashes: Counter[str] = Counter()
         self.answers: Counter[str] = Counter()
+        self.doing: list[str] = []  # in the step that runs
         self.log: deque[str] = deque(maxlen=REMEMBERED_STEPS)
         self._told: dict[tuple[object, ...], tuple[Outcome, dt.date]] = {}
         self._graves: list[asyncio.Task[None]] = []
@@ -131,6 +132,7 @@ class World:
     async def put(self, questions: Iterable[tuple[Sent, Process]]) -> list[tuple[Sent, Outcome | None]]:
         """Ask all of it at once."""
         asked = list(questions)
+        self.doing += [str(sent) for sent, _ in asked]
         answers = await asyncio.gather(*(process.ask(sent) for sent, process in asked))
         return [(sent, answer) for (sent, _), answer in zip(asked, answers, strict=True)]
 
