@@ -8,11 +8,13 @@ code of the bank stands between the checker and what is stored.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
-from gateway.operations import proof
+from gateway.measure.torture.oracle import REMEMBERED_DAYS
+from gateway.operations import day, proof
 from gateway.operations.bank import reading
 
 if TYPE_CHECKING:
@@ -60,16 +62,20 @@ class Books:
     stages: list[StageRow]
     transfers: int
     cards: dict[int, tuple[str, int]]  # id -> state, PIN tries left
+    since: date
+    decided: dict[tuple[str, str, str], str]  # kind, trace number and time of the messages decided since -> why
 
 
 async def read(bank: Bank, accounts: Sequence[int]) -> dict[int, Books]:
     """The books of some accounts. Raises Violated where purse, tranches and journal disagree, or an amount is below zero."""
+    since = bank.business_date - timedelta(days=REMEMBERED_DAYS)
     wanted = {"cells": [one % bank.row.cells for one in accounts], "ids": list(accounts)}
     async with reading(bank) as connection:
         rows = [StageRow(*row) for row in await connection.execute(STAGES, wanted)]
         purses = list(await connection.execute(PURSES, wanted))
         counts = {row.account_id: row for row in await connection.execute(COUNTS, wanted)}
         cards = list(await connection.execute(CARDS, wanted))
+        decided = list(await connection.execute(DECIDED, wanted | {"since": since}))
     for row in rows:
         _check_stage(row)
     for purse in purses:
@@ -78,11 +84,13 @@ async def read(bank: Bank, accounts: Sequence[int]) -> dict[int, Books]:
                 f"purse = tranches = journal: account {purse.account_id}, programme {purse.programme}: (available, held, frozen)"
                 f" is {purse.purse} in the purse, {purse.tranches} in its tranches, {purse.journal} in the journal"
             )
-    books = {number: Books([], 0, {}) for number in accounts}
+    books = {number: Books([], 0, {}, since, {}) for number in accounts}
     for card in cards:
         books[card.account_id].cards[card.id] = card.state, card.pin_tries_left
     for row in rows:
         books[row.account_id].stages.append(row)
+    for one in decided:
+        books[one.account_id].decided[one.kind, one.stan, one.transmitted] = one.reason
     for number, count in counts.items():
         books[number].transfers = int(count.transfers)
         if count.wrong_reversals:
@@ -109,6 +117,15 @@ def agree(family: Family, books: Books) -> str | None:
     cards = {card.id: (card.state, card.tries) for card in family.cards.values()}
     if cards != books.cards:
         return f"the family's cards are {cards}, the bank's {books.cards}"
+    decided = {
+        (one.said.kind, key.stan, key.transmitted): one.told.reason
+        for key, one in family.answered.items()
+        if one.on >= books.since and one.said.kind != "CORRECTION"
+    }
+    if decided != books.decided:
+        return (
+            f"terminals know of {_only(decided, books.decided)}, the bank has decided {_only(books.decided, decided)}"
+        )
     return family.check()
 
 
@@ -128,7 +145,7 @@ async def check_totals(bank: Bank, families: Sequence[Family], treasury: Treasur
         inside = (await connection.execute(INSIDE)).one()
     stages = [stage for family in families for stage in family.stages]
     paid = {channel: sum(family.paid_idr[channel] for family in families) for channel in ("ATM", "AGENT", "EWARONG")}
-    credited = sum(stage.amount_idr for stage in stages)
+    credited = sum(family.credited_idr() for family in families)
     funded = sum(treasury.funded_idr.values())
     expected = {
         "treasury": treasury.returned_idr - funded, "fund": funded - credited, "ATM": paid["ATM"], "AGENT": paid["AGENT"],
@@ -145,9 +162,12 @@ async def check_totals(bank: Bank, families: Sequence[Family], treasury: Treasur
 
 
 async def prove(bank: Bank) -> None:
-    """The bank's own proof and its audit chains. Raises Violated with every check that does not hold."""
-    checks = [*await proof.prove_ledger(bank), *await proof.verify_audit(bank)]
+    """The bank's own proofs, whole and since the last close, its closed days and its audit chains. Raises Violated."""
+    checks = [*await proof.prove_ledger(bank), *await proof.prove_ledger(bank, incremental=True)]
+    checks += await proof.verify_audit(bank)
     wrong = [f"{check.name}: {check.detail}" for check in checks if not check.ok]
+    days = await day.verify(bank)
+    wrong += [] if days.first_wrong is None else [f"closed day {days.first_wrong}: {days.detail}"]
     if wrong:
         raise Violated("proof: " + "; ".join(wrong))
 
@@ -183,6 +203,10 @@ def _clock_fault(row: StageRow, rules: Programme, today: date) -> str | None:
     if row.frozen_idr > 0:
         return f"Rp{row.frozen_idr:,} still frozen after the day's debit to RPL"
     return None
+
+
+def _only(mine: dict[Any, Any], theirs: dict[Any, Any]) -> dict[Any, Any]:
+    return {key: value for key, value in mine.items() if theirs.get(key) != value}
 
 
 def _shown(stage: tuple[Any, ...]) -> str:
@@ -246,12 +270,18 @@ PURSES = text(f"""
 """)
 COUNTS = text(f"""
     SELECT t.account_id, count(*) AS transfers,
-           count(*) FILTER (WHERE t.kind = 'REVERSAL' AND (o.id IS NULL OR o.tranche_id <> t.tranche_id
-               OR o.credit <> t.debit OR o.debit / 10000 <> t.account_id)) AS wrong_reversals
+           count(*) FILTER (
+               WHERE (t.kind = 'REVERSAL' OR (t.kind = 'CORRECTION' AND t.credit >= 10000)) AND
+                     (o.id IS NULL OR o.tranche_id <> t.tranche_id OR o.credit <> t.debit
+                      OR o.debit / 10000 <> t.account_id)) AS wrong_reversals
     FROM transfer t LEFT JOIN transfer o ON (o.cell, o.account_id, o.id) = (t.cell, t.account_id, t.corrects)
     WHERE (t.cell, t.account_id) IN {WANTED} GROUP BY t.account_id
 """)
 CARDS = text(f"SELECT account_id, id, state, pin_tries_left FROM card WHERE (cell, account_id) IN {WANTED}")
+DECIDED = text(f"""
+    SELECT account_id, kind, stan, transmitted, reason FROM authorisation
+    WHERE (cell, account_id) IN {WANTED} AND business_date >= :since
+""")
 CONTROLS = text("""
     SELECT CASE account / 1000 WHEN 1 THEN 'treasury' WHEN 2 THEN 'fund' WHEN 3 THEN 'ATM' WHEN 4 THEN 'AGENT'
                 WHEN 5 THEN 'EWARONG' WHEN 6 THEN 'RPL' ELSE account::text END AS kind, sum(amount) AS balance

@@ -9,23 +9,29 @@ import asyncio
 import csv
 import datetime as dt
 from collections import Counter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import text
 
 from gateway.errors import Refused
-from gateway.measure.torture import clocks
+from gateway.measure.torture import clocks, visits
 from gateway.measure.torture.invariants import Violated
-from gateway.measure.torture.oracle import PIN_TRIES, Stage
+from gateway.measure.torture.oracle import PIN_TRIES, Key, Said, Stage, Told
+from gateway.measure.torture.order import Asked
 from gateway.measure.torture.town import CHECKER, MAKER, hand_over
 from gateway.measure.torture.wire import CutAt
 from gateway.measure.torture.world import AGAIN_S, PATIENCE
 from gateway.operations import card as cards
-from gateway.operations import dormancy, exclusion, holds, instruction
+from gateway.operations import correction, dormancy, exclusion, holds, instruction
+from gateway.operations.bank import reading
 from gateway.rules.card import CardEvent
 from gateway.store.lane_connection import DATABASE_ERRORS, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
+
+    from sqlalchemy import TextClause
 
     from gateway.measure.torture.world import Member, World
     from gateway.operations.bank import Bank
@@ -38,6 +44,7 @@ CUT_SHARE = 0.4
 COMMITS_OF_AN_SI = 5
 ODD_ROW_SHARE = 0.15
 EXCLUDED_DAYS = (10, 60)
+BESIDE_SHARE = 0.6
 
 
 async def credit(world: World) -> str:
@@ -118,6 +125,51 @@ async def release_holds(world: World) -> str:
     return f"{released} lapsed holds released"
 
 
+async def correct_payment(world: World) -> str:
+    """A payment is taken back in the office, wholly or in part, often while its terminal reverses it too."""
+    original = visits.old_message(world, "CASH", "PURCHASE", "COMPLETION")
+    parts = world.chance.choice((1, 1, 2, 3))
+    reversal = None
+    if original is not None and world.chance.random() < BESIDE_SHARE:
+        reversal = visits.new_reversal(world, original)
+    number = 0 if original is None else world.holder_of.get(original.said.key.pan, 0)
+    if original is None or number == 0:
+        return "nothing to correct"
+    amount = original.said.amount_idr // parts
+    values = {"stan": original.said.key.stan, "transmitted": original.said.key.transmitted, "account": number}
+    transfer = await _transfer_of(world, TRANSFER_OF_MESSAGE, values)
+    process, bank = world.some_process(), world.some_process().bank
+    correcting = asyncio.ensure_future(_take_back(bank, world.members[number], transfer, amount))
+    asked = await world.put([] if reversal is None else [(reversal, process)])
+    told = Told("APPROVED" if await correcting else "REFUSED")
+    key = Key("office", original.said.key.pan, str(world.step), "")
+    said = Said(key, (amount,), "CORRECTION", "", "", "", amount, original=original.said.key)
+    await world.settle(asked, beside=[Asked(said, told)])
+    return f"correction of {original.said.key.stan} by Rp{amount:,} {told.reason}, beside {reversal}"
+
+
+async def correct_credit(world: World) -> str:
+    """A part of a credit was a mistake and goes back to the programme, as far as it is still there."""
+    member, place = world.some_member(), world.chance.randrange(3)
+    family = world.families[member.number]
+    parts = world.chance.choice((1, 3, 10))
+    if not family.stages:
+        return "no credit to correct"
+    stage = family.stages[-1 - place % len(family.stages)]
+    amount = stage.amount_idr // parts
+    values = {"programme": stage.programme, "stage": stage.name, "account": member.number}
+    transfer = await _transfer_of(world, TRANSFER_OF_STAGE, values)
+    due = amount <= min(stage.available_idr, stage.amount_idr - stage.corrected_idr)
+    if await _take_back(world.some_process().bank, member, transfer, amount) != due:
+        raise Violated(f"the correction of {stage.programme} {stage.name} of family {member.number} is due: {due}")
+    if due:
+        stage.available_idr -= amount
+        stage.corrected_idr += amount
+        family.transfers += 1
+    await world.verify([member.number])
+    return f"correction of a credit of family {member.number} by Rp{amount:,}: {due}"
+
+
 async def exclude(world: World) -> str:
     """A family is put on the exclusion list for some time: it is credited nothing."""
     member = world.some_member()
@@ -147,6 +199,21 @@ async def _change_card(world: World, member: Member, event: CardEvent) -> str:
     if event is not CardEvent.BLOCK:
         card.tries = PIN_TRIES
     return changed
+
+
+async def _transfer_of(world: World, statement: TextClause, values: dict[str, Any]) -> int:
+    """The transfer that an officer finds; 0: there is none."""
+    async with reading(world.home) as connection:
+        return int((await connection.execute(statement, values)).scalar() or 0)
+
+
+async def _take_back(bank: Bank, member: Member, transfer: int, amount_idr: int) -> bool:
+    """Whether it was taken back, not refused."""
+    try:
+        await correction.take_back(bank, MAKER, CHECKER, member.account_number, transfer, "torture", amount_idr)
+    except Refused:
+        return False
+    return True
 
 
 async def _import(bank: Bank, path: Path, si_no: str, sp2d: instruction.Sp2d) -> None:
@@ -257,3 +324,14 @@ def _write(path: Path, rows: list[list[str]]) -> None:
         writer = csv.writer(file, delimiter=";")
         writer.writerow(HEADER)
         writer.writerows(rows)
+
+
+TRANSFER_OF_MESSAGE = text("""
+    SELECT transfer_ids[1] FROM authorisation
+    WHERE account_id = :account AND stan = :stan AND transmitted = :transmitted AND kind IN ('CASH', 'PURCHASE', 'COMPLETION')
+""")
+TRANSFER_OF_STAGE = text("""
+    SELECT x.id FROM transfer x JOIN tranche t ON (t.cell, t.account_id, t.id) = (x.cell, x.account_id, x.tranche_id)
+    JOIN programme p ON p.number = t.programme
+    WHERE x.account_id = :account AND x.kind = 'CREDIT' AND p.code = :programme AND t.stage = :stage
+""")

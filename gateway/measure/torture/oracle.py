@@ -10,14 +10,20 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
+from gateway.measure.torture import ceilings
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
+
+    from gateway.measure.torture.ceilings import Ceiling
 
 PIN_TRIES = 3
 REMEMBERED_DAYS = 31  # a message is the same message for so long; its date (DE7) has no year
 HOLD_DAYS = 7
 APPROVED = "APPROVED"
 UNDECIDED = ("OVERLOAD", "SYSTEM_ERROR")  # told that nothing was decided; the same message may come again
+BALANCES_TOLD = (APPROVED, "INSUFFICIENT_FUNDS", "LIMIT_AMOUNT", "LIMIT_COUNT")
 TAKING = ("CASH", "PURCHASE", "HOLD")
 REFUNDABLE = ("PURCHASE", "COMPLETION")
 FOOD_SHOPS = ("5411", "5422", "5451", "5462", "5499", "5300", "5399")
@@ -56,6 +62,7 @@ class Stage:
     state: str = "OPEN"
     used: bool = False
     list_step: int = 0  # which list paid it
+    corrected_idr: int = 0  # credited by mistake and taken back
 
     def give_back(self, amount_idr: int) -> None:
         """Money comes back: whatever its clock did meanwhile, it is the family's again."""
@@ -98,13 +105,15 @@ class Said(NamedTuple):
     pin_right: bool = True
     kept_idr: int = 0
     original: Key | None = None
+    terminal: str = ""  # acquirer:terminal
 
 
 class Told(NamedTuple):
-    """An answer: why, and what can be spent by purse where that is told (cash, food)."""
+    """An answer: why, and where that is told, what can be spent by purse (cash, food) and what is lost next, and when."""
 
     reason: str
     balances: tuple[int, int] | None = None
+    expiring: tuple[date, int] | None = None
 
 
 @dataclass(slots=True)
@@ -132,10 +141,15 @@ class Taken:
 
 @dataclass(slots=True)
 class Family:
-    """A family: its cards, its stages in the order they were credited, and what its terminals were told."""
+    """A family: its cards, its stages in the order they were credited, and what its terminals were told.
+
+    MACHINES: what limited terminals have paid out to anybody, by terminal and date: times and rupiah. Never changed in place.
+    """
 
     number: int
     programmes: dict[str, Programme]
+    ceilings: tuple[Ceiling, ...] = ()
+    machines: Mapping[tuple[str, date], tuple[int, int]] = field(default_factory=dict)
     cards: dict[str, Card] = field(default_factory=dict)
     stages: list[Stage] = field(default_factory=list)
     answered: dict[Key, Taken] = field(default_factory=dict)
@@ -146,7 +160,7 @@ class Family:
     def copy(self) -> Family:
         """Another of the same, to try an order on."""
         return Family(
-            self.number, self.programmes, {pan: replace(card) for pan, card in self.cards.items()},
+            self.number, self.programmes, self.ceilings, self.machines, {pan: replace(card) for pan, card in self.cards.items()},
             [replace(stage) for stage in self.stages],
             {key: replace(taken, draws=list(taken.draws)) for key, taken in self.answered.items()},
             dict(self.tombstones), dict(self.paid_idr), self.transfers,
@@ -159,10 +173,21 @@ class Family:
             return earlier.told if earlier.said.content == said.content else Told("KEY_REUSED")
         taken = Taken(said, Told(APPROVED), today)
         reason = self._decide(said, taken, today)
-        told = reason in (APPROVED, "INSUFFICIENT_FUNDS") and said.kind in (*TAKING, "BALANCE")
-        taken.told = Told(reason, self.spendable(today) if told and said.key.pan in self.cards else None)
+        taken.told = Told(reason)
+        if reason in BALANCES_TOLD and said.kind in (*TAKING, "BALANCE") and said.key.pan in self.cards:
+            taken.told = Told(reason, self.spendable(today), None if taken.draws else self.lost_next(today))
         self.answered[said.key] = taken
         return taken.told
+
+    def lost_next(self, today: date) -> tuple[date, int] | None:
+        """The first day on which a clock takes money out of reach, and how much."""
+        losses: dict[date, int] = {}
+        for stage in self.stages:
+            rules = self.programmes[stage.programme]
+            if stage.state == "OPEN" and stage.available_idr > 0 and (not stage.used or rules.partly_used):
+                on = max(today, stage.clock_from + timedelta(days=min(rules.block_days, rules.return_days + 1)))
+                losses[on] = losses.get(on, 0) + stage.available_idr
+        return min(losses.items(), default=None)
 
     def spendable(self, today: date) -> tuple[int, int]:
         """Cash and food that can be spent."""
@@ -183,8 +208,8 @@ class Family:
         return len(lapsed)
 
     def credited_idr(self) -> int:
-        """All it ever got."""
-        return sum(stage.amount_idr for stage in self.stages)
+        """All it ever got by right."""
+        return sum(stage.amount_idr - stage.corrected_idr for stage in self.stages)
 
     def check(self) -> str | None:
         """What is wrong with the model's own sums: credited = taken + held + frozen + returned + remaining. None: nothing."""
@@ -200,6 +225,8 @@ class Family:
         original = None if said.original is None else self.answered.get(said.original)
         if original is not None and (today - original.on).days > REMEMBERED_DAYS:
             original = None
+        if said.kind == "CORRECTION":
+            return self._correct(said, taken, original)
         if said.kind in ("REVERSAL", "REFUND"):
             return self._give_back(said, taken, original, today)
         forbidden = self.tombstones.get(said.key)
@@ -244,23 +271,41 @@ class Family:
         if spendable < said.amount_idr:
             blocked = sum(self.stages[place].available_idr for place in places if self.stages[place].state == "BLOCKED")
             return "AID_BLOCKED" if spendable + blocked >= said.amount_idr else "INSUFFICIENT_FUNDS"
-        wanted = said.amount_idr
+        draws = self._oldest_first(places, said.amount_idr)
+        amounts: dict[str, int] = {}
+        for place, part in draws:
+            code = self.stages[place].programme
+            amounts[code] = amounts.get(code, 0) + part
+        refusal = ceilings.exceeded(self, said, amounts, today, self.ceilings)
+        if refusal is not None:
+            return refusal
+        self._pay(said, taken, draws, today)
+        return APPROVED
+
+    def _oldest_first(self, places: list[int], wanted_idr: int) -> list[tuple[int, int]]:
+        draws = []
         for place in places:
             stage = self.stages[place]
-            part = min(wanted, stage.available_idr) if stage.state == "OPEN" else 0
-            if part == 0:
-                continue
+            part = min(wanted_idr, stage.available_idr) if stage.state == "OPEN" else 0
+            wanted_idr -= part
+            if part:
+                draws.append((place, part))
+        return draws
+
+    def _pay(self, said: Said, taken: Taken, draws: list[tuple[int, int]], today: date) -> None:
+        taken.draws = draws
+        count, amount = self.machines.get((said.terminal, today), (0, 0))
+        self.machines = {**self.machines, (said.terminal, today): (count + 1, amount + said.amount_idr)}
+        for place, part in draws:
+            stage = self.stages[place]
             stage.available_idr -= part
             stage.used = True
-            wanted -= part
-            taken.draws.append((place, part))
             self.transfers += 1
             if said.kind == "HOLD":
                 stage.held_idr += part
                 taken.held_until = today + timedelta(days=HOLD_DAYS)
             else:
                 self.paid_idr[said.channel] += part
-        return APPROVED
 
     def _spent_in_order(self, said: Said) -> dict[str, int]:
         """Programme -> priority of the purses that may be spent there."""
@@ -309,6 +354,15 @@ class Family:
             wanted -= part
         original.back_idr += amount_idr
         return given
+
+    def _correct(self, said: Said, taken: Taken, original: Taken | None) -> str:
+        """Two people in the office take back a payment that did not happen, or a part of it."""
+        if original is None or original.said.kind not in ("CASH", "PURCHASE", "COMPLETION"):
+            return "REFUSED"
+        if not 0 < said.amount_idr <= sum(amount for _, amount in original.left()):
+            return "REFUSED"
+        taken.draws = self._undo(original, said.amount_idr)
+        return APPROVED
 
     def _complete(self, said: Said, taken: Taken, original: Taken | None) -> str:
         """The hold's money is paid out, oldest first; what is not needed goes back."""

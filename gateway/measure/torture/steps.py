@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WEIGHTS: dict[Step, int] = {
     visits.visit: 22,
+    visits.visit_limited_machine: 3,
     visits.repeat: 8,
     visits.forge: 2,
     visits.reverse: 9,
@@ -29,7 +30,9 @@ WEIGHTS: dict[Step, int] = {
     offices.unlock_cards: 1,
     offices.replace_card: 2,
     offices.unblock_aid: 2,
-    offices.release_holds: 2,
+    offices.release_holds: 1,
+    offices.correct_payment: 3,
+    offices.correct_credit: 1,
     offices.exclude: 1,
     crashes.kill_process: 3,
     crashes.restart_process: 1,

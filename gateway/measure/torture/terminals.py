@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.measure.torture.oracle import Key, Said
-from gateway.simulator.terminal import MERCHANT_TYPES, Asked, Purse, Terminal, TerminalKind
+from gateway.simulator.terminal import ACQUIRER, MERCHANT_TYPES, Asked, Purse, Terminal, TerminalKind
 from iso.client import LinkClient
 from iso.message import Message
 from iso.original_data import original_data_of, write_original_data
@@ -76,7 +76,7 @@ class TerminalPost:
             message.fields[90] = write_original_data(original_data_of(original.message))
         key = _key(CLASSES.get(kind, "2"), message)
         said = Said(key, _content(message), kind, self.kind.value, self.mcc, purse, amount_idr, pin_right,
-                    original=None if original is None else original.said.key)  # fmt: skip
+                    original=None if original is None else original.said.key, terminal=f"{ACQUIRER}:{self.name}")  # fmt: skip
         return Sent(message, said, self, card, self.today(), original)
 
     def reversal(self, original: Sent, kept_idr: int = 0) -> Sent:
@@ -96,11 +96,10 @@ def other_content(first: Sent, amount_idr: int) -> Sent:
 
 
 def make_terminals(pinpad: PinPad, clock: Callable[[], datetime], today: Callable[[], date]) -> list[TerminalPost]:
-    """A street: ATMs, agents, e-Warongs, and a restaurant that may not take food aid."""
+    """A street: ATMs, agents, e-Warongs, a restaurant that may not take food aid, and last an ATM with a limit of its own."""
     posts = []
-    shapes = [(kind, MERCHANT_TYPES[kind]) for kind in TerminalKind for _ in range(2)] + [
-        (TerminalKind.EWARONG, RESTAURANT)
-    ]
+    shapes = [(kind, MERCHANT_TYPES[kind]) for kind in TerminalKind for _ in range(2)]
+    shapes += [(TerminalKind.EWARONG, RESTAURANT), (TerminalKind.ATM, MERCHANT_TYPES[TerminalKind.ATM])]
     for number, (kind, mcc) in enumerate(shapes, 1):
         name = f"{LETTERS[kind]}{number:07d}"
         nowhere = LinkClient("nowhere", 0)  # messages are handed to the bank's lanes, not sent

@@ -23,6 +23,7 @@ WRONG_PIN_SHARE = 0.12
 STRANGER_SHARE = 0.03
 PARTIAL_SHARE = 0.4
 JUST_NOW_SHARE = 0.5
+LIMITED_MACHINE = 7  # its place among the terminals: nobody stands there in a crowd, since its limit is everybody's
 CROWD_FAMILIES = (1, 3)
 CROWD_EACH = (2, 3)
 
@@ -53,6 +54,14 @@ async def forge(world: World) -> str:
     forged = other_content(sent, sent.said.amount_idr + 10_000)
     await world.settle(await world.put([(forged, world.some_process())]))
     return f"other content: {forged}"
+
+
+async def visit_limited_machine(world: World) -> str:
+    """A family at the ATM that pays out so much a day and no more, whoever asks."""
+    amount = world.chance.choice(AMOUNTS_IDR)
+    sent = world.terminals[LIMITED_MACHINE].request("CASH", world.some_member().card, amount)
+    await world.settle(await world.put([(sent, world.some_process())]))
+    return str(sent)
 
 
 async def reverse(world: World) -> str:
@@ -139,7 +148,7 @@ def new_crowd(world: World) -> list[tuple[Sent, Process]]:
 def new_request(world: World, kinds: tuple[str, ...] = (), number: int | None = None, *, remember: bool = True) -> Sent:
     """A request of a family at a terminal that fits what is asked."""
     chance = world.chance
-    post = chance.choice(world.terminals)
+    post = chance.choice(world.terminals[:LIMITED_MACHINE])
     usual = ("PURCHASE", "PURCHASE", "HOLD", "BALANCE") if _is_shop(post) else ("CASH", "CASH", "CASH", "BALANCE")
     kind = chance.choice([one for one in kinds if one in usual] or [one for one in usual if not kinds] or ["HOLD"])
     member = world.some_member() if number is None else world.members[number]

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from gateway.measure.torture.ceilings import Ceiling
     from gateway.measure.torture.terminals import Sent, TerminalPost
     from gateway.operations.authorise import Outcome
     from gateway.operations.bank import Bank
@@ -62,7 +63,9 @@ class Member:
 class World:
     """One run: the real bank, the model, and the dice."""
 
-    def __init__(self, settings: Settings, home: Bank, seed: int, programmes: dict[str, Programme]) -> None:
+    def __init__(
+        self, settings: Settings, home: Bank, seed: int, programmes: dict[str, Programme], ceilings: tuple[Ceiling, ...]
+    ) -> None:
         self.settings = settings
         self.home = home  # reads and proves; asks nothing
         self.owner: AsyncEngine = create_async_engine(home.database.url)
@@ -70,6 +73,7 @@ class World:
         self.programmes = programmes
         self.processes: list[Process] = []
         self.members: dict[int, Member] = {}
+        self.ceilings = ceilings
         self.families: dict[int, Family] = {0: Family(0, programmes)}  # 0: cards nobody issued
         self.holder_of: dict[str, int] = {}  # PAN -> family
         self.treasury = Treasury()
@@ -145,8 +149,13 @@ class World:
             await asyncio.sleep(AGAIN_S)
         raise Violated(f"{sent} was not answered {PATIENCE} times")
 
-    async def settle(self, asked: Sequence[tuple[Sent, Outcome | None]], take_back: Iterable[Sent] = ()) -> None:
-        """Find out what is still open, then explain every answer. TAKE_BACK: these are reversed where they were not answered."""
+    async def settle(
+        self, asked: Sequence[tuple[Sent, Outcome | None]], take_back: Iterable[Sent] = (), beside: Iterable[Asked] = ()
+    ) -> None:
+        """Find out what is still open, then explain every answer, and what offices did BESIDE.
+
+        TAKE_BACK: reversals of messages, sent where a message was not answered.
+        """
         window = list(asked)
         answered = {sent.said.key for sent, outcome in asked if _told(outcome) is not None}
         reversals = {one.original.said.key: one for one in take_back if one.original is not None}
@@ -163,6 +172,8 @@ class World:
                 touched.setdefault(number, []).append(Asked(sent.said, _told(outcome)))
             else:
                 touched.setdefault(number, [])
+        for one in beside:
+            touched.setdefault(self.holder_of[one.said.key.pan], []).append(one)
         await self._explain(touched)
 
     async def verify(self, numbers: Iterable[int]) -> None:
@@ -184,6 +195,9 @@ class World:
             if after is None:
                 raise Violated(self._unexplained(family, window, differences))
             self.families[number] = after
+            if after.machines is not family.machines:
+                for other in self.families.values():
+                    other.machines = after.machines
 
     def _unexplained(self, family: Family, window: list[Asked], differences: list[str | None]) -> str:
         if differences:
@@ -221,10 +235,12 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(settings: Settings, seed: int, programmes: dict[str, Programme]) -> AsyncIterator[World]:
+async def open_world(
+    settings: Settings, seed: int, programmes: dict[str, Programme], ceilings: tuple[Ceiling, ...]
+) -> AsyncIterator[World]:
     """A bank on a fresh database, with its processes not started yet."""
     async with open_bank(settings) as home:
-        world = World(settings, home, seed, programmes)
+        world = World(settings, home, seed, programmes, ceilings)
         try:
             yield world
         finally:
@@ -234,5 +250,8 @@ async def open_world(settings: Settings, seed: int, programmes: dict[str, Progra
 def _told(outcome: Outcome | None) -> Told | None:
     if outcome is None or outcome.reason in UNDECIDED:
         return None
-    balances = outcome.balances
-    return Told(outcome.reason.value, None if balances is None else (balances[Purse.CASH], balances[Purse.FOOD]))
+    balances, expiring = outcome.balances, outcome.expiring
+    return Told(
+        outcome.reason.value, None if balances is None else (balances[Purse.CASH], balances[Purse.FOOD]),
+        None if expiring is None else (expiring.on, expiring.amount_idr),
+    )  # fmt: skip
