@@ -1,4 +1,4 @@
-"""`kks bench` and `kks chaos`: measurements."""
+"""`kks bench`, `kks chaos` and `kks torture`: measurements."""
 
 from __future__ import annotations
 
@@ -102,10 +102,27 @@ def chaos(
         raise typer.Exit(1)
 
 
-def _show(work: Coroutine[Any, Any, Any], *, json: bool) -> Any:  # noqa: ANN401 - a dataclass of figures
+def torture(
+    seed: Annotated[int, typer.Option("--seed", help="the same seed plays the same days again")] = 1,
+    days: Annotated[int, typer.Option("--days", min=1, max=10_000, help="random days, some of them months apart")] = 30,
+    families: Annotated[int, typer.Option("--families", min=2, max=500, help="families of the small bank")] = 24,
+    *,
+    json: Json = False,
+) -> None:
+    """Random days of a small bank with crashes, beside a model of it; every invariant is checked after every step."""
+    from gateway.measure.torture import run as measured
+
+    work = measured.run_torture(settings(), seed, days, families, _say(json=json))
+    result = _show(work, json=json, level="critical")
+    if result.failure:
+        output.fail(result.failure)
+        raise typer.Exit(1)
+
+
+def _show(work: Coroutine[Any, Any, Any], *, json: bool, level: str = "error") -> Any:  # noqa: ANN401 - a dataclass of figures
     from gateway.telemetry import configure
 
-    configure("error")
+    configure(level)
     figures = run(work)
     values = {name: value for name, value in asdict(figures).items() if value is not None}
     if json:

@@ -10,7 +10,7 @@ import structlog
 from gateway.errors import Refused
 from gateway.jobs.catalogue import JOBS, Job
 from gateway.operations.bank import refresh_business_date
-from gateway.store import job_runs
+from gateway.store import job_runs, partitions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,10 +53,14 @@ async def catch_up(bank: Bank, progress: Callable[[date], None] | None = None) -
     async with bank.database.engine.connect() as connection:
         since = await job_runs.bank_since(connection)
         done = {job.name: await job_runs.done_dates(connection, job.name) for job in JOBS}
-    runs = 0
     dates = [since + timedelta(days=days) for days in range((today - since).days + 1)]
-    for on in dates:
-        missed = [job for job in JOBS if on not in done[job.name]]
+    work = [(on, [job for job in JOBS if on not in done[job.name]]) for on in dates]
+    first = next((on for on, missed in work if missed), None)
+    if first is not None:  # a bank that stood still for months has no partitions for the days between
+        async with bank.database.engine.begin() as connection:
+            await partitions.make_between(connection, first, today)
+    runs = 0
+    for on, missed in work:
         for job in missed:
             await run_job(bank, job, on)
         runs += len(missed)

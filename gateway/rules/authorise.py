@@ -296,7 +296,7 @@ def _earlier_answer(request: Request, earlier: Earlier) -> Decision:
 def _decide_giving_back(request: Request, original: Original | None) -> Decision:
     """Give back what the original took. An original that took nothing, or was given back already, needs no more: approved."""
     refund = request.kind is RequestKind.REFUND
-    if original is None or (refund and original.kind not in REFUNDABLE):
+    if original is None or original.kind in GIVING_BACK or (refund and original.kind not in REFUNDABLE):
         return Decision(DeclineReason.ORIGINAL_UNKNOWN)
     if original.reason is not DeclineReason.APPROVED or not original.draws:
         return Decision(DeclineReason.ORIGINAL_UNKNOWN if refund else DeclineReason.APPROVED)

@@ -18,7 +18,11 @@ DAYS_AHEAD = 92
 
 async def make_around(connection: AsyncConnection, on: date) -> int:
     """Make the partitions that work on a date and the months after it need. Returns how many were missing."""
-    first, last = on - timedelta(days=DAYS_BEHIND), on + timedelta(days=DAYS_AHEAD)
+    return await make_between(connection, on - timedelta(days=DAYS_BEHIND), on + timedelta(days=DAYS_AHEAD))
+
+
+async def make_between(connection: AsyncConnection, first: date, last: date) -> int:
+    """Make the partitions of a span of dates. Returns how many were missing."""
     return int((await connection.execute(MAKE, {"first": first, "last": last})).scalar_one())
 
 

@@ -178,3 +178,16 @@ async def test_the_lock_is_let_go_after_a_failure(bank: Bank) -> None:
             await run_job(bank, failing, today)
     counter.fails = set()
     assert "DONE" == (await run_job(bank, failing, today)).state
+
+
+async def test_a_bank_that_stood_still_for_months(bank: Bank, tmp_path: Path) -> None:
+    """Aid is frozen on its day of a month that had no partitions when the date moved past it."""
+    await move_business_date(bank, MAKER, date(2028, 1, 25))
+    await as_owner(bank, "UPDATE bank SET created_at = '2028-01-25T00:00:00Z'")
+    await credit(bank, tmp_path, await open_families(bank, tmp_path, 2), months=("2028-01",))
+    await move_business_date(bank, MAKER, date(2028, 9, 1))
+    assert await one_value(bank, "SELECT to_regclass('transfer_2028_05')") is None
+    await catch_up(bank)
+    frozen = "SELECT business_date, count(*) FROM transfer WHERE kind = 'FREEZE' GROUP BY 1"
+    assert [(date(2028, 5, 10), 2)] == [tuple(row) for row in await as_owner(bank, frozen)]
+    assert [] == [check.name for check in await proof.prove_ledger(bank) if not check.ok]

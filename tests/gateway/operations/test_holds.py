@@ -94,3 +94,19 @@ async def test_a_refund_goes_back_to_its_tranches(bank: Bank, tmp_path: Path) ->
     corrected = await as_owner(bank, "SELECT kind, corrects IS NOT NULL FROM transfer WHERE kind = 'REVERSAL'")
     assert [("REVERSAL", True)] * 2 == [tuple(row) for row in corrected]
     await assert_proved(bank)
+
+
+async def test_a_refund_is_not_given_back_twice(bank: Bank, tmp_path: Path) -> None:
+    """A reversal that names a refund moves nothing: it is kept for people, the family has its money once."""
+    async with open_street(bank, tmp_path) as street:
+        account = street.families[0].family_id
+        await street.shop.purchase(street.card, 200_000)
+        second = await street.shop.purchase(street.card, 100_000)
+        refund = await street.shop.refund(second, 100_000)
+        assert AID_IDR - 200_000 == await available_idr(bank, account)
+        await street.shop.reverse(refund)
+        assert ("ORIGINAL_UNKNOWN", AID_IDR - 200_000) == (
+            (await reasons(bank))[-1],
+            await available_idr(bank, account),
+        )
+    await assert_proved(bank)
