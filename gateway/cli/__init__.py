@@ -4,7 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from gateway.cli import books, cards, checks, days, keystore, limits, lists, measure, service, simulate, story, trace
+from gateway.cli import (
+    books,
+    cards,
+    checks,
+    days,
+    keystore,
+    limits,
+    lists,
+    measure,
+    partitions,
+    service,
+    simulate,
+    story,
+    trace,
+)
 
 app = typer.Typer(
     name="kks",
@@ -37,6 +51,7 @@ app.add_typer(keystore.keys, name="keys")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(measure.bench, name="bench")
 days.register()
+partitions.register()
 
 
 def main() -> None:
