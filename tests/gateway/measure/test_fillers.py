@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,7 +70,8 @@ async def _check(bank: Bank) -> None:
         numbers = list(await connection.execute(NUMBERS))
         positions = list((await connection.execute(POSITIONS)).scalars())
         assert all(number == account_number(bank.row.name, number[:4], account_id) for account_id, number in numbers)
-    assert positions == sorted(positions)
+    spans = -(-ACCOUNTS // 60)  # each lies in order; where it begins is the server's choice
+    assert sum(before > after for before, after in pairwise(positions)) < spans
     checks = [*await proof.prove_ledger(bank), *await proof.verify_audit(bank)]
     assert [] == [check.name for check in checks if not check.ok]
 
