@@ -54,6 +54,9 @@ class Settings(BaseSettings):
         None,
         description="file (mode 0600) of the master key that seals the keystore; empty: keys/master.key in data_dir",
     )
+    retention_years: int = Field(
+        10, ge=10, le=100, description="years until a month of the journal is detached and kept apart"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
     @classmethod

@@ -94,7 +94,7 @@ async def _check_at_hand(connection: AsyncConnection, on: date, *, inside: bool 
     """INSIDE: single transfers of the date are wanted, not only what they add up to."""
     through = await days.detached_through(connection)
     if through is not None and (on < through or (inside and on == through)):
-        raise HistoryGone(f"the journal up to {through} is in the archive; {on} cannot be shown from here")
+        raise HistoryGone(f"the journal up to {through} is in the archive; {on} is kept in transfer_{on:%Y_%m}_kept")
 
 
 async def _tranches(connection: AsyncConnection, statement: Any, account: Account, limit: Any) -> list[TrancheBalance]:  # noqa: ANN401 - text(), and a date or an instant

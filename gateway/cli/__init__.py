@@ -13,6 +13,7 @@ from gateway.cli import (
     limits,
     lists,
     measure,
+    partitions,
     service,
     settlement,
     simulate,
@@ -53,6 +54,7 @@ app.add_typer(keystore.keys, name="keys")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(measure.bench, name="bench")
 days.register()
+partitions.register()
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import holidays
 
-from gateway.errors import NotFound
-from gateway.operations import day, dormancy, holds, settlement
+from gateway.errors import NotFound, Refused
+from gateway.operations import day, dormancy, holds, partitions, settlement
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.operations.bank import Bank
 
 SATURDAY = 5
+ACTOR = "jobs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,24 @@ async def _settle(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
     return {"settlements": len(closed), "net_idr": sum(one.net_idr for one in closed)}
 
 
+async def _make_partitions(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
+    del run_id
+    done = await partitions.make_ahead(bank, ACTOR, on)
+    return {"made": done.made, "through": str(done.through)}
+
+
+async def _retention(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
+    """What cannot be detached today is tried again tomorrow: nothing waits for it."""
+    del run_id
+    try:
+        done = await partitions.retire(bank, ACTOR, on=on)
+    except Refused as error:
+        return {"months": [], "waits": str(error)}
+    return {"months": [f"{one.month:%Y-%m}" for one in done.months]} | ({"waits": done.waits} if done.waits else {})
+
+
 JOBS = (
+    Job("make-partitions", "months of the journal for the days ahead", 0, 5, _make_partitions),
     Job("release-holds", "give back what holds set aside that nobody completed in time", 4, 50, _release_holds),
     Job("dormancy-warn", "notices to families whose aid will be blocked", 5, 0, _warn),
     Job("dormancy-block", "block aid that was not used in time", 5, 10, _block),
@@ -92,5 +110,7 @@ JOBS = (
     Job("settle", "close yesterday's settlement date of every link", 5, 40, _settle),
     Job("treasury-return", "deposit what stands at RPL at kas negara, on working days", 8, 0, _return),
     Job("close-day", "close the days before: lock, hash, checkpoints", 8, 30, _close_day),
+    Job("retention", "months older than the retention are detached and kept apart", 9, 0, _retention),
 )
-AWAITED = tuple(job.name for job in JOBS if job.name != "close-day")  # a day is closed when these are done for it
+HOUSEKEEPING = ("make-partitions", "close-day", "retention")
+AWAITED = tuple(job.name for job in JOBS if job.name not in HOUSEKEEPING)  # a day is closed when these are done for it

@@ -1,8 +1,8 @@
 """`kks bench authorise`: cash withdrawals with PIN over TCP, everything on, beside pgbench's TPC-B on the same server.
 
 The gateway is a process of its own (or several) and durability is PostgreSQL's default (fsync, synchronous_commit). pgbench runs
-before and after with 8 and with 32 clients; its best figures count. The peak is measured with a closed loop; then requests come at
-half that rate, at set times whether or not earlier ones are answered, for the latency a bank that is not overloaded has.
+before and after with 8 and with 32 clients; its best figures count. The peak is measured with a closed loop; then requests come
+at half that rate, at set times whether or not earlier ones are answered: the latency of a bank that is not overloaded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import gc
 import os
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
@@ -19,9 +19,9 @@ from gateway import clock
 from gateway.errors import GatewayError
 from gateway.measure.processor import ServerCpu, server_cpu
 from gateway.measure.workbench import Furnished, bench_settings, furnished_bank, gateway_process
-from gateway.measure.yardstick import PgbenchRun, pgbench, prepare
+from gateway.measure.yardstick import PgbenchRun, pgbench, prepare_pgbench
 from gateway.operations.bank import reading
-from gateway.simulator.load import LoadResult, drive
+from gateway.simulator.load import LoadResult, PreparedLoad, prepare
 from gateway.simulator.pinpad import pinpad_of
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from gateway.measure.workbench import Gateway
     from gateway.operations.bank import Bank
     from gateway.settings import Settings
-    from gateway.simulator.wallet import Wallet
     from gateway.store.embedded import EmbeddedServer
 
 PGBENCH_CLIENTS = (8, 32)
@@ -78,25 +77,26 @@ class _Used:
     server: ServerCpu
     load_s: float
 
+    def since(self, before: _Used) -> _Used:
+        """What was used after BEFORE was read."""
+        return _Used(self.gateway_s - before.gateway_s, self.server.since(before.server), self.load_s - before.load_s)
+
 
 @dataclass(frozen=True, slots=True)
 class _Range:
     """What is shot at, and with what."""
 
-    wallet: Wallet
+    prepared: PreparedLoad
     gateways: list[Gateway]
-    clients: int
+    in_flight: int  # on each connection
     postmaster: int
 
     async def load(self, seconds: float, rate_per_s: float | None = None) -> LoadResult:
         """One run. Raises GatewayError where an answer is missing or nothing was approved."""
         ports = [gateway.port for gateway in self.gateways]
-        connections = CONNECTIONS * len(ports)
-        with _no_collector():
-            result = await drive(
-                self.wallet.cards, pinpad_of(self.wallet), "127.0.0.1", ports, clock=clock.now, connections=connections,
-                in_flight=self.clients // connections, seconds=seconds, rate_per_s=rate_per_s,
-            )  # fmt: skip
+        result = await self.prepared.run(
+            "127.0.0.1", ports, in_flight=self.in_flight, seconds=seconds, rate_per_s=rate_per_s
+        )
         if result.unanswered or result.approved == 0:
             raise GatewayError(
                 f"{result.unanswered} of {result.sent} authorisations were not answered; codes {result.codes}"
@@ -123,63 +123,74 @@ async def measure(
     """
     keep = Furnished.wanted(accounts, BALANCE_IDR) if reuse else None
     chosen = bench_settings(settings, "bench", keep)
+    connections = CONNECTIONS * processes
     async with furnished_bank(chosen, accounts, BALANCE_IDR, say) as (bank, wallet):
         server = bank.database.embedded
         assert server is not None  # noqa: S101 - bench_settings asked for the embedded one
-        fsync, commit, size = await _facts(bank)
-        await prepare(server)
+        facts = await _facts(bank)
+        await prepare_pgbench(server)
         runs = await _yardstick(server, seconds, say)
+        prepared = prepare(wallet.cards, pinpad_of(wallet), clock=clock.now, connections=connections)
         say(f"authorisations, {clients} in flight")
         async with AsyncExitStack() as stack:
             gateways = [await stack.enter_async_context(gateway_process(chosen)) for _ in range(processes)]
-            shooting = _Range(wallet, gateways, clients, server.postmaster_pid() or 0)
+            stack.enter_context(_no_collector())
+            shooting = _Range(prepared, gateways, clients // connections, server.postmaster_pid() or 0)
             await shooting.load(WARM_UP_S)
             before = shooting.used()
             peak = await shooting.load(seconds)
-            after = shooting.used()
+            used = shooting.used().since(before)
             say(f"{peak.per_s:.0f} a second; now half of that")
             half = await shooting.load(seconds, peak.per_s / 2)
         runs += await _yardstick(server, seconds, say)
-    tps = {count: max(run.tps for run in runs if run.clients == count) for count in PGBENCH_CLIENTS}
-    best = max(tps.values())
-    few, many = PGBENCH_CLIENTS[0], PGBENCH_CLIENTS[-1]
-    pgbench_p50_ms = min(run.p50_ms for run in runs if run.clients == few)
-    used = after.server.since(before.server)
-    each_us = 1e6 / peak.answered
     return AuthoriseFigures(
-        authorisations_per_s=round(peak.per_s, 1),
-        pgbench_tps=round(best, 1),
-        ratio=round(peak.per_s / best, 2),
-        p50_ms=round(peak.p50_ms, 2),
-        p99_ms=round(peak.p99_ms, 2),
+        **_latency_figures(peak, half, runs),
+        **_processor_figures(used, peak.answered),
+        **facts,
         declined=peak.declined + half.declined,
         accounts=accounts,
-        gateway_cpu_us_per_authorisation=round((after.gateway_s - before.gateway_s) * each_us, 1),
-        half_per_s=round(half.per_s, 1),
-        p50_half_ms=round(half.p50_ms, 2),
-        p99_half_ms=round(half.p99_ms, 2),
-        pgbench_tps_8=round(tps[few], 1),
-        pgbench_tps_32=round(tps[many], 1),
-        pgbench_p50_8_ms=round(pgbench_p50_ms, 3),
-        p99_half_ratio=round(half.p99_ms / pgbench_p50_ms, 2),
-        postgres_cpu_us_per_authorisation=round(used.whole_s * each_us, 1),
-        postgres_background_cpu_us_per_authorisation=round(used.background_s * each_us, 1),
-        load_cpu_us_per_authorisation=round((after.load_s - before.load_s) * each_us, 1),
-        processes=processes,
-        clients=shooting.clients // (CONNECTIONS * processes) * CONNECTIONS * processes,
-        seconds=seconds,
         cards=len(wallet.cards),
-        database_bytes=size,
-        fsync=fsync,
-        synchronous_commit=commit,
+        processes=processes,
+        clients=shooting.in_flight * connections,
+        seconds=seconds,
     )
 
 
-async def _facts(bank: Bank) -> tuple[str, str, int]:
+def _latency_figures(peak: LoadResult, half: LoadResult, runs: list[PgbenchRun]) -> dict[str, Any]:
+    """Rates and latencies beside pgbench's best."""
+    few, many = PGBENCH_CLIENTS[0], PGBENCH_CLIENTS[-1]
+    tps = {count: max(run.tps for run in runs if run.clients == count) for count in PGBENCH_CLIENTS}
+    pgbench_p50_ms = min(run.p50_ms for run in runs if run.clients == few)
+    return {
+        "authorisations_per_s": round(peak.per_s, 1),
+        "pgbench_tps": round(max(tps.values()), 1),
+        "ratio": round(peak.per_s / max(tps.values()), 2),
+        "p50_ms": round(peak.p50_ms, 2),
+        "p99_ms": round(peak.p99_ms, 2),
+        "half_per_s": round(half.per_s, 1),
+        "p50_half_ms": round(half.p50_ms, 2),
+        "p99_half_ms": round(half.p99_ms, 2),
+        "pgbench_tps_8": round(tps[few], 1),
+        "pgbench_tps_32": round(tps[many], 1),
+        "pgbench_p50_8_ms": round(pgbench_p50_ms, 3),
+        "p99_half_ratio": round(half.p99_ms / pgbench_p50_ms, 2),
+    }
+
+
+def _processor_figures(used: _Used, answered: int) -> dict[str, Any]:
+    """Microseconds of processor time for each authorisation, by whose they were."""
+    return {
+        "gateway_cpu_us_per_authorisation": round(used.gateway_s / answered * 1e6, 1),
+        "postgres_cpu_us_per_authorisation": round(used.server.whole_s / answered * 1e6, 1),
+        "postgres_background_cpu_us_per_authorisation": round(used.server.background_s / answered * 1e6, 1),
+        "load_cpu_us_per_authorisation": round(used.load_s / answered * 1e6, 1),
+    }
+
+
+async def _facts(bank: Bank) -> dict[str, Any]:
     """How durable the server is, and how large the bank's database."""
     async with reading(bank) as connection:
-        row = (await connection.execute(FACTS)).one()
-        return row.fsync, row.synchronous_commit, row.size
+        return dict((await connection.execute(FACTS)).one()._mapping)  # noqa: SLF001 - SQLAlchemy's public name
 
 
 async def _yardstick(server: EmbeddedServer, seconds: float, say: Callable[[str], None]) -> list[PgbenchRun]:
@@ -202,5 +213,5 @@ def _no_collector() -> Iterator[None]:
 
 FACTS = text("""
     SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit,
-           pg_database_size(current_database()) AS size
+           pg_database_size(current_database()) AS database_bytes
 """)

@@ -1,4 +1,4 @@
-"""Families that are there and never asked: set-based SQL makes many out of each real one, so that a bank of millions is made quickly.
+"""Families that are there and never asked: set-based SQL makes many out of each real one, so a bank of millions is made quickly.
 
 Each real family is copied with its account, card, tranche, credit and SI row; ids, keys and numbers are the copy's own, sealed
 texts are the original's and open for the original alone. Real families keep their ids, STEP apart, and every table is written
@@ -222,8 +222,10 @@ COLUMNS = text("""
     SELECT attname FROM pg_attribute WHERE attrelid = CAST(:table AS regclass) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
 """)
 INDEXES = text("""
-    SELECT i.indrelid::regclass::text AS table, i.indexrelid::regclass::text AS name, pg_get_indexdef(i.indexrelid) AS definition,
-           (SELECT pg_get_constraintdef(c.oid) FROM pg_constraint c WHERE c.conindid = i.indexrelid AND c.contype = 'u') AS constraint
+    SELECT i.indrelid::regclass::text AS table, i.indexrelid::regclass::text AS name,
+           pg_get_indexdef(i.indexrelid) AS definition,
+           (SELECT pg_get_constraintdef(c.oid) FROM pg_constraint c
+            WHERE c.conindid = i.indexrelid AND c.contype = 'u') AS constraint
     FROM pg_index i WHERE i.indrelid::regclass::text = ANY (:tables) AND NOT i.indisprimary ORDER BY 1, 2
 """)
 COPIED = text(f"""
@@ -249,7 +251,8 @@ SI_OF_COPIES = text("""
 """)
 FUNDING_OF_COPIES = text("""
     INSERT INTO transfer (cell, account_id, id, debit, credit, amount_idr, kind, source, source_id, business_date)
-    SELECT cell, account_id, :id, debit, credit, :amount, kind, source, :si, business_date FROM transfer WHERE kind = 'FUND' LIMIT 1
+    SELECT cell, account_id, :id, debit, credit, :amount, kind, source, :si, business_date FROM transfer
+    WHERE kind = 'FUND' LIMIT 1
 """)
 HIGHEST = text(f"""
     SELECT (SELECT max(id) FROM {STAGING}.card) AS card, (SELECT max(id) FROM {STAGING}.tranche) AS tranche,

@@ -1,4 +1,4 @@
-"""Processor time of processes, as the kernel counts it in /proc: of a process with all its children, and of a PostgreSQL server."""
+"""Processor time as the kernel counts it in /proc: of a process with all its children, and of a PostgreSQL server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The yardstick of `kks bench authorise`: pgbench's TPC-B, prepared, on the same server; its rate and how long a transaction takes."""
+"""The yardstick of `kks bench authorise`: pgbench's TPC-B, prepared, on the same server; its rate and its latencies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PgbenchRun:
     p99_ms: float
 
 
-async def prepare(server: EmbeddedServer) -> None:
+async def prepare_pgbench(server: EmbeddedServer) -> None:
     """Make pgbench's tables in a database of their own."""
     base = ["-h", str(server.socket_dir), "-U", "postgres"]
     await _run(server, "dropdb", *base, "--if-exists", "pgbench")

@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from gateway.operations.bank import Bank, reading
 from gateway.operations.settlement import settlement_checks
-from gateway.store import audit, decided, papers
+from gateway.store import audit, decided, papers, partitions
 from gateway.store.authorisations import ANSWERED_DAYS
 from ledger import days
 from ledger.chart import Control
@@ -77,7 +77,7 @@ async def verify_audit(bank: Bank) -> list[Check]:
 
 async def _check_authorisations(connection: AsyncConnection) -> Check:
     """Every authorisation is in a chain, exactly as it was decided, and every chained one is there."""
-    rows, wrong = await decided.verify(connection)
+    rows, wrong = await decided.verify(connection, await partitions.kept_since(connection))
     return Check("authorisations", wrong is None, wrong or f"{rows} are as they were decided")
 
 

@@ -84,8 +84,7 @@ async def move_business_date(bank: Bank, actor: str, to: date | None) -> date:
         newest = (await tx.connection.execute(NEWEST_ENTRY)).scalar_one()
         if to is not None and newest is not None and to < newest:
             raise Refused(f"the business date cannot go back to {to}: the journal has entries of {newest}")
-        if to is not None:
-            await partitions.make_around(tx.connection, to)
+        await partitions.make_around(tx.connection, to or clock.jakarta_today())
         await tx.connection.execute(MOVE_DATE, {"to": to})
         await tx.record(Operation.BUSINESS_DATE, "bank", to=to)
     return await refresh_business_date(bank)

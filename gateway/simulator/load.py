@@ -36,7 +36,7 @@ AMOUNT_IDR = 10_000
 _HEADER = HIMBARA_FRAMING.header_bytes
 _MTI = 4
 _STANS = 1_000_000
-_TICK_S = 0.005
+_TICK_S = 0.002
 _STAMP_S = 0.2  # how long a text of the time is used before it is made anew
 _MS = 1_000
 _APPROVED = b"00"
@@ -73,7 +73,7 @@ async def drive(
     cards: Sequence[TestCard],
     pinpad: PinPad,
     host: str,
-    port: int | Sequence[int],
+    port: int,
     *,
     clock: Callable[[], datetime],
     connections: int = 4,
@@ -86,34 +86,115 @@ async def drive(
     timeout_s: float = 30.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> LoadResult:
-    """Withdraw `amount_idr` again and again for `seconds`, `in_flight` at a time on each connection; no card is in flight twice.
+    """prepare() and one run of it. Raises LoadError where it cannot start."""
+    prepared = prepare(
+        cards, pinpad, clock=clock, connections=connections, amount_idr=amount_idr, kind=kind, acquirer=acquirer
+    )
+    return await prepared.run(
+        host, port, in_flight=in_flight, seconds=seconds, rate_per_s=rate_per_s, timeout_s=timeout_s, progress=progress
+    )
 
-    With several ports the connections go round them. Without `rate_per_s` the loop is closed. All is prepared before the time runs. `progress(done_ms, total_ms)`.
-    Raises LoadError where it cannot start: too few cards, PANs of different lengths, no connection, no sign-on.
-    """
-    if len(cards) < connections * in_flight:
-        raise LoadError(f"{connections * in_flight} in flight need as many cards; the wallet has {len(cards)}")
-    ports = [port] if isinstance(port, int) else port
-    switch = Switch(host, ports[0], clock=clock, acquirer=acquirer)  # makes the model messages; never connects
-    guns = []
+
+@dataclass(frozen=True, slots=True)
+class PreparedLoad:
+    """The messages of every card, made ahead, by connection. Runs may be repeated; each makes its connections anew."""
+
+    shots: Sequence[Sequence[_Shot]]
+    switch: Switch
+    clock: Callable[[], datetime]
+
+    async def run(
+        self,
+        host: str,
+        port: int | Sequence[int],
+        *,
+        in_flight: int = 32,
+        seconds: float = 10.0,
+        rate_per_s: float | None = None,
+        timeout_s: float = 30.0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> LoadResult:
+        """Withdraw for `seconds`, `in_flight` at a time on each connection; no card is in flight twice.
+
+        With several ports the connections go round them. Without `rate_per_s` the loop is closed. `progress(done_ms, total_ms)`.
+        Raises LoadError where it cannot start: too few cards, no connection, no sign-on.
+        """
+        cards, connections = sum(map(len, self.shots)), len(self.shots)
+        if cards < connections * in_flight:
+            raise LoadError(f"{connections * in_flight} in flight need as many cards; the wallet has {cards}")
+        ports = [port] if isinstance(port, int) else port
+        closed = rate_per_s is None
+        apart = _STANS // connections
+        guns = [_Gun(one, self.clock, in_flight, n * apart, closed=closed) for n, one in enumerate(self.shots)]
+        loop = asyncio.get_running_loop()
+        try:
+            for number, gun in enumerate(guns):
+                sign_on = encode(self.switch.network_message(NetworkCode.SIGN_ON))
+                await _connect(gun, host, ports[number % len(ports)], sign_on, timeout_s)
+            began = loop.time()
+            for gun in guns:
+                gun.start()
+            if rate_per_s is None:
+                await _wait(guns, began, seconds, progress)
+            else:
+                await _offer(guns, began, seconds, rate_per_s, progress)
+            await asyncio.gather(*(gun.finish(timeout_s) for gun in guns))
+        finally:
+            await asyncio.gather(*(gun.close() for gun in guns))
+        return _result(guns, began)
+
+
+def prepare(
+    cards: Sequence[TestCard],
+    pinpad: PinPad,
+    *,
+    clock: Callable[[], datetime],
+    connections: int = 4,
+    amount_idr: int = AMOUNT_IDR,
+    kind: TerminalKind = TerminalKind.ATM,
+    acquirer: str = ACQUIRER,
+) -> PreparedLoad:
+    """Make a withdrawal of `amount_idr` for every card. Raises LoadError where there is no card or PANs differ in length."""
+    if len(cards) < connections:
+        raise LoadError(f"{connections} connections need as many cards; the wallet has {len(cards)}")
+    switch = Switch("", 0, clock=clock, acquirer=acquirer)  # makes the model messages; never connects
+    shots = []
     for number in range(connections):
         terminal = switch.terminal(pinpad, kind, number + 1)
-        shots = _shots(terminal, pinpad, cards[number::connections], amount_idr)
-        first_stan = number * (_STANS // connections)
-        guns.append(_Gun(shots, clock, in_flight, first_stan, closed=rate_per_s is None))
+        shots.append(_shots(terminal, pinpad, cards[number::connections], amount_idr))
+    return PreparedLoad(shots, switch, clock)
+
+
+async def _wait(
+    guns: Sequence[_Gun], began: float, seconds: float, progress: Callable[[int, int], None] | None
+) -> None:
+    """Let the time of a closed loop pass."""
     loop = asyncio.get_running_loop()
-    try:
-        for number, gun in enumerate(guns):
-            sign_on = encode(switch.network_message(NetworkCode.SIGN_ON))
-            await _connect(gun, host, ports[number % len(ports)], sign_on, timeout_s)
-        began = loop.time()
-        for gun in guns:
-            gun.start()
-        await _run(guns, began, seconds, rate_per_s, progress)
-        await asyncio.gather(*(gun.finish(timeout_s) for gun in guns))
-    finally:
-        await asyncio.gather(*(gun.close() for gun in guns))
-    return _result(guns, began)
+    while (now := loop.time()) < began + seconds and any(gun.alive for gun in guns):
+        if progress is not None:
+            progress(int((now - began) * _MS), int(seconds * _MS))
+        await asyncio.sleep(min(0.1, seconds))
+
+
+async def _offer(
+    guns: Sequence[_Gun], began: float, seconds: float, rate_per_s: float, progress: Callable[[int, int], None] | None
+) -> None:
+    """Hand out what is due at each tick, to one connection after the other.
+
+    A tick is on time when it comes before the next one; waiting counts from there. One that comes later is counted from when it
+    should have come, so that a generator that was kept waiting does not hide what the waiting was for.
+    """
+    loop = asyncio.get_running_loop()
+    tick = sent = 0
+    while (now := loop.time()) < began + seconds and any(gun.alive for gun in guns):
+        while (due_at := began + tick * _TICK_S) <= now:
+            due = int(tick * _TICK_S * rate_per_s) + 1
+            guns[tick % len(guns)].offer(due - sent, now if now < due_at + _TICK_S else due_at)
+            sent = due
+            tick += 1
+        if progress is not None:
+            progress(int((now - began) * _MS), int(seconds * _MS))
+        await asyncio.sleep(max(0.0, due_at - loop.time()))
 
 
 async def _connect(gun: _Gun, host: str, port: int, sign_on: bytes, timeout_s: float) -> None:
@@ -126,27 +207,6 @@ async def _connect(gun: _Gun, host: str, port: int, sign_on: bytes, timeout_s: f
         raise LoadError(f"no connection to {host}:{port}: {error.strerror or 'time-out'}") from None
     if code != _APPROVED:
         raise LoadError(f"the sign-on was answered {code.decode('ascii', 'replace') or 'with a closed connection'}")
-
-
-async def _run(
-    guns: Sequence[_Gun],
-    began: float,
-    seconds: float,
-    rate_per_s: float | None,
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    """Let the time pass; at a fixed rate, hand out what is due at each tick, to one connection after the other."""
-    loop = asyncio.get_running_loop()
-    due = 0
-    while (now := loop.time()) < began + seconds and any(gun.alive for gun in guns):
-        if rate_per_s is not None:
-            target = int((now - began) * rate_per_s) + 1
-            for number in range(due, target):
-                guns[number % len(guns)].offer(began + number / rate_per_s)
-            due = target
-        if progress is not None:
-            progress(int((now - began) * _MS), int(seconds * _MS))
-        await asyncio.sleep(_TICK_S if rate_per_s is not None else min(0.1, seconds))
 
 
 class _Gun(asyncio.Protocol):
@@ -224,12 +284,12 @@ class _Gun(asyncio.Protocol):
         if self._closed_loop:
             self._fire([self._loop.time()] * self._in_flight)
 
-    def offer(self, due_at: float) -> None:
-        """At a fixed rate: send now where a place is free, else when one is. `due_at` is when its waiting begins."""
-        if len(self.waiting) < self._in_flight:
-            self._fire([due_at])
-        else:
-            self._offered.append(due_at)
+    def offer(self, count: int, due_at: float) -> None:
+        """At a fixed rate: send now where places are free, else when they are. `due_at` is when their waiting begins."""
+        now = min(count, max(0, self._in_flight - len(self.waiting)))
+        if now:
+            self._fire([due_at] * now)
+        self._offered.extend([due_at] * (count - now))
 
     async def finish(self, timeout_s: float) -> None:
         """Send no more, and wait so long for the answers still to come."""

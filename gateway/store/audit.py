@@ -28,6 +28,8 @@ class Operation(StrEnum):
 
     BANK_SETUP = "bank.setup"
     BUSINESS_DATE = "bank.business_date"
+    PARTITIONS_MAKE = "partitions.make"
+    MONTH_RETIRE = "month.retire"
     POLICY_LOAD = "policy.load"
     EXCLUSION_LOAD = "exclusion.load"
     KPM_IMPORT = "kpm.import"

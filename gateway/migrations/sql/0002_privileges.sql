@@ -12,7 +12,7 @@ BEGIN
         GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO kks_app;
         GRANT EXECUTE ON FUNCTION make_partitions(date, date) TO kks_app;
         REVOKE INSERT ON closed_day FROM kks_app;  -- days are locked by lock_day() alone
-        REVOKE INSERT, UPDATE ON tranche_opening, journal_opening FROM kks_app;
+        REVOKE INSERT, UPDATE ON tranche_opening, journal_opening, retention FROM kks_app;
         GRANT EXECUTE ON FUNCTION lock_day(date, text) TO kks_app;
         FOR child IN SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'transfer'::regclass LOOP
             EXECUTE format('REVOKE INSERT, UPDATE ON %s FROM kks_app', child);  -- past the whole table's triggers

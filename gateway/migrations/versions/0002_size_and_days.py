@@ -11,7 +11,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-PARTS = ("partitions", "invariant", "limits", "days", "settlement", "lists", "privileges")
+PARTS = ("partitions", "invariant", "limits", "days", "settlement", "lists", "retention", "privileges")
 
 
 def upgrade() -> None:

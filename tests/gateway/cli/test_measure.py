@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
     from tests.gateway.cli.shell import Shell
 
-AUTHORISE = AuthoriseFigures(9_000.0, 4_000.0, 2.25, 12.5, 30.1, 0, 1_000, 95.5, 128, 15.0, "on", "on")
+AUTHORISE = AuthoriseFigures(
+    authorisations_per_s=9_000.0, pgbench_tps=4_000.0, ratio=2.25, p50_ms=12.5, p99_ms=30.1, declined=0, accounts=1_000,
+    gateway_cpu_us_per_authorisation=95.5, half_per_s=4_500.0, p50_half_ms=3.1, p99_half_ms=6.2, pgbench_tps_8=3_900.0,
+    pgbench_tps_32=4_000.0, pgbench_p50_8_ms=1.9, p99_half_ratio=3.26, postgres_cpu_us_per_authorisation=60.0,
+    postgres_background_cpu_us_per_authorisation=1.5, load_cpu_us_per_authorisation=5.0, processes=1, clients=128,
+    seconds=15.0, cards=1_000, database_bytes=9_000_000, fsync="on", synchronous_commit="on",
+)  # fmt: skip
 LISTS = ListFigures(1_000, 12_000.0, 200_000.0, 16.67, 0.083, 0.005, 90.0)
 CODEC = CodecFigures(50_000.0, 10_000.0, 5.0, 0.5, 60.0, 120.0, 15, 20_000)
 PROOF = ProofFigures(2_000_001, 18, 100_000, 16.7, 1.2, 1.1, 0.4, 13.9)
@@ -29,7 +35,7 @@ LIST_KEYS = {"rows_per_s", "copy_rows_per_s", "ratio"}
 BENCHES: list[tuple[str, ModuleType, str, Any, set[str]]] = [
     ("authorise", authorise, "measure", AUTHORISE,
      {"authorisations_per_s", "pgbench_tps", "ratio", "p50_ms", "p99_ms", "declined", "accounts",
-      "gateway_cpu_us_per_authorisation"}),
+      "gateway_cpu_us_per_authorisation", "p99_half_ms", "pgbench_p50_8_ms", "p99_half_ratio"}),
     ("intake", lists, "measure_intake", LISTS, LIST_KEYS),
     ("credit", lists, "measure_credit", LISTS, LIST_KEYS),
     ("proof", proof, "measure", PROOF, {"transfers", "full_s", "incremental_s", "close_s", "ratio"}),
@@ -108,7 +114,7 @@ def test_wrong_words_are_usage(words: tuple[str, ...], shell: Shell) -> None:
 def _measured(figures: object) -> object:
     """A measurement that has been made."""
 
-    async def measured(*_arguments: object) -> object:
+    async def measured(*_arguments: object, **_options: object) -> object:
         return figures
 
     return measured

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 def test_a_job_is_found_by_its_name() -> None:
     """Every job is found; an unknown name is refused with the names there are."""
     assert list(JOBS) == [job_named(job.name) for job in JOBS]
-    with pytest.raises(NotFound, match=r"there is no job nothing; jobs: dormancy-warn, .*close-day$"):
+    with pytest.raises(
+        NotFound, match=r"there is no job nothing; jobs: make-partitions, release-holds, .*close-day, retention$"
+    ):
         job_named("nothing")
 
 
