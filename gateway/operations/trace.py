@@ -6,6 +6,7 @@ journal below, and gateway.rules.trace joins that. Where every rupiah of an SP2D
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from gateway.rules.trace import Paper, Return, Row
+    from gateway.rules.trace_facts import Paper, Return, Row
     from gateway.store.trace import Authorised, Key
 
 ROWS_SHOWN = 20
@@ -90,10 +91,16 @@ async def _read(connection: AsyncConnection, answer: _Answer) -> Found:
     papers = answer.papers or await store.papers(connection, {one.si_id for one in tranches})
     movements = await store.movements(connection, tranches)
     settled = {one.settled_as for one in movements} - {None}
-    returns = {one.source_id for one in movements if one.source == "treasury_return"}
+    sources: dict[str, set[int]] = defaultdict(set)
+    for one in movements:
+        sources[one.source].add(one.source_id)
     return Found(
-        papers, rows, tranches, movements, await store.settlements(connection, [key for key in settled if key]),
-        await store.returns(connection, returns), answer.transfers,
+        papers, rows, tranches, movements,
+        settlements=await store.settlements(connection, [key for key in settled if key]),
+        returns=await store.returns(connection, sources["treasury_return"]),
+        corrections=await store.corrections(connection, sources["correction"]),
+        openings=await store.openings(connection, keys),
+        asked=answer.transfers,
     )  # fmt: skip
 
 

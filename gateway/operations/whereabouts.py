@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import NotFound
 from gateway.operations.bank import Bank, reading
 from gateway.rules.batch import SiState
-from gateway.rules.trace import CHANNEL_OF
+from gateway.rules.trace_facts import CHANNEL_OF
 from gateway.store import trace
 from gateway.store import whereabouts as store
 from ledger.chart import Control
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from gateway.rules.trace import Paper, Return, Settlement
+    from gateway.rules.trace_facts import Paper, Return, Settlement
     from gateway.store.whereabouts import Decided, Flow, Standing
 
 RETURN = "treasury_return"
@@ -43,6 +43,7 @@ class Where(StrEnum):
     AGENT = "withdrawn at agents"
     EWARONG = "purchased at e-Warong"
     CORRECTED = "corrected"
+    ARCHIVED = "left before the journal at hand begins"
 
 
 CORRECTED_TO = {Control.PROGRAMME_FUND: "back in the programme's account"}
@@ -123,7 +124,12 @@ async def _amounts(connection: AsyncConnection, paper: Paper, today: date) -> di
     returns = await trace.returns(
         connection, {one.source_id for one in flows if one.source_id and one.source == RETURN}
     )
-    for amounts_of in (_uncredited(paper, rows), _at_families(standing), _gone(flows, settled, returns)):
+    before = await store.before(connection, paper.si_id)
+    archived = [
+        (Where.ARCHIVED, "paid out or corrected", before.paid_idr),
+        (Where.ARCHIVED, "taken to RPL", before.returned_idr),
+    ]
+    for amounts_of in (_uncredited(paper, rows), _at_families(standing), _gone(flows, settled, returns), archived):
         for where, condition, amount_idr in amounts_of:
             amounts[where, condition] += amount_idr
     return amounts

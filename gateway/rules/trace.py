@@ -7,19 +7,30 @@ reversal are read together. Names, NIK and card numbers are not among what it is
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ledger.chart import Control, Phase, is_purse, purse_parts
+from gateway.rules.trace_facts import (
+    NOTHING_BEFORE,
+    Cause,
+    Correction,
+    Movement,
+    Opening,
+    Paper,
+    Return,
+    Row,
+    Settlement,
+    TrancheFacts,
+)
+from ledger.chart import Phase, is_purse, purse_parts
 from ledger.posting import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
-    from datetime import date, datetime
+    from datetime import date
 
 SHA_SHOWN = 12  # digits of a file's SHA-256: enough to compare by eye
-CHANNEL_OF = {Control.ATM_SETTLEMENT: "ATM", Control.AGENT_PAYABLE: "AGENT", Control.EWARONG_PAYABLE: "EWARONG"}
 PLACES = {"ATM": "ATM", "AGENT": "agent", "EWARONG": "e-Warong"}
 WORDS = {
     Kind.CREDIT: "credited",
@@ -35,6 +46,7 @@ WORDS = {
 }
 WHOLE = (Kind.WITHDRAWAL, Kind.PURCHASE, Kind.HOLD, Kind.CAPTURE)  # may be one part of what a message asked for
 REFUND = "REFUND"
+CORRECTION = "correction"  # the source of a correction's transfers
 
 
 class Level(StrEnum):
@@ -75,143 +87,6 @@ class Trace:
     next_after: int | None = None
 
 
-class Paper(NamedTuple):
-    """An SI with its SP2D."""
-
-    si_id: int
-    si_no: str
-    state: str
-    file_name: str
-    file_sha256: str
-    rows: int
-    amount_idr: int
-    maker: str
-    checker: str | None
-    reason: str | None
-    business_date: date
-    sp2d_no: str
-    sp2d_date: date
-    sp2d_amount_idr: int
-
-
-class Row(NamedTuple):
-    """A row of an SI's list, decided or waiting. TRANCHE: (cell, account id, tranche id) where it was credited."""
-
-    si_id: int
-    line: int
-    account_number: str | None
-    programme: str | None
-    stage: str | None
-    amount_idr: int | None
-    state: str
-    reason: str | None
-    tranche: tuple[int, int, int] | None
-
-
-class TrancheFacts(NamedTuple):
-    """A tranche as it stands."""
-
-    cell: int
-    account_id: int
-    id: int
-    account_number: str
-    programme: str
-    stage: str
-    si_id: int
-    si_line: int
-    credited_on: date
-    available_from: date
-    amount_idr: int
-    available_idr: int
-    held_idr: int
-    frozen_idr: int
-    returned_idr: int
-    state: str
-
-    @property
-    def key(self) -> tuple[int, int, int]:
-        """What it is found by."""
-        return self.cell, self.account_id, self.id
-
-
-class Cause(NamedTuple):
-    """The authorisation behind a transfer."""
-
-    kind: str
-    channel: str
-    acquirer: str
-    terminal: str
-    merchant: str | None
-    link: str
-    rrn: str | None
-    stan: str
-    reason: str
-    response_code: str
-    asked_idr: int
-    settlement_date: date
-    message_key: bytes
-    original_key: bytes | None
-    pan_masked: str | None
-
-
-class Movement(NamedTuple):
-    """A transfer of a tranche. CAUSE: its authorisation, where one caused it."""
-
-    cell: int
-    account_id: int
-    tranche_id: int
-    id: int
-    debit: int
-    credit: int
-    amount_idr: int
-    kind: str
-    source: str
-    source_id: int
-    corrects: int | None
-    business_date: date
-    posted_at: datetime
-    cause: Cause | None
-
-    @property
-    def control(self) -> int | None:
-        """The control account on its other side (ledger.chart.Control), None between a purse's own phases."""
-        for account in (self.debit, self.credit):
-            if not is_purse(account):
-                return account // 1_000
-        return None
-
-    @property
-    def settled_as(self) -> tuple[str, date, str] | None:
-        """Link, partner's day and channel it is settled under; None where no partner is concerned."""
-        channel = CHANNEL_OF.get(self.control)  # type: ignore[call-overload]  # None and other controls have none
-        if self.cause is None or channel is None:
-            return None
-        return self.cause.link, self.cause.settlement_date, channel
-
-
-class Settlement(NamedTuple):
-    """What became of a link's day and channel."""
-
-    id: int
-    state: str
-    evidence: str | None
-    paid_on: date | None
-
-
-class Return(NamedTuple):
-    """A return to the treasury with its evidence."""
-
-    id: int
-    amount_idr: int
-    tranches: int
-    rpl_date: date
-    rpl_evidence: str
-    state: str
-    returned_on: date | None
-    deposit_evidence: str | None
-    ntpn: str | None
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """All that was read for a subject. ASKED transfers: show their chains alone; None: show every transfer."""
@@ -220,8 +95,10 @@ class Found:
     rows: Sequence[Row] = ()
     tranches: Sequence[TrancheFacts] = ()
     movements: Sequence[Movement] = ()
-    settlements: Mapping[tuple[str, date, str], Settlement] | None = None
-    returns: Mapping[int, Return] | None = None
+    settlements: Mapping[tuple[str, date, str], Settlement] = field(default_factory=dict)
+    returns: Mapping[int, Return] = field(default_factory=dict)
+    corrections: Mapping[int, Correction] = field(default_factory=dict)
+    openings: Mapping[tuple[int, int, int], Opening] = field(default_factory=dict)
     asked: Collection[int] | None = None
 
 
@@ -248,10 +125,10 @@ def authorisation_step(number: int, on: date, cause: Cause) -> Step:
     return Step(Level.AUTHORISATION, cause.kind, f"authorisation:{number}", cause.asked_idr, on, text)
 
 
-def disagreement(tranche: TrancheFacts, movements: Iterable[Movement]) -> bool:
-    """Whether a tranche is anything but what its transfers add up to."""
-    phases = dict.fromkeys(Phase, 0)
-    credited = returned = 0
+def disagreement(tranche: TrancheFacts, movements: Iterable[Movement], before: Opening = NOTHING_BEFORE) -> bool:
+    """Whether a tranche is anything but what it was BEFORE the journal at hand and what its transfers add up to."""
+    credited, *of_phases, returned = before
+    phases = dict(zip(Phase, of_phases, strict=True))
     for one in movements:
         for account, amount_idr in ((one.credit, one.amount_idr), (one.debit, -one.amount_idr)):
             if is_purse(account):
@@ -310,8 +187,10 @@ def _tranche_step(tranche: TrancheFacts, movements: Sequence[Movement], found: F
     now = ", ".join(f"{name} {rupiah(amount)}" for name, amount in parts.items() if amount) or "nothing left"
     later = f", to be spent from {tranche.available_from}" if tranche.available_from > tranche.credited_on else ""
     text = f"{tranche.state}{later}: {now}"
-    if disagreement(tranche, movements):
-        text += "; DISAGREES with the journal at hand"
+    if tranche.key in found.openings:
+        text += "; its older transfers are in the archive"
+    if disagreement(tranche, movements, found.openings.get(tranche.key, NOTHING_BEFORE)):
+        text += "; DISAGREES with the journal"
     return Step(
         Level.TRANCHE, tranche.state, f"tranche:{tranche.id}", tranche.amount_idr, tranche.credited_on, text,
         f"account:{tranche.account_number}", _chains(movements, found),
@@ -364,10 +243,13 @@ def _transfer_step(one: Movement, found: Found) -> Step:
         text, below = _authorised(word, one, one.cause, found)
     elif one.source == "treasury_return":
         cause = f"return:{one.source_id}"
-        sent = (found.returns or {}).get(one.source_id)
+        sent = found.returns.get(one.source_id)
         if sent is not None:
             text = f"{word}, evidence {sent.rpl_evidence}"
             below = (_return_step(sent, one.amount_idr),)
+    elif one.source == CORRECTION and one.source_id in found.corrections:
+        why = found.corrections[one.source_id]
+        text = f"corrected for {why.value_date}: {why.reason}, made by {why.maker}, checked by {why.checker}"
     elif _lapsed(one):
         text = f"released, the hold has lapsed, authorisation:{one.source_id}"
     elif one.kind == Kind.CREDIT:
@@ -385,7 +267,7 @@ def _authorised(word: str, one: Movement, cause: Cause, found: Found) -> tuple[s
     settled = one.settled_as
     if settled is None:
         return text, ()
-    settlement = (found.settlements or {}).get(settled)
+    settlement = found.settlements.get(settled)
     if settlement is None:
         return f"{text}; {settled[0]}'s day {settled[1]} is not settled", ()
     return text, (_settlement_step(settlement, settled, one.amount_idr),)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
-from gateway.rules.trace import Cause, Movement, Paper, Return, Row, Settlement, TrancheFacts
+from gateway.rules.trace_facts import Cause, Correction, Movement, Opening, Paper, Return, Row, Settlement, TrancheFacts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -137,6 +137,16 @@ async def settlements(
 async def returns(connection: AsyncConnection, ids: Collection[int]) -> dict[int, Return]:
     """Returns to the treasury, by id."""
     return {row.id: Return(*row) for row in await connection.execute(RETURNS, {"ids": sorted(ids)})}
+
+
+async def corrections(connection: AsyncConnection, ids: Collection[int]) -> dict[int, Correction]:
+    """Corrections, by id."""
+    return {row.id: Correction(*row) for row in await connection.execute(CORRECTIONS, {"ids": sorted(ids)})}
+
+
+async def openings(connection: AsyncConnection, keys: Collection[Key]) -> dict[Key, Opening]:
+    """What tranches were when the journal at hand begins; most have nothing before it."""
+    return {(row[0], row[1], row[2]): Opening(*row[3:]) for row in await connection.execute(OPENINGS, _wanted(keys))}
 
 
 async def return_named(connection: AsyncConnection, kind: str, value: str) -> Return | None:
@@ -275,6 +285,13 @@ FROM_RETURNS = """
 RETURNS = text(f"{FROM_RETURNS} WHERE id = ANY (CAST(:ids AS bigint[]))")
 RETURN_OF_EVIDENCE = text(f"{FROM_RETURNS} WHERE rpl_evidence = :value OR deposit_evidence = :value")
 RETURN_OF_NTPN = text(f"{FROM_RETURNS} WHERE ntpn = :value")
+CORRECTIONS = text("""
+    SELECT id, reason, maker, checker, value_date FROM correction WHERE id = ANY (CAST(:ids AS bigint[]))
+""")
+OPENINGS = text(f"""
+    SELECT o.cell, o.account_id, o.tranche_id, o.credited_idr, o.available_idr, o.held_idr, o.frozen_idr, o.returned_idr
+    FROM {WANTED} JOIN tranche_opening o ON o.cell = w.cell AND o.account_id = w.account_id AND o.tranche_id = w.id
+""")
 FROM_AUTHORISATIONS = f"""
     SELECT a.id, a.cell, a.account_id, a.transfer_ids, a.business_date, {AUTHORISATION_COLUMNS}
     FROM authorisation a LEFT JOIN card c ON c.cell = a.cell AND c.account_id = a.account_id AND c.id = a.card_id

@@ -1,6 +1,6 @@
 """Where the rupiah of one SI stand, added up by the database: its rows, its tranches, and what has left them.
 
-Three statements, each one pass: fit for an SI of a million rows. The journal is read from the SI's first credit on, so older
+Four statements, each one pass: fit for an SI of a million rows. The journal is read from the SI's first credit on, so older
 partitions are never opened. What a family has is its tranches' word; what has left it is the journal's: two tellings that must
 add up. Read next: gateway.operations.whereabouts.
 """
@@ -35,6 +35,13 @@ class Standing(NamedTuple):
     held_idr: int
     frozen_idr: int
     first: date | None
+
+
+class Before(NamedTuple):
+    """What had left families, in rupiah, when the journal at hand begins: paid out and corrected, or taken to RPL."""
+
+    paid_idr: int
+    returned_idr: int
 
 
 class Flow(NamedTuple):
@@ -72,6 +79,12 @@ async def flows(connection: AsyncConnection, si_id: int, since: date) -> list[Fl
     ]
 
 
+async def before(connection: AsyncConnection, si_id: int) -> Before:
+    """What left the families of an SI in months that are no longer in the journal at hand."""
+    row = (await connection.execute(BEFORE, {"si": si_id})).one()
+    return Before(int(row.paid), int(row.returned))
+
+
 # The tranches of an SI.
 CREDITED = "credited AS (SELECT * FROM tranche WHERE si_id = :si)"
 DECIDED = text("""
@@ -85,6 +98,13 @@ STANDING = text(f"""
            coalesce(sum(available_idr) FILTER (WHERE state = 'BLOCKED'), 0),
            coalesce(sum(held_idr), 0), coalesce(sum(frozen_idr), 0), min(credited_on) AS first
     FROM credited
+""")
+BEFORE = text(f"""
+    WITH {CREDITED}
+    SELECT coalesce(sum(o.credited_idr - o.available_idr - o.held_idr - o.frozen_idr - o.returned_idr), 0) AS paid,
+           coalesce(sum(o.returned_idr), 0) AS returned
+    FROM credited t
+    JOIN tranche_opening o ON o.cell = t.cell AND o.account_id = t.account_id AND o.tranche_id = t.id
 """)
 FLOWS = text(f"""
     WITH {CREDITED}, moved AS (

@@ -131,6 +131,20 @@ async def live_until(bank: Bank, folder: Path, last: str) -> None:
     raise AssertionError(last)
 
 
+async def archive_2026(bank: Bank) -> None:
+    """Carry the transfers of that year into the opening balances and take them out of the journal, as the retention does."""
+    await as_owner(bank, CARRY)
+    await as_owner(bank, "DELETE FROM transfer WHERE business_date < '2027-01-01'")
+
+
+CARRY = """
+    INSERT INTO tranche_opening
+    SELECT cell, account_id, tranche_id, programme, sum(credited_idr), sum(available_idr), sum(held_idr), sum(frozen_idr),
+           sum(returned_idr)
+    FROM tranche_move WHERE business_date < '2027-01-01' GROUP BY 1, 2, 3, 4
+"""
+
+
 async def hold(street: Street, card: TestCard, amount_idr: int) -> tuple[Message, Outcome]:
     """Set money aside at the e-Warong."""
     message = street.shop.request(Asked.PURCHASE, card, amount_idr)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import NotFound, Refused
+from gateway.operations.correction import take_back
 from gateway.operations.trace import ROWS_MAX, follow
 from gateway.rules.trace import Level, Step, Trace
-from tests.gateway.aid_story import FIRST, NTPN, SECOND, live, live_through, live_until
+from tests.gateway.aid_story import FIRST, NTPN, SECOND, archive_2026, live, live_through, live_until
 from tests.gateway.owner import as_owner, one_value
-from tests.gateway.world import holders
+from tests.gateway.world import CHECKER, MAKER, holders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -128,6 +129,32 @@ async def test_a_return_by_any_of_its_papers(bank: Bank, tmp_path: Path) -> None
     second = await follow(bank, f"return:{row.id}", rows=1, after=first.next_after or 0)
     assert None is second.next_after
     assert _of(traces[0], Level.TRANCHE) == _of(first, Level.TRANCHE) + _of(second, Level.TRANCHE)
+
+
+async def test_a_correction_stands_below_what_it_corrects(bank: Bank, tmp_path: Path) -> None:
+    """From the withdrawal or from the correction, one sees both, and the tranche agrees with its journal."""
+    await live_until(bank, tmp_path, "cash at an ATM")
+    number = await one_value(bank, "SELECT id FROM transfer WHERE kind = 'WITHDRAWAL'")
+    account = (await holders(bank))[0].account_number
+    (new,) = (await take_back(bank, MAKER, CHECKER, account, number, "letter 12/X")).transfers
+    one, other = await follow(bank, f"transfer:{number}"), await follow(bank, f"transfer:{new}")
+    assert one.steps == other.steps
+    paid, back = _of(one, Level.TRANSFER)
+    assert ((back,), f"transfer:{new}", "CORRECTION") == (paid.steps, back.reference, back.kind)
+    assert "letter 12/X, made by maker, checked by checker" in back.text
+    assert [] == [step for step in _of(one, Level.TRANCHE) if "DISAGREES" in step.text]
+
+
+async def test_a_tranche_whose_beginning_is_in_the_archive(bank: Bank, tmp_path: Path) -> None:
+    """It says so, agrees with what is left of its journal, and still leads to the treasury."""
+    await live_through(bank, tmp_path)
+    await archive_2026(bank)
+    found = await follow(bank, f"sp2d:{FIRST}")
+    tranches = _of(found, Level.TRANCHE)
+    assert 4 == sum("its older transfers are in the archive" in step.text for step in tranches)
+    assert [] == [step for step in tranches if "DISAGREES" in step.text]
+    assert {"FREEZE", "TO_RPL"} == {step.kind for step in _of(found, Level.TRANSFER)}
+    assert 2 == len(_of(found, Level.RETURN))
 
 
 async def test_rows_a_page_at_a_time(bank: Bank, tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ import pytest
 
 from gateway.errors import NotFound
 from gateway.operations import instruction
-from gateway.operations.bank import reading
+from gateway.operations.correction import take_back
 from gateway.operations.whereabouts import Where, whereabouts
-from ledger.proof import prove
-from tests.gateway.aid_story import AID_IDR, FIRST, OLDER_IDR, SECOND, live, live_until
-from tests.gateway.owner import tamper
-from tests.gateway.world import MAKER, open_families, write_si
+from tests.gateway.aid_story import AID_IDR, FIRST, OLDER_IDR, SECOND, archive_2026, live, live_until
+from tests.gateway.owner import as_owner, tamper
+from tests.gateway.street import assert_proved
+from tests.gateway.world import CHECKER, MAKER, holders, open_families, write_si
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from gateway.operations.bank import Bank
 
 UNSETTLED = "not yet settled with the partner"
+WRONG = """
+    SELECT id FROM transfer WHERE (kind = 'CREDIT' AND account_id = :account) OR kind = 'WITHDRAWAL' ORDER BY kind
+"""
 FAILED = "TOPUP_GAGAL NAME_MISMATCH, in the programme's account"
 Amounts = dict[tuple[Where, str], int]
 
@@ -39,8 +42,7 @@ async def test_the_whole_story_adds_up_after_every_deed(bank: Bank, tmp_path: Pa
         seen[deed] = await _amounts(bank, FIRST)
         if not deed.startswith(("a list", "it is approved")):
             await _amounts(bank, SECOND)
-    async with reading(bank) as connection:
-        assert [] == [check for check in await prove(connection) if not check.ok]
+    await assert_proved(bank)
     assert {(Where.NOT_CREDITED, "rows waiting for the SI's approval"): AID_IDR * 5} == seen["a list is in"]
     credited = seen["it is approved and credited, but for one row"]
     assert {(Where.NOT_CREDITED, FAILED): AID_IDR, (Where.AT_FAMILIES, "available"): AID_IDR * 4} == credited
@@ -108,3 +110,29 @@ async def test_a_missing_rupiah_is_seen(bank: Bank, tmp_path: Path, table: str, 
     await live_until(bank, tmp_path, "cash at an ATM")
     await tamper(bank, table, statement)
     assert not (await whereabouts(bank, FIRST)).adds_up
+
+
+async def test_corrections_add_up(bank: Bank, tmp_path: Path) -> None:
+    """A credit taken back is the programme's again; a payment that did not happen is taken off where it was paid."""
+    await live_until(bank, tmp_path, "cash at an ATM")
+    families = await holders(bank)
+    credited, paid = [row[0] for row in await as_owner(bank, WRONG, account=families[2].family_id)]
+    await take_back(bank, MAKER, CHECKER, families[2].account_number, credited, "letter 1", 250_000)
+    await take_back(bank, MAKER, CHECKER, families[0].account_number, paid, "letter 2")
+    found = await _amounts(bank, FIRST)
+    assert (200_000, -200_000) == (found[Where.ATM, UNSETTLED], found[Where.ATM, "by correction"])
+    assert 250_000 == found[Where.CORRECTED, "back in the programme's account, by correction"]
+    assert AID_IDR * 4 - 250_000 == found[Where.AT_FAMILIES, "available"]
+
+
+async def test_what_is_in_the_archive_is_still_counted(bank: Bank, tmp_path: Path) -> None:
+    """When the months of the credit are detached, what left in them is one sum, and all of it is the SP2D."""
+    await live_until(bank, tmp_path, "it is debited to RPL")
+    before = await _amounts(bank, FIRST)
+    await archive_2026(bank)
+    after = await _amounts(bank, FIRST)
+    paid = sum(amount for (where, _), amount in before.items() if where in (Where.ATM, Where.AGENT, Where.EWARONG))
+    assert paid == after[Where.ARCHIVED, "paid out or corrected"]
+    kept = {place: amount for place, amount in after.items() if place[0] is not Where.ARCHIVED}
+    assert kept == {place: before[place] for place in kept}
+    assert AID_IDR * 2 == after[Where.AT_RPL, "on its way to kas negara"]

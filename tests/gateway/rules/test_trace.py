@@ -7,21 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from gateway.rules.trace import (
-    Cause,
-    Found,
-    Level,
-    Movement,
-    Paper,
-    Return,
-    Row,
-    Settlement,
-    Step,
-    TrancheFacts,
-    authorisation_step,
-    build,
-    disagreement,
-)
+from gateway.rules.trace import Found, Level, Step, authorisation_step, build, disagreement
+from gateway.rules.trace_facts import Cause, Correction, Movement, Opening, Paper, Return, Row, Settlement, TrancheFacts
 from ledger.chart import Control, Phase, control_account, purse_account
 
 DAY = date(2026, 11, 25)
@@ -197,7 +184,26 @@ def test_a_tranche_that_is_not_its_journal_says_so() -> None:
         right._replace(returned_idr=99), right._replace(amount_idr=601),
     ):  # fmt: skip
         assert disagreement(wrong, moves)
-    assert _tranche(_found(CREDITED, PAID)).text.endswith("; DISAGREES with the journal at hand")
+    assert _tranche(_found(CREDITED, PAID)).text.endswith("; DISAGREES with the journal")
+
+
+def test_older_transfers_may_be_in_the_archive() -> None:
+    """A tranche whose first months were detached begins at what it was then; that is said, and it agrees."""
+    left = TRANCHE._replace(available_idr=450)
+    found = replace(_found(REVERSED), tranches=(left,), openings={left.key: Opening(600, 400, 0, 0, 0)})
+    assert "OPEN: available Rp450; its older transfers are in the archive" == _tranche(found).text
+    wrong = replace(found, openings={left.key: Opening(600, 401, 0, 0, 0)})
+    assert _tranche(wrong).text.endswith("; DISAGREES with the journal")
+
+
+def test_a_correction_tells_why() -> None:
+    """Reason, both people and the day it belongs to, below the transfer it corrects."""
+    taken = _moved(4, ATM, AVAILABLE, 20, "CORRECTION", corrects=2)._replace(source="correction", source_id=8)
+    why = Correction(8, "letter 12/X", "siti", "budi", DAY)
+    _, paid = _tranche(replace(_found(CREDITED, PAID, taken), corrections={8: why})).steps
+    (step,) = paid.steps
+    assert "corrected for 2026-11-25: letter 12/X, made by siti, checked by budi" == step.text
+    assert "correction:8" == step.cause
 
 
 def test_an_authorisation_that_moved_nothing() -> None:

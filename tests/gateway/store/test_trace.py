@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.operations.bank import Bank
 
-GROWING = {"transfer", "authorisation", "tranche", "si_row", "account", "card"}
+GROWING = {"transfer", "authorisation", "tranche", "tranche_opening", "si_row", "account", "card"}
 KEY = {"w_cells": [1], "w_accounts": [1], "w_ids": [1]}
 
 
@@ -48,6 +48,7 @@ async def test_a_trace_never_scans(bank: Bank, tmp_path: Path) -> None:
     for statement, values in (
         (trace.MOVEMENTS, KEY | {"since": today}),
         (trace.TRANCHES, KEY),
+        (trace.OPENINGS, KEY),
         (trace.ROWS_AT, {"sis": [1], "lines": [1]}),
         (trace.ROWS_AFTER, {"id": 1, "after": 0, "limit": 20}),
         (trace.KEY_OF_TRANCHE, {"id": 1}),
