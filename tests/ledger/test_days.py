@@ -311,9 +311,13 @@ async def test_days_closed_in_a_storm_of_postings_lose_none(engine: AsyncEngine)
 
     writers = [asyncio.create_task(write(place)) for place in range(len(FAMILIES))]
     closed = []
-    for on in (DAY, NEXT):
-        await asyncio.sleep(0.3)
-        closed.append(await close_day(engine, on))
+    for before, on in ((None, DAY), (DAY, NEXT), (NEXT, LATER)):
+        enough = 5 + (0 if before is None else posted[before])
+        async with asyncio.timeout(60):
+            while posted[on] < enough:  # noqa: ASYNC110 - a count, not an event
+                await asyncio.sleep(0.01)
+        if on != LATER:
+            closed.append(await close_day(engine, on))
     stop.set()
     await asyncio.gather(*writers)
     assert (posted[DAY] + 4, posted[NEXT]) == (closed[0].transfers, closed[1].transfers)
