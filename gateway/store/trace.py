@@ -184,7 +184,7 @@ def _wanted(keys: Collection[Key]) -> dict[str, Any]:
 
 
 def _row(row: Any) -> Row:  # noqa: ANN401 - a database row
-    key = None if row.account_id is None else (row.cell, row.account_id, row.tranche_id)
+    key = None if row.tranche_id is None else (row.cell, row.account_id, row.tranche_id)
     return Row(
         row.si_id, row.line, row.account_number, row.programme, row.stage, row.amount_idr, row.state, row.reason, key
     )
@@ -224,11 +224,10 @@ FROM_PAPERS = """
 OF_SP2D = text(f"{FROM_PAPERS} WHERE p.no = :no ORDER BY s.id")
 OF_SI = text(f"{FROM_PAPERS} WHERE s.si_no = :no ORDER BY s.id DESC LIMIT 1")
 PAPERS = text(f"{FROM_PAPERS} WHERE s.id = ANY (CAST(:ids AS bigint[])) ORDER BY s.id")
-# The account of a credited row: how a row finds its tranche's key.
 FROM_ROWS = """
-    SELECT r.si_id, r.line, r.account_number, r.programme, r.stage, r.amount_idr, r.state, r.reason, r.tranche_id,
-           a.cell, a.id AS account_id
-    FROM si_row r LEFT JOIN account a ON r.tranche_id IS NOT NULL AND a.number = r.account_number
+    SELECT r.si_id, r.line, r.account_number, r.programme, r.stage, r.amount_idr, r.state, r.reason, r.cell, r.account_id,
+           r.tranche_id
+    FROM si_row r
 """
 ROWS_AFTER = text(f"{FROM_ROWS} WHERE r.si_id = :id AND r.line > CAST(:after AS bigint) ORDER BY r.line LIMIT :limit")
 ROWS_AT = text(f"""

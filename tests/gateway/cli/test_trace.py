@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.gateway.cli.shell import Shell
 
 DAY = date(2026, 11, 25)
+STEAL = "UPDATE tranche SET available_idr = available_idr - 1 WHERE sp2d_no = 'SP2D-SI-1' AND available_idr > 0"
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_where_every_rupiah_is(told: Shell) -> None:
 
     async def steal() -> None:
         async with open_bank(load_settings()) as bank:
-            await tamper(bank, "tranche", "UPDATE tranche SET available_idr = available_idr - 1 WHERE id = 2")
+            await tamper(bank, "tranche", STEAL)
 
     asyncio.run(steal())
     wrong = "SP2D SP2D-SI-1 does not add up: Rp3.000.000 came, Rp2.999.999 is accounted for"

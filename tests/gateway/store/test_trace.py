@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from gateway.operations.bank import reading
 from gateway.store import trace
-from tests.gateway.aid_story import live_through
+from tests.gateway.aid_story import FIRST, live_through
+from tests.gateway.owner import one_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,15 +84,16 @@ async def test_old_partitions_are_not_opened(bank: Bank, tmp_path: Path) -> None
 async def test_what_is_read_of_a_tranche(bank: Bank, tmp_path: Path) -> None:
     """A tranche by its number, its movements in order with their authorisations, and its row."""
     await live_through(bank, tmp_path)
+    number = await one_value(bank, "SELECT id FROM tranche WHERE sp2d_no = :no AND si_line = 3", no=FIRST)
     async with reading(bank) as connection:
-        keys = await trace.tranche_keys(connection, 2)
+        keys = await trace.tranche_keys(connection, number)
         (tranche,) = await trace.tranches(connection, keys)
         moves = await trace.movements(connection, [tranche])
         (row,) = await trace.rows_of_tranches(connection, [tranche])
         assert [] == await trace.movements(connection, [])
         assert [] == await trace.tranche_keys(connection, 99)
     assert keys == [tranche.key] == [row.tranche]
-    assert (2, tranche.si_id, tranche.si_line) == (tranche.id, row.si_id, row.line)
+    assert (number, tranche.si_id, tranche.si_line) == (tranche.id, row.si_id, row.line)
     kinds = [move.kind for move in moves]
     expected = "CREDIT WITHDRAWAL REVERSAL PURCHASE PURCHASE REVERSAL HOLD CAPTURE RELEASE HOLD RELEASE"
     assert expected.split() == kinds
