@@ -123,8 +123,6 @@ async def settlements(
     connection: AsyncConnection, keys: Iterable[tuple[str, date, str]]
 ) -> dict[tuple[str, date, str], Settlement]:
     """What became of some links' days and channels. A day that is still open has none."""
-    if not (await connection.execute(HAS_SETTLEMENTS)).scalar():
-        return {}
     wanted = sorted(set(keys))
     values = {
         "links": [link for link, _, _ in wanted], "days": [day for _, day, _ in wanted],
@@ -272,7 +270,6 @@ MOVEMENTS = text(f"""
     LEFT JOIN card c ON c.cell = a.cell AND c.account_id = a.account_id AND c.id = a.card_id
     ORDER BY x.posted_at, x.id
 """)
-HAS_SETTLEMENTS = text("SELECT to_regclass('settlement') IS NOT NULL")
 SETTLEMENTS = text("""
     SELECT s.link, s.settlement_date, s.channel, s.id, s.state, s.evidence, s.paid_on
     FROM unnest(CAST(:links AS text[]), CAST(:days AS date[]), CAST(:channels AS text[])) AS w (link, day, channel)

@@ -56,7 +56,7 @@ def test_the_chain_of_an_sp2d(told: Shell) -> None:
     assert [step["amount_idr"] for step in steps] == [int(amount.replace(".", "")) for amount in amounts]
     for step in steps:
         assert f"{step['reference']}  {step['date'] or ''}".rstrip() in text
-    levels = {"SP2D", "SI", "ROW", "TRANCHE", "TRANSFER", "RETURN"}
+    levels = {"SP2D", "SI", "ROW", "TRANCHE", "TRANSFER", "SETTLEMENT", "RETURN"}
     assert levels == {step["level"] for step in steps}
     assert NTPN in text
 
@@ -65,7 +65,7 @@ def test_references_can_be_asked_for(told: Shell) -> None:
     """Whatever reference or cause a tree shows, one can go on from there, but for settlements and job runs."""
     steps = list(_walk(told.json("trace", "sp2d:SP2D-SI-2")["steps"]))
     subjects = {step["reference"] for step in steps} | {step["cause"] for step in steps}
-    subjects -= {one for one in subjects if not one or one.startswith("job_run:")}
+    subjects -= {one for one in subjects if not one or one.startswith(("job_run:", "settlement:"))}
     for subject in subjects:
         again = list(_walk(told.json("trace", subject)["steps"]))
         assert "sp2d:SP2D-SI-2" in {step["reference"] for step in again}, subject

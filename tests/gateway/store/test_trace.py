@@ -95,12 +95,12 @@ async def test_what_is_read_of_a_tranche(bank: Bank, tmp_path: Path) -> None:
     assert keys == [tranche.key] == [row.tranche]
     assert (number, tranche.si_id, tranche.si_line) == (tranche.id, row.si_id, row.line)
     kinds = [move.kind for move in moves]
-    expected = "CREDIT WITHDRAWAL REVERSAL PURCHASE PURCHASE REVERSAL HOLD CAPTURE RELEASE HOLD RELEASE"
+    expected = "CREDIT WITHDRAWAL REVERSAL PURCHASE PURCHASE REVERSAL HOLD CAPTURE RELEASE HOLD REVERSAL RELEASE"
     assert expected.split() == kinds
-    assert [False, *[True] * 9, False] == [move.cause is not None for move in moves]
+    assert [False, *[True] * 10, False] == [move.cause is not None for move in moves]
     assert all("******" in (move.cause.pan_masked or "") for move in moves if move.cause)
     partners = [move.settled_as and move.settled_as[2] for move in moves]
-    assert [None, "AGENT", "AGENT", *["EWARONG"] * 3, None, "EWARONG", None, None, None] == partners
+    assert [None, "AGENT", "AGENT", *["EWARONG"] * 3, None, "EWARONG", None, None, "EWARONG", None] == partners
 
 
 @pytest.mark.parametrize("kind", ["evidence", "ntpn"])
@@ -110,3 +110,4 @@ async def test_a_return_that_is_not_there(bank: Bank, kind: str) -> None:
         assert None is await trace.return_named(connection, kind, "X")
         assert {} == await trace.returns(connection, {7})
         assert {} == await trace.settlements(connection, [("himbara", bank.business_date, "ATM")])
+        assert {} == await trace.settlements(connection, [])
