@@ -123,8 +123,6 @@ async def settlements(
     connection: AsyncConnection, keys: Iterable[tuple[str, date, str]]
 ) -> dict[tuple[str, date, str], Settlement]:
     """What became of some links' days and channels. A day that is still open has none."""
-    if not (await connection.execute(HAS_SETTLEMENTS)).scalar():
-        return {}
     wanted = sorted(set(keys))
     values = {
         "links": [link for link, _, _ in wanted], "days": [day for _, day, _ in wanted],
@@ -184,7 +182,7 @@ def _wanted(keys: Collection[Key]) -> dict[str, Any]:
 
 
 def _row(row: Any) -> Row:  # noqa: ANN401 - a database row
-    key = None if row.account_id is None else (row.cell, row.account_id, row.tranche_id)
+    key = None if row.tranche_id is None else (row.cell, row.account_id, row.tranche_id)
     return Row(
         row.si_id, row.line, row.account_number, row.programme, row.stage, row.amount_idr, row.state, row.reason, key
     )
@@ -224,11 +222,10 @@ FROM_PAPERS = """
 OF_SP2D = text(f"{FROM_PAPERS} WHERE p.no = :no ORDER BY s.id")
 OF_SI = text(f"{FROM_PAPERS} WHERE s.si_no = :no ORDER BY s.id DESC LIMIT 1")
 PAPERS = text(f"{FROM_PAPERS} WHERE s.id = ANY (CAST(:ids AS bigint[])) ORDER BY s.id")
-# The account of a credited row: how a row finds its tranche's key.
 FROM_ROWS = """
-    SELECT r.si_id, r.line, r.account_number, r.programme, r.stage, r.amount_idr, r.state, r.reason, r.tranche_id,
-           a.cell, a.id AS account_id
-    FROM si_row r LEFT JOIN account a ON r.tranche_id IS NOT NULL AND a.number = r.account_number
+    SELECT r.si_id, r.line, r.account_number, r.programme, r.stage, r.amount_idr, r.state, r.reason, r.cell, r.account_id,
+           r.tranche_id
+    FROM si_row r
 """
 ROWS_AFTER = text(f"{FROM_ROWS} WHERE r.si_id = :id AND r.line > CAST(:after AS bigint) ORDER BY r.line LIMIT :limit")
 ROWS_AT = text(f"""
@@ -273,7 +270,6 @@ MOVEMENTS = text(f"""
     LEFT JOIN card c ON c.cell = a.cell AND c.account_id = a.account_id AND c.id = a.card_id
     ORDER BY x.posted_at, x.id
 """)
-HAS_SETTLEMENTS = text("SELECT to_regclass('settlement') IS NOT NULL")
 SETTLEMENTS = text("""
     SELECT s.link, s.settlement_date, s.channel, s.id, s.state, s.evidence, s.paid_on
     FROM unnest(CAST(:links AS text[]), CAST(:days AS date[]), CAST(:channels AS text[])) AS w (link, day, channel)

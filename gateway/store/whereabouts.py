@@ -85,8 +85,11 @@ async def before(connection: AsyncConnection, si_id: int) -> Before:
     return Before(int(row.paid), int(row.returned))
 
 
-# The tranches of an SI.
-CREDITED = "credited AS (SELECT * FROM tranche WHERE si_id = :si)"
+# The tranches of an SI, by the keys that its rows keep.
+CREDITED = """credited AS (
+        SELECT t.* FROM si_row r JOIN tranche t ON t.cell = r.cell AND t.account_id = r.account_id AND t.id = r.tranche_id
+        WHERE r.si_id = :si
+    )"""
 DECIDED = text("""
     SELECT state, reason, count(*) AS rows, coalesce(sum(amount_idr), 0) AS amount FROM si_row
     WHERE si_id = :si AND state <> 'WAITING' GROUP BY state, reason ORDER BY state, reason

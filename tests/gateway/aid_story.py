@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gateway.app import run_service
-from gateway.operations import dormancy, holds, instruction, setup
+from gateway.operations import dormancy, holds, instruction, settlement, setup
 from gateway.rules.authorise import RequestKind
 from gateway.simulator.terminal import Asked
 from gateway.terminals.mapping import to_command
@@ -33,6 +33,7 @@ AID_IDR = 600_000
 OLDER_IDR = 200_000
 FIRST, SECOND = "SP2D-SI-1", "SP2D-SI-2"  # five rows of AID_IDR, the last one fails; two rows of OLDER_IDR
 NTPN = "ABCDEF0123456789"
+PAID_BY = "TRF-1"  # the number of the transfer order of the first day's settlement
 RUN = 7
 
 
@@ -93,10 +94,18 @@ async def _spend(street: Street) -> AsyncGenerator[str]:
     await street.atm.withdraw(third, 900_000)
     await street.atm.balance(third)
     yield "a refusal and a balance"
+    await setup.move_business_date(street.bank, MAKER, street.bank.business_date + timedelta(days=1))
+    await refund(street, goods.request, 10_000)
+    yield "more goods brought back, the day after"
 
 
 async def _end(bank: Bank) -> AsyncGenerator[str]:
-    start = bank.business_date
+    start = bank.business_date - timedelta(days=1)
+    await settlement.close_settlement(bank, MAKER, "himbara", start)
+    yield "the partner's first day is closed"
+    await settlement.order_payment(bank, MAKER, "himbara", start, PAID_BY)
+    await settlement.pay_settlement(bank, CHECKER, "himbara", start)
+    yield "and paid"
     await setup.move_business_date(bank, MAKER, start + timedelta(days=9))
     await holds.release_lapsed(bank, bank.business_date, RUN)
     yield "a hold that nobody completed has lapsed"

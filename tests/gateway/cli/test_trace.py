@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tests.gateway.cli.shell import Shell
 
 DAY = date(2026, 11, 25)
+STEAL = "UPDATE tranche SET available_idr = available_idr - 1 WHERE sp2d_no = 'SP2D-SI-1' AND available_idr > 0"
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_the_chain_of_an_sp2d(told: Shell) -> None:
     assert [step["amount_idr"] for step in steps] == [int(amount.replace(".", "")) for amount in amounts]
     for step in steps:
         assert f"{step['reference']}  {step['date'] or ''}".rstrip() in text
-    levels = {"SP2D", "SI", "ROW", "TRANCHE", "TRANSFER", "RETURN"}
+    levels = {"SP2D", "SI", "ROW", "TRANCHE", "TRANSFER", "SETTLEMENT", "RETURN"}
     assert levels == {step["level"] for step in steps}
     assert NTPN in text
 
@@ -64,7 +65,7 @@ def test_references_can_be_asked_for(told: Shell) -> None:
     """Whatever reference or cause a tree shows, one can go on from there, but for settlements and job runs."""
     steps = list(_walk(told.json("trace", "sp2d:SP2D-SI-2")["steps"]))
     subjects = {step["reference"] for step in steps} | {step["cause"] for step in steps}
-    subjects -= {one for one in subjects if not one or one.startswith("job_run:")}
+    subjects -= {one for one in subjects if not one or one.startswith(("job_run:", "settlement:"))}
     for subject in subjects:
         again = list(_walk(told.json("trace", subject)["steps"]))
         assert "sp2d:SP2D-SI-2" in {step["reference"] for step in again}, subject
@@ -103,7 +104,7 @@ def test_where_every_rupiah_is(told: Shell) -> None:
 
     async def steal() -> None:
         async with open_bank(load_settings()) as bank:
-            await tamper(bank, "tranche", "UPDATE tranche SET available_idr = available_idr - 1 WHERE id = 2")
+            await tamper(bank, "tranche", STEAL)
 
     asyncio.run(steal())
     wrong = "SP2D SP2D-SI-1 does not add up: Rp3.000.000 came, Rp2.999.999 is accounted for"

@@ -11,7 +11,7 @@ from gateway.errors import NotFound, Refused
 from gateway.operations.correction import take_back
 from gateway.operations.trace import ROWS_MAX, follow
 from gateway.rules.trace import Level, Step, Trace
-from tests.gateway.aid_story import FIRST, NTPN, SECOND, archive_2026, live, live_through, live_until
+from tests.gateway.aid_story import FIRST, NTPN, PAID_BY, SECOND, archive_2026, live, live_through, live_until
 from tests.gateway.owner import as_owner, one_value
 from tests.gateway.world import CHECKER, MAKER, holders
 
@@ -56,7 +56,8 @@ async def test_from_the_top_every_transfer_is_reached_once(bank: Bank, tmp_path:
             assert [] == [step for step in _of(found, Level.TRANCHE) if "DISAGREES" in step.text]
             (sp2d,) = found.steps
             (si,) = sp2d.steps
-            assert sp2d.amount_idr == si.amount_idr == sum(row.amount_idr for row in si.steps)
+            decided = sum(row.amount_idr for row in si.steps)
+            assert (sp2d.amount_idr, decided) == (si.amount_idr, si.amount_idr if si.kind == "POSTED" else 0)
             for row in si.steps:
                 assert row.amount_idr == sum(tranche.amount_idr for tranche in row.steps) or not row.steps
 
@@ -65,7 +66,7 @@ async def test_from_the_bottom_every_authorisation_reaches_its_sp2d(bank: Bank, 
     """Each authorisation, each of its transfers and its RRN lead to the SP2Ds whose tranches it moved, and to nothing else."""
     await live_through(bank, tmp_path)
     moved = await as_owner(bank, SP2DS_OF)
-    assert 11 == len(moved)
+    assert 12 == len(moved)
     from_the_top = {
         sp2d_no: {step.cause for step in _of(await follow(bank, f"sp2d:{sp2d_no}"), Level.TRANSFER)}
         for sp2d_no in (FIRST, SECOND)
@@ -108,7 +109,23 @@ async def test_a_reversal_is_shown_with_what_it_reverses(bank: Bank, tmp_path: P
     assert one.steps == other.steps
     assert one.asked != other.asked
     paid, back = _of(one, Level.TRANSFER)
-    assert ((back,), 200_000, 50_000) == (paid.steps, paid.amount_idr, back.amount_idr)
+    assert (back, 200_000, 50_000) == (paid.steps[-1], paid.amount_idr, back.amount_idr)
+
+
+async def test_money_paid_out_ends_at_its_settlement(bank: Bank, tmp_path: Path) -> None:
+    """Below each transfer of the first day stands its settlement; together they are what was settled. The next day has none."""
+    await live_through(bank, tmp_path)
+    settled: dict[str, int] = {}
+    for sp2d_no in (FIRST, SECOND):
+        for step in _of(await follow(bank, f"sp2d:{sp2d_no}"), Level.TRANSFER):
+            for below in [one for one in step.steps if one.level is Level.SETTLEMENT]:
+                assert below.text.endswith(f": PAID on {below.date}, evidence {PAID_BY}")
+                sign = -1 if step.kind == "REVERSAL" else 1
+                settled[below.reference] = settled.get(below.reference, 0) + sign * below.amount_idr
+            if step.amount_idr == 10_000 and step.kind == "REVERSAL":
+                assert "is not settled" in step.text
+    rows = await as_owner(bank, "SELECT id, net_idr FROM settlement")
+    assert {f"settlement:{row.id}": row.net_idr for row in rows} == settled
 
 
 async def test_a_return_by_any_of_its_papers(bank: Bank, tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ UNSETTLED = "not yet settled with the partner"
 WRONG = """
     SELECT id FROM transfer WHERE (kind = 'CREDIT' AND account_id = :account) OR kind = 'WITHDRAWAL' ORDER BY kind
 """
+CLOSED = "settlement closed, not yet paid to the partner"
+PAID = "settled with the partner and paid"
 FAILED = "TOPUP_GAGAL NAME_MISMATCH, in the programme's account"
 Amounts = dict[tuple[Where, str], int]
 
@@ -56,8 +58,17 @@ async def test_the_whole_story_adds_up_after_every_deed(bank: Bank, tmp_path: Pa
     completed = seen["the hold completed, and what is over released"]
     assert (150_000, None) == (completed[Where.EWARONG, UNSETTLED], completed.get((Where.AT_FAMILIES, "held")))
     assert seen["money that stays held"] == seen["a refusal and a balance"]
+    next_day = seen["more goods brought back, the day after"]
+    assert (140_000, 440_000) == (
+        next_day[Where.EWARONG, UNSETTLED],
+        next_day[Where.AT_FAMILIES, "available"] - AID_IDR * 2,
+    )
+    for deed, condition in (("the partner's first day is closed", CLOSED), ("and paid", PAID)):
+        assert 150_000 == seen[deed][Where.EWARONG, condition]
+        assert -10_000 == seen[deed][Where.EWARONG, UNSETTLED]
+        assert (150_000, None) == (seen[deed][Where.ATM, condition], seen[deed].get((Where.ATM, UNSETTLED)))
     lapsed = seen["a hold that nobody completed has lapsed"]
-    assert (1_650_000, None) == (lapsed[Where.AT_FAMILIES, "available"], lapsed.get((Where.AT_FAMILIES, "held")))
+    assert (1_660_000, None) == (lapsed[Where.AT_FAMILIES, "available"], lapsed.get((Where.AT_FAMILIES, "held")))
     assert AID_IDR * 2 == seen["unused aid is blocked"][Where.AT_FAMILIES, "blocked"]
     assert AID_IDR * 2 == seen["unused aid is frozen"][Where.AT_FAMILIES, "frozen"]
     assert AID_IDR * 2 == seen["it is debited to RPL"][Where.AT_RPL, "on its way to kas negara"]

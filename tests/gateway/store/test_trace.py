@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from gateway.operations.bank import reading
 from gateway.store import trace
-from tests.gateway.aid_story import live_through
+from tests.gateway.aid_story import FIRST, live_through
+from tests.gateway.owner import one_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,22 +84,23 @@ async def test_old_partitions_are_not_opened(bank: Bank, tmp_path: Path) -> None
 async def test_what_is_read_of_a_tranche(bank: Bank, tmp_path: Path) -> None:
     """A tranche by its number, its movements in order with their authorisations, and its row."""
     await live_through(bank, tmp_path)
+    number = await one_value(bank, "SELECT id FROM tranche WHERE sp2d_no = :no AND si_line = 3", no=FIRST)
     async with reading(bank) as connection:
-        keys = await trace.tranche_keys(connection, 2)
+        keys = await trace.tranche_keys(connection, number)
         (tranche,) = await trace.tranches(connection, keys)
         moves = await trace.movements(connection, [tranche])
         (row,) = await trace.rows_of_tranches(connection, [tranche])
         assert [] == await trace.movements(connection, [])
         assert [] == await trace.tranche_keys(connection, 99)
     assert keys == [tranche.key] == [row.tranche]
-    assert (2, tranche.si_id, tranche.si_line) == (tranche.id, row.si_id, row.line)
+    assert (number, tranche.si_id, tranche.si_line) == (tranche.id, row.si_id, row.line)
     kinds = [move.kind for move in moves]
-    expected = "CREDIT WITHDRAWAL REVERSAL PURCHASE PURCHASE REVERSAL HOLD CAPTURE RELEASE HOLD RELEASE"
+    expected = "CREDIT WITHDRAWAL REVERSAL PURCHASE PURCHASE REVERSAL HOLD CAPTURE RELEASE HOLD REVERSAL RELEASE"
     assert expected.split() == kinds
-    assert [False, *[True] * 9, False] == [move.cause is not None for move in moves]
+    assert [False, *[True] * 10, False] == [move.cause is not None for move in moves]
     assert all("******" in (move.cause.pan_masked or "") for move in moves if move.cause)
     partners = [move.settled_as and move.settled_as[2] for move in moves]
-    assert [None, "AGENT", "AGENT", *["EWARONG"] * 3, None, "EWARONG", None, None, None] == partners
+    assert [None, "AGENT", "AGENT", *["EWARONG"] * 3, None, "EWARONG", None, None, "EWARONG", None] == partners
 
 
 @pytest.mark.parametrize("kind", ["evidence", "ntpn"])
@@ -108,3 +110,4 @@ async def test_a_return_that_is_not_there(bank: Bank, kind: str) -> None:
         assert None is await trace.return_named(connection, kind, "X")
         assert {} == await trace.returns(connection, {7})
         assert {} == await trace.settlements(connection, [("himbara", bank.business_date, "ATM")])
+        assert {} == await trace.settlements(connection, [])
