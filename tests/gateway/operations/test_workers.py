@@ -96,8 +96,7 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
         import multiprocessing, time
         from concurrent.futures import ProcessPoolExecutor
         from pathlib import Path
-        from gateway.app import open_keystore
-from gateway.operations import workers
+        from gateway.operations import workers
         if __name__ == "__main__":
             context = multiprocessing.get_context("spawn")
             pool = ProcessPoolExecutor(1, context, workers._begin, (Path({str(keystore)!r}), Path({str(master)!r}), print))
