@@ -1,8 +1,8 @@
 """Rows of a list packed into one text, as it is sealed and stored, and pages of a result file made of them again.
 
 A packed text is the numbers of its lines ("2-5001 5003"), then each row as one CSV record (separator `;`), each ended by a line
-end and NUL, a character that no list may contain. So records are told apart without reading them, and a result file is written by putting
-its columns behind each. Refuses to know what a column means. Read next: gateway.files.result_file.
+end and NUL, a character that no list may contain. So records are told apart without reading them, and a result file is written
+by putting its columns behind each. Refuses to know what a column means. Read next: gateway.files.result_file.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Crediting an SI while its process and PostgreSQL are killed at random points (SIGKILL), and what it must leave: the same ledger.
+"""Crediting an SI while its process and PostgreSQL are killed (SIGKILL) at random points: the ledger must be the same.
 
-The run that is killed works on a copy of the database that the unbroken run began with. After each kill it is started again, as an
-operator would. Then both ledgers are compared, row by row, by everything but the numbers that sequences gave.
+The run that is killed works on a copy of the database that the unbroken run began with. After each kill it is started again, as
+an operator would. Then both ledgers are compared, row by row, by everything but the numbers that sequences gave.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ import asyncpg
 from gateway.errors import GatewayError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.settings import Settings
     from gateway.store.embedded import EmbeddedServer
 
 COPY = "broken"  # name of the database that is killed
 LOOK_S = 0.01
-LATER_S = 0.2  # a kill comes up to this much after its row was reached (less in a short run): inside some part's transaction
+LATER_S = (
+    0.2  # a kill comes up to this much after its row was reached (less in a short run): inside some part's transaction
+)
 AWAY_S = 120
 VICTIMS = ("process", "postgres")
 LEDGER = (

@@ -2,7 +2,8 @@
 
 The yardstick is what PostgreSQL itself needs to store what our run has stored of the list: its rows and its sealed chunks are
 copied out to files, and those are copied into empty tables with the same columns and indexes, committed, the quickest of three.
-A second yardstick counts all the list became as well: accounts and cards, or tranches, transfers and purses. Read next: workbench.py.
+A second yardstick counts all the list became as well: accounts and cards, or tranches, transfers and purses. Read next:
+workbench.py.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -91,7 +92,7 @@ class Memory:
         self.own_mb = self.worker_mb = 0.0
         self._looking: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Memory:
+    async def __aenter__(self) -> Self:
         self._looking = asyncio.create_task(self._look())
         return self
 

@@ -1,8 +1,8 @@
 """Crediting an approved SI: lanes side by side, each part of a lane one transaction that also marks it as dealt with.
 
 A run that is cut off anywhere goes on where it stopped, and no row is credited twice: the mark, the rows and the money commit
-together. Rows that name one account are of one lane and dealt with in the order of the list, so what is credited does not depend on
-which lane is quicker, on where a run was cut off, or on who else approves at the same moment.
+together. Rows that name one account are of one lane and dealt with in the order of the list, so what is credited does not
+depend on which lane is quicker, on where a run was cut off, or on who else approves at the same moment.
 """
 
 from __future__ import annotations

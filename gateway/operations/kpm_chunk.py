@@ -1,7 +1,7 @@
 """One chunk of a KPM list: judged row by row, indexed, packed and sealed, ready to be stored. Runs here or in a worker process.
 
-What is stored of a chunk: the rows as they stood in the file, for the result file; the accepted families as they will be opened; both
-sealed for their list and line; and, of each row, what finds duplicates and tells its findings (kpm_row).
+What is stored of a chunk: the rows as they stood in the file, for the result file; the accepted families as they will be
+opened; both sealed for their list and line; and, of each row, what finds duplicates and tells its findings (kpm_row).
 """
 
 from __future__ import annotations

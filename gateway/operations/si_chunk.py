@@ -1,7 +1,7 @@
 """One chunk of an SI's list: judged row by row, indexed, packed and sealed, ready to be stored. Runs here or in a worker process.
 
-What is stored of a chunk is two things: the rows as they stood in the file, for the result file; and, for each lane, the judged rows
-as COPY takes them, for crediting. Both are sealed for their SI and line. Refuses to know the database's connections.
+What is stored of a chunk is two things: the rows as they stood in the file, for the result file; and, for each lane, the judged
+rows as COPY takes them, for crediting. Both are sealed for their SI and line. Refuses to know the database's connections.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Work on a list's chunks by several processes, in order and with a bound on what is under way.
 
 A task is a picklable object called with a vault and a job; what it makes is bytes, mostly. Short lists are worked on here:
-starting a process costs more than judging some ten thousand rows. A worker ends with the process that started it, however that ends.
+starting a process costs more than judging some ten thousand rows. A worker ends with the process that started it, however that
+ends.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ _task: Task[Any, Any] | None = None
 
 def _begin(keystore: Path, master_key: Path, task: Task[Any, Any]) -> None:
     """A worker's start: keys of its own, and an end with its parent even where that was killed."""
-    global _vault, _task  # noqa: PLW0603 - one worker, one task, for the life of the process
+    global _vault, _task
     gc.disable()  # what a task makes has no cycles, and looking for some takes a fifth of its time
     _vault, _task = open_vault(keystore, master_key), task
     parent = multiprocessing.parent_process()

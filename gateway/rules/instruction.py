@@ -95,8 +95,8 @@ def _payment(
     stage: str,
     months: str,
     amount: str,
-    amount_is_number: bool,
-    policy: InstructionPolicy,  # noqa: FBT001 a fact of the cell beside it
+    amount_is_number: bool,  # noqa: FBT001 a fact of the cell beside it
+    policy: InstructionPolicy,
 ) -> _Payment:
     findings: list[Finding] = []
     code = _programme(programme, policy, findings)

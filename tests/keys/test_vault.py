@@ -126,3 +126,16 @@ def test_keys_of_other_usages_are_refused(sealing: str, index: str) -> None:
 def test_vault_key_of_the_sample_is_for_sealing() -> None:
     """The usages the vault asks for are those the bank's keys have."""
     assert (KeyUsage.DATA_SEALING, KeyUsage.BLIND_INDEX) == (HSM.find("seal").usage, HSM.find("index").usage)
+
+
+@given(st.binary(max_size=60), texts, st.integers(0, 300))
+def test_bytes_and_many_rows_are_sealed_alike(data: bytes, text: str, row: int) -> None:
+    """Bytes come back as bytes; what a column's sealer sealed opens as if sealed one by one; an indexer is the index."""
+    sealed = VAULT.seal_bytes(data, table="t", row=row, column="c")
+    assert data == VAULT.open_bytes(sealed, table="t", row=row, column="c")
+    assert text == VAULT.open(VAULT.sealer("t", "c")(text, row), table="t", row=row, column="c")
+    with pytest.raises(VaultError):
+        VAULT.open_bytes(sealed, table="t", row=row + 1, column="c")
+    assert VAULT.index(text, "nik") == VAULT.indexer("nik")(text)
+    with pytest.raises(VaultError):
+        VAULT.indexer("other")

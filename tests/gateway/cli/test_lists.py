@@ -77,7 +77,8 @@ def test_a_standing_instruction_from_file_to_result(shell: Shell, tmp_path: Path
     rows = _paid_rows(shell, tmp_path)
     path = write_si(tmp_path / "si.csv", rows)
     sp2d = ("--sp2d-no", "SP2D-1", "--sp2d-date", "2026-11-20", "--sp2d-amount")
-    done = shell.json("si", "import", str(path), "--si-no", "SI-1", *sp2d, "1.800.000", "--as", "ani")
+    since = ("--available-from", "2026-12-01")
+    done = shell.json("si", "import", str(path), "--si-no", "SI-1", *sp2d, "1.800.000", *since, "--as", "ani")
     assert {"si", "rows", "amount_idr", "sp2d_amount_idr", "status"} <= set(done)
     assert ("SI-1", 3, 1_800_000, 1_800_000) == (done["si"], done["rows"], done["amount_idr"], done["sp2d_amount_idr"])
     assert "another person" in shell.refused("si", "approve", "SI-1", "--as", "ANI")
@@ -93,6 +94,7 @@ def test_a_standing_instruction_from_file_to_result(shell: Shell, tmp_path: Path
     assert ["TOPUP_GAGAL", "TOPUP_SUKSES", "TOPUP_SUKSES"] == sorted(row["KODE_STATUS"] for row in written)
     assert "SI SI-1 is" in shell.text("si", "result", "SI-1")
     assert "SI-1" in shell.text("si", "list")
+    assert "2026-12-01" == shell.json("si", "list")["instructions"][0]["available_from"]
     shell.json("ledger", "proof")
 
 
@@ -103,6 +105,8 @@ def test_an_instruction_that_is_not_its_sp2d(shell: Shell, tmp_path: Path) -> No
     assert "--sp2d-amount" in shell.refused(*words, "2026-11-20", "--sp2d-amount", "much")
     assert "--sp2d-amount" in shell.refused(*words, "2026-11-20", "--sp2d-amount=0")
     assert "--sp2d-date" in shell.refused(*words, "2026-13-20", "--sp2d-amount", "1800000")
+    late = shell.refused(*words, "2026-11-20", "--sp2d-amount", "1800000", "--available-from", "soon")
+    assert "--available-from: 'soon' is not a date" in late
     code, out, err = shell.run(*words, "2026-11-20", "--sp2d-amount", "1800001", "--as", "ani", "--json")
     assert code in (0, 1)
     assert "Traceback" not in out + err

@@ -26,7 +26,9 @@ AUTHORISE = AuthoriseFigures(
     postgres_background_cpu_us_per_authorisation=1.5, load_cpu_us_per_authorisation=5.0, processes=1, clients=128,
     seconds=15.0, cards=1_000, database_bytes=9_000_000, fsync="on", synchronous_commit="on",
 )  # fmt: skip
-LISTS = ListFigures(1_000, 12_000.0, 200_000.0, 16.67, 0.083, 0.005, 90.0)
+LISTS = ListFigures(
+    1_000, 12_000.0, 200_000.0, 16.67, 0.083, 0.005, 90.0, 40.0, 3.5, 0.024, {"import": 0.083}, 2, same_ledger=True
+)
 CODEC = CodecFigures(50_000.0, 10_000.0, 5.0, 0.5, 60.0, 120.0, 15, 20_000)
 PROOF = ProofFigures(2_000_001, 18, 100_000, 16.7, 1.2, 1.1, 0.4, 13.9)
 CHAOS = ChaosFigures(100, 110, 0, 0, 7, proof_ok=True, gateway_kills=3, postgres_kills=4, cuts=2, repeated=9, reversed=5,
@@ -60,6 +62,21 @@ def test_figures(
     assert {one.name: getattr(figures, one.name) for one in fields(figures)} == found  # type: ignore[arg-type]
     shown = shell.text("bench", name)
     assert [] == [key for key in promised if key not in shown]
+
+
+def test_another_ledger_is_a_failure(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A credit run that was killed and left another ledger ends with exit 1; how often and with which seed is passed on."""
+    seen: list[tuple[Any, ...]] = []
+
+    async def measure_credit(*arguments: Any) -> ListFigures:  # noqa: ANN401 - looked at below
+        seen.append(arguments[3:])
+        return replace(LISTS, same_ledger=False)
+
+    monkeypatch.setattr(lists, "measure_credit", measure_credit)
+    code, out, err = shell.run("bench", "credit", "--kill", "3", "--seed", "9", "--json")
+    assert (1, [(3, 9)]) == (code, seen)
+    assert "another ledger" in err
+    assert '"same_ledger": false' in out
 
 
 def test_what_is_said_on_the_way_is_for_people(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,8 +114,8 @@ async def test_what_an_account_refers_to_must_be_there(bank: Bank, tmp_path: Pat
         assert "23503" == getattr(error.value.orig, "sqlstate", None), statement
 
 
-CARD_REST = """expires_on, state, pin_offset, pin_tries_left, ordered_on, delivered_at, delivered_to, handed_over_at, handed_over_by,
-               ktp_seen, kk_seen, activated_at, reason, replaces"""
+CARD_REST = """expires_on, state, pin_offset, pin_tries_left, ordered_on, delivered_at, delivered_to, handed_over_at,
+               handed_over_by, ktp_seen, kk_seen, activated_at, reason, replaces"""
 
 
 async def test_one_account_has_one_live_card(bank: Bank, tmp_path: Path) -> None:

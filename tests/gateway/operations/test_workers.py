@@ -1,0 +1,119 @@
+"""Tests of gateway.operations.workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.app import open_keystore
+from gateway.operations import workers
+from gateway.operations.custody import key_files
+from gateway.operations.workers import Workers, each
+from gateway.settings import load_settings
+
+if TYPE_CHECKING:
+    from gateway.operations.bank import Bank
+    from keys.vault import Vault
+
+MANY = workers.WORTH_A_PROCESS
+
+
+@dataclass(frozen=True)
+class Doubled:
+    """A task: twice the job, with its index and who did it."""
+
+    factor: int
+
+    def __call__(self, vault: Vault, job: int) -> tuple[int, bytes, int]:
+        """Fail at 13; take longer for even ones."""
+        if job == 13:
+            raise ValueError("thirteen")
+        time.sleep(0.02 if job % 2 == 0 else 0)
+        return job * self.factor, vault.index(str(job), "nik"), os.getpid()
+
+
+@pytest.mark.parametrize("rows", [1, MANY])
+async def test_what_is_made_comes_in_the_order_of_the_jobs(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """By processes for a long list, here for a short one; the keys are the bank's."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    async with Workers(bank, Doubled(2), rows) as work:
+        made = [one async for one in work.run(each(range(12)))]
+    assert [(2 * job, bank.vault.index(str(job), "nik")) for job in range(12)] == [one[:2] for one in made]
+    assert (rows == 1) is ({os.getpid()} == {one[2] for one in made})
+
+
+@pytest.mark.parametrize("rows", [1, MANY])
+async def test_a_failure_is_the_callers(bank: Bank, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """The error of a job comes out where its result would; no process is left behind."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    made: list[int] = []
+
+    async def work() -> None:
+        async with Workers(bank, Doubled(1), rows) as workers_:
+            async for one in workers_.run(each(range(10, 20))):
+                made.append(one[0])  # noqa: PERF401 - what came before the failure is looked at
+
+    with pytest.raises(ValueError, match="thirteen"):
+        await work()
+    assert [10, 11, 12] == made
+
+
+async def test_jobs_are_asked_for_when_there_is_room(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, only a few are under way."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    asked = 0
+
+    def jobs() -> object:
+        nonlocal asked
+        for job in range(14, 40):
+            asked += 1
+            yield job
+
+    async with Workers(bank, Doubled(1), MANY) as work:
+        run = work.run(each(jobs()))  # type: ignore[arg-type]
+        await anext(run)
+        assert asked <= 2 + workers.AHEAD + 1
+        await run.aclose()  # type: ignore[attr-defined]
+
+
+def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
+    """A parent that is killed leaves no worker, though nobody told it to stop."""
+    settings = load_settings(data_dir=tmp_path / "var")
+    open_keystore(settings)
+    keystore, master = key_files(settings)
+    script = textwrap.dedent(f"""
+        import multiprocessing, time
+        from concurrent.futures import ProcessPoolExecutor
+        from pathlib import Path
+        from gateway.operations import workers
+        if __name__ == "__main__":
+            context = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(1, context, workers._begin, (Path({str(keystore)!r}), Path({str(master)!r}), print))
+            pool.submit(time.monotonic).result()
+            print(*pool._processes, flush=True)
+            time.sleep(60)
+    """)
+    place = tmp_path / "parent.py"
+    place.write_text(script)
+    environment = {**os.environ, "PYTHONPATH": str(Path(workers.__file__).parents[2])}
+    with subprocess.Popen([sys.executable, str(place)], stdout=subprocess.PIPE, text=True, env=environment) as parent:  # noqa: S603 - our own script
+        assert parent.stdout is not None
+        worker = Path(f"/proc/{int(parent.stdout.readline())}/exe")
+        assert worker.exists()
+        parent.send_signal(signal.SIGKILL)
+    for _ in range(200):
+        if not worker.exists():
+            break
+        time.sleep(0.05)
+    assert not worker.exists()
