@@ -69,10 +69,10 @@ async def freeze_unused(bank: Bank, on: date, run_id: int) -> StepSummary:
 async def debit_to_rpl(bank: Bank, on: date, run_id: int) -> StepSummary:
     """Debit frozen aid to RPL, one evidence number a programme and SP2D."""
     summary = StepSummary()
-    after = 0
+    after = tranches.FIRST_PAGE
     while True:
         async with transaction(bank, ACTOR) as tx:
-            keys = await tranches.frozen(tx.connection, after, PAGE)
+            keys, after = await tranches.frozen(tx.connection, after, PAGE)
             found = [one for one in await tranches.lock(tx.connection, keys) if one.state is TrancheState.FROZEN]
             by_money: dict[tuple[int, str], list[Tranche]] = defaultdict(list)
             for one in found:
@@ -96,7 +96,6 @@ async def debit_to_rpl(bank: Bank, on: date, run_id: int) -> StepSummary:
             await tx.record(Operation.JOB_RUN, f"run {run_id}", step="debit to RPL", evidence=new)
         if not keys:
             return summary
-        after = keys[-1][2]
 
 
 async def return_unused(bank: Bank, on: date, run_id: int) -> StepSummary:
@@ -178,11 +177,11 @@ async def _each_page(bank: Bank, on: date, run_id: int, step: Step) -> StepSumma
     if days is None:
         return summary
     used_too = any(one.partly_used for one in policies)
-    after = 0
+    after = tranches.FIRST_PAGE
     while True:
         async with transaction(bank, ACTOR) as tx:
-            keys = await tranches.candidates(
-                tx.connection, before=on - timedelta(days=days), used_too=used_too, after_id=after, limit=PAGE
+            keys, after = await tranches.candidates(
+                tx.connection, before=on - timedelta(days=days), used_too=used_too, after=after, limit=PAGE
             )
             fitting = [one for one in await tranches.lock(tx.connection, keys) if _due(one, policies, on) is step]
             if fitting:
@@ -194,7 +193,6 @@ async def _each_page(bank: Bank, on: date, run_id: int, step: Step) -> StepSumma
             )  # fmt: skip
         if len(keys) < PAGE:
             return summary
-        after = keys[-1][2]
 
 
 async def _warn_page(connection: AsyncConnection, fitting: list[Tranche], on: date, run_id: int) -> None:

@@ -59,7 +59,7 @@ async def done_dates(connection: AsyncConnection, job: str) -> set[date]:
 
 
 async def bank_since(connection: AsyncConnection) -> date:
-    """The first date for which there can be work: the day in Jakarta on which the bank was set up, or the first credit."""
+    """The first date for which there can be work: the day in Jakarta on which the bank was set up, or the first SI."""
     found: date = (await connection.execute(BANK_SINCE)).scalar_one()
     return found
 
@@ -83,6 +83,6 @@ END = text("""
 """)
 DONE_DATES = text("SELECT business_date FROM job_run WHERE job = :job AND state = 'DONE'")
 BANK_SINCE = text("""
-    SELECT least((created_at AT TIME ZONE 'Asia/Jakarta')::date, (SELECT min(clock_from) FROM tranche)) FROM bank
+    SELECT least((created_at AT TIME ZONE 'Asia/Jakarta')::date, (SELECT min(business_date) FROM si)) FROM bank
 """)
 NEWEST = text(f"SELECT {RUN} FROM job_run ORDER BY business_date DESC, id DESC LIMIT :limit")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
@@ -11,8 +12,6 @@ from gateway.errors import NotFound
 from gateway.rules.dormancy import TrancheState
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 
@@ -50,18 +49,30 @@ class TreasuryReturn:
     ntpn: str | None
 
 
+class Page(NamedTuple):
+    """Some tranches as (cell, account id, tranche id), by their clock and id, and where the next page begins."""
+
+    keys: list[tuple[int, int, int]]
+    end: tuple[date, int]
+
+
+FIRST_PAGE = (date.min, 0)
+
+
 async def candidates(
-    connection: AsyncConnection, *, before: date, used_too: bool, after_id: int, limit: int
-) -> list[tuple[int, int, int]]:
-    """(cell, account id, tranche id) whose clock began on or before a date and that may be due; by id, a page at a time."""
-    values = {"before": before, "used_too": used_too, "after": after_id, "limit": limit}
-    return [(row.cell, row.account_id, row.id) for row in await connection.execute(CANDIDATES, values)]
+    connection: AsyncConnection, *, before: date, used_too: bool, after: tuple[date, int], limit: int
+) -> Page:
+    """A page of tranches whose clock began on or before a date and that may be due, after where the last page ended.
+
+    In the order of the index, so that going through millions of them looks at each once.
+    """
+    values = {"before": before, "used_too": used_too, "limit": limit}
+    return await _page(connection, CANDIDATES, after, values)
 
 
-async def frozen(connection: AsyncConnection, after_id: int, limit: int) -> list[tuple[int, int, int]]:
-    """(cell, account id, tranche id) of frozen tranches, by id, a page at a time."""
-    found = await connection.execute(FROZEN, {"after": after_id, "limit": limit})
-    return [(row.cell, row.account_id, row.id) for row in found]
+async def frozen(connection: AsyncConnection, after: tuple[date, int], limit: int) -> Page:
+    """A page of frozen tranches, after where the last page ended."""
+    return await _page(connection, FROZEN, after, {"limit": limit})
 
 
 async def blocked(
@@ -136,6 +147,12 @@ async def set_ntpn(connection: AsyncConnection, return_id: int, ntpn: str) -> No
     await connection.execute(SET_NTPN, {"id": return_id, "ntpn": ntpn})
 
 
+async def _page(connection: AsyncConnection, statement: Any, after: tuple[date, int], values: dict[str, Any]) -> Page:  # noqa: ANN401 - text()
+    rows = list(await connection.execute(statement, values | {"after_clock": after[0], "after": after[1]}))
+    end = (rows[-1].clock_from, rows[-1].id) if rows else after
+    return Page([(row.cell, row.account_id, row.id) for row in rows], end)
+
+
 def _tranche(row: Any) -> Tranche:  # noqa: ANN401 - a database row
     values = {name: getattr(row, name) for name in Tranche.__slots__}
     return Tranche(**(values | {"state": TrancheState(row.state)}))
@@ -145,12 +162,13 @@ WANTED = "unnest(CAST(:cells AS smallint[]), CAST(:accounts AS bigint[]), CAST(:
 RETURN_COLUMNS = """id, programme, sp2d_no, amount_idr, tranches, rpl_date, rpl_evidence, state, returned_on, deposit_evidence,
                     ntpn"""
 CANDIDATES = text("""
-    SELECT cell, account_id, id FROM tranche
+    SELECT cell, account_id, id, clock_from FROM tranche
     WHERE state IN ('OPEN', 'BLOCKED') AND clock_from <= :before AND available_idr > 0 AND (:used_too OR used_on IS NULL)
-      AND id > :after ORDER BY id LIMIT :limit
+      AND (clock_from, id) > (:after_clock, :after) ORDER BY clock_from, id LIMIT :limit
 """)
 FROZEN = text("""
-    SELECT cell, account_id, id FROM tranche WHERE state = 'FROZEN' AND id > :after ORDER BY id LIMIT :limit
+    SELECT cell, account_id, id, clock_from FROM tranche
+    WHERE state = 'FROZEN' AND (clock_from, id) > (:after_clock, :after) ORDER BY clock_from, id LIMIT :limit
 """)
 BLOCKED = text("""
     SELECT t.cell, t.account_id, t.id FROM tranche t JOIN account a ON a.cell = t.cell AND a.id = t.account_id

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def test_candidates_come_by_page_and_age(bank: Bank, tmp_path: Path) -> None:
-    """Tranches old enough, with money, unused unless asked for, by id from where the last page ended."""
+    """Tranches old enough, with money, unused unless asked for, by clock and id from where the last page ended."""
     families = await open_families(bank, tmp_path, 5)
     await credit(bank, tmp_path, families, 100_000)
     today = bank.business_date
@@ -32,15 +32,17 @@ async def test_candidates_come_by_page_and_age(bank: Bank, tmp_path: Path) -> No
 
         async def found(*, days: int = 0, used: bool = False, after: int = 0, limit: int = 9) -> list[int]:
             before = today + timedelta(days=days)
-            page = await tranches.candidates(connection, before=before, used_too=used, after_id=after, limit=limit)
-            return [key[2] for key in page]
+            start = (today, after) if after else tranches.FIRST_PAGE
+            page = await tranches.candidates(connection, before=before, used_too=used, after=start, limit=limit)
+            return [key[2] for key in page.keys]
 
         assert [1, 5] == await found()
-        assert [1, 3, 5] == await found(days=1)
+        assert [1, 5, 3] == await found(days=1)
         assert [] == await found(days=-1)
         assert [1, 2, 5] == await found(used=True)
         assert [1] == await found(limit=1)
         assert [5] == await found(after=1)
+        assert [5, 3] == await found(days=1, after=1)  # the oldest clock first
         assert [5] == [key[2] for key in await tranches.blocked(connection, "", None)]
         assert [] == await tranches.blocked(connection, "", families[0].account_number)
 
@@ -51,7 +53,7 @@ async def test_tranches_are_moved_and_dated(bank: Bank, tmp_path: Path) -> None:
     await credit(bank, tmp_path, families, 100_000)
     on = bank.business_date + timedelta(days=90)
     async with bank.database.engine.begin() as connection:
-        keys = await tranches.candidates(connection, before=on, used_too=False, after_id=0, limit=1)
+        keys, _ = await tranches.candidates(connection, before=on, used_too=False, after=tranches.FIRST_PAGE, limit=1)
         (one,) = await tranches.lock(connection, keys)
         assert (families[0].region, "SP2D-SI-1", 100_000) == (one.region, one.sp2d_no, one.available_idr)
         await tranches.set_state(connection, [one], TrancheState.BLOCKED, on)
