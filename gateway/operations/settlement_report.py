@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.files.packed import Page, record_of
 from gateway.files.result_file import write_result
 from gateway.operations.bank import Bank, reading
 from gateway.operations.result import write_streamed
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from gateway.store.settlement import Payee, Position, Settlement
 
+PAGE = 1_000
 REPORT_HEADER = ["LINK", "TANGGAL_SETELMEN", "KANAL", "JENIS", "JUMLAH", "HAK_MITRA_RP", "HAK_BANK_RP", "STATUS", "BUKTI",
                  "TANGGAL_BAYAR"]  # fmt: skip
 POSITION_HEADER = ["LINK", "KANAL", "DARI", "SAMPAI", "SALDO_AWAL_D", "SALDO_AWAL_K", "TRANSAKSI_RP", "DIKEMBALIKAN_RP",
@@ -49,7 +51,7 @@ async def write_payees(
     check_span(first, last)
     async with reading(bank) as connection:
         rows = settlement.payees(connection, first, last, link, unpaid=unpaid)
-        return await write_streamed(out, PAYEE_HEADER, _payees(rows))
+        return await write_streamed(out, PAYEE_HEADER, _pages(rows))
 
 
 async def payees(
@@ -96,12 +98,21 @@ def _position(one: Position, first: date, last: date) -> list[str]:
     ]  # fmt: skip
 
 
-async def _payees(rows: AsyncIterator[Payee]) -> AsyncIterator[list[str]]:
-    async for one in rows:
-        yield [
-            one.link, one.channel, one.acquirer, one.merchant, one.terminal, str(one.count), str(one.amount_idr),
-            str(one.reversed), str(one.reversed_idr), *_sides(one.net_idr), *_sides(one.unpaid_idr),
-        ]  # fmt: skip
+async def _pages(found: AsyncIterator[Payee]) -> AsyncIterator[Page]:
+    records: list[str] = []
+    async for one in found:
+        records.append(record_of(_payee(one)))
+        if len(records) == PAGE:
+            yield Page(records, [""] * PAGE)
+            records = []
+    yield Page(records, [""] * len(records))
+
+
+def _payee(one: Payee) -> list[str]:
+    return [
+        one.link, one.channel, one.acquirer, one.merchant, one.terminal, str(one.count), str(one.amount_idr),
+        str(one.reversed), str(one.reversed_idr), *_sides(one.net_idr), *_sides(one.unpaid_idr),
+    ]  # fmt: skip
 
 
 def _sides(amount_idr: int) -> tuple[str, str]:

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.errors import NotFound, Refused
 from gateway.files.table import open_table
+from gateway.operations import settlement_report
 from gateway.operations.settlement import close_all, order_payment, pay_settlement
 from gateway.operations.settlement_report import (
     PAYEE_HEADER,
@@ -61,7 +62,7 @@ async def test_the_report_of_a_date(bank: Bank, tmp_path: Path) -> None:
         await write_report(bank, second, out, "other")
 
 
-async def test_positions_and_payees(bank: Bank, tmp_path: Path) -> None:
+async def test_positions_and_payees(bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Positions balance line by line; payees are each agent and e-Warong with what is not paid; a wrong span is refused."""
     async with open_till(bank, tmp_path) as till:
         first, second = await two_days(till)
@@ -78,6 +79,7 @@ async def test_positions_and_payees(bank: Bank, tmp_path: Path) -> None:
         assert before_k - before_d + taken - back - paid + got == after_k - after_d
     assert ["107000", "40000", "0", "0", "0", "67000"] == rows[0][6:]
     assert ["64000", "12000", "30000", "0", "0", "22000"] == rows[2][6:]
+    monkeypatch.setattr(settlement_report, "PAGE", 3)  # the list is longer than a page
     assert 4 == await write_payees(bank, first, second, out)
     header, *rows = _read(out)
     assert PAYEE_HEADER == header
