@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from ledger.chart import Control
 from ledger.proof import Check
 
 if TYPE_CHECKING:
@@ -18,21 +17,11 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-OWED = {
-    "ATM settlement = approved less reversed at ATMs": (Control.ATM_SETTLEMENT, "ATM"),
-    "agents' payable = approved less reversed": (Control.AGENT_PAYABLE, "AGENT"),
-    "e-Warong payable = approved less reversed": (Control.EWARONG_PAYABLE, "EWARONG"),
-}
-
 
 async def check_all(connection: AsyncConnection, rpl_idr: int) -> list[Check]:
     """Every paper whose journal is at hand. RPL_IDR: what is booked at RPL."""
     checks = [await _run(connection, name, text(statement), {}) for name, statement in WHOLE.items()]
     checks.append(await _rpl(connection, rpl_idr))
-    for name, (control, channel) in OWED.items():
-        booked = int((await connection.execute(BOOKED, {"control": int(control)})).scalar_one())
-        said = int((await connection.execute(PAID, {"channel": channel, "control": int(control)})).scalar_one())
-        checks.append(_equal(name, booked, said))
     return checks
 
 
@@ -146,17 +135,3 @@ SINCE = {
     f"{BY_CORRECTION} (since)": CORRECTIONS.format(since="CAST(:since AS date)"),
 }
 RPL_OPEN = text("SELECT coalesce(sum(amount_idr), 0) FROM treasury_return WHERE state = 'AT_RPL'")
-BOOKED = text("""
-    SELECT coalesce(sum(amount_idr), 0) FROM control_move
-    WHERE account / 1000 = :control AND source IN ('authorisation', 'correction')
-""")
-# Less what was given back of payments that are no longer at hand: of those only the reversal is.
-PAID = text("""
-    SELECT coalesce((SELECT sum(amount_idr - reversed_idr) FROM authorisation
-                     WHERE reason = 'APPROVED' AND kind IN ('CASH', 'PURCHASE', 'COMPLETION') AND channel = :channel), 0)
-         - coalesce((SELECT sum(r.amount_idr) FROM transfer r
-                     WHERE r.kind IN ('REVERSAL', 'CORRECTION') AND r.debit / 1000 = :control
-                       AND r.corrects <= (SELECT last_id FROM journal_opening)
-                       AND NOT EXISTS (SELECT FROM transfer o
-                                       WHERE (o.cell, o.account_id, o.id) = (r.cell, r.account_id, r.corrects))), 0)
-""")
