@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.files.result_file import write_result
 from gateway.operations.bank import Bank, reading
-from gateway.operations.result import write_streamed
+from gateway.operations.result import in_pages, write_streamed
 from gateway.operations.settlement import check_span, positions, settlement_of
 from gateway.store import settlement
 
@@ -49,7 +49,7 @@ async def write_payees(
     check_span(first, last)
     async with reading(bank) as connection:
         rows = settlement.payees(connection, first, last, link, unpaid=unpaid)
-        return await write_streamed(out, PAYEE_HEADER, _payees(rows))
+        return await write_streamed(out, PAYEE_HEADER, in_pages(_payees(rows)))
 
 
 async def payees(
