@@ -91,7 +91,7 @@ class Service:
             raise Refused(
                 f"link {self.link.name} wants the key {self.link.pin_key}, which the keystore lacks: `kks keys form`"
             ) from None
-        self.listener = Listener(self.link, self.lanes, pin_key, self._note)
+        self.listener = Listener(self.link, self.lanes, pin_key, self._note, lambda: self.bank.business_date)
         self.api = ApiServer(bank, self.lanes, self.link.name, lambda: len(self.listener.connections))
         self.scheduler = make_schedule(bank)
         self.iso_address = ("", 0)

@@ -101,7 +101,9 @@ def spend(account: Account, draws: Iterable[Draw], kind: Kind, to: Control, sour
     owed = control_account(to)
     cell, account_id = account
     return [
-        Transfer(cell, account_id, purse_account(account_id, programme, Phase.AVAILABLE), owed, amount, kind, source, tranche)
+        Transfer(
+            cell, account_id, purse_account(account_id, programme, Phase.AVAILABLE), owed, amount, kind, source, tranche
+        )
         for tranche, programme, amount in draws
     ]
 

@@ -9,7 +9,7 @@ import asyncio
 import queue
 from typing import TYPE_CHECKING
 
-from gateway.files.packed import Page
+from gateway.files.packed import Page, record_of
 from gateway.files.result_file import write_pages
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGES_WAITING = 2
+ROWS_A_PAGE = 500
 LOOK_S = 0.005
 BROKEN_OFF = Page([], [])  # a mark, compared by identity
 
@@ -34,6 +35,17 @@ async def write_streamed(out: Path, header: Sequence[str], pages: AsyncIterator[
         await asyncio.gather(writer, return_exceptions=True)
         raise
     return await writer
+
+
+async def in_pages(rows: AsyncIterator[Sequence[str]]) -> AsyncIterator[Page]:
+    """Rows that were not packed before, as pages."""
+    records: list[str] = []
+    async for row in rows:
+        records.append(record_of(row))
+        if len(records) == ROWS_A_PAGE:
+            yield Page(records, [""] * len(records))
+            records = []
+    yield Page(records, [""] * len(records))
 
 
 async def _hand_over(waiting: queue.Queue[Page | None], page: Page | None, writer: asyncio.Task[int]) -> None:

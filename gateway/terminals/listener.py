@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway import clock
+from gateway.rules.settlement import PartnerDay
 from gateway.terminals import mapping
 from iso.codec import decode, encode
 from iso.describe import summary
@@ -24,6 +25,7 @@ from iso.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from datetime import date
 
     from gateway.operations.authorise import Outcome
     from gateway.operations.lane import Lanes
@@ -45,15 +47,22 @@ class Listener:
     """The listening side of one partner link."""
 
     def __init__(
-        self, link: Link, lanes: Lanes, pin_key: KeyHandle, note: Callable[[str, str], Awaitable[None]] | None = None
+        self,
+        link: Link,
+        lanes: Lanes,
+        pin_key: KeyHandle,
+        note: Callable[[str, str], Awaitable[None]] | None = None,
+        today: Callable[[], date] | None = None,
     ) -> None:
-        """NOTE(link, event) keeps a record of sign-on, sign-off and cut-over."""
+        """NOTE(link, event) keeps a record of sign-on, sign-off and cut-over. TODAY: the bank's business date."""
         self.link = link
         self.lanes = lanes
         self.pin_key = pin_key
         self.connections: set[Connection] = set()
         self.background: set[asyncio.Task[None]] = set()
         self._note = note
+        self._today = today
+        self._partner_day = PartnerDay(link.cut_over)
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
@@ -73,6 +82,12 @@ class Listener:
             await self._server.wait_closed()
         if self.background:
             await asyncio.gather(*self.background, return_exceptions=True)
+
+    def settlement_date(self) -> date | None:
+        """The partner's day of a message that comes now; None: the business date."""
+        if self._today is None or self.link.cut_over is None:
+            return None
+        return self._partner_day.of(clock.now(), self._today())
 
     def note(self, event: str) -> None:
         """Keep a record of a link event without holding up the answer."""
@@ -184,7 +199,7 @@ class Connection(asyncio.Protocol):
             self._refuse(message, NOT_SIGNED_ON)
             return
         try:
-            command = mapping.to_command(message, self._link, self._listener.pin_key)
+            command = mapping.to_command(message, self._link, self._listener.pin_key, self._listener.settlement_date())
         except FormatError as error:
             log.info("message.wrong", link=self._link.name, field=error.field, reason=error.reason, **summary(message))
             self._refuse(message, FORMAT)

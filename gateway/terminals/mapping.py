@@ -22,6 +22,7 @@ from keys.sensitive import Pan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import date
 
     from gateway.rules.authorise import DeclineReason
     from gateway.terminals.profile import Link
@@ -59,8 +60,13 @@ class Declined(Exception):
         self.code = code
 
 
-def to_command(message: Message, link: Link, pin_key: KeyHandle) -> AuthoriseCommand:
-    """The command in a financial, authorisation or reversal message. Raises FormatError or Declined."""
+def to_command(
+    message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None = None
+) -> AuthoriseCommand:
+    """The command in a financial, authorisation or reversal message. Raises FormatError or Declined.
+
+    SETTLEMENT_DATE: the partner's day; None: the business date.
+    """
     reversal = message.mti[1] == "4"
     pan = _pan(message)
     request = _reversal(message, link) if reversal else _request(message, link)
@@ -68,6 +74,7 @@ def to_command(message: Message, link: Link, pin_key: KeyHandle) -> AuthoriseCom
     origin = Origin(
         link.name, message.mti, _need(message, 41).strip(), message.get(42, "").strip(), _need(message, 32), _need(message, 11),
         _need(message, 7), message.get(37, "").strip(), None if named is None else _original(message, named),
+        settlement_date,
     )  # fmt: skip
     codes: Mapping[DeclineReason, str] = link.advice_codes if message.mti[2] == "2" else link.response_codes
     return AuthoriseCommand(request, origin, pan, _pin_block(message), pin_key, codes)

@@ -85,8 +85,8 @@ async def _fill(connection: AsyncConnection, vault: Vault, rows: list[list[str]]
         await run("INSERT INTO account VALUES (:c, :n, :number, 'ACTIVE', '0014', '1271071008', :name, '2026-11-01')",
                   c=number % 16, n=number, number=row[1], name=row[2])  # fmt: skip
         await run("""
-            INSERT INTO family VALUES (CAST(:n AS bigint), :c, 'x', :i, 'x', :i, NULL, NULL, :name, 'x', '1990-01-01', 'P', 'x', '',
-                                       '', '', '', 1, CAST(:n AS bigint))
+            INSERT INTO family VALUES (CAST(:n AS bigint), :c, 'x', :i, 'x', :i, NULL, NULL, :name, 'x', '1990-01-01', 'P', 'x',
+                                       '', '', '', '', 1, CAST(:n AS bigint))
         """, n=number, c=number % 16, i=index, name=row[2])  # fmt: skip
     await run("INSERT INTO sp2d VALUES ('SP2D-1', '2026-11-01', 1000000)")
     await run("""INSERT INTO si (si_no, sp2d_no, file_name, file_sha256, header, rows, amount_idr, state, maker, checker,

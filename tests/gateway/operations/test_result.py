@@ -11,7 +11,7 @@ import pytest
 
 from gateway.files.errors import FileRefused
 from gateway.files.packed import Page, tail
-from gateway.operations.result import PAGES_WAITING, write_streamed
+from gateway.operations.result import PAGES_WAITING, ROWS_A_PAGE, in_pages, write_streamed
 from tests.gateway.lists import read_rows
 
 if TYPE_CHECKING:
@@ -33,6 +33,19 @@ async def test_every_row_is_written_in_order(tmp_path: Path, count: int) -> None
     assert 2 * count == await write_streamed(out, ["NO", "TEXT"], _pages(count))
     expected = [{"NO": f"{n}{half}", "TEXT": f"row {n}"} for n in range(count) for half in "ab"]
     assert expected == read_rows(out)
+
+
+@pytest.mark.parametrize("count", [0, 1, ROWS_A_PAGE, ROWS_A_PAGE + 1])
+async def test_rows_that_were_not_packed_are_written_too(tmp_path: Path, count: int) -> None:
+    """As pages of records; formulas are made harmless as ever."""
+
+    async def rows() -> AsyncIterator[list[str]]:
+        for number in range(count):
+            yield [str(number), "=a;b"]
+
+    out = tmp_path / "out.csv"
+    assert count == await write_streamed(out, ["NO", "TEXT"], in_pages(rows()))
+    assert [{"NO": str(n), "TEXT": "'=a;b"} for n in range(count)] == read_rows(out)
 
 
 async def test_a_stream_that_breaks_leaves_the_old_file(tmp_path: Path) -> None:

@@ -14,9 +14,7 @@ NEXT = date(2026, 11, 26)
 AT = datetime(2026, 11, 25, tzinfo=UTC)
 AVAILABLE, HELD = purse_account(42, 1, Phase.AVAILABLE), purse_account(42, 1, Phase.HELD)
 CAUSE = Cause("CASH", "ATM", "2", "A1", None, "himbara", None, "000001", "APPROVED", "00", 9, NEXT, b"key", None, None)
-PAID = Movement(
-    3, 42, 7, 1, AVAILABLE, 0, 9, "WITHDRAWAL", "authorisation", 5, None, DAY, AT, CAUSE
-)
+PAID = Movement(3, 42, 7, 1, AVAILABLE, 0, 9, "WITHDRAWAL", "authorisation", 5, None, DAY, AT, CAUSE)
 
 
 @pytest.mark.parametrize(
