@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,12 +15,15 @@ from gateway.app import run_service
 from gateway.errors import GatewayError
 from gateway.operations.bank import reading
 from gateway.simulator.switch import NetworkCode
-from gateway.simulator.terminal import Asked
+from gateway.simulator.terminal import JAKARTA, Asked
 from gateway.terminals import listener
+from gateway.terminals import listener as listener_module
+from gateway.terminals.profile import DEFAULT_FILE
 from gateway.testlink import ensure_test_link
 from iso.codec import encode
 from iso.dialect import HIMBARA
 from iso.message import Message
+from tests.gateway.owner import as_owner
 from tests.gateway.street import AID_IDR, available_idr, framed, open_street, raw_link
 
 if TYPE_CHECKING:
@@ -225,3 +230,23 @@ async def test_a_port_in_use_is_one_clear_line(bank: Bank, service: Service) -> 
 
 
 EVENTS = ("sign-on", "sign-off", "cut-over")
+
+
+@pytest.mark.parametrize(("moment", "days"), [(dt.time(11, 59, 59), 0), (dt.time(12), 1)])
+async def test_the_links_cut_over_decides_the_settlement_date(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: dt.time, days: int
+) -> None:
+    """From the link's time on, an authorisation is settled in the partner's next day; the business date stays."""
+    text = DEFAULT_FILE.read_text(encoding="utf-8")
+    links = tmp_path / "links.toml"
+    links.write_text(
+        text.replace("sign_on_required = true", 'sign_on_required = true\ncut_over = "12:00"'), encoding="utf-8"
+    )
+    today = bank.business_date
+    now = dt.datetime.combine(today, moment, JAKARTA)
+    monkeypatch.setattr(listener_module, "clock", SimpleNamespace(now=lambda: now))
+    bank.settings = bank.settings.model_copy(update={"links_file": links})
+    async with open_street(bank, tmp_path) as street:
+        assert "00" == (await street.atm.withdraw(street.card, 50_000)).code
+    found = await as_owner(bank, "SELECT business_date, settlement_date FROM authorisation")
+    assert [(today, today + dt.timedelta(days=days))] == [tuple(row) for row in found]
