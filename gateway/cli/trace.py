@@ -93,7 +93,8 @@ def _whereabouts(subject: str, *, json: bool) -> None:
         output.as_json(asdict(found) | {"found_idr": found.found_idr, "adds_up": found.adds_up})
     else:
         for left, amount_idr in _places(found):
-            output.say(f"{left:<78}{output.rupiah(amount_idr):>22}")
+            amount = output.rupiah(amount_idr) if amount_idr >= 0 else f"-{output.rupiah(-amount_idr)}"
+            output.say(f"{left:<78}{amount:>22}")
     if not found.adds_up:
         refuse(
             f"SP2D {sp2d_no} does not add up: {output.rupiah(found.amount_idr)} came, "

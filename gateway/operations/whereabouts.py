@@ -90,6 +90,7 @@ async def whereabouts(bank: Bank, sp2d_no: str) -> Whereabouts:
     """Where every rupiah of an SP2D is now, in one snapshot. Raises NotFound."""
     today = bank.business_date
     async with reading(bank) as connection:
+        await trace.by_index(connection)
         papers = await trace.papers_of_sp2d(connection, sp2d_no)
         if not papers:
             raise NotFound(f"there is no SP2D {sp2d_no}")
@@ -117,14 +118,15 @@ async def whereabouts(bank: Bank, sp2d_no: str) -> Whereabouts:
 async def _amounts(connection: AsyncConnection, paper: Paper, today: date) -> dict[tuple[Where, str], int]:
     rows = await store.decided(connection, paper.si_id)
     standing = await store.standing(connection, paper.si_id, today)
-    flows = [] if standing.first is None else await store.flows(connection, paper.si_id, standing.first)
+    before = await store.before(connection, paper.si_id)
+    first = standing.first
+    flows = [] if first is None else await store.flows(connection, paper.si_id, first, paper.rows)
     days = {(one.link, one.settlement_date, CHANNEL_OF[Control(one.control)]) for one in flows if _is_paid(one)}
     settled = await trace.settlements(connection, [(a, b, c) for a, b, c in days if a is not None and b is not None])
     amounts: dict[tuple[Where, str], int] = defaultdict(int)
     returns = await trace.returns(
         connection, {one.source_id for one in flows if one.source_id and one.source == RETURN}
     )
-    before = await store.before(connection, paper.si_id)
     archived = [
         (Where.ARCHIVED, "paid out or corrected", before.paid_idr),
         (Where.ARCHIVED, "taken to RPL", before.returned_idr),

@@ -284,11 +284,9 @@ def _at(cause: Cause) -> str:
 
 def _settlement_step(settlement: Settlement, settled: tuple[str, date, str], amount_idr: int) -> Step:
     link, day, channel = settled
-    paid = f" on {settlement.paid_on}, evidence {settlement.evidence}" if settlement.paid_on else ""
-    text = f"settled with {link} for its day {day}, {PLACES[channel]}: {settlement.state}{paid}"
-    return Step(
-        Level.SETTLEMENT, settlement.state, f"settlement:{settlement.id}", amount_idr, settlement.paid_on or day, text
-    )
+    paid = f"evidence {settlement.evidence}" if settlement.paid_on else "not yet paid"
+    text = f"{link}'s day {day}, {PLACES[channel]}: {settlement.state}, {paid}"
+    return Step(Level.SETTLEMENT, settlement.state, f"settlement:{settlement.id}", amount_idr, settlement.paid_on, text)
 
 
 def _return_step(sent: Return, amount_idr: int) -> Step:

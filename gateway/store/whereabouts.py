@@ -1,8 +1,9 @@
 """Where the rupiah of one SI stand, added up by the database: its rows, its tranches, and what has left them.
 
-Four statements, each one pass: fit for an SI of a million rows. The journal is read from the SI's first credit on, so older
-partitions are never opened. What a family has is its tranches' word; what has left it is the journal's: two tellings that must
-add up. Read next: gateway.operations.whereabouts.
+Four statements, each one pass over the SI's rows: fit for a million of them, in a transaction that began with
+gateway.store.trace.by_index. The journal is read from the SI's first credit on, so older partitions are never opened. What a
+family has is its tranches' word; what has left it is the journal's: two tellings that must add up. Read next:
+gateway.operations.whereabouts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from datetime import date
 
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+LOOKED_UP_MAX = (
+    100_000  # rows of an SI whose transfers are looked up one by one; more are found by reading whole months
+)
 
 
 class Decided(NamedTuple):
@@ -71,8 +77,13 @@ async def standing(connection: AsyncConnection, si_id: int, today: date) -> Stan
     return Standing(available, not_yet, blocked, held, frozen, row.first)
 
 
-async def flows(connection: AsyncConnection, si_id: int, since: date) -> list[Flow]:
-    """What has left the families of an SI since its first credit: cash, goods, RPL, corrections; what came back is negative."""
+async def flows(connection: AsyncConnection, si_id: int, since: date, rows: int) -> list[Flow]:
+    """What has left the families of an SI since its first credit: cash, goods, RPL, corrections; what came back is negative.
+
+    ROWS: how many the SI has; a large one is joined otherwise than a small one.
+    """
+    if rows > LOOKED_UP_MAX:
+        await connection.execute(BY_HASH)
     found = await connection.execute(FLOWS, {"si": si_id, "since": since})
     return [
         Flow(row.control, row.source, row.source_id, row.link, row.settlement_date, int(row.amount)) for row in found
@@ -85,42 +96,50 @@ async def before(connection: AsyncConnection, si_id: int) -> Before:
     return Before(int(row.paid), int(row.returned))
 
 
-# The tranches of an SI, by the keys that its rows keep.
-CREDITED = """credited AS (
-        SELECT t.* FROM si_row r JOIN tranche t ON t.cell = r.cell AND t.account_id = r.account_id AND t.id = r.tranche_id
-        WHERE r.si_id = :si
+# A large SI is joined to the journal as a whole, month by month; tranches, authorisations and small SIs are looked up by key.
+# Said outright: the planner takes cell, account and tranche for independent of each other and expects one row of a million.
+BY_HASH = text("""
+    SELECT set_config('enable_nestloop', 'off', true), set_config('enable_seqscan', 'on', true),
+           set_config('enable_hashjoin', 'on', true), set_config('work_mem', '64MB', true)
+""")
+WANTED = """wanted AS (
+        SELECT cell, account_id, tranche_id FROM si_row WHERE si_id = :si AND tranche_id IS NOT NULL
     )"""
 DECIDED = text("""
     SELECT state, reason, count(*) AS rows, coalesce(sum(amount_idr), 0) AS amount FROM si_row
     WHERE si_id = :si AND state <> 'WAITING' GROUP BY state, reason ORDER BY state, reason
 """)
 STANDING = text(f"""
-    WITH {CREDITED}
+    WITH {WANTED}
     SELECT coalesce(sum(available_idr) FILTER (WHERE state <> 'BLOCKED' AND available_from <= :today), 0),
            coalesce(sum(available_idr) FILTER (WHERE state <> 'BLOCKED' AND available_from > :today), 0),
            coalesce(sum(available_idr) FILTER (WHERE state = 'BLOCKED'), 0),
            coalesce(sum(held_idr), 0), coalesce(sum(frozen_idr), 0), min(credited_on) AS first
-    FROM credited
+    FROM wanted w JOIN tranche t ON t.cell = w.cell AND t.account_id = w.account_id AND t.id = w.tranche_id
 """)
 BEFORE = text(f"""
-    WITH {CREDITED}
+    WITH {WANTED}
     SELECT coalesce(sum(o.credited_idr - o.available_idr - o.held_idr - o.frozen_idr - o.returned_idr), 0) AS paid,
            coalesce(sum(o.returned_idr), 0) AS returned
-    FROM credited t
-    JOIN tranche_opening o ON o.cell = t.cell AND o.account_id = t.account_id AND o.tranche_id = t.id
+    FROM wanted w
+    JOIN tranche_opening o ON o.cell = w.cell AND o.account_id = w.account_id AND o.tranche_id = w.tranche_id
 """)
 FLOWS = text(f"""
-    WITH {CREDITED}, moved AS (
+    WITH {WANTED}, moved AS (
         SELECT x.cell, x.source, x.source_id, x.business_date, least(x.debit, x.credit) / 1000 AS control,
                CASE WHEN x.credit < 10000 THEN x.amount_idr ELSE -x.amount_idr END AS amount_idr
-        FROM credited t
-        JOIN transfer x ON x.cell = t.cell AND x.account_id = t.account_id AND x.tranche_id = t.id
+        FROM wanted w
+        JOIN transfer x ON x.cell = w.cell AND x.account_id = w.account_id AND x.tranche_id = w.tranche_id
         WHERE x.business_date >= :since AND x.kind <> 'CREDIT' AND least(x.debit, x.credit) < 10000
     )
-    SELECT m.control, m.source, CASE WHEN a.id IS NULL THEN m.source_id END AS source_id, a.link, a.settlement_date,
+    SELECT m.control, m.source, CASE WHEN a.link IS NULL THEN m.source_id END AS source_id, a.link, a.settlement_date,
            sum(m.amount_idr) AS amount
     FROM moved m
-    LEFT JOIN authorisation a ON m.source = 'authorisation' AND a.cell = m.cell AND a.id = m.source_id
-                             AND a.business_date = m.business_date AND a.business_date >= :since
+    LEFT JOIN LATERAL (
+        SELECT link, settlement_date FROM authorisation
+        WHERE m.source = 'authorisation' AND cell = m.cell AND id = m.source_id AND business_date = m.business_date
+          AND business_date >= :since
+        LIMIT 1
+    ) a ON true
     GROUP BY 1, 2, 3, 4, 5
 """)

@@ -151,7 +151,10 @@ def test_the_settlement_stands_below() -> None:
     assert (Level.SETTLEMENT, "settlement:4", 200, paid_on) == (
         settlement.level, settlement.reference, settlement.amount_idr, settlement.date
     )  # fmt: skip
-    assert "settled with himbara for its day 2026-11-25, ATM: PAID on 2026-11-27, evidence TRX-9" == settlement.text
+    assert "himbara's day 2026-11-25, ATM: PAID, evidence TRX-9" == settlement.text
+    closed = {("himbara", DAY, "ATM"): Settlement(4, "CLOSED", None, None)}
+    ((settlement,),) = (one.steps for one in _tranche(replace(_found(PAID), settlements=closed)).steps)
+    assert ("himbara's day 2026-11-25, ATM: CLOSED, not yet paid", None) == (settlement.text, settlement.date)
     assert ((), False) == (held.steps, "settled" in held.text)
 
 
