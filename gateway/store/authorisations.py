@@ -281,9 +281,9 @@ LOAD = arrays_as_text("""
     UNION ALL
     SELECT 'TOMBSTONE', w.place, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
            NULL
-    FROM wanted w JOIN authorisation x
-        ON x.original_key = w.message_key AND x.reason = 'ORIGINAL_UNKNOWN' AND x.kind = 'REVERSAL'
-       AND x.business_date BETWEEN :since AND :today
+    FROM wanted w, LATERAL (
+        SELECT FROM authorisation x WHERE x.original_key = w.message_key AND x.reason = 'ORIGINAL_UNKNOWN' AND x.kind = 'REVERSAL'
+           AND x.business_date BETWEEN :since AND :today OFFSET 0) x
     UNION ALL
     SELECT 'TERMINAL', 0, u.count, NULL, u.amount_idr, u.terminal, NULL, NULL, NULL, NULL, u.business_date, NULL, NULL, NULL,
            NULL, NULL, NULL, NULL, NULL

@@ -13,7 +13,7 @@ ALTER TABLE transfer
     ADD CHECK (tranche_id IS NOT NULL OR (debit < 10000 AND credit < 10000)),  -- money of a family is money of a tranche
     ADD CHECK ((debit < 10000 OR debit / 10000 = account_id) AND (credit < 10000 OR credit / 10000 = account_id));
 -- A day of the journal, and a transfer by its bare number: both are written in order, so block ranges are enough.
-CREATE INDEX transfer_day ON transfer USING brin (business_date, id) WITH (pages_per_range = 16);
+CREATE INDEX transfer_day ON transfer USING brin (business_date, id) WITH (pages_per_range = 16, autosummarize = on);
 
 CREATE TABLE authorisation (LIKE authorisation_whole INCLUDING DEFAULTS INCLUDING CONSTRAINTS)
     PARTITION BY RANGE (business_date);
@@ -33,7 +33,8 @@ CREATE UNIQUE INDEX authorisation_message ON authorisation (message_key, busines
 CREATE INDEX authorisation_tombstone ON authorisation (original_key) WHERE reason = 'ORIGINAL_UNKNOWN' AND kind = 'REVERSAL';
 CREATE INDEX authorisation_account ON authorisation (account_id, business_date) WHERE account_id > 0;
 CREATE INDEX authorisation_held ON authorisation (held_until, cell, id) WHERE held_until IS NOT NULL;
-CREATE INDEX authorisation_day ON authorisation USING brin (business_date, settlement_date) WITH (pages_per_range = 16);
+CREATE INDEX authorisation_day ON authorisation USING brin (business_date, settlement_date)
+    WITH (pages_per_range = 16, autosummarize = on);
 
 -- Makes the monthly partitions of a span of dates that do not exist yet; returns how many. It runs as the schema's owner so
 -- that the service may call it, and can do nothing else. ATTACH blocks no reader and no writer.
