@@ -13,6 +13,8 @@ from gateway.measure.chaos import ChaosFigures
 from gateway.measure.codec import CodecFigures
 from gateway.measure.lists import ListFigures
 from gateway.measure.proof import ProofFigures
+from gateway.measure.torture import run as torture
+from gateway.measure.torture.run import TortureFigures
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -33,6 +35,7 @@ CODEC = CodecFigures(50_000.0, 10_000.0, 5.0, 0.5, 60.0, 120.0, 15, 20_000)
 PROOF = ProofFigures(2_000_001, 18, 100_000, 16.7, 1.2, 1.1, 0.4, 13.9)
 CHAOS = ChaosFigures(100, 110, 0, 0, 7, proof_ok=True, gateway_kills=3, postgres_kills=4, cuts=2, repeated=9, reversed=5,
                      seconds=60.0, wrong=[])  # fmt: skip
+TORTURE = TortureFigures(7, 3, 60, 200, 9, True, 12.5, "2026-01-09", 9_000_000, 600_000, {"process": 9}, {"CASH APPROVED": 30})  # noqa: FBT003
 LIST_KEYS = {"rows_per_s", "copy_rows_per_s", "ratio"}
 BENCHES: list[tuple[str, ModuleType, str, Any, set[str]]] = [
     ("authorise", authorise, "measure", AUTHORISE,
@@ -121,6 +124,7 @@ def test_chaos_that_loses_something(change: dict[str, Any], shell: Shell, monkey
         ("bench", "codec", "--seconds", "0"),
         ("bench", "nothing"),
         ("chaos", "--seconds", "1"),
+        ("torture", "--days", "0"),
     ],
 )
 def test_wrong_words_are_usage(words: tuple[str, ...], shell: Shell) -> None:
@@ -135,3 +139,20 @@ def _measured(figures: object) -> object:
         return figures
 
     return measured
+
+
+def test_torture_that_finds_nothing(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 0 and the promised keys."""
+    monkeypatch.setattr(torture, "run_torture", _measured(TORTURE))
+    found = shell.json("torture", "--seed", "7", "--days", "3", "--families", "5")
+    assert {"seed", "days", "steps", "checks", "crashes", "proof_ok", "seconds"} <= set(found)
+    assert (True, "") == (found["proof_ok"], found["failure"])
+
+
+def test_torture_that_finds_something(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit 1 with the seed, and the figures all the same."""
+    failed = replace(TORTURE, proof_ok=False, failure="seed 7, step 12 (crowd) on 2026-01-09: model = bank")
+    monkeypatch.setattr(torture, "run_torture", _measured(failed))
+    assert "seed 7, step 12" in shell.refused("torture", "--seed", "7")
+    found = shell.json("torture", "--seed", "7", code=1)
+    assert (False, failed.failure) == (found["proof_ok"], found["failure"])
