@@ -20,7 +20,18 @@ from gateway.measure import workbench
 from gateway.operations import history as account_history
 from gateway.operations import setup
 from gateway.settings import load_settings
-from gateway.store import authorisations, cards, holds, job_runs, lane_connection, limits, papers, tranches
+from gateway.store import (
+    authorisations,
+    cards,
+    holds,
+    job_runs,
+    lane_connection,
+    limits,
+    papers,
+    settlement,
+    settlement_proof,
+    tranches,
+)
 from ledger import book, history, proof
 from tests.gateway.plans import Plan, plan_of
 
@@ -34,9 +45,16 @@ ACCOUNTS, REAL = 20_000, 200
 ROWS_A_MONTH = 20_000
 MONTHS_BEHIND = 5
 MEMBERS = 64
-THROWN_AWAY_MAX = 2_000  # rows a statement may read and not want: a page of a BRIN index, far below a month's
+THROWN_AWAY_MAX = 3_000  # rows a statement may read and not want: a page of a BRIN index, far below a month's
 # A day moves some hundredths of all tranches: the proof of a day may as well read all of them, once, as it does with purses.
 TOUCHED = {"purse", "tranche", "tranche_checkpoint"}
+
+
+SETTLING = {
+    "links": settlement.LINKS_SEEN, "close": settlement.CLOSE, "what is open": settlement.READ_OPEN,
+    "approved since": settlement_proof.AUTHORISED_SINCE, "booked since": settlement_proof.BOOKED_SINCE,
+    "paid since": settlement_proof.NOT_PAID_ONCE,
+}  # fmt: skip
 
 
 class Large:
@@ -185,7 +203,7 @@ def _once(large: Large) -> dict[str, tuple[Any, dict[str, Any], set[str], set[st
     page: dict[str, Any] = {"limit": 2_000, "after": 0, "after_clock": "-infinity"}
     keys = {"cells": [1, 2], "accounts": [1, 2], "ids": [1, 2], "dates": [today, today]}
     account = {"cell": 17 % 16, "account": 17}
-    since = {"since": yesterday}
+    since, here = {"since": yesterday}, large.months(yesterday)
     cases: dict[str, tuple[Any, dict[str, Any], set[str], set[str]]] = {
         "job: tranches that may be due": (
             tranches.CANDIDATES, page | {"before": today - timedelta(days=60), "used_too": False}, set(), set()),
@@ -213,7 +231,12 @@ def _once(large: Large) -> dict[str, tuple[Any, dict[str, Any], set[str], set[st
         "card: by id": (cards.READ_CARD, {"id": 17}, set(), set()),
         "posting": (book.POST, {name: [] for name in lane_connection.PARAMETER.findall(str(book.POST))}, set(), set()),
     }  # fmt: skip
-    here = large.months(yesterday)
+    for name, query in SETTLING.items():
+        given = {"on": today, "first": today, "last": today, "link": None, "actor": "x", "since": today}
+        months = (
+            every if name == "paid since" else recent
+        )  # payments of all months stand together; originals are 31 days back
+        cases[f"settlement: {name}"] = (query, given, months, set())
     for name, statement in proof.CHECKS_SINCE.items():
         months = every if "reversal" in name else here  # the transfer that was taken back may be of any month
         cases[f"incremental proof: {name}"] = (statement, since, months, TOUCHED)
