@@ -230,4 +230,7 @@ async def _dump(bank: Bank) -> dict[str, str]:
         }
 
 
-TABLES = text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+TABLES = text("""
+    SELECT relname FROM pg_class
+    WHERE relnamespace = CAST('public' AS regnamespace) AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1
+""")
