@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -97,7 +98,7 @@ async def _check_answers(bank: Bank, done: list[Exchange]) -> None:
         row = rows.get((one.request.fields[41].strip(), one.request.fields[11]))
         assert one.code == (row.response_code if row else "91")
         assert (1 if one.approved else 0) == (len(row.transfer_ids) if row else 0)
-        assert one.answer.get(38) == (row.answer["approval_code"] if row else None)
+        assert one.answer.get(38) == (json.loads(row.answer)["approval_code"] if row else None)
 
 
 BOOKED = text("SELECT terminal, stan, response_code, transfer_ids, answer FROM authorisation")
