@@ -169,11 +169,11 @@ def credit_refused(error: IntegrityError) -> PostingError:
 async def take_ids(connection: AsyncConnection, sequence: str, count: int) -> list[int]:
     """COUNT new ids of a sequence."""
     found = await connection.execute(TAKE_IDS, {"sequence": sequence, "count": count})
-    return list(found.scalars())
+    return list(found.scalar_one() or ())
 
 
 TAKE_IDS = text("""
-    SELECT nextval(CAST(CAST(:sequence AS text) AS regclass)) FROM generate_series(1, CAST(:count AS int))
+    SELECT array_agg(nextval(CAST(CAST(:sequence AS text) AS regclass))) FROM generate_series(1, CAST(:count AS int))
 """)
 CREDIT = text(f"""
     WITH credited AS (

@@ -30,12 +30,13 @@ async def credit_waiting(
     """Deal with every part of an SI that is left."""
     async with reading(bank) as connection:
         left = await instructions.parts_left(connection, si.id)
+        in_place = bool(await instructions.rows_taken_in_before(connection, si.id, 0, 1))
     room = asyncio.Semaphore(max(1, bank.settings.pool_size // 2))  # the pool serves others too
 
     async def credit_lane(lane: int, parts: Sequence[int]) -> None:
         async with room:
             for first_line in parts:
-                rows = await credit_part(bank, actor, si, lane, first_line)
+                rows = await credit_part(bank, actor, si, lane, first_line, in_place=in_place)
                 if progress is not None and rows:
                     progress(rows)
 
@@ -48,7 +49,9 @@ async def credit_waiting(
         await asyncio.gather(*lanes, return_exceptions=True)
 
 
-async def credit_part(bank: Bank, actor: str, si: instructions.Instruction, lane: int, first_line: int) -> int:
+async def credit_part(
+    bank: Bank, actor: str, si: instructions.Instruction, lane: int, first_line: int, *, in_place: bool
+) -> int:
     """Credit one part in one transaction. Returns how many rows were dealt with: 0 where somebody else has done it."""
     async with transaction(bank, actor) as tx:
         part = await instructions.take_part(tx.connection, si.id, lane, first_line)  # two approvers at once take turns
@@ -56,18 +59,20 @@ async def credit_part(bank: Bank, actor: str, si: instructions.Instruction, lane
         if part is not None:
             rows, staged = part
             payload = bank.vault.open_bytes(staged, **part_place(si.id, lane, first_line))
-            await _credit_rows(bank, tx.connection, si, payload)
+            await _credit_rows(bank, tx.connection, si, payload, in_place=in_place)
         await tx.record(Operation.SI_POST, f"SI {si.si_no}", rows=rows, lane=lane, first_line=first_line)
     return rows
 
 
-async def _credit_rows(bank: Bank, connection: AsyncConnection, si: instructions.Instruction, payload: bytes) -> None:
+async def _credit_rows(
+    bank: Bank, connection: AsyncConnection, si: instructions.Instruction, payload: bytes, *, in_place: bool = False
+) -> None:
     today = bank.business_date
     await crediting.stage(connection, STAGED_COLUMNS, payload)
     await crediting.lock_accounts(connection, today)
     rows = await crediting.to_decide_singly(connection, today)
     singly = await _ask_the_rule(bank, connection, si, rows) if rows else {}
-    await crediting.credit(connection, si, today, singly)
+    await crediting.credit(connection, si, today, singly, in_place=in_place)
 
 
 async def _ask_the_rule(

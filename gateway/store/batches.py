@@ -126,6 +126,7 @@ async def take_chunk(connection: AsyncConnection, batch_id: int, first_line: int
     last_line = (await connection.execute(TAKE_CHUNK, {"id": batch_id, "first_line": first_line})).scalar()
     if last_line is None:
         return []
+    await connection.execute(PLAN_BY_INDEX)
     await _mark_existing(connection, batch_id, on, first_line, last_line)
     values = {"id": batch_id, "first": first_line, "last": last_line}
     return (await connection.execute(STILL_ACCEPTED, values)).scalar() or []
@@ -191,6 +192,8 @@ SET_STATE = text("""
            decided_at = now() WHERE id = :id
 """)
 # Findings found in SQL have the shape of gateway.rules.findings.Finding.
+# A chunk is small and there may be millions of families: each row is looked up by index, never all families read.
+PLAN_BY_INDEX = text("SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)")
 ROOM_TO_SORT = text("SELECT set_config('work_mem', '64MB', true)")
 DUPLICATES_IN_FILE = text("""
     WITH accepted AS NOT MATERIALIZED (

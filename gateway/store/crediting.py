@@ -54,18 +54,24 @@ async def keep_comparable(connection: AsyncConnection, names: Mapping[tuple[int,
 
 
 async def credit(
-    connection: AsyncConnection, si: Instruction, on: date, singly: Mapping[int, CreditReason | None]
+    connection: AsyncConnection,
+    si: Instruction,
+    on: date,
+    singly: Mapping[int, CreditReason | None],
+    *,
+    in_place: bool = False,
 ) -> None:
     """Decide the staged rows, credit those that have no reason not to be, and keep every row with its outcome.
 
-    SINGLY: line -> what the rule said. Raises PostingError where the book refuses.
+    SINGLY: line -> what the rule said. IN_PLACE: the rows are in si_row already and wait (schema 0001). Raises PostingError where
+    the book refuses.
     """
     values = {
         "si_id": si.id, "sp2d_no": si.sp2d_no, "available_from": si.available_from, "on": on,
         "lines": list(singly), "reasons": [reason.value if reason else "" for reason in singly.values()],
     }  # fmt: skip
     try:
-        await connection.execute(CREDIT, values)
+        await connection.execute(CREDIT_IN_PLACE if in_place else CREDIT, values)
     except IntegrityError as error:
         raise credit_refused(error) from error
 
@@ -136,7 +142,7 @@ DECISION = f"""
                 AND (t.stage || t.months) && (s.stage || s.months))
     END
 """
-CREDIT = text(f"""
+DECIDE_AND_CREDIT = f"""
     WITH decided AS MATERIALIZED (
         SELECT d.*, CASE WHEN d.refused IS NULL THEN nextval('tranche_id_seq') END AS tranche_id,
                CASE WHEN d.refused IS NULL THEN nextval('transfer_id_seq') END AS transfer_id
@@ -160,9 +166,13 @@ CREDIT = text(f"""
     ), {CREDIT_CTES}
     INSERT INTO si_row (si_id, line, nik_index, account_number, programme, stage, months, amount_idr, state, reason, cell,
                         account_id, tranche_id)
-    SELECT :si_id, line, nik_index, account_number, code, stage, months, amount_idr,
+    SELECT :si_id, line, CASE WHEN refused IS NOT NULL THEN nik_index END, account_number, code, stage,
+           CASE WHEN refused IS NOT NULL THEN months END, amount_idr,
            CASE WHEN refused IS NULL THEN 'TOPUP_SUKSES' ELSE 'TOPUP_GAGAL' END, refused, cell, account_id, tranche_id
     FROM decided
+"""
+CREDIT = text(DECIDE_AND_CREDIT)
+CREDIT_IN_PLACE = text(f"""{DECIDE_AND_CREDIT}
     ON CONFLICT (si_id, line) DO UPDATE SET state = EXCLUDED.state, reason = EXCLUDED.reason, cell = EXCLUDED.cell,
         account_id = EXCLUDED.account_id, tranche_id = EXCLUDED.tranche_id
 """)

@@ -40,7 +40,8 @@ CREATE TABLE si_lane (
     PRIMARY KEY (si_id, lane)
 );
 
--- A row of an SI is written once, when it is decided. Rows of an SI taken in before wait there already.
+-- A row of an SI is written once, when it is decided; its months are then the tranche's, its NIK the account's. Rows of an SI taken
+-- in before wait there already.
 ALTER TABLE si_row
     ALTER COLUMN record DROP NOT NULL,
     ADD COLUMN cell smallint,                   -- with account_id and tranche_id the key of its tranche
