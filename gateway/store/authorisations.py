@@ -309,7 +309,8 @@ WRITE = arrays_as_text(f"""
         FROM unnest(CAST(:r_cell AS smallint[]), CAST(:r_id AS bigint[]), CAST(:r_date AS date[]), CAST(:r_amount AS bigint[]),
                     CAST(:r_by AS bigint[]), CAST(:r_kept AS text[]), CAST(:r_closes AS boolean[]))
              AS d (cell, id, date, amount, by, kept, closes)
-        WHERE o.cell = d.cell AND o.id = d.id AND o.business_date = d.date
+        WHERE o.cell = d.cell AND o.id = d.id AND o.business_date = d.date  -- and it is still what LOAD saw of it:
+          AND o.amount_idr - o.reversed_idr - d.amount = (SELECT sum(k) FROM unnest(CAST(d.kept AS bigint[])) AS u (k))
         RETURNING 1
     ), paid_out AS (
         INSERT INTO terminal_use AS u (terminal, business_date, count, amount_idr)

@@ -49,7 +49,7 @@ async def next_day(world: World) -> str:
     await world.verify(family.number for family in families)
     books = await invariants.read(world.home, [family.number for family in families])
     invariants.check_clocks(books, world.programmes, to)
-    await invariants.check_totals(world.home, world.real_families(), world.treasury)
+    await invariants.check_totals(world.home, world.real_families(), world.treasury, world.settled_idr)
     return f"the date is {to}, {days} days on"
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import text
 
 from gateway.measure.torture.oracle import REMEMBERED_DAYS
-from gateway.operations import day, proof
+from gateway.operations import day, proof, settlement
 from gateway.operations.bank import reading
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ class Books:
     transfers: int
     cards: dict[int, tuple[str, int]]  # id -> state, PIN tries left
     since: date
-    decided: dict[tuple[str, str, str], str]  # kind, trace number and time of the messages decided since -> why
+    decided: dict[
+        tuple[str, str, str], tuple[str, int]
+    ]  # messages since (kind, trace number, time) -> why, what is still taken
 
 
 async def read(bank: Bank, accounts: Sequence[int]) -> dict[int, Books]:
@@ -90,7 +92,7 @@ async def read(bank: Bank, accounts: Sequence[int]) -> dict[int, Books]:
     for row in rows:
         books[row.account_id].stages.append(row)
     for one in decided:
-        books[one.account_id].decided[one.kind, one.stan, one.transmitted] = one.reason
+        books[one.account_id].decided[one.kind, one.stan, one.transmitted] = one.reason, int(one.kept)
     for number, count in counts.items():
         books[number].transfers = int(count.transfers)
         if count.wrong_reversals:
@@ -118,7 +120,7 @@ def agree(family: Family, books: Books) -> str | None:
     if cards != books.cards:
         return f"the family's cards are {cards}, the bank's {books.cards}"
     decided = {
-        (one.said.kind, key.stan, key.transmitted): one.told.reason
+        (one.said.kind, key.stan, key.transmitted): (one.told.reason, one.kept_idr())
         for key, one in family.answered.items()
         if one.on >= books.since and one.said.kind != "CORRECTION"
     }
@@ -138,21 +140,24 @@ def check_clocks(books: Mapping[int, Books], programmes: Mapping[str, Programme]
                 raise Violated(f"clocks: account {number}, {row.programme} {row.stage}: {wrong}")
 
 
-async def check_totals(bank: Bank, families: Sequence[Family], treasury: Treasury) -> None:
+async def check_totals(
+    bank: Bank, families: Sequence[Family], treasury: Treasury, settled_idr: Mapping[str, int]
+) -> None:
     """Credited = withdrawn + purchased + held + frozen + returned + remaining, against what everybody outside knows."""
     async with reading(bank) as connection:
         found = {row.kind: int(row.balance) for row in await connection.execute(CONTROLS)}
         inside = (await connection.execute(INSIDE)).one()
     stages = [stage for family in families for stage in family.stages]
     paid = {channel: sum(family.paid_idr[channel] for family in families) for channel in ("ATM", "AGENT", "EWARONG")}
+    owed = {channel: amount - settled_idr.get(channel, 0) for channel, amount in paid.items()}
     credited = sum(family.credited_idr() for family in families)
     funded = sum(treasury.funded_idr.values())
     expected = {
-        "treasury": treasury.returned_idr - funded, "fund": funded - credited, "ATM": paid["ATM"], "AGENT": paid["AGENT"],
-        "EWARONG": paid["EWARONG"], "RPL": treasury.at_rpl_idr, "remaining": sum(stage.available_idr for stage in stages),
+        "treasury": treasury.returned_idr - funded, "fund": funded - credited, "paid": sum(settled_idr.values()), **owed,
+        "RPL": treasury.at_rpl_idr, "remaining": sum(stage.available_idr for stage in stages),
         "held": sum(stage.held_idr for stage in stages), "frozen": sum(stage.frozen_idr for stage in stages),
     }  # fmt: skip
-    stored = {"treasury": 0, "fund": 0, "ATM": 0, "AGENT": 0, "EWARONG": 0, "RPL": 0} | found
+    stored = {"treasury": 0, "fund": 0, "ATM": 0, "AGENT": 0, "EWARONG": 0, "RPL": 0, "paid": 0} | found
     stored |= {"remaining": int(inside.available), "held": int(inside.held), "frozen": int(inside.frozen)}
     if expected != stored:
         raise Violated(f"conservation: families, terminals and treasury know {expected}, the books say {stored}")
@@ -164,7 +169,7 @@ async def check_totals(bank: Bank, families: Sequence[Family], treasury: Treasur
 async def prove(bank: Bank) -> None:
     """The bank's own proofs, whole and since the last close, its closed days and its audit chains. Raises Violated."""
     checks = [*await proof.prove_ledger(bank), *await proof.prove_ledger(bank, incremental=True)]
-    checks += await proof.verify_audit(bank)
+    checks += [*await settlement.verify(bank), *await proof.verify_audit(bank)]
     wrong = [f"{check.name}: {check.detail}" for check in checks if not check.ok]
     days = await day.verify(bank)
     wrong += [] if days.first_wrong is None else [f"closed day {days.first_wrong}: {days.detail}"]
@@ -279,12 +284,13 @@ COUNTS = text(f"""
 """)
 CARDS = text(f"SELECT account_id, id, state, pin_tries_left FROM card WHERE (cell, account_id) IN {WANTED}")
 DECIDED = text(f"""
-    SELECT account_id, kind, stan, transmitted, reason FROM authorisation
+    SELECT account_id, kind, stan, transmitted, reason, (SELECT coalesce(sum(k), 0) FROM unnest(kept_idr) AS u (k)) AS kept
+    FROM authorisation
     WHERE (cell, account_id) IN {WANTED} AND business_date >= :since
 """)
 CONTROLS = text("""
     SELECT CASE account / 1000 WHEN 1 THEN 'treasury' WHEN 2 THEN 'fund' WHEN 3 THEN 'ATM' WHEN 4 THEN 'AGENT'
-                WHEN 5 THEN 'EWARONG' WHEN 6 THEN 'RPL' ELSE account::text END AS kind, sum(amount) AS balance
+                WHEN 5 THEN 'EWARONG' WHEN 6 THEN 'RPL' WHEN 8 THEN 'paid' ELSE account::text END AS kind, sum(amount) AS balance
     FROM (SELECT credit AS account, amount_idr AS amount FROM transfer WHERE credit < 10000
           UNION ALL SELECT debit, -amount_idr FROM transfer WHERE debit < 10000) c
     GROUP BY 1

@@ -56,18 +56,18 @@ async def credit(world: World) -> str:
     amount = sum(int(row[6]) for _, row in rows)
     short = world.chance.random() < ODD_ROW_SHARE
     sp2d = instruction.Sp2d(f"SP2D-{number}", world.today, amount - short, len(rows))
-    arm = _dice_for_a_cut(world)
-    await _done(world, arm, lambda bank: _import(bank, path, f"SI-{number}", sp2d))
+    arm = dice_for_a_cut(world)
+    await done(world, arm, lambda bank: _import(bank, path, f"SI-{number}", sp2d))
     if short:
-        await _must_refuse(world, lambda bank: instruction.approve(bank, CHECKER, f"SI-{number}"))
+        await must_refuse(world, lambda bank: instruction.approve(bank, CHECKER, f"SI-{number}"))
         return f"SI {number} of {len(rows)} rows disagrees with its SP2D"
-    result = await _done(world, _dice_for_a_cut(world), lambda bank: _approve(bank, f"SI-{number}"))
+    result = await done(world, dice_for_a_cut(world), lambda bank: _approve(bank, f"SI-{number}"))
     expected = Counter(_credit_row(world, member, row) for member, row in rows)
     credited = expected.pop("", 0)
     if (credited, dict(expected)) != (result.credited, result.reasons):
         raise Violated(f"SI {number}: credited {result.credited}, {result.reasons}; due {credited}, {dict(expected)}")
-    await _must_refuse(world, lambda bank: instruction.import_instruction(bank, MAKER, path, f"SI-{number}", sp2d))
-    await _must_refuse(world, lambda bank: instruction.approve(bank, CHECKER, f"SI-{number}"))
+    await must_refuse(world, lambda bank: instruction.import_instruction(bank, MAKER, path, f"SI-{number}", sp2d))
+    await must_refuse(world, lambda bank: instruction.approve(bank, CHECKER, f"SI-{number}"))
     await world.verify(member.number for member, _ in rows if member is not None)
     return f"SI {number}: {credited} credited, {sum(expected.values())} refused"
 
@@ -192,7 +192,7 @@ async def _change_card(world: World, member: Member, event: CardEvent) -> str:
         return cards.change_state(bank, CHECKER, member.card_id, event, "torture")
 
     if card.state != allowed[event]:
-        await _must_refuse(world, change)
+        await must_refuse(world, change)
         return f"{changed} refused"
     await change(world.some_process().bank)
     card.state = "BLOCKED" if event is CardEvent.BLOCK else "ACTIVE"
@@ -236,12 +236,13 @@ async def _approve(bank: Bank, si_no: str) -> instruction.SiResult:
         return found
 
 
-def _dice_for_a_cut(world: World) -> tuple[int, CutAt] | None:
+def dice_for_a_cut(world: World) -> tuple[int, CutAt] | None:
+    """At which commit an operation is cut off, and where; None: it is not."""
     number, at = world.chance.randint(1, COMMITS_OF_AN_SI), world.chance.choice(tuple(CutAt))
     return (number, at) if world.chance.random() < CUT_SHARE else None
 
 
-async def _done(world: World, cut: tuple[int, CutAt] | None, work: Callable[[Bank], Awaitable[Result]]) -> Result:
+async def done(world: World, cut: tuple[int, CutAt] | None, work: Callable[[Bank], Awaitable[Result]]) -> Result:
     """Do it at some process; where the connection is cut at a commit, again at any."""
     process = world.some_process()
     if cut is not None:
@@ -260,7 +261,8 @@ async def _done(world: World, cut: tuple[int, CutAt] | None, work: Callable[[Ban
             world.crashes[f"cut {cut[1].value}"] += 1
 
 
-async def _must_refuse(world: World, work: Callable[[Bank], Awaitable[object]]) -> None:
+async def must_refuse(world: World, work: Callable[[Bank], Awaitable[object]]) -> None:
+    """What is wrong to do is refused, whoever asks."""
     try:
         await work(world.some_process().bank)
     except Refused:

@@ -25,6 +25,7 @@ APPROVED = "APPROVED"
 UNDECIDED = ("OVERLOAD", "SYSTEM_ERROR")  # told that nothing was decided; the same message may come again
 BALANCES_TOLD = (APPROVED, "INSUFFICIENT_FUNDS", "LIMIT_AMOUNT", "LIMIT_COUNT")
 TAKING = ("CASH", "PURCHASE", "HOLD")
+GIVING_BACK = ("REVERSAL", "REFUND", "CORRECTION")
 REFUNDABLE = ("PURCHASE", "COMPLETION")
 FOOD_SHOPS = ("5411", "5422", "5451", "5462", "5499", "5300", "5399")
 CARD_REFUSALS = {"LOST": "CARD_LOST", "STOLEN": "CARD_STOLEN", "BLOCKED": "CARD_BLOCKED", "REPLACED": "CARD_CLOSED"}
@@ -106,6 +107,7 @@ class Said(NamedTuple):
     kept_idr: int = 0
     original: Key | None = None
     terminal: str = ""  # acquirer:terminal
+    settles_on: date | None = None  # the partner's day; None: the business date
 
 
 class Told(NamedTuple):
@@ -138,6 +140,10 @@ class Taken:
                 kept.append((place, amount - part))
         return kept[::-1]
 
+    def kept_idr(self) -> int:
+        """What it keeps from the family, all draws together; what gave back keeps nothing."""
+        return 0 if self.said.kind in GIVING_BACK else sum(amount for _, amount in self.left())
+
 
 @dataclass(slots=True)
 class Family:
@@ -155,6 +161,7 @@ class Family:
     answered: dict[Key, Taken] = field(default_factory=dict)
     tombstones: dict[Key, date] = field(default_factory=dict)
     paid_idr: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("ATM", "AGENT", "EWARONG"), 0))
+    owed_idr: dict[tuple[date, str], int] = field(default_factory=dict)  # to the partner, by its day and channel
     transfers: int = 0
 
     def copy(self) -> Family:
@@ -163,7 +170,7 @@ class Family:
             self.number, self.programmes, self.ceilings, self.machines, {pan: replace(card) for pan, card in self.cards.items()},
             [replace(stage) for stage in self.stages],
             {key: replace(taken, draws=list(taken.draws)) for key, taken in self.answered.items()},
-            dict(self.tombstones), dict(self.paid_idr), self.transfers,
+            dict(self.tombstones), dict(self.paid_idr), dict(self.owed_idr), self.transfers,
         )  # fmt: skip
 
     def answer(self, said: Said, today: date) -> Told:
@@ -204,7 +211,7 @@ class Family:
             if one.held_until is not None and one.held_until < on and one.left()
         ]  # fmt: skip
         for one in lapsed:
-            self._undo(one, sum(amount for _, amount in one.left()))
+            self._undo(one, sum(amount for _, amount in one.left()), on)
         return len(lapsed)
 
     def credited_idr(self) -> int:
@@ -226,14 +233,14 @@ class Family:
         if original is not None and (today - original.on).days > REMEMBERED_DAYS:
             original = None
         if said.kind == "CORRECTION":
-            return self._correct(said, taken, original)
+            return self._correct(said, taken, original, today)
         if said.kind in ("REVERSAL", "REFUND"):
             return self._give_back(said, taken, original, today)
         forbidden = self.tombstones.get(said.key)
         if forbidden is not None and (today - forbidden).days <= REMEMBERED_DAYS:
             return "REVERSED_BEFORE"
         if said.kind == "COMPLETION":
-            return self._complete(said, taken, original)
+            return self._complete(said, taken, original, today)
         refusal = self._refuse_card(said, today)
         if refusal is not None:
             return refusal
@@ -305,7 +312,7 @@ class Family:
                 stage.held_idr += part
                 taken.held_until = today + timedelta(days=HOLD_DAYS)
             else:
-                self.paid_idr[said.channel] += part
+                self._owe(said.channel, part, _settles(said, today))
 
     def _spent_in_order(self, said: Said) -> dict[str, int]:
         """Programme -> priority of the purses that may be spent there."""
@@ -333,11 +340,15 @@ class Family:
         if not refund and (said.amount_idr != original.said.amount_idr or said.kept_idr > said.amount_idr):
             return "REVERSAL_AMOUNT"
         if wanted > 0:
-            taken.draws = self._undo(original, wanted)
+            taken.draws = self._undo(original, wanted, _settles(said, today))
         return APPROVED
 
-    def _undo(self, original: Taken, amount_idr: int) -> list[tuple[int, int]]:
-        """Last drawn first, to the stages it came from."""
+    def _owe(self, channel: str, amount_idr: int, on: date) -> None:
+        self.paid_idr[channel] += amount_idr
+        self.owed_idr[on, channel] = self.owed_idr.get((on, channel), 0) + amount_idr
+
+    def _undo(self, original: Taken, amount_idr: int, on: date) -> list[tuple[int, int]]:
+        """Last drawn first, to the stages it came from; the partner is owed so much less on a day of its own."""
         given = []
         wanted = amount_idr
         for place, amount in reversed(original.left()):
@@ -347,7 +358,7 @@ class Family:
             if original.said.kind == "HOLD":
                 self.stages[place].held_idr -= part
             else:
-                self.paid_idr[original.said.channel] -= part
+                self._owe(original.said.channel, -part, on)
             self.stages[place].give_back(part)
             self.transfers += 1
             given.append((place, part))
@@ -355,16 +366,16 @@ class Family:
         original.back_idr += amount_idr
         return given
 
-    def _correct(self, said: Said, taken: Taken, original: Taken | None) -> str:
+    def _correct(self, said: Said, taken: Taken, original: Taken | None, today: date) -> str:
         """Two people in the office take back a payment that did not happen, or a part of it."""
         if original is None or original.said.kind not in ("CASH", "PURCHASE", "COMPLETION"):
             return "REFUSED"
         if not 0 < said.amount_idr <= sum(amount for _, amount in original.left()):
             return "REFUSED"
-        taken.draws = self._undo(original, said.amount_idr)
+        taken.draws = self._undo(original, said.amount_idr, today)
         return APPROVED
 
-    def _complete(self, said: Said, taken: Taken, original: Taken | None) -> str:
+    def _complete(self, said: Said, taken: Taken, original: Taken | None, today: date) -> str:
         """The hold's money is paid out, oldest first; what is not needed goes back."""
         if original is None or original.said.kind != "HOLD":
             return "ORIGINAL_UNKNOWN"
@@ -372,14 +383,19 @@ class Family:
         held = sum(amount for _, amount in left)
         if original.told.reason != APPROVED or said.amount_idr > held:
             return "HOLD_AMOUNT"
-        self._undo(original, held - said.amount_idr)
+        self._undo(original, held - said.amount_idr, today)
         wanted = said.amount_idr
         for place, amount in original.left():
             self.stages[place].held_idr -= amount
-            self.paid_idr[original.said.channel] += amount
+            self._owe(original.said.channel, amount, _settles(said, today))
             self.transfers += 1
             taken.draws.append((place, amount))
             wanted -= amount
         original.back_idr = original.said.amount_idr
         taken.said = said._replace(channel=original.said.channel)
         return APPROVED
+
+
+def _settles(said: Said, today: date) -> date:
+    """The partner's day of a message: its own, unless that is over already."""
+    return max(today, said.settles_on or today)

@@ -64,7 +64,7 @@ class Process:
             if not answer.done():
                 answer.set_result(outcome)
 
-        self._lanes.submit(to_command(sent.message, self._link, self._pin_key), told)
+        self._lanes.submit(to_command(sent.message, self._link, self._pin_key, sent.said.settles_on), told)
         try:
             return await answer
         finally:

@@ -106,7 +106,7 @@ async def finish(world: World, seed: int) -> None:
 
 async def _prove_all(world: World) -> None:
     await world.verify(family.number for family in world.real_families())
-    await invariants.check_totals(world.home, world.real_families(), world.treasury)
+    await invariants.check_totals(world.home, world.real_families(), world.treasury, world.settled_idr)
     await invariants.prove(world.home)
 
 

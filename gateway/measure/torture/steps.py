@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.measure.torture import crashes, offices, visits
+from gateway.measure.torture import crashes, offices, partners, visits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -34,6 +34,7 @@ WEIGHTS: dict[Step, int] = {
     offices.correct_payment: 3,
     offices.correct_credit: 1,
     offices.exclude: 1,
+    partners.settle: 3,
     crashes.kill_process: 3,
     crashes.restart_process: 1,
     crashes.cut_at_commit: 4,

@@ -6,6 +6,7 @@ Messages are made by the simulator's terminals and read by the bank's own mappin
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gateway.measure.torture.oracle import Key, Said
@@ -30,6 +31,7 @@ WIRE = {"CASH": Asked.CASH, "PURCHASE": Asked.PURCHASE, "BALANCE": Asked.BALANCE
 PURSES = {"BY_RULE": Purse.BY_RULE, "CASH": Purse.CASH, "FOOD": Purse.FOOD}
 CLASSES = {"HOLD": "1", "REVERSAL": "4"}
 MTIS = {"HOLD": "0100", "COMPLETION": "0220"}
+CUT_OVER_MINUTE = 45
 CONTENT = (3, 4, 37, 41, 42, 49, 90, 95)
 
 
@@ -64,6 +66,11 @@ class TerminalPost:
     mcc: str
     today: Callable[[], date]
 
+    def settles_on(self, message: Message) -> date:
+        """The partner's day: late in each hour of the torture's short days it is the next one."""
+        late = int(message.get(7, "")[6:8]) >= CUT_OVER_MINUTE
+        return self.today() + timedelta(days=late)
+
     def request(
         self, kind: str, card: TestCard, amount_idr: int, *, pin_right: bool = True, purse: str = "BY_RULE",
         original: Sent | None = None,
@@ -76,14 +83,16 @@ class TerminalPost:
             message.fields[90] = write_original_data(original_data_of(original.message))
         key = _key(CLASSES.get(kind, "2"), message)
         said = Said(key, _content(message), kind, self.kind.value, self.mcc, purse, amount_idr, pin_right,
-                    original=None if original is None else original.said.key, terminal=f"{ACQUIRER}:{self.name}")  # fmt: skip
+                    original=None if original is None else original.said.key, terminal=f"{ACQUIRER}:{self.name}",
+                    settles_on=self.settles_on(message))  # fmt: skip
         return Sent(message, said, self, card, self.today(), original)
 
     def reversal(self, original: Sent, kept_idr: int = 0) -> Sent:
         """A reversal of ORIGINAL; each is a message of its own."""
         message = self.maker.reversal(original.message, kept_idr)
         said = Said(_key("4", message), _content(message), "REVERSAL", original.said.channel, original.said.mcc, "BY_RULE",
-                    original.said.amount_idr, kept_idr=kept_idr, original=original.said.key)  # fmt: skip
+                    original.said.amount_idr, kept_idr=kept_idr, original=original.said.key,
+                    settles_on=self.settles_on(message))  # fmt: skip
         return Sent(message, said, self, original.card, self.today(), original)
 
 

@@ -33,8 +33,18 @@ PROGRAMMES = (
     Programme("PKH", "CASH", at_machines=1, at_shops=2),
     Programme("SEMBAKO", "FOOD", at_machines=1, at_shops=1),
     # a top-up with quick clocks that also run on what is left of a used stage
-    Programme("TAMBAHAN", "CASH", at_machines=2, at_shops=None, block_days=20, return_days=30, partly_used=True),
+    Programme(
+        "TAMBAHAN",
+        "CASH",
+        at_machines=2,
+        at_shops=None,
+        block_days=20,
+        return_days=30,
+        partly_used=True,
+        available_after_days=2,
+    ),
 )
+LINK = "himbara"
 LIMITED = "000002:A0000008"
 CEILINGS = (
     Ceiling("MONTH", CASH_CHANNELS, None, 5_000_000),  # the four that every new bank has
@@ -53,6 +63,7 @@ number = 3
 code = "TAMBAHAN"
 name = "Bantuan tambahan"
 purse = "CASH"
+available_after_days = 2
 valid_from = 2026-01-01
 
 [[purse_rule]]

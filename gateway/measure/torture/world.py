@@ -77,6 +77,8 @@ class World:
         self.families: dict[int, Family] = {0: Family(0, programmes)}  # 0: cards nobody issued
         self.holder_of: dict[str, int] = {}  # PAN -> family
         self.treasury = Treasury()
+        self.settled_idr: Counter[str] = Counter()  # paid to the partner, by channel
+        self.settled_days: set[dt.date] = set()
         self.terminals: list[TerminalPost] = []
         self.sent: list[Sent] = []  # what may be repeated, reversed, completed or refunded
         self.pinpad: PinPad
@@ -108,6 +110,15 @@ class World:
     def real_families(self) -> list[Family]:
         """Every family with an account."""
         return [family for number, family in self.families.items() if number]
+
+    def owed_idr(self, day: dt.date) -> dict[str, int]:
+        """What terminals say the bank owes for a partner's day, by channel; nothing where it comes to nothing."""
+        owed: Counter[str] = Counter()
+        for family in self.families.values():
+            for (on, channel), amount in family.owed_idr.items():
+                if on == day:
+                    owed[channel] += amount
+        return {channel: amount for channel, amount in owed.items() if amount}
 
     async def start_processes(self) -> None:
         """Have as many processes as there should be."""

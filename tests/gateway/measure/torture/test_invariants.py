@@ -45,7 +45,7 @@ async def test_honest_books(town: World) -> None:
     numbers = sorted(town.members)
     for number, books in (await invariants.read(town.home, numbers)).items():
         assert invariants.agree(town.families[number], books) is None
-    await invariants.check_totals(town.home, town.real_families(), town.treasury)
+    await invariants.check_totals(town.home, town.real_families(), town.treasury, town.settled_idr)
     await invariants.prove(town.home)
 
 
@@ -86,7 +86,7 @@ async def test_totals_that_do_not_add_up(town: World) -> None:
     """The treasury knows what it gave, terminals what they paid."""
     town.treasury.funded_idr["PKH"] = town.treasury.funded_idr.get("PKH", 0) + 1
     with pytest.raises(Violated, match="conservation: families, terminals and treasury"):
-        await invariants.check_totals(town.home, town.real_families(), town.treasury)
+        await invariants.check_totals(town.home, town.real_families(), town.treasury, town.settled_idr)
 
 
 async def test_a_broken_chain(town: World) -> None:

@@ -33,7 +33,7 @@ async def test_every_errand(town: World) -> None:
 async def test_a_list_that_is_cut_off(town: World, monkeypatch: pytest.MonkeyPatch, at: CutAt) -> None:
     """At each of its commits in turn; taken up again it is credited as if nothing had been."""
     cuts = iter((number, at) for number in (1, 1, 2, 3, 4, 5) for _ in range(2))
-    monkeypatch.setattr(offices, "_dice_for_a_cut", lambda _world: next(cuts))
+    monkeypatch.setattr(offices, "dice_for_a_cut", lambda _world: next(cuts))
     for _ in range(6):
         await run.play_step(town, 7, offices.credit)
     assert town.crashes[f"cut {at.value}"] >= 6
