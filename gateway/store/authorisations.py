@@ -108,10 +108,12 @@ def load_parameters(wanted: Sequence[Wanted], terminals: Iterable[str], today: d
         "original": array_text([one.original_key for one in wanted]),
         "counted": array_text([one.counted for one in wanted]),
         "terminals": array_text(sorted(terminals)),
-        "since": today - timedelta(days=ANSWERED_DAYS),
-        "today": today,
-        "month": today.replace(day=1),
-    }
+    } | dates_of(today)
+
+
+def dates_of(today: date) -> dict[str, date]:
+    """The dates that a group's statements name; gateway.store.lane_connection writes them out."""
+    return {"since": today - timedelta(days=ANSWERED_DAYS), "today": today, "month": today.replace(day=1)}
 
 
 def read_loaded(rows: Iterable[Sequence[Any]], members: int) -> tuple[Head, list[Loaded]]:
@@ -309,7 +311,8 @@ WRITE = arrays_as_text(f"""
         FROM unnest(CAST(:r_cell AS smallint[]), CAST(:r_id AS bigint[]), CAST(:r_date AS date[]), CAST(:r_amount AS bigint[]),
                     CAST(:r_by AS bigint[]), CAST(:r_kept AS text[]), CAST(:r_closes AS boolean[]))
              AS d (cell, id, date, amount, by, kept, closes)
-        WHERE o.cell = d.cell AND o.id = d.id AND o.business_date = d.date  -- and it is still what LOAD saw of it:
+        WHERE o.cell = d.cell AND o.id = d.id AND o.business_date = d.date AND o.business_date BETWEEN :since AND :today
+          -- and it is still what LOAD saw of it:
           AND o.amount_idr - o.reversed_idr - d.amount = (SELECT sum(k) FROM unnest(CAST(d.kept AS bigint[])) AS u (k))
         RETURNING 1
     ), paid_out AS (

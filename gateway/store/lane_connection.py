@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.store import audit
-from gateway.store.authorisations import LOAD, WRITE, load_parameters, read_loaded
+from gateway.store.authorisations import LOAD, WRITE, dates_of, load_parameters, read_loaded
 from gateway.telemetry import masked_text
 from ledger.book import TAKE_IDS
 
@@ -76,8 +76,9 @@ class LaneConnection:
         self._driver = driver
         self._plan_age_s = PLAN_AGE_FIRST_S
         self._plans_until = 0.0
-        self._load = _Statement(LOAD)
-        self._write = _Statement(WRITE)
+        self._dated: date | None = None
+        self._load: _Statement
+        self._write: _Statement
         self._ids = _Statement(str(TAKE_IDS))
 
     @classmethod
@@ -105,6 +106,8 @@ class LaneConnection:
 
     async def load(self, wanted: Sequence[Wanted], terminals: Iterable[str], today: date) -> tuple[Head, list[Loaded]]:
         """Lock and read what the members need, in their order, and the head of the lane's audit chain."""
+        if today != self._dated:
+            await self._date_statements(today)
         rows = await self._load.fetch(load_parameters(wanted, terminals, today, self.stream))
         return read_loaded(rows, len(wanted))
 
@@ -115,7 +118,8 @@ class LaneConnection:
 
     async def take_ids(self, sequence: str, count: int) -> list[int]:
         """COUNT new ids of a sequence."""
-        return [row[0] for row in await self._ids.fetch({"sequence": sequence, "count": count})]
+        ((found,),) = await self._ids.fetch({"sequence": sequence, "count": count})
+        return list(found)
 
     async def commit(self) -> None:
         """Commit; durable when it returns."""
@@ -128,9 +132,27 @@ class LaneConnection:
     async def _make_ready(self) -> None:
         await self._driver.execute(NEVER_SCAN)
         chain = _Statement(audit.ENSURE_CHAIN)
-        for statement in (chain, self._load, self._write, self._ids):
+        for statement in (chain, self._ids):
             await statement.prepare(self._driver)
         await chain.fetch({"stream": self.stream, "hash": audit.FIRST_HASH})
+
+    async def _date_statements(self, today: date) -> None:
+        """Prepare a group's statements for a business date: what is written as a date is planned for its partitions alone."""
+        self._load, self._write = (_Statement(dated(statement, today)) for statement in (LOAD, WRITE))
+        for statement in (self._load, self._write):
+            await statement.prepare(self._driver)
+        self._dated = today
+
+
+def dated(statement: str, today: date) -> str:
+    """A statement of a group with the dates of its parameters written out.
+
+    >>> from datetime import date
+    >>> dated("WHERE business_date BETWEEN :month AND :today AND cell = :cell", date(2026, 11, 23))
+    "WHERE business_date BETWEEN DATE '2026-11-01' AND DATE '2026-11-23' AND cell = :cell"
+    """
+    literals = {name: f"DATE '{value}'" for name, value in dates_of(today).items()}
+    return PARAMETER.sub(lambda found: literals.get(found[1], found[0]), statement)
 
 
 class _Statement:

@@ -187,7 +187,7 @@ async def test_the_write_of_a_group(large: Large) -> None:
             "u_date": [large.today], "u_debits": [1], "u_amount": [10_000], "stream": "lane-0", "seq": 1,
             "at": "2026-11-25 00:00:00+00", "actor": "iso8583", "operation": "authorise", "subject": "1", "detail": "{}",
             "hash": "\\x00",
-        }  # fmt: skip
+        } | authorisations.dates_of(large.today)  # fmt: skip
         values["t_debit"] = [account * 10_000 + tranche["programme"] * 10]
         plan = await plan_of(connection, authorisations.WRITE, values)
     _assert_lean(plan, large.months(large.today))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import doctest
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from gateway.store import lane_connection
 from gateway.store.lane_connection import LaneConnection, cause, unreachable
 from tests.gateway.owner import as_owner
 
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from gateway.operations.bank import Bank
+
+
+def test_the_examples_hold() -> None:
+    """The docstrings' examples."""
+    assert 0 == doctest.testmod(lane_connection).failed
 
 
 async def test_one_writer_a_lane(engine: AsyncEngine) -> None:
