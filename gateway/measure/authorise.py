@@ -7,6 +7,7 @@ at half that rate, at set times whether or not earlier ones are answered: the la
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 from contextlib import AsyncExitStack, contextmanager
@@ -36,6 +37,7 @@ PGBENCH_CLIENTS = (8, 32)
 CONNECTIONS = 4  # to each gateway process
 BALANCE_IDR = 90_000_000
 WARM_UP_S = 2.0
+STATISTICS_S = 1.1  # the server's processes tell what they have written once a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class AuthoriseFigures:
     postgres_cpu_us_per_authorisation: float
     postgres_background_cpu_us_per_authorisation: float
     load_cpu_us_per_authorisation: float
+    wal_bytes_per_authorisation: int
+    wal_pages_per_authorisation: float  # written whole, since they were changed for the first time after a checkpoint
     processes: int
     clients: int
     seconds: float
@@ -71,21 +75,27 @@ class AuthoriseFigures:
 
 @dataclass(frozen=True, slots=True)
 class _Used:
-    """Processor time up to a moment, in seconds."""
+    """Processor time up to a moment, in seconds, and what the server has written to its log."""
 
     gateway_s: float
     server: ServerCpu
     load_s: float
+    wal_bytes: int
+    wal_pages: int
 
     def since(self, before: _Used) -> _Used:
         """What was used after BEFORE was read."""
-        return _Used(self.gateway_s - before.gateway_s, self.server.since(before.server), self.load_s - before.load_s)
+        return _Used(
+            self.gateway_s - before.gateway_s, self.server.since(before.server), self.load_s - before.load_s,
+            self.wal_bytes - before.wal_bytes, self.wal_pages - before.wal_pages,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class _Range:
     """What is shot at, and with what."""
 
+    bank: Bank
     prepared: PreparedLoad
     gateways: list[Gateway]
     in_flight: int  # on each connection
@@ -103,14 +113,14 @@ class _Range:
             )
         return result
 
-    def used(self) -> _Used:
-        """Processor time so far."""
+    async def used(self) -> _Used:
+        """Processor time and log so far."""
+        await asyncio.sleep(STATISTICS_S)
+        async with reading(self.bank) as connection:
+            wal = (await connection.execute(WAL)).one()
         times = os.times()
-        return _Used(
-            sum(gateway.cpu_seconds() for gateway in self.gateways),
-            server_cpu(self.postmaster),
-            times.user + times.system,
-        )
+        gateways_s = sum(gateway.cpu_seconds() for gateway in self.gateways)
+        return _Used(gateways_s, server_cpu(self.postmaster), times.user + times.system, int(wal.bytes), int(wal.pages))
 
 
 async def measure(
@@ -135,11 +145,11 @@ async def measure(
         async with AsyncExitStack() as stack:
             gateways = [await stack.enter_async_context(gateway_process(chosen)) for _ in range(processes)]
             stack.enter_context(_no_collector())
-            shooting = _Range(prepared, gateways, clients // connections, server.postmaster_pid() or 0)
+            shooting = _Range(bank, prepared, gateways, clients // connections, server.postmaster_pid() or 0)
             await shooting.load(WARM_UP_S)
-            before = shooting.used()
+            before = await shooting.used()
             peak = await shooting.load(seconds)
-            used = shooting.used().since(before)
+            used = (await shooting.used()).since(before)
             say(f"{peak.per_s:.0f} a second; now half of that")
             half = await shooting.load(seconds, peak.per_s / 2)
         runs += await _yardstick(server, seconds, say)
@@ -178,12 +188,14 @@ def _latency_figures(peak: LoadResult, half: LoadResult, runs: list[PgbenchRun])
 
 
 def _processor_figures(used: _Used, answered: int) -> dict[str, Any]:
-    """Microseconds of processor time for each authorisation, by whose they were."""
+    """Microseconds of processor time for each authorisation, by whose they were, and what it added to the server's log."""
     return {
         "gateway_cpu_us_per_authorisation": round(used.gateway_s / answered * 1e6, 1),
         "postgres_cpu_us_per_authorisation": round(used.server.whole_s / answered * 1e6, 1),
         "postgres_background_cpu_us_per_authorisation": round(used.server.background_s / answered * 1e6, 1),
         "load_cpu_us_per_authorisation": round(used.load_s / answered * 1e6, 1),
+        "wal_bytes_per_authorisation": used.wal_bytes // answered,
+        "wal_pages_per_authorisation": round(used.wal_pages / answered, 2),
     }
 
 
@@ -211,6 +223,7 @@ def _no_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
+WAL = text("SELECT pg_current_wal_insert_lsn() - '0/0' AS bytes, (SELECT wal_fpi FROM pg_stat_wal) AS pages")
 FACTS = text("""
     SELECT current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous_commit,
            pg_database_size(current_database()) AS database_bytes

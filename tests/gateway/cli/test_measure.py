@@ -25,7 +25,8 @@ AUTHORISE = AuthoriseFigures(
     authorisations_per_s=9_000.0, pgbench_tps=4_000.0, ratio=2.25, p50_ms=12.5, p99_ms=30.1, declined=0, accounts=1_000,
     gateway_cpu_us_per_authorisation=95.5, half_per_s=4_500.0, p50_half_ms=3.1, p99_half_ms=6.2, pgbench_tps_8=3_900.0,
     pgbench_tps_32=4_000.0, pgbench_p50_8_ms=1.9, p99_half_ratio=3.26, postgres_cpu_us_per_authorisation=60.0,
-    postgres_background_cpu_us_per_authorisation=1.5, load_cpu_us_per_authorisation=5.0, processes=1, clients=128,
+    postgres_background_cpu_us_per_authorisation=1.5, load_cpu_us_per_authorisation=5.0,
+    wal_bytes_per_authorisation=2_000, wal_pages_per_authorisation=0.1, processes=1, clients=128,
     seconds=15.0, cards=1_000, database_bytes=9_000_000, fsync="on", synchronous_commit="on",
 )  # fmt: skip
 LISTS = ListFigures(

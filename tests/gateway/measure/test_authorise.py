@@ -34,13 +34,15 @@ async def test_the_measurement(settings: Settings) -> None:
     assert ("on", "on") == (figures.fsync, figures.synchronous_commit)
     assert 0 < figures.p50_ms <= figures.p99_ms
     assert 0 < figures.p50_half_ms <= figures.p99_half_ms
-    assert figures.half_per_s == pytest.approx(figures.authorisations_per_s / 2, rel=0.25)
+    assert 0 < figures.half_per_s <= figures.authorisations_per_s * 0.6
     assert figures.pgbench_tps == max(figures.pgbench_tps_8, figures.pgbench_tps_32)
     assert figures.ratio == pytest.approx(figures.authorisations_per_s / figures.pgbench_tps, abs=0.01)
     assert figures.p99_half_ratio == pytest.approx(figures.p99_half_ms / figures.pgbench_p50_8_ms, rel=0.02)
     for used in ("gateway", "postgres", "load"):
         assert getattr(figures, f"{used}_cpu_us_per_authorisation") > 0
     assert 0 <= figures.postgres_background_cpu_us_per_authorisation <= figures.postgres_cpu_us_per_authorisation
+    assert figures.wal_bytes_per_authorisation > 500  # a transfer, an authorisation, a tranche, a purse
+    assert figures.wal_pages_per_authorisation >= 0
     assert figures.database_bytes > 1_000_000
 
 
