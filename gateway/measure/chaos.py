@@ -1,15 +1,14 @@
-"""`kks chaos`: load while gateway and PostgreSQL are killed (SIGKILL) and connections cut, then terminals against the ledger.
+"""`kks chaos`: load on two gateways while everything around it breaks (havoc.py), then terminals against the ledger.
 
-Each terminal works like a real one: it waits for its answer, repeats the same message when the link breaks, and reverses when no
-answer can be had. What its own journal says was paid out must be in the ledger exactly once, and nothing else.
+Each terminal works like a real one: it waits for its answer, repeats the same message when the link breaks, at the other gateway
+where its own is away, and reverses when no answer can be had. What its own journal says was paid out must be in the ledger
+exactly once, and nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import signal
 import socket
 from collections import Counter
 from dataclasses import dataclass, field
@@ -20,7 +19,8 @@ from sqlalchemy import text
 from gateway import clock
 from gateway.app import open_bank
 from gateway.errors import GatewayError
-from gateway.measure.workbench import Gateway, bench_settings, furnish, start_gateway
+from gateway.measure import havoc
+from gateway.measure.workbench import bench_settings, furnish, start_gateway
 from gateway.operations import proof
 from gateway.operations.bank import reading
 from gateway.simulator.pinpad import pinpad_of
@@ -29,8 +29,9 @@ from gateway.simulator.terminal import TerminalKind
 from iso.errors import IsoError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+    from gateway.measure.workbench import Gateway
     from gateway.operations.bank import Bank
     from gateway.settings import Settings
     from gateway.simulator.exchange import Exchange
@@ -46,8 +47,8 @@ ANSWER_S = 4.0
 REPEATS = 4  # before a terminal gives up and reverses
 REVERSE_SHARE = 0.05  # paid, then taken back: the cash was not dispensed
 REPEAT_SHARE = 0.05  # answered, and asked again all the same
-VICTIMS = ("gateway", "postgres", "postgres", "gateway", "cut")
-KILL_EVERY_S = (1.0, 3.0)
+GATEWAYS = 2
+HARM_EVERY_S = (1.0, 3.0)
 SETTLE_S = 60.0
 AGAIN_S = 0.2
 
@@ -67,7 +68,11 @@ class Slip:
 
 @dataclass(frozen=True, slots=True)
 class ChaosFigures:
-    """What came of it; the keys of `--json`. LOST: paid out and not in the ledger. DOUBLED: in the ledger more than paid out."""
+    """What came of it; the keys of `--json`. LOST: paid out and not in the ledger. DOUBLED: in the ledger more than paid out.
+
+    POOL_FILLS: all sessions taken, or all pools busy. CUTS: links of terminals. ABUSES: of sockets. LONGEST_SILENCE_S: while
+    no terminal got a decision.
+    """
 
     approved: int
     answered: int
@@ -78,6 +83,10 @@ class ChaosFigures:
     gateway_kills: int
     postgres_kills: int
     cuts: int
+    pool_fills: int
+    restarts: int
+    abuses: int
+    longest_silence_s: float
     repeated: int
     reversed: int
     seconds: float
@@ -90,35 +99,43 @@ class Scene:
 
     settings: Settings
     bank: Bank
-    port: int
     chance: random.Random
-    gateway: Gateway
+    gateways: list[Gateway]
     slips: list[Slip] = field(default_factory=list)
     switches: dict[int, Switch] = field(default_factory=dict)
-    kills: Counter[str] = field(default_factory=Counter)
+    harm: Counter[str] = field(default_factory=Counter)
     repeated: int = 0
     over: bool = False
+    answered_at: float = 0.0
+    longest_silence_s: float = 0.0
+
+    def note_answer(self) -> None:
+        """Some terminal got a decision."""
+        now = asyncio.get_running_loop().time()
+        self.longest_silence_s = max(self.longest_silence_s, now - (self.answered_at or now))
+        self.answered_at = now
 
 
 async def run_chaos(settings: Settings, seconds: float, seed: int, say: Callable[[str], None]) -> ChaosFigures:
-    """Make a bank, load it, kill it for SECONDS, let it settle, compare."""
+    """Make a bank, load it, do it harm for SECONDS, let it settle, compare."""
     chosen = bench_settings(settings, "chaos")
     say(f"making {FAMILIES} families with active cards and money")
     async with open_bank(chosen) as bank:
         wallet = await furnish(bank, FAMILIES, BALANCE_IDR)
-        port = _free_port()
-        scene = Scene(chosen, bank, port, random.Random(seed), await start_gateway(chosen, port))
-        say(f"{WORKERS} terminals, {seconds:.0f} s of kills")
+        gateways = [await start_gateway(chosen, _free_port()) for _ in range(GATEWAYS)]
+        scene = Scene(chosen, bank, random.Random(seed), gateways)
+        say(f"{WORKERS} terminals at {GATEWAYS} gateways, {seconds:.0f} s of kills")
         pinpad = pinpad_of(wallet)
         try:
             async with asyncio.TaskGroup() as tasks:
                 workers = [tasks.create_task(_work(scene, wallet, pinpad, number)) for number in range(WORKERS)]
-                await _kill_for(scene, seconds)
+                await _harm_for(scene, seconds)
                 scene.over = True
                 async with asyncio.timeout(SETTLE_S + REPEATS * ANSWER_S):
                     await asyncio.gather(*workers)
         finally:
-            await scene.gateway.stop()
+            for gateway in scene.gateways:
+                await gateway.stop()
         say("comparing the terminals' journals with the ledger")
         return await _compare(scene, seconds)
 
@@ -146,6 +163,7 @@ async def _withdraw(scene: Scene, pinpad: PinPad, number: int, terminal: Termina
         slip.reversed, used = await _reverse(scene, pinpad, number, first, used)
         return used
     slip.answered, slip.approved = True, last.approved
+    scene.note_answer()
     if scene.chance.random() < REPEAT_SHARE:
         again = await _once_more(scene, pinpad, number, first, used)
         slip.disagreed = (
@@ -199,12 +217,15 @@ async def _reverse(scene: Scene, pinpad: PinPad, number: int, first: Exchange, s
 
 
 async def _terminal(scene: Scene, pinpad: PinPad, number: int, stan: int) -> Terminal | None:
-    """The terminal on a living connection, connecting again as often as it takes."""
+    """The terminal on a living connection, connecting again as often as it takes, to one gateway or the other."""
     deadline = asyncio.get_running_loop().time() + SETTLE_S
+    place = number
     while asyncio.get_running_loop().time() < deadline:
         switch = scene.switches.get(number)
         if switch is None or not switch.client.connected:
-            fresh = Switch("127.0.0.1", scene.port, clock=clock.now, timeout_s=ANSWER_S)
+            gateway = scene.gateways[place % len(scene.gateways)]
+            place += 1
+            fresh = Switch("127.0.0.1", gateway.port, clock=clock.now, timeout_s=ANSWER_S)
             try:
                 await fresh.connect()
                 await fresh.sign_on()
@@ -216,38 +237,15 @@ async def _terminal(scene: Scene, pinpad: PinPad, number: int, stan: int) -> Ter
     return None
 
 
-async def _kill_for(scene: Scene, seconds: float) -> None:
-    """Kill the gateway, PostgreSQL and some connections, again and again in random order."""
+async def _harm_for(scene: Scene, seconds: float) -> None:
+    """Everything in havoc.py, again and again in random order."""
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
-    victims: list[str] = []
+    coming: list[Callable[[Scene], Awaitable[None]]] = []
     while (left := end - loop.time()) > 0:
-        await asyncio.sleep(min(left, scene.chance.uniform(*KILL_EVERY_S)))
-        if not victims:
-            victims = scene.chance.sample(VICTIMS, k=len(VICTIMS))
-        victim = victims.pop()
-        if victim == "gateway":
-            os.kill(scene.gateway.process.pid, signal.SIGKILL)
-            await scene.gateway.process.wait()
-            scene.kills[victim] += 1
-            scene.gateway = await start_gateway(scene.settings, scene.port)
-        elif victim == "postgres":
-            await _kill_postgres(scene)
-        else:
-            for number in scene.chance.sample(sorted(scene.switches), k=min(4, len(scene.switches))):
-                await scene.switches[number].close()
-            scene.kills[victim] += 1
-
-
-async def _kill_postgres(scene: Scene) -> None:
-    server = scene.bank.database.embedded
-    assert server is not None  # noqa: S101 - chaos runs on the embedded one
-    pid = server.postmaster_pid()
-    if pid is None:
-        return
-    os.kill(pid, signal.SIGKILL)
-    scene.kills["postgres"] += 1
-    await asyncio.to_thread(server.start)
+        await asyncio.sleep(min(left, scene.chance.uniform(*HARM_EVERY_S)))
+        coming = coming or scene.chance.sample(havoc.EVERY, k=len(havoc.EVERY))
+        await coming.pop()(scene)
 
 
 async def _compare(scene: Scene, seconds: float) -> ChaosFigures:
@@ -275,9 +273,9 @@ async def _compare(scene: Scene, seconds: float) -> ChaosFigures:
     wrong += [f"{check.name}: {check.detail}" for check in checks if not check.ok]
     return ChaosFigures(
         sum(slip.approved for slip in scene.slips), sum(slip.answered for slip in scene.slips), lost, doubled,
-        scene.kills["gateway"] + scene.kills["postgres"], all(check.ok for check in checks), scene.kills["gateway"],
-        scene.kills["postgres"], scene.kills["cut"], scene.repeated, sum(slip.reversed for slip in scene.slips), seconds,
-        wrong[:20],
+        scene.harm["gateway"] + scene.harm["postgres"], all(check.ok for check in checks), scene.harm["gateway"],
+        scene.harm["postgres"], scene.harm["cut"], scene.harm["pool"], scene.harm["restart"], scene.harm["sockets"],
+        round(scene.longest_silence_s, 1), scene.repeated, sum(slip.reversed for slip in scene.slips), seconds, wrong[:20],
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from gateway.measure import chaos
+from gateway.measure import chaos, havoc
 from gateway.measure.chaos import AMOUNT_IDR, Scene, Slip
 from tests.gateway.street import Street, open_street
 
@@ -26,9 +26,10 @@ SECONDS = 6
 
 
 async def test_nothing_is_lost_or_doubled(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gateway or PostgreSQL are killed under load; every approved withdrawal is booked once, and the proofs hold."""
+    """Two gateways or PostgreSQL are killed under load; every approved withdrawal is booked once, and the proofs hold."""
     monkeypatch.setattr(chaos, "FAMILIES", 32)
-    monkeypatch.setattr(chaos, "KILL_EVERY_S", (0.5, 1.0))
+    monkeypatch.setattr(chaos, "HARM_EVERY_S", (0.5, 1.0))
+    monkeypatch.setattr(havoc, "EVERY", (havoc.kill_gateway, havoc.kill_postgres))
     figures = await chaos.run_chaos(settings, SECONDS, 1, lambda _line: None)
     assert [] == figures.wrong
     assert (0, 0, True) == (figures.lost, figures.doubled, figures.proof_ok)
@@ -135,8 +136,7 @@ def _slip(exchange: Exchange) -> Slip:
 
 
 async def _compare(street: Street, slips: list[Slip]) -> ChaosFigures:
-    gateway: Any = None  # nothing runs that could be killed
-    scene = Scene(street.bank.settings, street.bank, 0, random.Random(1), gateway, slips)
+    scene = Scene(street.bank.settings, street.bank, random.Random(1), [], slips)  # nothing runs that could be killed
     return await chaos._compare(scene, SECONDS)
 
 
