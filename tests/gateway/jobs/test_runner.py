@@ -180,8 +180,9 @@ async def test_the_lock_is_let_go_after_a_failure(bank: Bank) -> None:
     assert "DONE" == (await run_job(bank, failing, today)).state
 
 
-async def test_a_bank_that_stood_still_for_months(bank: Bank, tmp_path: Path) -> None:
+async def test_a_bank_that_stood_still_for_months(bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Aid is frozen on its day of a month that had no partitions when the date moved past it."""
+    monkeypatch.setattr(runner, "JOBS", (job_named("dormancy-freeze"),))
     await move_business_date(bank, MAKER, date(2028, 1, 25))
     await as_owner(bank, "UPDATE bank SET created_at = '2028-01-25T00:00:00Z'")
     await credit(bank, tmp_path, await open_families(bank, tmp_path, 2), months=("2028-01",))

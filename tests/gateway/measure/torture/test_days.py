@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 async def test_a_long_jump(town: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the quick clock: all of that programme has gone back, and nothing of the others."""
     monkeypatch.setattr(days, "LONG_JUMP_SHARE", 1)
-    monkeypatch.setattr(days, "LONG_JUMP_DAYS", 33)
+    monkeypatch.setattr(days, "LONG_JUMP_DAYS", 35)
     monkeypatch.setattr(days, "CUT_SHARE", 0)
     await _credit_all(town)
     await run.play_step(town, 7, days.next_day)
@@ -41,7 +41,7 @@ async def test_jobs_that_are_cut_off(town: World, monkeypatch: pytest.MonkeyPatc
 async def test_a_night_that_froze_nothing(town: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The clocks' policy was taken away from the bank: the model notices."""
     monkeypatch.setattr(days, "LONG_JUMP_SHARE", 1)
-    monkeypatch.setattr(days, "LONG_JUMP_DAYS", 21)
+    monkeypatch.setattr(days, "LONG_JUMP_DAYS", 23)
     await _credit_all(town)
     await as_owner(town.home, "DELETE FROM clock_policy")
     with pytest.raises(Violated, match="model = bank"):
