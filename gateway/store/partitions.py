@@ -76,7 +76,8 @@ KEPT_COLUMNS = "table_name, month, rows, pg_total_relation_size(to_regclass(tabl
 KEPT = text(f"SELECT {KEPT_COLUMNS} FROM retention WHERE detached_through = :through ORDER BY month, table_name DESC")
 LISTING = text(f"""
     WITH months AS (
-        SELECT c.oid, c.relname, to_date(right(c.relname, 7), 'YYYY_MM') AS month, greatest(c.reltuples, 0)::bigint AS rows
+        SELECT c.oid, c.relname, to_date(substring(c.relname FROM '[0-9]{{4}}_[0-9]{{2}}$'), 'YYYY_MM') AS month,
+               greatest(c.reltuples, 0)::bigint AS rows
         FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent IN ('transfer'::regclass, 'authorisation'::regclass)
     )

@@ -58,7 +58,7 @@ BEGIN
     FOR child IN  -- of earlier months too: those before the bank's first day, which nobody ever closed
         SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
         WHERE i.inhparent IN ('transfer'::regclass, 'authorisation'::regclass)
-          AND to_date(right(c.relname, 7), 'YYYY_MM') <= first ORDER BY c.relname
+          AND to_date(substring(c.relname FROM '[0-9]{4}_[0-9]{2}$'), 'YYYY_MM') <= first ORDER BY c.relname
     LOOP
         EXECUTE format('SELECT count(*), coalesce(sum(amount_idr), 0) FROM %I', child) INTO counted, summed;
         INSERT INTO retention (table_name, month, rows, amount_idr, detached_through)
