@@ -153,7 +153,7 @@ async def _open_database(settings: Settings) -> database.Database:
     db = await database.open_database(settings, migrated=False)
     if not (await database.migration_status(db.engine)).up_to_date:
         await database.migrate(db.engine)
-    return await database.as_service(db, settings.pool_size)
+    return await database.as_service(db, settings)
 
 
 async def _listen(

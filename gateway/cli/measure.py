@@ -22,7 +22,7 @@ def authorise(
     accounts: Annotated[
         int, typer.Option("--accounts", min=1_000, max=10_000_000, help="families with a card")
     ] = 100_000,
-    clients: Annotated[int, typer.Option("--clients", min=8, max=1_000, help="requests in flight")] = 128,
+    clients: Annotated[int, typer.Option("--clients", min=8, max=1_000, help="requests in flight")] = 256,
     seconds: Annotated[float, typer.Option("--seconds", min=2, max=600, help="length of each run")] = 15,
     processes: Annotated[int, typer.Option("--processes", min=1, max=8, help="gateway processes on one database")] = 1,
     *,

@@ -70,7 +70,7 @@ async def open_database(settings: Settings, *, migrated: bool = True) -> Databas
         url = make_url(embedded.url)
     else:
         url = make_url(settings.database_url).set(drivername="postgresql+asyncpg")
-    plain = _engine(url, settings.pool_size, role=None)
+    plain = _engine(url, settings.pool_size + settings.lanes, role=None)
     try:
         await _check_version(plain, url)
         if migrated:
@@ -81,16 +81,16 @@ async def open_database(settings: Settings, *, migrated: bool = True) -> Databas
             embedded.stop()
         raise
     opened = Database(plain, url, embedded)
-    return await as_service(opened, settings.pool_size) if migrated else opened
+    return await as_service(opened, settings) if migrated else opened
 
 
-async def as_service(opened: Database, pool_size: int) -> Database:
+async def as_service(opened: Database, settings: Settings) -> Database:
     """The same database as the role that may add to the journal and change nothing in it."""
     role = await _service_role(opened.engine)
     if role is None:
         return opened
     await opened.engine.dispose()
-    return Database(_engine(opened.url, pool_size, role=role), opened.url, opened.embedded)
+    return Database(_engine(opened.url, settings.pool_size + settings.lanes, role=role), opened.url, opened.embedded)
 
 
 async def migrate(engine: AsyncEngine) -> MigrationStatus:
