@@ -38,7 +38,7 @@ CHAOS = ChaosFigures(100, 110, 0, 0, 7, proof_ok=True, gateway_kills=3, postgres
                      restarts=1, abuses=1, longest_silence_s=4.5, repeated=9, reversed=5, seconds=60.0, wrong=[])  # fmt: skip
 TORTURE = TortureFigures(
     7, 3, 60, 200, 9, True, 12.5, "2026-01-09", 9_000_000, 600_000, {"process": 9}, {"CASH APPROVED": 30}
-)  # noqa: FBT003
+)
 LIST_KEYS = {"rows_per_s", "copy_rows_per_s", "ratio"}
 BENCHES: list[tuple[str, ModuleType, str, Any, set[str]]] = [
     ("authorise", authorise, "measure", AUTHORISE,
