@@ -36,9 +36,8 @@ CODEC = CodecFigures(50_000.0, 10_000.0, 5.0, 0.5, 60.0, 120.0, 15, 20_000)
 PROOF = ProofFigures(2_000_001, 18, 100_000, 16.7, 1.2, 1.1, 0.4, 13.9)
 CHAOS = ChaosFigures(100, 110, 0, 0, 7, proof_ok=True, gateway_kills=3, postgres_kills=4, cuts=2, pool_fills=2,
                      restarts=1, abuses=1, longest_silence_s=4.5, repeated=9, reversed=5, seconds=60.0, wrong=[])  # fmt: skip
-TORTURE = TortureFigures(
-    7, 3, 60, 200, 9, True, 12.5, "2026-01-09", 9_000_000, 600_000, {"process": 9}, {"CASH APPROVED": 30}
-)
+TORTURE = TortureFigures(7, 3, 60, 200, 9, proof_ok=True, seconds=12.5, last_day="2026-01-09", credited_idr=9_000_000,
+                         returned_idr=600_000, crashes_by_kind={"process": 9}, answers={"CASH APPROVED": 30})  # fmt: skip
 LIST_KEYS = {"rows_per_s", "copy_rows_per_s", "ratio"}
 BENCHES: list[tuple[str, ModuleType, str, Any, set[str]]] = [
     ("authorise", authorise, "measure", AUTHORISE,
