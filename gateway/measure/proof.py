@@ -1,8 +1,8 @@
 """`kks bench proof`: what closing a day and proving the ledger cost, beside the proof of the whole journal.
 
-The journal is made by SQL, with every paper that the proof compares: an SI credits each family once, then each withdraws nine
-times, DAY_MAX withdrawals a day, up to today. Every day before today is closed by the bank's own operation. The proof since the
-last close then has one day to look at, however long the journal is. Read next: workbench.py.
+The journal is made by SQL, with every paper that the proof compares: an SI credits each family STAGES times, then each withdraws
+nine times and takes a little of every stage, DAY_TRANSFERS transfers a day, up to today. Every day before today is closed by the
+bank's own operation. The proof since the last close then has one day to look at, however long the journal is. Read next: workbench.py.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from gateway.operations.bank import Bank
     from gateway.settings import Settings
 
+STAGES = 10  # tranches of each family
 WITHDRAWALS = 9  # of each family
-DAY_MAX = 100_000  # withdrawals a day
+DAY_TRANSFERS = 300_000  # at most: a hundred million a year
 AMOUNT_IDR, WITHDRAWN_IDR = 600_000, 10_000
 PROGRAMME = 2
 ONE_DAY = timedelta(days=1)
@@ -60,7 +61,7 @@ async def measure(settings: Settings, transfers: int, say: Callable[[str], None]
         owner = create_async_engine(bank.database.url)
         try:
             say(f"making a journal of {transfers} transfers")
-            first = await _make_journal(bank, owner, max(1, transfers // (WITHDRAWALS + 1)))
+            first = await _make_journal(bank, owner, max(1, transfers // (STAGES * (WITHDRAWALS + 1))))
         finally:
             await owner.dispose()
         yesterday = bank.business_date - ONE_DAY
@@ -83,12 +84,13 @@ async def measure(settings: Settings, transfers: int, say: Callable[[str], None]
 
 async def _make_journal(bank: Bank, owner: AsyncEngine, families: int) -> date:
     """Returns the first date: the credits'."""
-    per_day = min(DAY_MAX, families)
+    per_day = min(DAY_TRANSFERS // STAGES, families)
     days = -(-families * WITHDRAWALS // per_day)
     first = bank.business_date - days * ONE_DAY
     values: dict[str, Any] = {
         "families": families, "cells": bank.row.cells, "first": first, "last": bank.business_date, "amount": AMOUNT_IDR,
         "withdrawn": WITHDRAWN_IDR, "withdrawals": WITHDRAWALS, "programme": PROGRAMME, "maker": MAKER, "checker": CHECKER,
+        "stages": STAGES,
     }  # fmt: skip
     async with owner.begin() as connection:
         for statement in PAPERS:
@@ -129,57 +131,68 @@ async def _proved(bank: Bank, *, incremental: bool) -> float:
 
 FAMILY = "CAST(f % {cells} AS smallint), f"
 PURSE = "f * 10000 + {programme} * 10"
-FAMILIES = "generate_series(CAST(1 AS bigint), {families}) f"
-# Withdrawal number i (from 0) is of family i modulo families; its transfer and its authorisation are families + 2 + i.
+# Tranche t (from 0) of family f is (f - 1) * stages + t + 1, and so is the line of its SI.
+TRANCHE = "(f - 1) * {stages} + t + 1"
+TRANCHES = "generate_series(CAST(1 AS bigint), {families}) f, generate_series(0, {stages} - 1) t"
+CREDITED = "CAST({families} AS bigint) * {stages} * {amount}"
+# Withdrawal number i (from 0) is of family i modulo families. Its authorisation is i + 1, its transfers follow those of the credits.
 TAKEN = """
-    (SELECT i % {families} + 1 AS f, {families} + 2 + i AS id FROM generate_series(CAST({begin} AS bigint), {end} - 1) i) w
+    (SELECT i, i % {families} + 1 AS f, ({families} + i) * {stages} + 2 AS id
+     FROM generate_series(CAST({begin} AS bigint), {end} - 1) i) w
 """
 TRANSFER = """
     INSERT INTO transfer (cell, account_id, id, debit, credit, amount_idr, kind, source, source_id, tranche_id, business_date)
 """
 PAPERS = (
     "SELECT make_partitions('{first}', '{last}')",
-    "INSERT INTO sp2d VALUES ('SP2D-BENCH', '{first}', CAST({families} AS bigint) * {amount})",
-    """
+    f"INSERT INTO sp2d VALUES ('SP2D-BENCH', '{{first}}', {CREDITED})",
+    f"""
     INSERT INTO si (si_no, sp2d_no, file_name, file_sha256, header, rows, amount_idr, state, maker, checker, business_date)
-    VALUES ('SI-BENCH', 'SP2D-BENCH', 'si.csv', '', '{{}}', {families}, CAST({families} AS bigint) * {amount}, 'POSTED',
-            '{maker}', '{checker}', '{first}')
+    VALUES ('SI-BENCH', 'SP2D-BENCH', 'si.csv', '', '{{{{}}}}', {{families}} * {{stages}}, {CREDITED}, 'POSTED',
+            '{{maker}}', '{{checker}}', '{{first}}')
     """,
     f"""
     INSERT INTO si_row (si_id, line, record, amount_idr, state, tranche_id)
-    SELECT 1, f, '', {{amount}}, 'TOPUP_SUKSES', f FROM {FAMILIES}
+    SELECT 1, {TRANCHE}, '', {{amount}}, 'TOPUP_SUKSES', {TRANCHE} FROM {TRANCHES}
     """,
     f"""
     INSERT INTO tranche (cell, account_id, id, programme, stage, months, si_id, si_line, sp2d_no, region, credited_on,
                          available_from, clock_from, amount_idr, available_idr, state, used_on)
-    SELECT {FAMILY}, f, {{programme}}, 'BENCH', '{{{{}}}}', 1, f, 'SP2D-BENCH', '1271070001', DATE '{{first}}', '{{first}}',
-           '{{first}}', {{amount}}, {{amount}} - {{withdrawals}} * {{withdrawn}}, 'OPEN', '{{first}}'
-    FROM {FAMILIES}
+    SELECT {FAMILY}, {TRANCHE}, {{programme}}, 'BENCH-' || t, '{{{{}}}}', 1, {TRANCHE}, 'SP2D-BENCH', '1271070001',
+           DATE '{{first}}', '{{first}}', '{{first}}', {{amount}}, {{amount}} - {{withdrawals}} * {{withdrawn}}, 'OPEN',
+           '{{first}}'
+    FROM {TRANCHES}
     """,
     f"""
-    {TRANSFER} VALUES (0, 0, 1, 1000, 2000 + {{programme}}, CAST({{families}} AS bigint) * {{amount}}, 'FUND', 'si', 1, NULL,
-                       '{{first}}')
+    {TRANSFER} VALUES (0, 0, 1, 1000, 2000 + {{programme}}, {CREDITED}, 'FUND', 'si', 1, NULL, '{{first}}')
     """,
     f"""
-    {TRANSFER} SELECT {FAMILY}, f + 1, 2000 + {{programme}}, {PURSE}, {{amount}}, 'CREDIT', 'si', 1, f, '{{first}}'
-               FROM {FAMILIES}
+    {TRANSFER} SELECT {FAMILY}, {TRANCHE} + 1, 2000 + {{programme}}, {PURSE}, {{amount}}, 'CREDIT', 'si', 1, {TRANCHE},
+                      '{{first}}'
+               FROM {TRANCHES}
     """,
 )
 DAY = (
     f"""
-    {TRANSFER} SELECT {FAMILY}, id, {PURSE}, 3000, {{withdrawn}}, 'WITHDRAWAL', 'authorisation', id, f, '{{on}}' FROM {TAKEN}
+    {TRANSFER} SELECT {FAMILY}, id + t, {PURSE}, 3000, {{withdrawn}}, 'WITHDRAWAL', 'authorisation', i + 1, {TRANCHE}, '{{on}}'
+               FROM {TAKEN}, generate_series(0, {{stages}} - 1) t
     """,
     f"""
     INSERT INTO authorisation (cell, account_id, id, link, kind, message_key, content_digest, mti, channel, terminal, acquirer,
                                stan, transmitted, amount_idr, reason, response_code, answer, tranche_ids, programmes,
                                amounts_idr, kept_idr, transfer_ids, business_date, settlement_date)
-    SELECT {FAMILY}, id, 'bench', 'CASH', int8send(id) || int8send(id), '', '0200', 'ATM', 'T', '2', '1', '1', {{withdrawn}},
-           'APPROVED', '00', '{{{{}}}}', ARRAY[f], '{{{{{{programme}}}}}}', '{{{{{{withdrawn}}}}}}', '{{{{{{withdrawn}}}}}}',
-           ARRAY[id], '{{on}}', '{{on}}'
+    SELECT {FAMILY}, i + 1, 'bench', 'CASH', int8send(i) || int8send(i), '', '0200', 'ATM', 'T', '2', '1', '1',
+           {{withdrawn}} * {{stages}}, 'APPROVED', '00', '{{{{}}}}',
+           ARRAY(SELECT {TRANCHE} FROM generate_series(0, {{stages}} - 1) t),
+           array_fill(CAST({{programme}} AS smallint), ARRAY[{{stages}}]),
+           array_fill(CAST({{withdrawn}} AS bigint), ARRAY[{{stages}}]),
+           array_fill(CAST({{withdrawn}} AS bigint), ARRAY[{{stages}}]),
+           ARRAY(SELECT id + t FROM generate_series(0, {{stages}} - 1) t), '{{on}}', '{{on}}'
     FROM {TAKEN}
     """,
 )
 SEQUENCES = text("""
-    SELECT setval('transfer_id_seq', max(id)), setval('tranche_id_seq', max(tranche_id)), setval('authorisation_id_seq', max(id))
+    SELECT setval('transfer_id_seq', max(id)), setval('tranche_id_seq', max(tranche_id)),
+           setval('authorisation_id_seq', max(source_id) FILTER (WHERE source = 'authorisation'))
     FROM transfer
 """)
