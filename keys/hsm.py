@@ -100,7 +100,7 @@ ALLOWED: Mapping[Operation, tuple[frozenset[KeyUsage], frozenset[KeyMode]]] = Ma
 class KeyAttributes:
     """What is fixed with a key and never comes from a request. None where the usage has no such thing.
 
-    `decimalisation_table`: 16 digits; `check_length`: PIN digits that count; `padding`: method 1 or 2 of ISO/IEC 9797-1;
+    `decimalisation_table`: 16 digits; `check_length`: PIN digits that count; `padding`: method 1, 2 or 3 of ISO/IEC 9797-1;
     `mac_length`: bytes of a MAC, its leftmost.
     """
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
 from keys import mac, tdes
 
 TDES_BYTES = 3
@@ -24,6 +26,9 @@ class KcvMethod(StrEnum):
 
     AES_CMAC_ZERO = "AES-CMAC-0"
     """First 5 bytes of the CMAC of 16 zero bytes (ANSI X9.143)."""
+
+    AES_ECB_ZERO = "AES-ECB-0"
+    """First 3 bytes of the zero block enciphered: what older systems print for an AES key. Never made for a key kept here."""
 
     HMAC_SHA256_ZERO = "HMAC-SHA256-0"
     """First 5 bytes of the HMAC-SHA256 of 16 zero bytes (our own: no standard names one)."""
@@ -60,6 +65,16 @@ def of_aes(key: bytes) -> Kcv:
     '08793E25AB'
     """
     return Kcv(mac.aes_cmac(key)(bytes(16))[:AES_BYTES].hex().upper(), KcvMethod.AES_CMAC_ZERO)
+
+
+def of_aes_legacy(key: bytes) -> Kcv:
+    """The check value that older systems show for an AES key of 16, 24 or 32 bytes, to compare with theirs. Key: FIPS 197 C.1.
+
+    >>> str(of_aes_legacy(bytes.fromhex("000102030405060708090A0B0C0D0E0F")))
+    'C6A13B'
+    """
+    zero = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(bytes(16))  # noqa: S305 - one block, as the method says
+    return Kcv(zero[:TDES_BYTES].hex().upper(), KcvMethod.AES_ECB_ZERO)
 
 
 def of_hmac(key: bytes) -> Kcv:

@@ -19,20 +19,21 @@ from keys.errors import KeyRefused
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PADDINGS = (1, 2)
+PADDINGS = (1, 2, 3)
 
 
 def retail(key: bytes, padding: int) -> Callable[[bytes], bytes]:
     """ISO/IEC 9797-1 MAC algorithm 3 (ANSI X9.19): DES CBC under K1, the last block through D(K2) and E(K1). 8 bytes.
 
-    KEY: 16 bytes. PADDING 1: zeros to a whole block, at least one; 2: a byte 80 first. Vector: ISO/IEC 9797-1 annex B.4.
+    KEY: 16 bytes. PADDING 1: zeros to a whole block, at least one; 2: a byte 80 first; 3: a block with
+    the length in bits before. Vector: ISO/IEC 9797-1 annex B.4.
 
     >>> make = retail(bytes.fromhex("0123456789ABCDEFFEDCBA9876543210"), 1)
     >>> make(b"Now is the time for all ").hex().upper()
     'A1C72E74EA3FA9B6'
     """
     if len(key) != tdes.DOUBLE or padding not in PADDINGS:
-        raise KeyRefused("a retail MAC wants a key of 16 bytes and padding 1 or 2")
+        raise KeyRefused("a retail MAC wants a key of 16 bytes and padding 1, 2 or 3")
     chain, whole = tdes.cbc(key[: tdes.BLOCK]), tdes.encipherer(key)
     first_back = tdes.decipherer(key[: tdes.BLOCK])
 
@@ -81,5 +82,8 @@ def same(one: bytes, other: bytes) -> bool:
 
 
 def _pad(data: bytes, padding: int) -> bytes:
+    if padding == PADDINGS[2]:
+        head = (8 * len(data)).to_bytes(tdes.BLOCK)
+        return head + data + bytes(-len(data) % tdes.BLOCK)
     marked = data + b"\x80" if padding == PADDINGS[1] else data or bytes(1)
     return marked + bytes(-len(marked) % tdes.BLOCK)

@@ -128,7 +128,7 @@ def _check_attributes(usage: KeyUsage, attributes: KeyAttributes) -> None:
     if attributes.check_length is not None and attributes.check_length not in PIN_DIGITS:
         raise KeyRefused(f"usage {usage.value}: the check length is 4 to 12 digits")
     if attributes.padding is not None and attributes.padding not in mac.PADDINGS:
-        raise KeyRefused(f"usage {usage.value}: the padding is method 1 or 2")
+        raise KeyRefused(f"usage {usage.value}: the padding is method 1, 2 or 3")
     if attributes.mac_length is not None and attributes.mac_length not in _MAC_LENGTHS[usage]:
         raise KeyRefused(f"usage {usage.value}: a MAC of this length is not made")
 

@@ -2,7 +2,8 @@
 
 The journal is made by SQL, with every paper that the proof compares: an SI credits each family STAGES times, then each withdraws
 nine times and takes a little of every stage, DAY_TRANSFERS transfers a day, up to today. Every day before today is closed by the
-bank's own operation. The proof since the last close then has one day to look at, however long the journal is. Read next: workbench.py.
+bank's own operation. The proof since the last close then has one day to look at, however long the journal is.
+Read next: workbench.py.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ PURSE = "f * 10000 + {programme} * 10"
 TRANCHE = "(f - 1) * {stages} + t + 1"
 TRANCHES = "generate_series(CAST(1 AS bigint), {families}) f, generate_series(0, {stages} - 1) t"
 CREDITED = "CAST({families} AS bigint) * {stages} * {amount}"
-# Withdrawal number i (from 0) is of family i modulo families. Its authorisation is i + 1, its transfers follow those of the credits.
+# Withdrawal number i (from 0) is of family i modulo families. Its authorisation is i + 1; its transfers follow the credits'.
 TAKEN = """
     (SELECT i, i % {families} + 1 AS f, ({families} + i) * {stages} + 2 AS id
      FROM generate_series(CAST({begin} AS bigint), {end} - 1) i) w

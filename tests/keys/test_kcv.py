@@ -9,11 +9,20 @@ from keys.kcv import Kcv, KcvMethod
 from tests.keys.samples import SECOND_KEY, vectors
 
 
-@pytest.mark.parametrize("vector", vectors("kcv"), ids=lambda vector: vector["name"])
+@pytest.mark.parametrize(
+    "vector", vectors("kcv.aes.cmac") + vectors("kcv.aes256.cmac"), ids=lambda vector: vector["name"]
+)
 def test_aes_vectors(vector: dict[str, Any]) -> None:
     """X9.143: five bytes of a CMAC."""
     expected = Kcv(vector["expected"]["kcv5"], KcvMethod.AES_CMAC_ZERO)
     assert expected == kcv.of_aes(bytes.fromhex(vector["inputs"]["key"]))
+
+
+def test_legacy_vector() -> None:
+    """The zero block enciphered: told with its method, so it is never taken for the other."""
+    (vector,) = vectors("kcv.aes.legacy")
+    found = kcv.of_aes_legacy(bytes.fromhex(vector["inputs"]["key"]))
+    assert Kcv(vector["expected"]["kcv3"], KcvMethod.AES_ECB_ZERO) == found
 
 
 def test_tdes_vector() -> None:

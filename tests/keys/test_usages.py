@@ -92,7 +92,7 @@ def test_attributes_stand_where_they_belong(usage: KeyUsage, name: str) -> None:
         (KeyUsage.PIN_VERIFICATION_IBM, KeyAttributes("0" * 16, check_length=6)),
         (KeyUsage.PIN_VERIFICATION_IBM, KeyAttributes("0123456789012345", check_length=3)),
         (KeyUsage.PIN_VERIFICATION_IBM, KeyAttributes("0123456789012345", check_length=13)),
-        (KeyUsage.MAC_RETAIL, KeyAttributes(padding=3, mac_length=8)),
+        (KeyUsage.MAC_RETAIL, KeyAttributes(padding=4, mac_length=8)),
         (KeyUsage.MAC_RETAIL, KeyAttributes(padding=1, mac_length=9)),
         (KeyUsage.MAC_RETAIL, KeyAttributes(padding=1, mac_length=3)),
         (KeyUsage.MAC_CMAC, KeyAttributes(mac_length=17)),

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 async def test_a_journal_is_made_closed_and_proved(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every family credited once and paid nine times; all days before today closed, today's open."""
-    monkeypatch.setattr(measured, "DAY_MAX", 40)
+    """Every family credited with every stage and paid nine times; all days before today closed, today's open."""
+    monkeypatch.setattr(measured, "DAY_TRANSFERS", 40)
     said: list[str] = []
     figures = await measured.measure(settings, 1_000, said.append)
     assert (1_001, 23, 40) == (figures.transfers, figures.days, figures.day_transfers)
