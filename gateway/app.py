@@ -11,6 +11,7 @@ from gateway.errors import GatewayError, Refused
 from gateway.jobs.runner import catch_up
 from gateway.jobs.schedule import make_schedule
 from gateway.operations.bank import Bank, BankKeys, refresh_business_date
+from gateway.operations.custody import key_files
 from gateway.operations.lane import Lanes
 from gateway.operations.links import note_link_event
 from gateway.operations.setup import check_settings_match, create_bank_row
@@ -25,8 +26,6 @@ from keys.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
-
     from gateway.settings import Settings
 
 BANK_KEYS = {
@@ -45,10 +44,9 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
         async with db.engine.begin() as connection:
             row = await create_bank_row(connection, settings)
             used = (await connection.exec_driver_sql("SELECT count(*) FROM audit_event")).scalar_one()
-        if (
-            used and not keystore_path(settings).exists()
-        ):  # before a new one is made: the next start must refuse as well
-            raise Refused(f"the database has data and {keystore_path(settings)} does not exist: restore the keystore")
+        keystore, _ = key_files(settings)
+        if used and not keystore.exists():  # before a new one is made: the next start must refuse as well
+            raise Refused(f"the database has data and {keystore} does not exist: restore the keystore")
         check_settings_match(row, settings)
         hsm = await asyncio.to_thread(open_keystore, settings)
         keys = BankKeys(hsm.find("pin-verification"), hsm.find("audit"))
@@ -123,15 +121,9 @@ class Service:
         await note_link_event(self.bank, link, event)
 
 
-def keystore_path(settings: Settings) -> Path:
-    """Where the bank's keys are kept, sealed."""
-    return settings.data_dir / "keys" / "keystore.json"
-
-
 def open_keystore(settings: Settings) -> SoftwareHsm:
     """The bank's HSM. A new one gets the bank's own keys; they never leave it."""
-    path = keystore_path(settings)
-    master_file = settings.master_key_file or path.with_name("master.key")
+    path, master_file = key_files(settings)
     if path.exists():
         return SoftwareHsm.open(path, read_master_key_file(master_file))
     try:

@@ -1,6 +1,6 @@
-"""The vault of a worker process: it opens the bank's keystore by itself, as every process of the bank does.
+"""Where the bank's keys lie, and the vault of a worker process.
 
-So no key travels between processes: a worker is told where the keystore is and asks its HSM like anyone else.
+A worker opens the bank's keystore by itself, as every process of the bank does. So no key travels between processes: a worker is told where the keystore is and asks its HSM like anyone else.
 """
 
 from __future__ import annotations

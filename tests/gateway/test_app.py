@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway import app
-from gateway.app import keystore_path, open_bank, open_keystore, run_service
+from gateway.app import open_bank, open_keystore, run_service
 from gateway.errors import GatewayError, Refused, SettingsError
 from gateway.jobs.catalogue import JOBS
 from gateway.operations import proof
+from gateway.operations.custody import key_files
 from gateway.operations.links import note_link_event
 from gateway.testlink import ensure_test_link
 from tests.gateway.owner import one_value
@@ -41,11 +42,11 @@ async def test_a_lost_keystore_is_never_replaced_by_a_new_one(bank_settings: Set
     """A bank with data does not start without its keys, at the second try neither."""
     async with open_bank(bank_settings) as bank:
         await note_link_event(bank, "himbara", "sign-on")
-    shutil.move(keystore_path(bank_settings), keystore_path(bank_settings).with_name("away.json"))
+    shutil.move(key_files(bank_settings)[0], key_files(bank_settings)[0].with_name("away.json"))
     for _ in range(2):
         with pytest.raises(Refused, match=r"the database has data and .* does not exist: restore the keystore"):
             await _open(bank_settings)
-    shutil.move(keystore_path(bank_settings).with_name("away.json"), keystore_path(bank_settings))
+    shutil.move(key_files(bank_settings)[0].with_name("away.json"), key_files(bank_settings)[0])
     await _open(bank_settings)
 
 
@@ -56,7 +57,7 @@ async def test_another_setup_or_master_key_is_refused(bank_settings: Settings, t
         await _open(bank_settings.model_copy(update={"lanes": 4}))
     other = bank_settings.model_copy(update={"data_dir": tmp_path / "other"})
     open_keystore(other)
-    for path in (tmp_path / "none.key", keystore_path(other).with_name("master.key")):
+    for path in (tmp_path / "none.key", key_files(other)[0].with_name("master.key")):
         with pytest.raises(GatewayError) as refused:
             await _open(bank_settings.model_copy(update={"master_key_file": path}))
         assert "\n" not in str(refused.value)
