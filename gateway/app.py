@@ -26,6 +26,7 @@ from keys.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
     from gateway.settings import Settings
 
 BANK_KEYS = {

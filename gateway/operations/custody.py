@@ -1,6 +1,7 @@
 """Where the bank's keys lie, and the vault of a worker process.
 
-A worker opens the bank's keystore by itself, as every process of the bank does. So no key travels between processes: a worker is told where the keystore is and asks its HSM like anyone else.
+A worker opens the bank's keystore by itself, as every process of the bank does. So no key travels between processes: a worker is
+told where the keystore is and asks its HSM like anyone else.
 """
 
 from __future__ import annotations
