@@ -45,6 +45,18 @@ class KeyRefused(KeysError):
     """A key may not do what was asked, is weak, is not known here, or would not be allowed to exist."""
 
 
+class KeyBlockError(KeysError):
+    """A key block or a wrapped key cannot be read, is not authentic, or would not protect the key in it."""
+
+
+class KsnRefused(KeysError):
+    """A key serial number (DUKPT) is malformed, has more one-bits than a device may count to, or was used before."""
+
+
+class CardDataRefused(KeysError):
+    """What came with a card cannot be: expiry date, service code, sequence number, counter or chip data."""
+
+
 class KeystoreError(KeysError):
     """The keystore or the master key cannot be used: damaged, wrong master key, wrong file mode, missing, there already."""
 

@@ -17,8 +17,12 @@ def test_examples_come_out(name: str) -> None:
     assert 0 == doctest.testmod(importlib.import_module(name)).failed
 
 
+# What computes nothing that a standard publishes.
+WITHOUT = {"keys.errors", "keys.hsm", "keys.keystore", "keys.master", "keys.selftest", "keys.software", "keys.vault"}
+
+
 def test_there_are_examples() -> None:
-    """The modules with published vectors show them."""
+    """Every module that computes something published shows it."""
     finder = doctest.DocTestFinder()
     shown = {name for name in MODULES if any(found.examples for found in finder.find(importlib.import_module(name)))}
-    assert {"keys.kcv", "keys.luhn", "keys.mac", "keys.pin", "keys.sensitive", "keys.tdes", "keys.usages"} == shown
+    assert set(MODULES) - WITHOUT == shown

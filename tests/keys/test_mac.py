@@ -22,6 +22,21 @@ def test_retail_vectors(vector: dict[str, Any]) -> None:
     assert vector["expected"]["mac8"] == make(bytes.fromhex(given_["message"])).hex().upper()
 
 
+@pytest.mark.parametrize("vector", vectors("mac.iso9797_alg1"), ids=lambda vector: vector["name"])
+def test_cbc_mac_vectors(vector: dict[str, Any]) -> None:
+    """ISO/IEC 9797-1 annex B.2."""
+    given_ = vector["inputs"]
+    make = mac.cbc_mac(bytes.fromhex(given_["key"]), given_["padding"])
+    assert vector["expected"]["mac4"] == make(bytes.fromhex(given_["message"]))[:4].hex().upper()
+
+
+@pytest.mark.parametrize("vector", vectors("cmac.3des"), ids=lambda vector: vector["name"])
+def test_tdes_cmac_vectors(vector: dict[str, Any]) -> None:
+    """NIST SP 800-38B."""
+    make = mac.tdes_cmac(bytes.fromhex(vector["inputs"]["key"]))
+    assert vector["expected"]["mac"] == make(bytes.fromhex(vector["inputs"]["message"])).hex().upper()
+
+
 @pytest.mark.parametrize("vector", vectors("cmac.aes"), ids=lambda vector: vector["name"])
 def test_cmac_vectors(vector: dict[str, Any]) -> None:
     """NIST SP 800-38B."""
@@ -51,6 +66,21 @@ def test_retail_same_as_psec(key: bytes, data: bytes, padding: int) -> None:
 def test_hmac_same_as_standard_library(key: bytes, data: bytes) -> None:
     """The hmac module makes the same code."""
     assert hmac.digest(key, data, hashlib.sha256) == mac.hmac_sha256(key)(data)
+
+
+@given(key=st.binary(min_size=1, max_size=200), data=st.binary(max_size=200))
+def test_hmac_sha512_same_as_standard_library(key: bytes, data: bytes) -> None:
+    """The hmac module makes the same code."""
+    assert hmac.digest(key, data, hashlib.sha512) == mac.hmac_sha512(key)(data)
+
+
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+@given(
+    key=st.binary(min_size=16, max_size=16), data=st.binary(min_size=1, max_size=70), padding=st.sampled_from([1, 2, 3])
+)
+def test_cbc_mac_same_as_psec(key: bytes, data: bytes, padding: int) -> None:
+    """The psec package makes the same code with a double length key."""
+    assert psec.mac.generate_cbc_mac(key, data, padding) == mac.cbc_mac(key, padding)(data)
 
 
 def test_paddings_differ_on_trailing_zeros() -> None:
