@@ -1,0 +1,145 @@
+"""Triple DES DUKPT (ANSI X9.24-1:2009): the initial key of a device, the key of one transaction, and its working keys.
+
+Nothing is kept between calls: any intermediate key worth keeping also makes keys of transactions to come. Refuses to know
+whether a KSN was used before (ksn.KsnMemory does) and what is enciphered. New terminals get AES DUKPT.
+Read next: ksn.py, dukpt_aes.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keys import tdes
+from keys.errors import KeyRefused, KsnRefused
+from keys.ksn import steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from keys.ksn import TdesKsn
+
+MASK = bytes.fromhex("C0C0C0C000000000C0C0C0C000000000")
+"""What a key is XORed with to make the left half of the key derived from it."""
+
+_MASK = int.from_bytes(MASK)
+
+# X9.24-1:2009 table A-1: one byte of each half of the transaction key is inverted, another one for each use.
+_PIN = 0x00000000000000FF_00000000000000FF
+_MAC_REQUEST = 0x000000000000FF00_000000000000FF00
+_MAC_RESPONSE = 0x00000000FF000000_00000000FF000000
+_DATA_REQUEST = 0x0000000000FF0000_0000000000FF0000
+_DATA_RESPONSE = 0x000000FF00000000_000000FF00000000
+
+
+def masked(bdk: bytes) -> bytes:
+    """BDK (16 bytes) XOR `MASK`: the second key that a token must hold for `initial_key`. Raises KeyRefused."""
+    return _xor(bdk, _MASK)
+
+
+def initial_key(encipher: Callable[[bytes], bytes], encipher_masked: Callable[[bytes], bytes], ksn: TdesKsn) -> bytes:
+    """The initial key of a device (X9.24-1:2009 A.6). 16 bytes, parity as it falls. KSN: any of the device's.
+
+    ENCIPHER: triple DES ECB under the base derivation key; ENCIPHER_MASKED: under that key as `masked` makes it.
+    Raises KeyRefused where both are under one key. Vector: X9.24-1:2009 A.4.
+
+    >>> from keys.ksn import TdesKsn
+    >>> bdk = bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")
+    >>> ksn = TdesKsn.parse_initial("FFFF9876543210E00000")
+    >>> initial_key(tdes.encipherer(bdk), tdes.encipherer(masked(bdk)), ksn).hex().upper()
+    '6AC292FAA1315B4D858AB3A3D7D5933A'
+    """
+    name = ksn.initial_ksn[: tdes.BLOCK]
+    left, right = encipher(name), encipher_masked(name)
+    if left == right:
+        raise KeyRefused(
+            "both halves of a DUKPT initial key came out equal: the masked base derivation key is not masked"
+        )
+    return left + right
+
+
+def transaction_key(initial: bytes, ksn: TdesKsn) -> bytes:
+    """The key of the transaction of KSN (X9.24-1:2009 A.3), made from INITIAL, the device's initial key. 16 bytes both.
+
+    It enciphers nothing itself: the working keys below are made from it. Raises KeyRefused for an initial key of another
+    length, KsnRefused for counter zero. It costs two single DES for each one-bit of the counter: 2 to 20. Vector: A.4.
+
+    >>> from keys.ksn import TdesKsn
+    >>> initial = bytes.fromhex("6AC292FAA1315B4D858AB3A3D7D5933A")
+    >>> transaction_key(initial, TdesKsn.parse("FFFF9876543210E00003")).hex().upper()
+    '0DF3D9422ACA56E547676D07AD6BADFA'
+    """
+    if ksn.counter == 0:
+        raise KsnRefused("counter zero of a KSN is the initial key's: no transaction has it")
+    key = initial
+    for key in walk(initial, ksn):  # noqa: B007 - the last one is wanted
+        pass
+    return key
+
+
+def walk(initial: bytes, ksn: TdesKsn) -> Iterator[bytes]:
+    """The keys from INITIAL to the transaction key of KSN, that one last (non-reversible key generation, A.2).
+
+    Each before the last also makes keys of later transactions: whoever keeps one gives those away.
+    """
+    if len(initial) != tdes.DOUBLE:
+        raise KeyRefused("a DUKPT initial key has 16 bytes")
+    # The crypto register: the right 8 bytes of the KSN, of which only the counter's bits change.
+    device = int.from_bytes(ksn.initial_ksn[-tdes.BLOCK :])
+    key = initial
+    for counter in steps(ksn.counter):
+        register = device | counter
+        key = _one_way(_xor(key, _MASK), register) + _one_way(key, register)
+        yield key
+
+
+def pin_key(transaction: bytes) -> bytes:
+    """The key of the PIN block, from the transaction key. 16 bytes both. Raises KeyRefused.
+
+    >>> from keys.pin import account_field, encode_format_0
+    >>> from keys.sensitive import Pan, Pin
+    >>> key = pin_key(bytes.fromhex("0DF3D9422ACA56E547676D07AD6BADFA"))
+    >>> tdes.encipherer(key)(encode_format_0(Pin("1234"), account_field(Pan("4012345678909")))).hex().upper()
+    '18DC07B94797B466'
+    """
+    return _xor(transaction, _PIN)
+
+
+def mac_request_key(transaction: bytes) -> bytes:
+    """The key of the MAC of a request, or of both ways. 16 bytes both. Raises KeyRefused."""
+    return _xor(transaction, _MAC_REQUEST)
+
+
+def mac_response_key(transaction: bytes) -> bytes:
+    """The key of the MAC of a response. 16 bytes both. Raises KeyRefused."""
+    return _xor(transaction, _MAC_RESPONSE)
+
+
+def data_request_key(transaction: bytes) -> bytes:
+    """The key of the data of a request, or of both ways. 16 bytes both. Raises KeyRefused.
+
+    The variant enciphers its own halves (X9.24-1:2009 A.4.1, figure A-2): whoever finds this key, which may leave the secure
+    device, still does not know the transaction key and with it the PIN key.
+    """
+    return _enciphered(_xor(transaction, _DATA_REQUEST))
+
+
+def data_response_key(transaction: bytes) -> bytes:
+    """The key of the data of a response, made as that of a request. 16 bytes both. Raises KeyRefused."""
+    return _enciphered(_xor(transaction, _DATA_RESPONSE))
+
+
+def _one_way(key: bytes, register: int) -> bytes:
+    """8 bytes: REGISTER XOR the right half of KEY, single DES under its left half, XOR the right half again."""
+    right = int.from_bytes(key[tdes.SINGLE :])
+    middle = tdes.encipherer(key[: tdes.SINGLE])((register ^ right).to_bytes(tdes.BLOCK))
+    return (int.from_bytes(middle) ^ right).to_bytes(tdes.BLOCK)
+
+
+def _xor(key: bytes, mask: int) -> bytes:
+    if len(key) != tdes.DOUBLE:
+        raise KeyRefused("a key of triple DES DUKPT has 16 bytes")
+    return (int.from_bytes(key) ^ mask).to_bytes(tdes.DOUBLE)
+
+
+def _enciphered(variant: bytes) -> bytes:
+    return tdes.encipherer(variant)(variant)
