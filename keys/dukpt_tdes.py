@@ -22,6 +22,7 @@ MASK = bytes.fromhex("C0C0C0C000000000C0C0C0C000000000")
 """What a key is XORed with to make the left half of the key derived from it."""
 
 _MASK = int.from_bytes(MASK)
+_HALF_MASK = int.from_bytes(MASK[: tdes.SINGLE])
 
 # X9.24-1:2009 table A-1: one byte of each half of the transaction key is inverted, another one for each use.
 _PIN = 0x00000000000000FF_00000000000000FF
@@ -85,11 +86,11 @@ def walk(initial: bytes, ksn: TdesKsn) -> Iterator[bytes]:
         raise KeyRefused("a DUKPT initial key has 16 bytes")
     # The crypto register: the right 8 bytes of the KSN, of which only the counter's bits change.
     device = int.from_bytes(ksn.initial_ksn[-tdes.BLOCK :])
-    key = initial
+    left, right = int.from_bytes(initial[: tdes.SINGLE]), int.from_bytes(initial[tdes.SINGLE :])
     for counter in steps(ksn.counter):
         register = device | counter
-        key = _one_way(_xor(key, _MASK), register) + _one_way(key, register)
-        yield key
+        left, right = _one_way(left ^ _HALF_MASK, right ^ _HALF_MASK, register), _one_way(left, right, register)
+        yield left.to_bytes(tdes.SINGLE) + right.to_bytes(tdes.SINGLE)
 
 
 def pin_key(transaction: bytes) -> bytes:
@@ -128,11 +129,10 @@ def data_response_key(transaction: bytes) -> bytes:
     return _enciphered(_xor(transaction, _DATA_RESPONSE))
 
 
-def _one_way(key: bytes, register: int) -> bytes:
-    """8 bytes: REGISTER XOR the right half of KEY, single DES under its left half, XOR the right half again."""
-    right = int.from_bytes(key[tdes.SINGLE :])
-    middle = tdes.encipherer(key[: tdes.SINGLE])((register ^ right).to_bytes(tdes.BLOCK))
-    return (int.from_bytes(middle) ^ right).to_bytes(tdes.BLOCK)
+def _one_way(left: int, right: int, register: int) -> int:
+    """Half a key: REGISTER XOR the RIGHT half of a key, single DES under its LEFT half, XOR the right half again."""
+    encipher = tdes.encipherer(left.to_bytes(tdes.SINGLE))
+    return int.from_bytes(encipher((register ^ right).to_bytes(tdes.BLOCK))) ^ right
 
 
 def _xor(key: bytes, mask: int) -> bytes:
