@@ -96,7 +96,7 @@ def transaction_key(initial: bytes, ksn: AesKsn) -> bytes:
 def walk(initial: bytes, ksn: AesKsn) -> Iterator[bytes]:
     """The keys from INITIAL to the transaction key of KSN, that one last.
 
-    Each before the last also makes keys of later transactions: whoever keeps one gives those away.
+    Those before the last make keys of other transactions too, most of them still to come: keep none.
     """
     kind = _aes_type(8 * len(initial))
     key = initial

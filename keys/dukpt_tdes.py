@@ -52,9 +52,7 @@ def initial_key(encipher: Callable[[bytes], bytes], encipher_masked: Callable[[b
     name = ksn.initial_ksn[: tdes.BLOCK]
     left, right = encipher(name), encipher_masked(name)
     if left == right:
-        raise KeyRefused(
-            "both halves of a DUKPT initial key came out equal: the masked base derivation key is not masked"
-        )
+        raise KeyRefused("the halves of a DUKPT initial key came out equal: the base derivation key is not masked")
     return left + right
 
 
@@ -80,7 +78,7 @@ def transaction_key(initial: bytes, ksn: TdesKsn) -> bytes:
 def walk(initial: bytes, ksn: TdesKsn) -> Iterator[bytes]:
     """The keys from INITIAL to the transaction key of KSN, that one last (non-reversible key generation, A.2).
 
-    Each before the last also makes keys of later transactions: whoever keeps one gives those away.
+    Those before the last make keys of other transactions too, most of them still to come: keep none.
     """
     if len(initial) != tdes.DOUBLE:
         raise KeyRefused("a DUKPT initial key has 16 bytes")
@@ -118,7 +116,7 @@ def mac_response_key(transaction: bytes) -> bytes:
 def data_request_key(transaction: bytes) -> bytes:
     """The key of the data of a request, or of both ways. 16 bytes both. Raises KeyRefused.
 
-    The variant enciphers its own halves (X9.24-1:2009 A.4.1, figure A-2): whoever finds this key, which may leave the secure
+    The variant enciphers its own halves (X9.24-1:2009 A.4.1): whoever finds this key, which may leave the secure
     device, still does not know the transaction key and with it the PIN key.
     """
     return _enciphered(_xor(transaction, _DATA_REQUEST))
