@@ -36,7 +36,7 @@ _HIDDEN_IN = {"T": tdes.TRIPLE, "A": max(aes.LENGTHS)}
 _SINGLE_DES = "D"
 _LENGTH_BYTES = 2
 
-# Codes of the derivation data (X9.143, 7.2.1 and 7.3): what the derived key is for, and the cipher by its key's bytes.
+# Codes of the derivation data (X9.143, ISO 20038): what the derived key is for, and the cipher by its key's bytes.
 _FOR_CBC, _FOR_MAC, _FOR_CTR = 0, 1, 2
 _TDES_CODES = {tdes.DOUBLE: 0, tdes.TRIPLE: 1}
 _AES_CODES = dict(zip(aes.LENGTHS, (2, 3, 4), strict=True))
@@ -87,7 +87,8 @@ class Opener:
     ) -> Opener:
         """The same for an AES KBPK of KEY_BITS (128, 192, 256) that is known by its CMAC alone, as one in a token is.
 
-        CMAC is called 2 to 8 times, here and never again. VERSIONS: D, E or both.
+        CMAC is called 2 to 8 times, here and never again: the keys it derives are in this process, the KBPK is not.
+        VERSIONS: D, E or both.
         """
         _refuse_versions(versions, _AES_VERSIONS)
         if key_bits % 8 or key_bits // 8 not in _AES_CODES:
@@ -98,7 +99,7 @@ class Opener:
         return made
 
     def unwrap(self, block: str) -> tuple[Header, bytes]:
-        """Header and key of BLOCK. The key has a length of its algorithm; its header is authentic.
+        """Header and key of BLOCK. The key has a length of its algorithm; its header is authentic, and may say it is a component.
 
         Raises KeyBlockError: malformed, not of this opener's versions, not authentic, single DES, or the KBPK is too weak.
         """
@@ -162,7 +163,7 @@ def check_strength(kbpk_bits: int, algorithm: str, length: int) -> None:
 
 
 def kbpk_strength(kbpk: bytes, version: str) -> int:
-    """The strength in bits of KBPK for key blocks of VERSION; 0 for triple DES with equal or weak parts (tdes.py).
+    """The strength in bits of KBPK for key blocks of VERSION (A to E); 0 for triple DES with equal or weak parts (tdes.py).
 
     Raises KeyBlockError for lengths that its cipher does not have.
     """

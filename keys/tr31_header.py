@@ -162,7 +162,8 @@ def _parse_size(block: str, at: int, place: str) -> tuple[int, int]:
             raise KeyBlockError(f"{place} has a length of length that is not 01 or 02")
         head += 2 + 2 * _WIDTHS[width]
         size = block[at + 6 : at + head]
-    if not _HEX(size) or len(size) % 2:
+    # Cut short by the end of the block, it leaves no room for itself: the caller refuses that.
+    if not _HEX(size):
         raise KeyBlockError(f"{place} has a length that is not upper case hex")
     return int(size, 16), head
 

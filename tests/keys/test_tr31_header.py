@@ -200,10 +200,11 @@ def test_the_sample_is_as_the_cases_below_take_it() -> None:
         (18, "0002FFFF", "optional block 1 .byte 16. has a length that leaves no room"),
         (18, "00020018", None),
         (18, "000118", None),
-        (44, "\x7f", "printable ASCII"),
-        (44, "\n", "printable ASCII"),
-        (44, "é", "printable ASCII"),
-        (70, "é", "printable ASCII"),
+        (44, "\x7f", "a key block is printable ASCII"),
+        (44, "\n", "a key block is printable ASCII"),
+        (44, "é", "a key block is printable ASCII"),
+        (60, "\t", "a key block is printable ASCII"),
+        (70, "é", "a key block is printable ASCII"),
     ],
 )
 def test_blocks_with_one_fault(at: int, text: str, said: str | None) -> None:
