@@ -120,14 +120,17 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A scheme's rules. PADDING as emv.PADDING_...; CVN_AT: where in tag 9F10 the cryptogram version stands; TO_BE_CONFIRMED: fields."""
+    """A scheme's rules, by the names of its TOML keys. A bank confirms the fields named in `to_be_confirmed`."""
 
     name: str
     master_key: MasterKey
     session_key: SessionKey
     data: tuple[Element, ...]
+    """What a cryptogram is made of, in this order."""
     padding: int
+    """Of a cryptogram: emv.PADDING_80 or emv.PADDING_00."""
     cvn_at: int
+    """Where in tag 9F10 the cryptogram version number stands, from 0."""
     arpc_method: int
     arpc_key: ArpcKey
     script_key: ScriptKey
@@ -142,7 +145,7 @@ class Profile:
         return emv.option_a_data(pan, psn) if self.master_key is MasterKey.A else emv.option_b_data(pan, psn)
 
     def read(self, tags: Mapping[str, bytes]) -> Signed:
-        """What the card signed, of the TAGS (upper case hex) of a request. Raises CardDataRefused naming the tag, never its value."""
+        """What the card signed, of the TAGS (upper case hex) of a request. Raises CardDataRefused naming the tag."""
         parts = []
         for tag, least, most, cut in self.data:
             value = tags.get(tag)
@@ -204,7 +207,9 @@ def verify(
     if ok and answer:
         if profile.arpc_key is ArpcKey.MASTER and key is not master:
             chain, whole = emv.mac_ciphers(master)
-        arpc = emv.arpc_1(whole, arqc, arc) if arc is not None else emv.arpc_2(chain, whole, arqc, csu or b"", proprietary)
+        arpc = (
+            emv.arpc_1(whole, arqc, arc) if arc is not None else emv.arpc_2(chain, whole, arqc, csu or b"", proprietary)
+        )
     return Verdict(ok, arpc, int.from_bytes(signed.atc))
 
 
@@ -231,12 +236,13 @@ def script_mac_data(
     HEADER: CLA INS P1 P2 Lc. BODY: the command's data, enciphered where they are. PREVIOUS: the whole MAC (8 bytes) of the
     script's command before, None for its first. Sent are the first `script_mac_length` bytes. Raises CardDataRefused.
     """
-    if len(atc) != emv.ATC_BYTES or len(arqc) != emv.AC_BYTES or previous is not None and len(previous) != emv.AC_BYTES:
+    before = arqc if previous is None else previous
+    if len(atc) != emv.ATC_BYTES or len(arqc) != emv.AC_BYTES or len(before) != emv.AC_BYTES:
         raise CardDataRefused(f"profile {profile.name}: a script wants an ATC of 2 bytes, an ARQC and a MAC of 8")
     if profile.script_mac is ScriptMac.ATC_ARQC:
         return header + atc + arqc + body
     if profile.script_mac is ScriptMac.CHAINED:
-        return (arqc if previous is None else previous) + header + body
+        return before + header + body
     return header + body
 
 
@@ -276,7 +282,9 @@ def read_profiles(text: str) -> Mapping[str, Profile]:
 def _check_answer(profile: Profile, arc: bytes | None, csu: bytes | None, proprietary: bytes) -> None:
     if profile.arpc_method == 1:
         if arc is None or csu is not None or proprietary:
-            raise CardDataRefused(f"profile {profile.name}: answers by method 1, with an authorisation response code alone")
+            raise CardDataRefused(
+                f"profile {profile.name}: answers by method 1, with an authorisation response code alone"
+            )
         if len(arc) != emv.ARC_BYTES:
             raise CardDataRefused(f"profile {profile.name}: authorisation response code: must be {emv.ARC_BYTES} bytes")
     elif csu is None or arc is not None:
