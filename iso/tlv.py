@@ -36,7 +36,7 @@ def parse(data: bytes, field: int = CHIP_DATA) -> tuple[tuple[str, bytes], ...]:
     A tag has 1 to 4 bytes, a length 1 byte or 81 to 83 and as many more (not only the shortest form). Bytes 00 between objects
     are padding. A tag that comes twice is refused, since nobody could say which value was meant, unless it is REPEATABLE.
 
-    >>> parse(bytes.fromhex("9F360200019C01010000820200"+"00"))
+    >>> parse(bytes.fromhex("9F360200019C0101000082020000"))
     (('9F36', b'\x00\x01'), ('9C', b'\x01'), ('82', b'\x00\x00'))
     """
     if len(data) > BYTES_MOST:

@@ -126,7 +126,9 @@ def visa_script_data(atc: bytes) -> bytes:
 
 
 def mac_ciphers(key: bytes) -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:
-    """The two callables of `mac_through` for a software key of 16 bytes."""
+    """The two callables of `mac_through` for a software key of 16 bytes. Raises KeyRefused for another length."""
+    if len(key) != tdes.DOUBLE:
+        raise KeyRefused("a card's key has 16 bytes")
     half = tdes.cbc(key[: tdes.BLOCK])
     return lambda blocks: half.encryptor().update(blocks), tdes.encipherer(key)
 

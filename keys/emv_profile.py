@@ -249,8 +249,10 @@ def script_mac_data(
 def script_encipher(profile: Profile, key: bytes, data: bytes) -> bytes:
     """Script data (a PIN block of a PIN change) enciphered under the script's session key KEY (16 bytes), as the profile pads it.
 
-    Whole blocks of 8 bytes. DATA: 1 to 238 bytes, so that a command can hold them and a MAC. Raises CardDataRefused.
+    Whole blocks of 8 bytes. DATA: 1 to 238 bytes, so that a command can hold them and a MAC. Raises CardDataRefused, KeyRefused.
     """
+    if len(key) != tdes.DOUBLE:
+        raise KeyRefused("a script's session key has 16 bytes")
     if not 0 < len(data) <= _SCRIPT_DATA_MOST:
         raise CardDataRefused(f"profile {profile.name}: script data have 1 to {_SCRIPT_DATA_MOST} bytes")
     if profile.script_padding is ScriptPadding.LENGTH_FIRST:
@@ -313,9 +315,9 @@ def _profile(name: str, table: Any) -> Profile:  # noqa: ANN401 - whatever TOML 
             values[key] = read(table[key])
         except _WrongValue as wrong:
             raise KeyRefused(f"EMV profile {name}: {key}: {wrong}") from None
-    tags = {element.tag for element in values["data"]}
-    if values["session_key"] is SessionKey.MCHIP and UNPREDICTABLE not in tags:
-        raise KeyRefused(f"EMV profile {name}: data: must hold {UNPREDICTABLE} for this session key")
+    whole = {element.tag for element in values["data"] if element.cut == slice(None)}
+    if values["session_key"] is SessionKey.MCHIP and UNPREDICTABLE not in whole:
+        raise KeyRefused(f"EMV profile {name}: data: must hold {UNPREDICTABLE} whole for this session key")
     values["data"] = tuple(_long_enough(element, values["cvn_at"]) for element in values["data"])
     return Profile(name, **values)
 
@@ -334,7 +336,7 @@ def _read_data(value: object) -> tuple[Element, ...]:
     if len(set(tags)) != len(tags):
         raise _WrongValue("names a tag twice")
     if not {ATC, ISSUER_DATA} <= set(tags) or elements[tags.index(ATC)].cut != slice(None):
-        raise _WrongValue(f"must hold {ATC}, and {ISSUER_DATA} or a part of it")
+        raise _WrongValue(f"must hold {ATC} whole, and {ISSUER_DATA} or a part of it")
     if any(element.cut == slice(None) and element.least != element.most for element in elements[:-1]):
         raise _WrongValue("only the last may be a tag without a fixed length")
     return elements

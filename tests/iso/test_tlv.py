@@ -144,7 +144,7 @@ def test_nothing_longer_than_a_field() -> None:
 
 @pytest.mark.parametrize(
     ("tag", "constructed"),
-    [("71", True), ("BF0C", True), ("E0", True), ("9F36", False), ("82", False), ("DF81", False)],
+    [("71", True), ("BF0C", True), ("E0", True), ("9F36", False), ("82", False), ("DF8101", False)],
 )
 def test_templates(tag: str, constructed: bool) -> None:  # noqa: FBT001 - a column of the table above
     """The third highest bit of a tag says so."""
