@@ -1,0 +1,438 @@
+"""What a scheme's chip cards do, as data: verification of an application cryptogram, the issuer's answer, issuer scripts.
+
+`profiles` are those of emv_profiles.toml; a bank reads its own by `read_profiles`. Refuses to know keys: an issuer master key
+is a callable (emv.issuer), and a token asks `Profile.read` what to derive and to MAC. Read next: emv.py, emv_profiles.toml.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from importlib import resources
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from keys import emv, mac, tdes
+from keys.errors import CardDataRefused, KeyRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from keys.sensitive import Pan
+
+ATC, CRYPTOGRAM, ISSUER_DATA, UNPREDICTABLE = "9F36", "9F26", "9F10", "9F37"
+ISSUER_DATA_MOST = 32
+_ANY_LENGTH_MOST = 252
+
+
+class MasterKey(StrEnum):
+    """How a card's master key comes of the issuer's."""
+
+    A = "A"
+    B = "B"
+
+
+class SessionKey(StrEnum):
+    """How a session key comes of a card's master key: not at all, by ATC (EMV), by ATC and unpredictable number (M/Chip)."""
+
+    NONE = "none"
+    COMMON = "common"
+    MCHIP = "mchip"
+
+
+class ArpcKey(StrEnum):
+    """Which key answers: the one of the request, or the card's master key."""
+
+    SESSION = "session"
+    MASTER = "master"
+
+
+class ScriptKey(StrEnum):
+    """How a script's session key comes of the card's script master key."""
+
+    COMMON_ARQC = "common-arqc"
+    """EMV common session key, R = ARQC."""
+
+    COMMON_ATC = "common-atc"
+    """EMV common session key, R = ATC || 00 * 6."""
+
+    VISA = "visa"
+    """The master key xor 00 * 6 || ATC || 00 * 6 || ~ATC."""
+
+
+class ScriptMac(StrEnum):
+    """What a script command's MAC is made of. Header: CLA INS P1 P2 Lc as sent."""
+
+    COMMAND = "command"
+    """Header || data."""
+
+    ATC_ARQC = "atc-arqc"
+    """Header || ATC || ARQC || data."""
+
+    CHAINED = "chained"
+    """The whole MAC of the command before, for the first the ARQC || header || data."""
+
+
+class ScriptMode(StrEnum):
+    """How script data are enciphered; CBC with a zero initial vector (EMV book 2 A1.1)."""
+
+    ECB = "ECB"
+    CBC = "CBC"
+
+
+class ScriptPadding(StrEnum):
+    """How script data become whole blocks before they are enciphered."""
+
+    ALWAYS = "80"
+    IF_NEEDED = "80-if-needed"
+    LENGTH_FIRST = "length-80"
+    """A byte with the length of the data first (Visa)."""
+
+
+class Element(NamedTuple):
+    """One part of what a cryptogram is made of: the tag, how many bytes it may have, and which of them count."""
+
+    tag: str
+    least: int
+    most: int
+    cut: slice
+
+
+class Signed(NamedTuple):
+    """What a card signed: DATA before padding, R of its session key (None: no session key), ATC and CVN to look at."""
+
+    data: bytes
+    r: bytes | None
+    atc: bytes
+    cvn: int
+
+
+class Verdict(NamedTuple):
+    """OK: the cryptogram is the card's. ARPC: the answer, where it is and one was asked. ATC: the card's counter, to check."""
+
+    ok: bool
+    arpc: bytes | None
+    atc: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A scheme's rules, by the names of its TOML keys. A bank confirms the fields named in `to_be_confirmed`."""
+
+    name: str
+    master_key: MasterKey
+    session_key: SessionKey
+    data: tuple[Element, ...]
+    """What a cryptogram is made of, in this order."""
+    padding: int
+    """Of a cryptogram: emv.PADDING_80 or emv.PADDING_00."""
+    cvn_at: int
+    """Where in tag 9F10 the cryptogram version number stands, from 0."""
+    arpc_method: int
+    arpc_key: ArpcKey
+    script_key: ScriptKey
+    script_mac: ScriptMac
+    script_mac_length: int
+    script_mode: ScriptMode
+    script_padding: ScriptPadding
+    to_be_confirmed: tuple[str, ...]
+
+    def master_data(self, pan: Pan, psn: str = "00") -> bytes:
+        """What the issuer master key enciphers into the card's master key: 16 bytes. Raises CardDataRefused."""
+        return emv.option_a_data(pan, psn) if self.master_key is MasterKey.A else emv.option_b_data(pan, psn)
+
+    def read(self, tags: Mapping[str, bytes]) -> Signed:
+        """What the card signed, of the TAGS (upper case hex) of a request. Raises CardDataRefused naming the tag."""
+        parts = []
+        for tag, least, most, cut in self.data:
+            value = tags.get(tag)
+            if value is None:
+                raise CardDataRefused(f"profile {self.name}: tag {tag}: missing")
+            if not least <= len(value) <= most:
+                raise CardDataRefused(f"profile {self.name}: tag {tag}: must be {_lengths(least, most)} bytes")
+            parts.append(value[cut])
+        atc, issuer_data = tags[ATC], tags[ISSUER_DATA]
+        r = None
+        if self.session_key is SessionKey.COMMON:
+            r = emv.common_r(atc)
+        elif self.session_key is SessionKey.MCHIP:
+            r = emv.mchip_r(atc, tags[UNPREDICTABLE])
+        return Signed(b"".join(parts), r, atc, issuer_data[self.cvn_at])
+
+
+def verify(
+    profile: Profile,
+    issuer: Callable[[bytes], bytes],
+    pan: Pan,
+    psn: str,
+    tags: Mapping[str, bytes],
+    arqc: bytes,
+    *,
+    arc: bytes | None = None,
+    csu: bytes | None = None,
+    proprietary: bytes = b"",
+) -> Verdict:
+    """Whether ARQC (8 bytes) is the card's over TAGS, and the ARPC of a right one: 8 bytes by method 1, 4 by method 2.
+
+    ISSUER: the issuer master key for cryptograms, ready (emv.issuer). ARC (2 bytes) asks for an answer by method 1, CSU
+    (4 bytes, with up to 8 PROPRIETARY) by method 2; neither for none. Raises CardDataRefused: a tag is missing or has a wrong
+    length, or the answer asked for is not the profile's. The vector is of an NSICCS test card.
+
+    >>> from keys.sensitive import Pan
+    >>> imk = emv.issuer(bytes.fromhex("404142434445464748494A4B4C4D4E4F4041424344454647"))
+    >>> tags = {tag: bytes.fromhex(value) for tag, value in [
+    ...     ("9F02", "000005000000"), ("9F03", "000000000000"), ("9F1A", "0360"), ("95", "0000000000"), ("5F2A", "0360"),
+    ...     ("9A", "261007"), ("9C", "01"), ("9F37", "889A0812"), ("82", "5400"), ("9F36", "012C"),
+    ...     ("9F10", "0101A000800000EDB26B8D0000000000000000000000000000000000")]}
+    >>> arqc = bytes.fromhex("E1D3FFDCBB06F2C8")
+    >>> verify(profiles()["nsiccs"], imk, Pan("4889501076030373"), "00", tags, arqc)
+    Verdict(ok=True, arpc=None, atc=300)
+    """
+    if len(arqc) != emv.AC_BYTES:
+        raise CardDataRefused(f"profile {profile.name}: tag {CRYPTOGRAM}: must be {emv.AC_BYTES} bytes")
+    answer = arc is not None or csu is not None
+    if answer:
+        _check_answer(profile, arc, csu, proprietary)
+    signed = profile.read(tags)
+    # No parity here: DES does not look at it, and these keys go no further than this function.
+    key = master = issuer(profile.master_data(pan, psn))
+    if signed.r is not None:
+        key = tdes.encipherer(master)(emv.session_data(signed.r))
+    chain, whole = emv.mac_ciphers(key)
+    ok = mac.same(emv.mac_through(chain, whole, signed.data, profile.padding), arqc)
+    arpc = None
+    if ok and answer:
+        if profile.arpc_key is ArpcKey.MASTER and key is not master:
+            chain, whole = emv.mac_ciphers(master)
+        arpc = (
+            emv.arpc_1(whole, arqc, arc) if arc is not None else emv.arpc_2(chain, whole, arqc, csu or b"", proprietary)
+        )
+    return Verdict(ok, arpc, int.from_bytes(signed.atc))
+
+
+def script_session_key(profile: Profile, master: bytes, atc: bytes, arqc: bytes) -> bytes:
+    """The session key of a script: 16 bytes, odd parity. MASTER: the card's master key for script MACs, or for enciphering.
+
+    ATC (2 bytes) and ARQC (8 bytes) of the transaction, whichever the profile uses. M/Chip wants the ARQC counted up by one for
+    each further command. Raises CardDataRefused, KeyRefused.
+    """
+    if len(master) != tdes.DOUBLE:
+        raise KeyRefused("a card's script master key has 16 bytes")
+    if profile.script_key is ScriptKey.VISA:
+        mask = emv.visa_script_data(atc)
+        return tdes.odd_parity(bytes(one ^ other for one, other in zip(master, mask, strict=True)))
+    r = arqc if profile.script_key is ScriptKey.COMMON_ARQC else emv.common_r(atc)
+    return emv.derived_key(tdes.encipherer(master), emv.session_data(r))
+
+
+def script_mac_data(
+    profile: Profile, header: bytes, body: bytes, atc: bytes, arqc: bytes, previous: bytes | None = None
+) -> bytes:
+    """What the MAC of a script command is made of, before padding 80: give it to emv.mac_through under the session key.
+
+    HEADER: CLA INS P1 P2 Lc. BODY: the command's data, enciphered where they are. PREVIOUS: the whole MAC (8 bytes) of the
+    script's command before, None for its first. Sent are the first `script_mac_length` bytes. Raises CardDataRefused.
+    """
+    before = arqc if previous is None else previous
+    if len(atc) != emv.ATC_BYTES or len(arqc) != emv.AC_BYTES or len(before) != emv.AC_BYTES:
+        raise CardDataRefused(f"profile {profile.name}: a script wants an ATC of 2 bytes, an ARQC and a MAC of 8")
+    if profile.script_mac is ScriptMac.ATC_ARQC:
+        return header + atc + arqc + body
+    if profile.script_mac is ScriptMac.CHAINED:
+        return before + header + body
+    return header + body
+
+
+def script_encipher(profile: Profile, key: bytes, data: bytes) -> bytes:
+    """Script data (a PIN block of a PIN change) enciphered under the script's session key KEY (16 bytes), as the profile pads it.
+
+    Whole blocks of 8 bytes. DATA: 1 to 238 bytes, so that a command can hold them and a MAC. Raises CardDataRefused, KeyRefused.
+    """
+    if len(key) != tdes.DOUBLE:
+        raise KeyRefused("a script's session key has 16 bytes")
+    if not 0 < len(data) <= _SCRIPT_DATA_MOST:
+        raise CardDataRefused(f"profile {profile.name}: script data have 1 to {_SCRIPT_DATA_MOST} bytes")
+    if profile.script_padding is ScriptPadding.LENGTH_FIRST:
+        data = bytes([len(data)]) + data
+    if profile.script_padding is not ScriptPadding.IF_NEEDED or len(data) % tdes.BLOCK:
+        data = mac.pad(data, emv.PADDING_80)
+    if profile.script_mode is ScriptMode.ECB:
+        return tdes.encipherer(key)(data)
+    return tdes.cbc(key).encryptor().update(data)
+
+
+@functools.cache
+def profiles() -> Mapping[str, Profile]:
+    """The profiles of emv_profiles.toml, by name."""
+    return read_profiles(resources.files("keys").joinpath("emv_profiles.toml").read_text("utf-8"))
+
+
+def read_profiles(text: str) -> Mapping[str, Profile]:
+    """The profiles of TEXT: TOML, a table a profile. Raises KeyRefused for the first fault, naming profile and key."""
+    try:
+        tables = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError):
+        raise KeyRefused("EMV profiles: not TOML") from None
+    if not tables:
+        raise KeyRefused("EMV profiles: there is none")
+    return MappingProxyType({name: _profile(name, table) for name, table in tables.items()})
+
+
+def _check_answer(profile: Profile, arc: bytes | None, csu: bytes | None, proprietary: bytes) -> None:
+    if profile.arpc_method == 1:
+        if arc is None or csu is not None or proprietary:
+            raise CardDataRefused(
+                f"profile {profile.name}: answers by method 1, with an authorisation response code alone"
+            )
+        if len(arc) != emv.ARC_BYTES:
+            raise CardDataRefused(f"profile {profile.name}: authorisation response code: must be {emv.ARC_BYTES} bytes")
+    elif csu is None or arc is not None:
+        raise CardDataRefused(f"profile {profile.name}: answers by method 2, with a card status update alone")
+    elif len(csu) != emv.CSU_BYTES or len(proprietary) > emv.PROPRIETARY_MOST:
+        raise CardDataRefused(f"profile {profile.name}: a card status update has 4 bytes, proprietary data up to 8")
+
+
+class _WrongValue(Exception):
+    """Why a key of a profile is refused; never leaves this module."""
+
+
+def _profile(name: str, table: Any) -> Profile:  # noqa: ANN401 - whatever TOML holds
+    if not _NAME.fullmatch(name):
+        raise KeyRefused("EMV profiles: a name has 1 to 32 lower case letters, digits and -")
+    if not isinstance(table, dict):
+        raise KeyRefused(f"EMV profile {name}: must be a table")
+    unknown = sorted(set(table) - set(_READERS))
+    if unknown:
+        raise KeyRefused(f"EMV profile {name}: {unknown[0]!r}: unknown key")
+    values: dict[str, Any] = {}
+    for key, read in _READERS.items():
+        if key not in table:
+            raise KeyRefused(f"EMV profile {name}: {key}: missing")
+        try:
+            values[key] = read(table[key])
+        except _WrongValue as wrong:
+            raise KeyRefused(f"EMV profile {name}: {key}: {wrong}") from None
+    whole = {element.tag for element in values["data"] if element.cut == slice(None)}
+    if values["session_key"] is SessionKey.MCHIP and UNPREDICTABLE not in whole:
+        raise KeyRefused(f"EMV profile {name}: data: must hold {UNPREDICTABLE} whole for this session key")
+    values["data"] = tuple(_long_enough(element, values["cvn_at"]) for element in values["data"])
+    return Profile(name, **values)
+
+
+def _long_enough(element: Element, cvn_at: int) -> Element:
+    """Tag 9F10 must reach to its CVN."""
+    if element.tag != ISSUER_DATA:
+        return element
+    return element._replace(least=max(element.least, cvn_at + 1))
+
+
+def _read_data(value: object) -> tuple[Element, ...]:
+    """Elements of texts like 9F02 and 9F10[3:7]. Only the last may have any length: else bytes could move between two tags."""
+    elements = tuple(_element(text) for text in _texts(value))
+    tags = [element.tag for element in elements]
+    if len(set(tags)) != len(tags):
+        raise _WrongValue("names a tag twice")
+    if not {ATC, ISSUER_DATA} <= set(tags) or elements[tags.index(ATC)].cut != slice(None):
+        raise _WrongValue(f"must hold {ATC} whole, and {ISSUER_DATA} or a part of it")
+    if any(element.cut == slice(None) and element.least != element.most for element in elements[:-1]):
+        raise _WrongValue("only the last may be a tag without a fixed length")
+    return elements
+
+
+def _element(text: str) -> Element:
+    found = _ELEMENT.fullmatch(text)
+    if not found:
+        raise _WrongValue("bad tag: must be like 9F02 or 9F10[3:7]")
+    tag, start, stop = found["tag"], found["start"], found["stop"]
+    least, most = _LENGTHS.get(tag, (1, _ANY_LENGTH_MOST))
+    if start is None:
+        return Element(tag, least, most, slice(None))
+    if not int(start) < int(stop) <= most:
+        raise _WrongValue(f"bad slice of {tag}: must be within its {most} bytes, and not empty")
+    return Element(tag, max(least, int(stop)), most, slice(int(start), int(stop)))
+
+
+def _read_confirmations(value: object) -> tuple[str, ...]:
+    names = _texts(value)
+    known = {field.name for field in fields(Profile)} - {"name", "to_be_confirmed"}
+    if not set(names) <= known:
+        raise _WrongValue("must name keys of a profile")
+    return names
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise _WrongValue("must be a list of texts")
+    return tuple(value)
+
+
+Word = TypeVar("Word", bound=StrEnum)
+
+
+def _one_of(words: type[Word]) -> Callable[[object], Word]:
+    known = {word.value: word for word in words}
+
+    def read(value: object) -> Word:
+        if not isinstance(value, str) or value not in known:
+            raise _WrongValue(f"must be one of {', '.join(known)}")
+        return known[value]
+
+    return read
+
+
+def _number(least: int, most: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        # A TOML boolean is an int to isinstance.
+        if type(value) is not int or not least <= value <= most:
+            raise _WrongValue(f"must be a whole number from {least} to {most}")
+        return value
+
+    return read
+
+
+def _read_padding(value: object) -> int:
+    if not isinstance(value, str) or value not in _PADDINGS:
+        raise _WrongValue(f"must be one of {', '.join(_PADDINGS)}")
+    return _PADDINGS[value]
+
+
+def _lengths(least: int, most: int) -> str:
+    return str(least) if least == most else f"{least} to {most}"
+
+
+_SCRIPT_DATA_MOST = 238
+_PADDINGS = MappingProxyType({"80": emv.PADDING_80, "00": emv.PADDING_00})
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+# A tag of one byte, or of two to four (EMV book 3 annex B1); perhaps the bytes of it that count, [first:after the last].
+_ELEMENT = re.compile(
+    r"(?P<tag>(?!00)(?:[0-9A-F][0-9A-E]|[02468ACE]F|[13579BDF]F(?:[89A-F][0-9A-F]){0,2}[0-7][0-9A-F]))"
+    r"(?:\[(?P<start>[0-9]{1,3}):(?P<stop>[0-9]{1,3})\])?"
+)
+# Fewest and most bytes of a tag's value (EMV book 3 annex A). A tag that is not here may have any length.
+_LENGTHS: Mapping[str, tuple[int, int]] = MappingProxyType(
+    {
+        "9F02": (6, 6), "9F03": (6, 6), "9F1A": (2, 2), "95": (5, 5), "5F2A": (2, 2), "9A": (3, 3), "9C": (1, 1),
+        UNPREDICTABLE: (4, 4), "82": (2, 2), ATC: (2, 2), ISSUER_DATA: (1, ISSUER_DATA_MOST), "5F34": (1, 1),
+        "9F09": (2, 2), "9F1E": (8, 8), "9F21": (3, 3), "9F27": (1, 1), "9F33": (3, 3), "9F34": (3, 3), "9F35": (1, 1),
+    }
+)  # fmt: skip
+_READERS: Mapping[str, Callable[[object], Any]] = MappingProxyType(
+    {
+        "master_key": _one_of(MasterKey),
+        "session_key": _one_of(SessionKey),
+        "data": _read_data,
+        "padding": _read_padding,
+        "cvn_at": _number(0, ISSUER_DATA_MOST - 1),
+        "arpc_method": _number(1, 2),
+        "arpc_key": _one_of(ArpcKey),
+        "script_key": _one_of(ScriptKey),
+        "script_mac": _one_of(ScriptMac),
+        "script_mac_length": _number(4, 8),
+        "script_mode": _one_of(ScriptMode),
+        "script_padding": _one_of(ScriptPadding),
+        "to_be_confirmed": _read_confirmations,
+    }
+)

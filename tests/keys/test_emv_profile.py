@@ -1,0 +1,413 @@
+"""Profiles of chip cards: what they sign, verification, answers, scripts, and what a profile may not say."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+import pyemv
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keys import emv, emv_profile, tdes
+from keys.emv_profile import Profile, Verdict, profiles, read_profiles, verify
+from keys.errors import CardDataRefused, KeyRefused, KeysError
+from keys.sensitive import Pan
+from tests.keys.samples import PAN, SECOND_KEY, one_line, pans, vectors
+
+pyemv_warns = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+CASES = {"emv.nsiccs.arqc.1": "nsiccs", "emv.vsdc.cvn10.cck": "visa-cvn10", "emv.mchip.cvn16.cck": "mchip"}
+LENGTHS = {"9F02": 6, "9F03": 6, "9F1A": 2, "95": 5, "5F2A": 2, "9A": 3, "9C": 1, "9F37": 4, "82": 2, "9F36": 2}
+ORDER = (*LENGTHS, "9F10")
+TEXT = resources.files("keys").joinpath("emv_profiles.toml").read_text("utf-8")
+
+double_keys = st.binary(min_size=16, max_size=16)
+sequences = st.integers(0, 99).map("{:02d}".format)
+requests = st.fixed_dictionaries(
+    {tag: st.binary(min_size=length, max_size=length) for tag, length in LENGTHS.items()}
+    | {"9F10": st.binary(min_size=8, max_size=32)}
+)
+schemes = st.sampled_from(sorted(profiles()))
+
+
+def chip_data(vector: dict[str, Any]) -> dict[str, bytes]:
+    """The tags of a vector."""
+    return {tag: bytes.fromhex(value) for tag, value in vector["inputs"]["tags"].items()}
+
+
+def nsiccs() -> tuple[Profile, dict[str, bytes]]:
+    """A profile and a request that fits it."""
+    return profiles()["nsiccs"], chip_data(vectors("emv.nsiccs")[0])
+
+
+def changed(name: str, **changes: object) -> Profile:
+    """The profile NAME with CHANGES."""
+    lines = [f"{key} = {_toml(value)}" for key, value in (tomllib.loads(TEXT)[name] | changes).items()]
+    return read_profiles("\n".join([f"[{name}]", *lines]))[name]
+
+
+def _toml(value: object) -> str:
+    return str(value) if isinstance(value, int | list) else f'"{value}"'
+
+
+def by_pyemv(name: str, key: bytes, pan: Pan, psn: str, tags: Mapping[str, bytes]) -> bytes:
+    """The cryptogram of a scheme as the pyemv package makes it."""
+    values: list[Any] = [tags[tag] for tag in ORDER]
+    one = (key, SECOND_KEY, SECOND_KEY, pan.reveal(), psn)
+    visa_part, mchip_part = values[-1][3:7], values[-1][2:8]
+    made: bytes
+    if name == "visa-cvn10":
+        made = pyemv.cvn.VisaCVN10(*one).generate_ac(*[*values[:-1], visa_part])
+    elif name == "visa-cvn18":
+        made = pyemv.cvn.VisaCVN18(*one).generate_ac(*values)
+    elif name == "mchip":
+        made = pyemv.cvn.MasterCardCVN16(*one).generate_ac(*[*values[:-1], mchip_part])
+    else:
+        master = pyemv.kd.derive_icc_mk_a(key, pan.reveal(), psn)
+        session = pyemv.kd.derive_common_sk(master, tags["9F36"] + bytes(6))
+        made = pyemv.ac.generate_ac(session, b"".join(values))
+    return made
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_vectors(name: str) -> None:
+    """A test card of each scheme; one bit more or less is not its cryptogram."""
+    vector = vectors(name)[0]
+    given_ = vector["inputs"]
+    profile, issuer = profiles()[CASES[name]], emv.issuer(bytes.fromhex(given_["imk_ac"]))
+    pan, tags, arqc = Pan(given_["pan"]), chip_data(vector), bytes.fromhex(vector["expected"]["arqc"])
+    atc = int(given_["tags"]["9F36"], 16)
+    assert Verdict(ok=True, arpc=None, atc=atc) == verify(profile, issuer, pan, given_["psn"], tags, arqc)
+    for place in range(8):
+        wrong = bytes(byte ^ (at == place) for at, byte in enumerate(arqc))
+        assert not verify(profile, issuer, pan, given_["psn"], tags, wrong).ok
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cvn_of_vectors(name: str) -> None:
+    """The number stands where the profile says: 1 of NSICCS, 10 of Visa, 16 of M/Chip."""
+    signed = profiles()[CASES[name]].read(chip_data(vectors(name)[0]))
+    assert {"nsiccs": 1, "visa-cvn10": 10, "mchip": 16}[CASES[name]] == signed.cvn
+
+
+@pyemv_warns
+@given(schemes, double_keys, pans, sequences, requests)
+def test_cryptograms_same_as_pyemv(name: str, key: bytes, pan: Pan, psn: str, tags: dict[str, bytes]) -> None:
+    """Every scheme, every card, any data; and more tags than it needs do no harm."""
+    arqc = by_pyemv(name, key, pan, psn, tags)
+    verdict = verify(profiles()[name], emv.issuer(key), pan, psn, tags | {"9F33": b"\x00"}, arqc)
+    assert Verdict(ok=True, arpc=None, atc=int.from_bytes(tags["9F36"])) == verdict
+
+
+@pyemv_warns
+@given(schemes, requests, st.sampled_from(ORDER), st.data())
+def test_every_bit_of_what_is_signed_counts(name: str, tags: dict[str, bytes], tag: str, data: st.DataObject) -> None:
+    """A changed byte makes another cryptogram, unless it stands in a part of 9F10 that the scheme does not sign."""
+    profile = profiles()[name]
+    arqc = by_pyemv(name, SECOND_KEY, PAN, "00", tags)
+    place = data.draw(st.integers(0, len(tags[tag]) - 1))
+    other = bytearray(tags[tag])
+    other[place] ^= data.draw(st.integers(1, 255))
+    signed = tag != "9F10" or place in {"visa-cvn10": range(3, 7), "mchip": range(2, 8)}.get(name, range(32))
+    assert signed is not verify(profile, emv.issuer(SECOND_KEY), PAN, "00", tags | {tag: bytes(other)}, arqc).ok
+
+
+@pyemv_warns
+@given(schemes, double_keys, requests, st.binary(min_size=2, max_size=2), st.binary(min_size=4, max_size=4))
+def test_answers_same_as_pyemv(name: str, key: bytes, tags: dict[str, bytes], arc: bytes, csu: bytes) -> None:
+    """Method 1 under the session or the card's key, method 2 under the session key."""
+    profile, arqc = profiles()[name], by_pyemv(name, key, PAN, "00", tags)
+    one = (key, SECOND_KEY, SECOND_KEY, PAN.reveal(), "00")
+    if name == "visa-cvn18":
+        expected = pyemv.cvn.VisaCVN18(*one).generate_arpc(arqc, tags["9F36"], csu, b"abc")
+        verdict = verify(profile, emv.issuer(key), PAN, "00", tags, arqc, csu=csu, proprietary=b"abc")
+    else:
+        expected = (
+            pyemv.cvn.VisaCVN10(*one).generate_arpc(arqc, arc)
+            if name == "visa-cvn10"
+            else pyemv.cvn.MasterCardCVN16(*one).generate_arpc(arqc, arc)
+            if name == "mchip"
+            else pyemv.cvn.MasterCardCVN20(*one).generate_arpc(arqc, tags["9F36"], arc)
+        )
+        verdict = verify(profile, emv.issuer(key), PAN, "00", tags, arqc, arc=arc)
+    assert (True, expected) == (verdict.ok, verdict.arpc)
+
+
+def test_a_master_key_may_answer_by_method_2() -> None:
+    """The pair that no profile of ours has."""
+    profile, tags = changed("visa-cvn18", arpc_key="master"), nsiccs()[1]
+    master = emv.derived_key(emv.issuer(SECOND_KEY), emv.option_a_data(PAN))
+    arqc = _cryptogram(profile, tags)
+    expected = emv.arpc_2(*emv.mac_ciphers(master), arqc, bytes(4))
+    assert expected == verify(profile, emv.issuer(SECOND_KEY), PAN, "00", tags, arqc, csu=bytes(4)).arpc
+
+
+def _cryptogram(profile: Profile, tags: dict[str, bytes]) -> bytes:
+    """By the parts, as a token would."""
+    signed = profile.read(tags)
+    key = emv.derived_key(emv.issuer(SECOND_KEY), profile.master_data(PAN))
+    if signed.r is not None:
+        key = emv.derived_key(tdes.encipherer(key), emv.session_data(signed.r))
+    return emv.mac_through(*emv.mac_ciphers(key), signed.data, profile.padding)
+
+
+@pytest.mark.parametrize("name", sorted(profiles()))
+def test_parts_make_the_same(name: str) -> None:
+    """What `Profile.read` tells a token to do is what `verify` does."""
+    profile, tags = profiles()[name], nsiccs()[1]
+    assert verify(profile, emv.issuer(SECOND_KEY), PAN, "00", tags, _cryptogram(profile, tags)).ok
+
+
+def test_a_wrong_cryptogram_gets_no_answer() -> None:
+    """An ARPC would tell a card that its issuer is there."""
+    profile, tags = nsiccs()
+    assert Verdict(ok=False, arpc=None, atc=300) == verify(
+        profile, emv.issuer(SECOND_KEY), PAN, "00", tags, bytes(8), arc=b"00"
+    )
+
+
+@pytest.mark.parametrize("tag", ORDER)
+def test_missing_tags_and_wrong_lengths(tag: str) -> None:
+    """The error names profile and tag, and holds no value."""
+    profile, tags = nsiccs()
+    issuer = emv.issuer(SECOND_KEY)
+    with pytest.raises(CardDataRefused, match=f"^profile nsiccs: tag {tag}: missing$"):
+        verify(profile, issuer, PAN, "00", {key: value for key, value in tags.items() if key != tag}, bytes(8))
+    for value in (b"", tags[tag] + bytes(5)):
+        with pytest.raises(CardDataRefused, match=f"^profile nsiccs: tag {tag}: must be [0-9]+( to 32)? bytes$"):
+            verify(profile, issuer, PAN, "00", tags | {tag: value}, bytes(8))
+
+
+@pytest.mark.parametrize(("name", "least"), [("nsiccs", 2), ("visa-cvn10", 7), ("visa-cvn18", 3), ("mchip", 8)])
+def test_issuer_data_reach_as_far_as_they_are_needed(name: str, least: int) -> None:
+    """To the version and to the part that is signed."""
+    profile, tags = profiles()[name], nsiccs()[1]
+    profile.read(tags | {"9F10": bytes(least)})
+    with pytest.raises(CardDataRefused, match=f"tag 9F10: must be {least} to 32 bytes"):
+        profile.read(tags | {"9F10": bytes(least - 1)})
+
+
+@pytest.mark.parametrize("length", [0, 4, 7, 9])
+def test_cryptograms_have_eight_bytes(length: int) -> None:
+    """A part of a cryptogram is not one."""
+    profile, tags = nsiccs()
+    with pytest.raises(CardDataRefused, match=r"^profile nsiccs: tag 9F26: must be 8 bytes$"):
+        verify(profile, emv.issuer(SECOND_KEY), PAN, "00", tags, bytes(length))
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("nsiccs", {"csu": bytes(4)}),
+        ("nsiccs", {"arc": bytes(2), "csu": bytes(4)}),
+        ("nsiccs", {"arc": bytes(2), "proprietary": b"x"}),
+        ("nsiccs", {"arc": bytes(3)}),
+        ("visa-cvn18", {"arc": bytes(2)}),
+        ("visa-cvn18", {"arc": bytes(2), "csu": bytes(4)}),
+        ("visa-cvn18", {"csu": bytes(2)}),
+        ("visa-cvn18", {"csu": bytes(4), "proprietary": bytes(9)}),
+    ],
+)
+def test_answers_that_are_not_the_profiles(name: str, asked: dict[str, bytes]) -> None:
+    """They are refused whether the cryptogram is right or not."""
+    with pytest.raises(CardDataRefused, match=f"^profile {name}: "):
+        verify(profiles()[name], emv.issuer(SECOND_KEY), PAN, "00", nsiccs()[1], bytes(8), **asked)
+
+
+@given(
+    schemes,
+    st.dictionaries(st.sampled_from([*ORDER, "9F26", ""]) | st.text(max_size=5), st.binary(max_size=40)),
+    st.booleans(),
+    st.text(max_size=3) | sequences,
+    st.binary(max_size=9),
+    st.dictionaries(st.sampled_from(["arc", "csu", "proprietary"]), st.binary(max_size=9)),
+)
+def test_anything_is_verified_or_refused(
+    name: str,
+    tags: dict[str, bytes],
+    complete: bool,  # noqa: FBT001 - drawn by hypothesis
+    psn: str,
+    arqc: bytes,
+    asked: dict[str, Any],
+) -> None:
+    """Any tags, alone or over good ones: false, or an error of ours in one line."""
+    try:
+        verdict = verify(
+            profiles()[name], emv.issuer(SECOND_KEY), PAN, psn, nsiccs()[1] | tags if complete else tags, arqc, **asked
+        )
+    except KeysError as refused:
+        error: KeysError | None = refused
+    else:
+        error = None
+        assert (False, None) == (verdict.ok, verdict.arpc)
+    assert error is None or one_line(error)
+
+
+@pyemv_warns
+@given(double_keys, st.binary(min_size=2, max_size=2), st.binary(min_size=8, max_size=8), st.binary(max_size=40))
+def test_scripts_same_as_pyemv(key: bytes, atc: bytes, arqc: bytes, body: bytes) -> None:
+    """Visa and M/Chip: session key, what is MACed, and the MAC."""
+    header = bytes.fromhex("8418000008")
+    one = (SECOND_KEY, key, key, PAN.reveal(), "00")
+    for name, theirs in (
+        ("visa-cvn10", pyemv.cvn.VisaCVN10(*one).generate_command_mac(header, arqc, atc, body)),
+        ("visa-cvn18", pyemv.cvn.VisaCVN18(*one).generate_command_mac(header, arqc, atc, body)),
+        ("mchip", pyemv.cvn.MasterCardCVN16(*one).generate_command_mac(header, arqc, atc, body)),
+    ):
+        profile = profiles()[name]
+        master = emv.derived_key(emv.issuer(key), profile.master_data(PAN))
+        session = emv_profile.script_session_key(profile, master, atc, arqc)
+        data = emv_profile.script_mac_data(profile, header, body, atc, arqc)
+        assert theirs == emv.mac_through(*emv.mac_ciphers(session), data)
+
+
+@pyemv_warns
+@given(double_keys, st.binary(min_size=1, max_size=238))
+def test_script_data_same_as_pyemv(key: bytes, data: bytes) -> None:
+    """Visa puts the length first, M/Chip pads what is no whole block, EMV always pads."""
+    types = pyemv.sm.EncryptionType
+    for name, kind in (("visa-cvn18", types.VISA), ("mchip", types.MASTERCARD), ("nsiccs", types.EMV)):
+        expected = pyemv.sm.encrypt_command_data(key, data, kind)
+        assert expected == emv_profile.script_encipher(profiles()[name], key, data)
+        assert 240 >= len(expected)
+
+
+def test_padding_of_a_pin_block_by_hand() -> None:
+    """ECB of a PIN block with a block 80 behind it."""
+    block = bytes.fromhex("26271828FFFFFFFF")
+    expected = tdes.encipherer(SECOND_KEY)(block + b"\x80" + bytes(7))
+    assert expected == emv_profile.script_encipher(changed("nsiccs", script_mode="ECB"), SECOND_KEY, block)
+
+
+def test_script_rules_by_hand() -> None:
+    """The rules that no profile of ours has: by ATC, the command alone, and each MAC chained to the one before."""
+    header, atc, arqc = bytes.fromhex("8424000210"), b"\x01\x2c", bytes(range(8))
+    by_atc = emv.derived_key(tdes.encipherer(SECOND_KEY), emv.session_data(emv.common_r(atc)))
+    assert by_atc == emv_profile.script_session_key(changed("nsiccs", script_key="common-atc"), SECOND_KEY, atc, arqc)
+    alone, chained = changed("nsiccs", script_mac="command"), changed("nsiccs", script_mac="chained")
+    assert header + b"body" == emv_profile.script_mac_data(alone, header, b"body", atc, arqc)
+    assert arqc + header + b"body" == emv_profile.script_mac_data(chained, header, b"body", atc, arqc)
+    previous = bytes(range(8, 16))
+    assert previous + header == emv_profile.script_mac_data(chained, header, b"", atc, arqc, previous)
+
+
+def test_scripts_refuse_wrong_lengths() -> None:
+    """Counter, cryptogram, the MAC before, master key, and data too long for a command."""
+    profile = profiles()["nsiccs"]
+    for lengths in ((1, 8, 8), (2, 7, 8), (2, 8, 0), (2, 8, 4)):
+        with pytest.raises(CardDataRefused, match=r"^profile nsiccs: a script wants"):
+            emv_profile.script_mac_data(profile, b"", b"", *map(bytes, lengths))
+    for length in (0, 239):
+        with pytest.raises(CardDataRefused, match=r"^profile nsiccs: script data have 1 to 238 bytes$"):
+            emv_profile.script_encipher(profile, SECOND_KEY, bytes(length))
+    for key in (SECOND_KEY[:8], SECOND_KEY * 2):
+        with pytest.raises(KeyRefused):
+            emv_profile.script_encipher(profile, key, bytes(8))
+        for name in ("nsiccs", "visa-cvn10"):
+            with pytest.raises(KeyRefused):
+                emv_profile.script_session_key(profiles()[name], key, bytes(2), bytes(8))
+
+
+def test_the_profiles_there_are() -> None:
+    """Four; what nobody has published about NSICCS is marked."""
+    assert {"nsiccs", "visa-cvn10", "visa-cvn18", "mchip"} == set(profiles())
+    unsure = {name: set(profile.to_be_confirmed) for name, profile in profiles().items() if profile.to_be_confirmed}
+    assert {"nsiccs"} == set(unsure)
+    assert {"arpc_method", "arpc_key", "script_key", "script_mac", "script_mode", "script_padding"} <= unsure["nsiccs"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("master_key", "C", "must be one of A, B"),
+        ("master_key", 1, "must be one of A, B"),
+        ("session_key", "tree", "must be one of none, common, mchip"),
+        ("padding", "81", "must be one of 80, 00"),
+        ("padding", 80, "must be one of 80, 00"),
+        ("cvn_at", -1, "must be a whole number from 0 to 31"),
+        ("cvn_at", 32, "must be a whole number from 0 to 31"),
+        ("cvn_at", "1", "must be a whole number from 0 to 31"),
+        ("arpc_method", 3, "must be a whole number from 1 to 2"),
+        ("script_mac_length", 3, "must be a whole number from 4 to 8"),
+        ("script_mac_length", 9, "must be a whole number from 4 to 8"),
+        ("to_be_confirmed", ["arpc"], "must name keys of a profile"),
+        ("to_be_confirmed", ["name"], "must name keys of a profile"),
+        ("to_be_confirmed", "padding", "must be a list of texts"),
+        ("data", "9F36", "must be a list of texts"),
+        ("data", [1], "must be a list of texts"),
+        ("data", [], "must hold 9F36 whole, and 9F10 or a part of it"),
+        ("data", ["9F36"], "must hold 9F36 whole, and 9F10 or a part of it"),
+        ("data", ["9F36[0:1]", "9F10"], "must hold 9F36 whole, and 9F10 or a part of it"),
+        ("data", ["9F36", "9F36", "9F10"], "names a tag twice"),
+        ("data", ["9F36", "9F10[1:2]", "9F10"], "names a tag twice"),
+        ("data", ["9F10", "9F36"], "only the last may be a tag without a fixed length"),
+        ("data", ["DF01", "9F36", "9F10"], "only the last may be a tag without a fixed length"),
+        ("data", ["9f36", "9F10"], "bad tag: must be like 9F02 or 9F10[3:7]"),
+        ("data", ["9F36", "9F"], "bad tag: must be like 9F02 or 9F10[3:7]"),
+        ("data", ["9F36", "9F10[3]"], "bad tag: must be like 9F02 or 9F10[3:7]"),
+        ("data", ["9F36", "9F10[-3:7]"], "bad tag: must be like 9F02 or 9F10[3:7]"),
+        ("data", ["9F36", "9F10[3:7]x"], "bad tag: must be like 9F02 or 9F10[3:7]"),
+        ("data", ["9F36", "9F10[7:7]"], "bad slice of 9F10: must be within its 32 bytes, and not empty"),
+        ("data", ["9F36", "9F10[3:33]"], "bad slice of 9F10: must be within its 32 bytes, and not empty"),
+        ("data", ["9F36", "9F10", "95[0:6]"], "bad slice of 95: must be within its 5 bytes, and not empty"),
+    ],
+)
+def test_a_profile_says_nothing_wrong(key: str, value: object, reason: str) -> None:
+    """The error names profile, key and what it must be."""
+    with pytest.raises(KeyRefused, match=f"^{re.escape(f'EMV profile nsiccs: {key}: {reason}')}$"):
+        changed("nsiccs", **{key: value})
+
+
+def test_a_boolean_is_no_number() -> None:
+    """Though Python takes it for one."""
+    with pytest.raises(KeyRefused, match=r"^EMV profile mchip: arpc_method: must be a whole number"):
+        read_profiles(TEXT[TEXT.index("[mchip]") :].replace("arpc_method = 1", "arpc_method = true"))
+
+
+@pytest.mark.parametrize("key", sorted(tomllib.loads(TEXT)["mchip"]))
+def test_a_profile_is_whole(key: str) -> None:
+    """No key has a default, and none is taken that nobody reads."""
+    lines = [line for line in TEXT[TEXT.index("[mchip]") :].splitlines() if not line.startswith(f"{key} =")]
+    with pytest.raises(KeyRefused, match=f"^EMV profile mchip: {key}: missing$"):
+        read_profiles("\n".join(lines))
+    with pytest.raises(KeyRefused, match=f"^EMV profile mchip: '{key}s': unknown key$"):
+        read_profiles(f"{TEXT}\n{key}s = 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "EMV profiles: there is none"),
+        ("[", "EMV profiles: not TOML"),
+        ("a = " + "[" * 100_000, "EMV profiles: not TOML"),
+        ("nsiccs = 1", "EMV profile nsiccs: must be a table"),
+        ('["a\\nb"]', "EMV profiles: a name has 1 to 32 lower case letters, digits and -"),
+        ('[a]\n"b\\nc" = 1', "EMV profile a: 'b\\nc': unknown key"),
+    ],
+)
+def test_files_that_are_no_profiles(text: str, reason: str) -> None:
+    """One line, whatever is in the file."""
+    with pytest.raises(KeyRefused) as caught:
+        read_profiles(text)
+    assert reason == str(caught.value)
+
+
+def test_mchip_needs_the_unpredictable_number() -> None:
+    """Its session key is made of it."""
+    for data in (["9F36", "9F10[2:8]"], ["9F37[0:2]", "9F36", "9F10[2:8]"]):
+        with pytest.raises(KeyRefused, match=r"^EMV profile mchip: data: must hold 9F37 whole for this session key$"):
+            changed("mchip", data=data)
+
+
+@given(st.text(max_size=40) | st.binary(max_size=40).map(lambda some: TEXT + some.decode("latin-1")))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    """No other error, and one line of it."""
+    try:
+        assert read_profiles(text)
+    except KeyRefused as refused:
+        error = refused
+    else:
+        return
+    assert one_line(error)
