@@ -1,5 +1,6 @@
 """The Visa PVV."""
 
+from collections import Counter
 from typing import Any
 
 import psec
@@ -56,7 +57,7 @@ def test_a_hundred_pins_of_six_digits_and_more_pass() -> None:
 def test_two_hundred_pins_pass_on_average() -> None:
     """Over all beginnings of one card: about two meet in each PVV that is given, the own one and one by chance."""
     values = [pvv.pvv(ENCIPHER, PAN, 1, beginning) for beginning in BEGINNINGS]
-    met = {value: values.count(value) for value in set(values)}
+    met = Counter(values)
     assert 1.9 < sum(met[value] for value in values) / len(values) < 2.1
 
 
@@ -70,10 +71,7 @@ def test_an_offset_of_six_digits_lets_one_pin_pass() -> None:
 def test_the_parts_of_the_security_parameter() -> None:
     """Eleven PAN digits without the check digit, index, PIN; each at its place."""
     assert "01000000001" + "4" + "3987" == pvv.security_parameter(Pan("6013010000000019"), 4, "398765").hex()
-    assert (
-        "67890123456" + "0" + "0001"
-        == pvv.security_parameter(Pan("1234567890123456789"[:5] + "678901234567"), 0, "0001").hex()
-    )
+    assert "89012345678" + "0" + "0001" == pvv.security_parameter(Pan("1234567890123456789"), 0, "0001").hex()
 
 
 @pytest.mark.parametrize("pvki", [-1, 7, 9, 10])
