@@ -275,7 +275,7 @@ def _digits(field: bytes, control: bytes, fill: bytes) -> str | None:
         & digits.isdigit()
         & (rest.translate(None, delete=fill) == b"")
     )
-    found = digits.decode("ascii", "replace")
+    found = digits.decode("ascii")
     return found if right else None
 
 

@@ -122,11 +122,11 @@ def from_text(text: str, encoding: Encoding) -> bytes | None:
     >>> from_text("3q2+7x==", Encoding.BASE64) is None
     True
     """
-    if not (0 < len(text) <= TEXT_MOST and text.isascii()):
+    if not 0 < len(text) <= TEXT_MOST:
         return None
     try:
         found = bytes.fromhex(text) if encoding is Encoding.HEX else base64.b64decode(text, validate=True)
-    except ValueError:  # binascii.Error is one
+    except ValueError:  # binascii.Error is one; so is text that is not ASCII
         return None
     return found if to_text(found, encoding) == text else None
 

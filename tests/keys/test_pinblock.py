@@ -245,7 +245,7 @@ def faulty(pin_format: PinFormat) -> dict[str, str]:
         faults["wrong last fill"] = f"{control}41234".ljust(15, fill) + "0"
         faults["wrong first fill"] = f"{control}412340".ljust(16, fill)
     if pin_format in {PinFormat.ISO_0, PinFormat.ISO_2, PinFormat.ISO_4}:
-        faults["a letter as fill"] = f"{control}41234".ljust(15, fill) + "B"
+        faults |= {f"{letter} as fill": f"{control}41234".ljust(15, fill) + letter for letter in "BCDE"}
     return faults
 
 
