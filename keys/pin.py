@@ -1,6 +1,7 @@
-"""PIN blocks of ISO 9564 format 0, IBM 3624 PINs and offsets, and what a weak PIN is. Pure functions over bytes and digits.
+"""IBM 3624 PINs and offsets, decimalisation, and what a weak PIN is. Pure functions over bytes and digits.
 
-Refuses to know keys: what is enciphered comes in enciphered. Read next: software.py, where these meet the keys.
+Refuses to know keys: what is enciphered comes in enciphered. Read next: pinblock.py (how a PIN travels), pvv.py (the other way to
+verify one), software.py (where these meet the keys).
 """
 
 from __future__ import annotations
@@ -9,67 +10,16 @@ from binascii import hexlify
 from typing import TYPE_CHECKING
 
 from keys.errors import KeyRefused, PinRefusal, PinRefused
-from keys.sensitive import PIN_DIGITS, Pin
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from keys.sensitive import Pan
-
-BLOCK_BYTES = 8
 POLICY_DIGITS = 6
 DEFAULT_DECIMALISATION = "0123456789012345"
 
-_HEADS = {length: b"0%X" % length for length in PIN_DIGITS}
-_LENGTHS = {head: length for length, head in _HEADS.items()}
-_FILLS = {length: b"F" * (14 - length) for length in PIN_DIGITS}
 _DECIMALISATION_DIGITS = 16
 _DECIMALISATION_MOST = 4
 _DECIMALISATION_DIFFERENT = 8
-
-
-def account_field(pan: Pan) -> bytes:
-    """0000 and the twelve digits of the PAN before its check digit: 8 bytes.
-
-    It binds a format 0 block to its card, and it is the validation data of IBM 3624 here.
-    """
-    return bytes.fromhex("0000" + pan.reveal()[-13:-1])
-
-
-def encode_format_0(pin: Pin, account: bytes) -> bytes:
-    """The clear PIN block of ISO 9564-1 format 0: 0, length, PIN, F to 16 digits; XOR the account field. 8 bytes.
-
-    The vector is of ANSI X9.24-1:2009 A.4.
-
-    >>> from keys.sensitive import Pan
-    >>> encode_format_0(Pin("1234"), account_field(Pan("4012345678909"))).hex().upper()
-    '041274EDCBA9876F'
-    """
-    digits = pin.reveal()
-    return block_of(digits.encode("ascii"), len(digits), account)
-
-
-def block_of(digits: bytes, length: int, account: bytes) -> bytes:
-    """The same from ASCII digits of LENGTH 4 to 12, unchecked: what a right block must be, to compare one with."""
-    field = int(_HEADS[length] + digits + _FILLS[length], 16)
-    return (field ^ int.from_bytes(account)).to_bytes(BLOCK_BYTES)
-
-
-def decode_format_0(block: bytes, account: bytes) -> str | None:
-    """The 4 to 12 PIN digits in a clear block of 8 bytes; None where it is not a format 0 block of this account field.
-
-    >>> from keys.sensitive import Pan
-    >>> decode_format_0(bytes.fromhex("041274EDCBA9876F"), account_field(Pan("4012345678909")))
-    '1234'
-    """
-    if len(block) != BLOCK_BYTES:
-        return None
-    field = b"%016X" % (int.from_bytes(block) ^ int.from_bytes(account))
-    length = _LENGTHS.get(field[:2])
-    if length is None:
-        return None
-    digits = field[2 : 2 + length]
-    return digits.decode("ascii") if digits.isdigit() and field[2 + length :] == _FILLS[length] else None
 
 
 def decimalisation_map(table: str) -> bytes:
@@ -91,6 +41,19 @@ def natural_pin(enciphered: bytes, decimals: bytes, length: int) -> bytes:
     b'643085'
     """
     return hexlify(enciphered)[:length].translate(decimals)
+
+
+def numerals(enciphered: bytes, count: int) -> str:
+    """The first COUNT numerals of ENCIPHERED in hex; where it has fewer, then its letters as A 0 to F 5. For PVV and CVV.
+
+    The second pass is rare (once in a few thousand blocks for four digits), and it is where implementations differ.
+
+    >>> numerals(bytes.fromhex("0FAB9CDEFFACDDEE"), 5)
+    '09501'
+    """
+    digits = hexlify(enciphered)
+    both = digits.translate(None, delete=b"abcdef") + digits.translate(_LETTERS, delete=b"0123456789")
+    return both[:count].decode("ascii")
 
 
 def pin_of(natural: bytes, offset: str) -> bytes:
@@ -150,6 +113,7 @@ def _birth_date_pins(birth_date: date) -> set[str]:
     return {day + month + year, month + day + year, year + month + day}
 
 
+_LETTERS = bytes.maketrans(b"abcdef", b"012345")
 _UP = "0123456789" * 2
 _DOWN = _UP[::-1]
 # Sum of two ASCII digits (96 to 114) to the ASCII digit of their sum without its tens.

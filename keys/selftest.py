@@ -1,6 +1,6 @@
 """Published vectors, computed when the HSM starts: a broken library or build is found before it touches a PIN.
 
-Refuses to know the bank's keys. Read next: pin.py, mac.py, kcv.py (what is tested).
+Refuses to know the bank's keys. Read next: pinblock.py, pin.py, mac.py, kcv.py (what is tested).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from keys import kcv, mac, pin, tdes
+from keys import kcv, mac, pin, pinblock, tdes
 from keys.errors import SelfTestFailed
 from keys.sensitive import Pan, Pin
 
@@ -26,13 +26,15 @@ def run(vectors: Sequence[tuple[str, Callable[[], str], str]] | None = None) -> 
 
 def _pin_block() -> str:
     key = bytes.fromhex("12345678123456781234567812345678")
-    return tdes.encipherer(key)(pin.encode_format_0(Pin("1234"), pin.account_field(Pan("4001234567890120")))).hex()
+    return tdes.encipherer(key)(
+        pinblock.encode_format_0(Pin("1234"), pinblock.account_field(Pan("4001234567890120")))
+    ).hex()
 
 
 def _pin_from_block() -> str:
     key = bytes.fromhex("12345678123456781234567812345678")
     block = tdes.decipherer(key)(bytes.fromhex("3C0CA40863092C3A"))
-    return pin.decode_format_0(block, pin.account_field(Pan("4001234567890120"))) or "none"
+    return pinblock.decode_format_0(block, pinblock.account_field(Pan("4001234567890120"))) or "none"
 
 
 def _ibm_3624() -> str:
@@ -43,7 +45,7 @@ def _ibm_3624() -> str:
 
 def _ibm_3624_offset() -> str:
     key = bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")
-    enciphered = tdes.encipherer(key)(pin.account_field(Pan("4001111111111110")))
+    enciphered = tdes.encipherer(key)(pinblock.account_field(Pan("4001111111111110")))
     natural = pin.natural_pin(enciphered, pin.decimalisation_map(pin.DEFAULT_DECIMALISATION), 4)
     return pin.offset_of(natural, "1234")
 

@@ -2,7 +2,7 @@
 
 Each key is made ready once, for just the operations ALLOWED lets it do; a call then costs a look-up and the cipher itself. One
 thread, or calls that never overlap: contexts are shared. Not PCI PIN grade: clear PIN blocks pass through this process.
-Read next: hsm.py (what each command means), keystore.py, pin.py, mac.py.
+Read next: hsm.py (what each command means), keystore.py, pinblock.py, pin.py, mac.py.
 """
 
 from __future__ import annotations
@@ -30,18 +30,8 @@ from keys.hsm import (
 )
 from keys.keystore import Keystore
 from keys.mac import aes_cmac, hmac_sha256, retail, same
-from keys.pin import (
-    BLOCK_BYTES,
-    account_field,
-    block_of,
-    decimalisation_map,
-    decode_format_0,
-    encode_format_0,
-    natural_pin,
-    offset_of,
-    pin_of,
-    refuse_weak,
-)
+from keys.pin import decimalisation_map, natural_pin, offset_of, pin_of, refuse_weak
+from keys.pinblock import BLOCK_BYTES, account_field, block_of, decode_format_0, encode_format_0
 from keys.sensitive import Material
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""PIN blocks, IBM 3624, weak PINs."""
+"""IBM 3624, decimalisation, weak PINs."""
 
 import re
 from datetime import date
@@ -6,99 +6,16 @@ from typing import Any
 
 import psec
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from keys import pin, tdes
+from keys import pin, pinblock, tdes
 from keys.errors import KeyRefused, PinRefusal, PinRefused
-from keys.sensitive import Pan, Pin
-from tests.keys.samples import OTHER_PAN, PAN, SECOND_KEY, pans, pins, six_digits, vectors
+from keys.sensitive import Pan
+from tests.keys.samples import SECOND_KEY, pans, pins, six_digits, vectors
 
 TABLE = pin.decimalisation_map(pin.DEFAULT_DECIMALISATION)
 psec_warns = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
-
-
-def account_of(vector: dict[str, Any]) -> bytes:
-    """The account field of a vector that has a PAN, or only its twelve digits."""
-    given_ = vector["inputs"]
-    return pin.account_field(Pan(given_.get("pan") or f"400{given_['account12']}0"))
-
-
-@pytest.mark.parametrize("vector", vectors("pinblock.iso0"), ids=lambda vector: vector["name"])
-def test_format_0_vectors(vector: dict[str, Any]) -> None:
-    """ANSI X9.24-1, a payShield simulator and jPOS, to the block and back."""
-    account, clear = account_of(vector), vector["inputs"]["pin"]
-    block = pin.encode_format_0(Pin(clear), account)
-    if "key" in vector["inputs"]:
-        enciphered = tdes.encipherer(bytes.fromhex(vector["inputs"]["key"]))(block)
-        assert vector["expected"]["enc_pinblock"] == enciphered.hex().upper()
-    else:
-        assert vector["expected"]["clear_pinblock"] == block.hex().upper()
-    assert clear == pin.decode_format_0(block, account)
-
-
-@given(pins, pans)
-def test_format_0_there_and_back(digits: str, pan: Pan) -> None:
-    """Every PIN of 4 to 12 digits comes back with its own card."""
-    account = pin.account_field(pan)
-    assert digits == pin.decode_format_0(pin.encode_format_0(Pin(digits), account), account)
-
-
-@psec_warns
-@given(pins, pans)
-def test_format_0_same_as_psec(digits: str, pan: Pan) -> None:
-    """The psec package makes and reads the same blocks."""
-    block = pin.encode_format_0(Pin(digits), pin.account_field(pan))
-    assert psec.pinblock.encode_pinblock_iso_0(digits, pan.reveal()) == block
-    assert digits == psec.pinblock.decode_pinblock_iso_0(block, pan.reveal())
-
-
-@psec_warns
-@given(st.binary(min_size=8, max_size=8), st.booleans())
-@example(bytes.fromhex("0412345FFFFFFFFF"), False)  # noqa: FBT003 - a field with one digit too many
-@example(bytes.fromhex("041234FFFFFFFFF0"), False)  # noqa: FBT003 - wrong fill at the end
-def test_any_block_is_read_as_psec_reads_it(block: bytes, plausible: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
-    """Random and nearly right fields: both find the same PIN, or both find none."""
-    field = bytes([0x06]) + block[:3] + b"\xff" * 4 if plausible else block
-    account = pin.account_field(PAN)
-    sealed = bytes(one ^ other for one, other in zip(field, account, strict=True))
-    try:
-        expected = psec.pinblock.decode_pinblock_iso_0(sealed, PAN.reveal())
-    except ValueError:
-        expected = None
-    assert expected == pin.decode_format_0(sealed, account)
-
-
-@pytest.mark.parametrize(
-    "field",
-    [
-        "141234FFFFFFFFFF",  # format 1
-        "341234FFFFFFFFFF",  # format 3
-        "03123FFFFFFFFFFF",  # three digits
-        "0D1234567890123F",  # thirteen
-        "04123FFFFFFFFFFF",  # a digit is missing
-        "0612345AFFFFFFFF",  # a letter
-        "041234FFFFFFFFF0",  # wrong fill
-        "0412345FFFFFFFFF",  # longer than it says
-    ],
-)
-def test_malformed_fields_are_no_pin(field: str) -> None:
-    """Each is None, never an error."""
-    account = pin.account_field(PAN)
-    block = bytes(one ^ other for one, other in zip(bytes.fromhex(field), account, strict=True))
-    assert pin.decode_format_0(block, account) is None
-
-
-@pytest.mark.parametrize("length", [0, 1, 7, 9, 16])
-def test_blocks_of_other_lengths_are_no_pin(length: int) -> None:
-    """A block has 8 bytes."""
-    assert pin.decode_format_0(bytes(length), pin.account_field(PAN)) is None
-
-
-def test_block_of_another_card_does_not_read_as_its_pin() -> None:
-    """The account field binds the block to the card."""
-    block = pin.encode_format_0(Pin("271828"), pin.account_field(PAN))
-    assert "271828" != pin.decode_format_0(block, pin.account_field(OTHER_PAN))
 
 
 @pytest.mark.parametrize("vector", vectors("ibm3624"), ids=lambda vector: vector["name"])
@@ -114,6 +31,32 @@ def test_ibm_3624_vectors(vector: dict[str, Any]) -> None:
     assert customer.encode("ascii") == pin.pin_of(natural, offset)
 
 
+@pytest.mark.parametrize(
+    ("enciphered", "count", "expected"),
+    [
+        ("1A2B3C4D5E6F7890", 4, "1234"),  # numerals first, wherever they stand
+        ("ABCDEFABCDEF0123", 4, "0123"),
+        ("ABCDEFABCDEFAB12", 4, "1201"),  # then letters, from the left, as A 0 to F 5
+        ("FEDCBAFEDCBAFE91", 5, "91543"),
+        ("FEDCBAFEDCBAFEDC", 3, "543"),
+    ],
+)
+def test_numerals(enciphered: str, count: int, expected: str) -> None:
+    """Two passes over the hex digits, by hand."""
+    assert expected == pin.numerals(bytes.fromhex(enciphered), count)
+
+
+@given(st.binary(min_size=8, max_size=8) | st.text("ABCDEF12", min_size=16, max_size=16).map(bytes.fromhex))
+def test_numerals_are_what_two_passes_find(enciphered: bytes) -> None:
+    """The rule once more, digit by digit."""
+    digits = enciphered.hex()
+    found = [one for one in digits if one in "0123456789"]
+    found += [str(int(one, 16) - 10) for one in digits if one in "abcdef"]
+    assert ["".join(found[:count]) for count in range(1, 6)] == [
+        pin.numerals(enciphered, count) for count in range(1, 6)
+    ]
+
+
 @given(six_digits, six_digits)
 def test_offset_there_and_back(natural: str, customer: str) -> None:
     """Natural PIN plus offset is the PIN, digit by digit, for any digits."""
@@ -127,7 +70,7 @@ def test_offset_there_and_back(natural: str, customer: str) -> None:
 @given(pans, pins, st.permutations("0123456789012345"))
 def test_ibm_3624_same_as_psec(pan: Pan, digits: str, table: list[str]) -> None:
     """The psec package finds the same offset and the same PIN under any decimalisation table."""
-    account = pin.account_field(pan)
+    account = pinblock.account_field(pan)
     natural = pin.natural_pin(tdes.encipherer(SECOND_KEY)(account), pin.decimalisation_map("".join(table)), len(digits))
     same: dict[str, Any] = {"pvk": SECOND_KEY, "conversion_table": "".join(table), "pan": account.hex()}
     same |= {"pan_verify_offset": 0, "pan_verify_length": 16, "pan_pad": "F"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keys import pin, tdes
+from keys import pin, pinblock, tdes
 from keys.errors import KeyRefused, KeystoreError, PinRefusal, PinRefused, SelfTestFailed, VaultError
 from keys.hsm import KeyAttributes, KeyHandle, KeyInfo, KeyMode, KeyState, KeyUsage
 from keys.master import MasterKey, Passphrase, create_master_key_file, read_master_key_file
@@ -78,7 +78,7 @@ def test_enciphered_block_is_the_formed_key_at_work() -> None:
     """The block is format 0 under the XOR of the components."""
     hsm, zpk = formed(KeyUsage.PIN_ENCRYPTION, SECOND_KEY, mode=KeyMode.ENCRYPT)
     clear = tdes.decipherer(SECOND_KEY)(hsm.encipher_pin(GOOD, zpk, PAN))
-    assert GOOD.reveal() == pin.decode_format_0(clear, pin.account_field(PAN))
+    assert GOOD.reveal() == pinblock.decode_format_0(clear, pinblock.account_field(PAN))
 
 
 def test_pin_of_another_card_is_wrong() -> None:
@@ -108,7 +108,7 @@ def test_malformed_block_is_just_a_wrong_pin(field: str) -> None:
     """Blocks of another format, with letters or wrong fill, enciphered rightly."""
     hsm, zpk = formed(KeyUsage.PIN_ENCRYPTION, SECOND_KEY)
     pvk = hsm.generate(KeyUsage.PIN_VERIFICATION_IBM, "pvk")
-    account = pin.account_field(PAN)
+    account = pinblock.account_field(PAN)
     clear = bytes(one ^ other for one, other in zip(bytes.fromhex(field), account, strict=True))
     assert not hsm.verify_pin(tdes.encipherer(SECOND_KEY)(clear), zpk, pvk, PAN, "000000")
 

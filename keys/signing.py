@@ -1,0 +1,204 @@
+"""Signatures of SNAP, the open API standard of Bank Indonesia: what is signed, by RSA or HMAC, and how it is written.
+
+A signature is made or checked over bytes by a function that is made ready once: here, in mac.py, or in a token. Checking never
+raises: what is not the one canonical text of a right signature is False. Refuses to know partners, clocks and HTTP: whether a
+certificate is still valid, a timestamp near and a token known is for the caller. Read next: mac.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from keys import mac
+from keys.errors import KeyRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RSA_BITS = range(2048, 8193)
+SECRET_BYTES = range(16, 1025)
+TEXT_MOST = 2048
+"""Characters of a signature, at most: an RSA signature of 8192 bits in hex."""
+
+
+class Encoding(StrEnum):
+    """How a signature is written. The SNAP documents show both, so it is agreed with each partner."""
+
+    BASE64 = "BASE64"
+    """Base64 of RFC 4648, 4, with padding."""
+
+    HEX = "HEX"
+    """Lower case hex digits."""
+
+
+def rsa_signer(private_key: bytes) -> Callable[[bytes], bytes]:
+    """A function that signs by RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, 8.2), SNAP's SHA256withRSA.
+
+    PRIVATE_KEY: PKCS #8 in PEM or DER, not enciphered. What is not that, not RSA, or outside RSA_BITS is KeyRefused.
+    """
+    load = serialization.load_pem_private_key if _is_pem(private_key) else serialization.load_der_private_key
+    try:
+        key = load(private_key, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise KeyRefused("a signing key is a private key in PKCS #8, PEM or DER, not enciphered") from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise KeyRefused("a signing key is an RSA key")
+    _check_rsa(key.public_key())
+    return lambda data: key.sign(data, _PADDING, _SHA256)
+
+
+def rsa_verifier(public_key: bytes) -> Callable[[bytes, bytes], bool]:
+    """A function (data, signature) that says whether the signature is right, by RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, 8.2).
+
+    PUBLIC_KEY: a SubjectPublicKeyInfo or an X.509 certificate, in PEM; of a chain its first. What is not that, not RSA, or
+    outside RSA_BITS is KeyRefused. Who signed a certificate and until when it is valid are not looked at.
+    """
+    try:
+        key = _public_key(public_key)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise KeyRefused("a key to verify with is a public key or an X.509 certificate in PEM") from None
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise KeyRefused("a key to verify with is an RSA key")
+    _check_rsa(key)
+
+    def verify(data: bytes, signature: bytes) -> bool:
+        try:
+            key.verify(signature, data, _PADDING, _SHA256)
+        except InvalidSignature:
+            return False
+        return True
+
+    return verify
+
+
+def hmac_signer(secret: bytes) -> Callable[[bytes], bytes]:
+    """A function that signs by HMAC-SHA512, SNAP's symmetric signature. SECRET: 16 to 1024 bytes, else KeyRefused.
+
+    For a partner of before SNAP: `mac.hmac_sha256`. Vector: RFC 4231, test case 1.
+
+    >>> sign_text(hmac_signer(bytes.fromhex("0b" * 20)), b"Hi There", Encoding.HEX)[:16]
+    '87aa7cdea5ef619d'
+    """
+    if len(secret) not in SECRET_BYTES:
+        raise KeyRefused("a secret to sign with has 16 to 1024 bytes")
+    return mac.hmac_sha512(secret)
+
+
+def hmac_verifier(sign: Callable[[bytes], bytes]) -> Callable[[bytes, bytes], bool]:
+    """A function (data, signature) that says whether SIGN, an HMAC made ready, makes this signature; in constant time."""
+    return lambda data, signature: mac.same(sign(data), signature)
+
+
+def sign_text(sign: Callable[[bytes], bytes], data: bytes, encoding: Encoding) -> str:
+    """The signature of DATA as the text of a header."""
+    return to_text(sign(data), encoding)
+
+
+def verify_text(verify: Callable[[bytes, bytes], bool], data: bytes, text: str, encoding: Encoding) -> bool:
+    """Whether TEXT is the right signature of DATA, written in its canonical way. False for all else."""
+    signature = from_text(text, encoding)
+    return signature is not None and verify(data, signature)
+
+
+def to_text(signature: bytes, encoding: Encoding) -> str:
+    """A signature in base64 or lower case hex."""
+    return signature.hex() if encoding is Encoding.HEX else base64.b64encode(signature).decode("ascii")
+
+
+def from_text(text: str, encoding: Encoding) -> bytes | None:
+    """What `to_text` made TEXT of, or None: no other spelling of the same bytes is taken, nothing empty, nothing over TEXT_MOST.
+
+    >>> from_text("3q2+7w==", Encoding.BASE64).hex()
+    'deadbeef'
+    >>> from_text("3q2+7x==", Encoding.BASE64) is None
+    True
+    """
+    if not 0 < len(text) <= TEXT_MOST:
+        return None
+    try:
+        found = bytes.fromhex(text) if encoding is Encoding.HEX else base64.b64decode(text, validate=True)
+    except ValueError:  # binascii.Error is one; so is text that is not ASCII
+        return None
+    return found if to_text(found, encoding) == text else None
+
+
+def token_string(client_id: str, timestamp: str) -> bytes:
+    """What is signed to ask for an access token (SNAP services 73 and 74): client_id|timestamp.
+
+    >>> token_string("962489e9-de5d-4eb7-92a4-b07d44d64bf4", "2026-10-05T09:00:00+07:00")[-27:]
+    b'4|2026-10-05T09:00:00+07:00'
+    """
+    return _bytes(f"{client_id}|{timestamp}")
+
+
+def symmetric_string(method: str, path: str, access_token: str, body: bytes, timestamp: str) -> bytes:
+    """What is signed of a transaction by HMAC: METHOD:path:token:hash:timestamp, the hash as `body_hash` makes it.
+
+    METHOD in upper case; PATH relative, with all its parameters, as sent. Since a path may hold colons, two requests could
+    share one string if a token might hold them too: the caller knows the token before it asks.
+
+    >>> symmetric_string("GET", "/v1.0/x", "t0ken", b"", "2026-10-05T09:00:00+07:00").decode()[:36]
+    'GET:/v1.0/x:t0ken:e3b0c44298fc1c149a'
+    """
+    return _bytes(f"{method}:{path}:{access_token}:{body_hash(body)}:{timestamp}")
+
+
+def asymmetric_string(method: str, path: str, body: bytes, timestamp: str) -> bytes:
+    """What is signed of a transaction by RSA: METHOD:path:hash:timestamp. As `symmetric_string`, without a token."""
+    return _bytes(f"{method}:{path}:{body_hash(body)}:{timestamp}")
+
+
+def body_hash(body: bytes) -> str:
+    """SHA-256 of the minified body, 64 lower case hex digits. An empty body is the empty string."""
+    return hashlib.sha256(minify(body)).hexdigest()
+
+
+def minify(body: bytes) -> bytes:
+    r"""A JSON text without the white space outside its strings (RFC 8259, 2); all other bytes as they came, in their order.
+
+    It is never parsed and written anew: numbers, escapes, nulls and repeated names stay as the partner signed them. One pass,
+    whatever the bytes. Of bytes that are not JSON it says nothing, so refuse those before an answer depends on them.
+
+    >>> minify(b'{ "a b" : 1.0, "q" : "\\" x" }')
+    b'{"a b":1.0,"q":"\\" x"}'
+    """
+    return b"".join(_KEPT.findall(body))
+
+
+# All up to the next white space outside a string; a string goes to its end or that of the text. Possessive: it never steps back.
+_KEPT = re.compile(rb'(?:[^" \t\r\n]++|"(?:[^"\\]++|\\.)*+"?+)++', re.DOTALL)
+_PADDING = padding.PKCS1v15()
+_SHA256 = hashes.SHA256()
+_EXPONENT_LEAST = 65_537
+
+
+def _check_rsa(key: rsa.RSAPublicKey) -> None:
+    """FIPS 186-5, A.1.1: 2048 bits or more, a public exponent over 2**16. And a bound above, as time grows with the length."""
+    if key.key_size not in RSA_BITS:
+        raise KeyRefused("an RSA key has 2048 to 8192 bits")
+    if key.public_numbers().e < _EXPONENT_LEAST:
+        raise KeyRefused("the public exponent of an RSA key is 65537 or more")
+
+
+def _public_key(pem: bytes) -> object:
+    if b"-----BEGIN CERTIFICATE-----" in pem:
+        return x509.load_pem_x509_certificate(pem).public_key()
+    return serialization.load_pem_public_key(pem)
+
+
+def _is_pem(key: bytes) -> bool:
+    return key.lstrip().startswith(b"-----BEGIN ")
+
+
+def _bytes(text: str) -> bytes:
+    """UTF-8. What a server made of bytes that are not UTF-8 stays apart from all else, and raises nothing."""
+    return text.encode("utf-8", "surrogatepass")
