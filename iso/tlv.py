@@ -78,13 +78,11 @@ def build(items: Iterable[tuple[str, bytes]], field: int = CHIP_DATA) -> bytes:
         if tag in seen and tag not in REPEATABLE:
             raise FormatError(field, f"chip data: tag {tag} comes twice")
         seen.add(tag)
-        if len(value) > BYTES_MOST:
-            raise FormatError(field, f"chip data: at most {BYTES_MOST} bytes")
-        part = bytes.fromhex(tag) + _write_length(len(value)) + value
-        total += len(part)
+        head = bytes.fromhex(tag) + _write_length(len(value))
+        total += len(head) + len(value)
         if total > BYTES_MOST:
             raise FormatError(field, f"chip data: at most {BYTES_MOST} bytes")
-        parts.append(part)
+        parts += (head, value)
     return b"".join(parts)
 
 
