@@ -19,7 +19,7 @@ from gateway.store import database, partitions
 from gateway.terminals.listener import Listener
 from gateway.terminals.profile import read_links
 from keys.errors import KeyRefused, KeysError
-from keys.hsm import KeyUsage
+from keys.keytypes import KeyUsage
 from keys.master import create_master_key_file, read_master_key_file
 from keys.software import SoftwareHsm
 from keys.vault import Vault

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gateway.operations.bank import Bank
     from gateway.settings import Settings
     from gateway.simulator.pinpad import PinPad
-    from keys.hsm import KeyHandle
+    from keys.keytypes import KeyHandle
 
 MAKER, CHECKER, OFFICER = "demo-maker", "demo-checker", "demo-branch"
 FAULTS_EACH = 4

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import Refused
 from gateway.terminals.profile import read_links
 from keys.errors import KeyRefused
-from keys.hsm import KeyUsage
+from keys.keytypes import KeyUsage
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,20 +1,22 @@
 """EMV card keys, session keys, cryptograms and issuer scripts (EMV 4.3 book 2, annex A). Pure functions over bytes and digits.
 
-Derivation data and keys stand apart: functions named ..._data say what is enciphered, and whoever holds the key enciphers it:
-software by `issuer` and tdes.encipherer, a token by CKM_DES3_ECB_ENCRYPT_DATA (a double key asks it for data of A || B || A).
-MACs take two callables for the same reason: see `mac_through`. Refuses to know tags and schemes. Read next: emv_profile.py.
+Derivation data and keys stand apart: functions named ..._data say what is enciphered, and whoever holds the key enciphers it as a
+`Deriver`: in software, or in a token by CKM_DES3_ECB_ENCRYPT_DATA (a double key asks it for data of A || B || A).
+Refuses to know tags and schemes. Read next: emv_profile.py, mac.py (the code of cryptograms is mac.retail_through).
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
 
 from keys import mac, tdes
 from keys.errors import CardDataRefused, KeyRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
 
     from keys.sensitive import Pan
 
@@ -57,7 +59,7 @@ def option_b_data(pan: Pan, psn: str = "00") -> bytes:
     0 to 5 in their order. 16 bytes. Raises CardDataRefused.
 
     >>> from keys.sensitive import Pan
-    >>> derived_key(issuer(bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")),
+    >>> derived_key(issuer(bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")).whole,
     ...     option_b_data(Pan("12345678901234567"), "01")).hex().upper()
     'AD406D7F6D7570916D75E5DCAB8CF737'
     """
@@ -71,12 +73,82 @@ def option_b_data(pan: Pan, psn: str = "00") -> bytes:
     return _both(_decimalise(hashlib.sha1(packed, usedforsecurity=False).hexdigest()))
 
 
-def issuer(key: bytes) -> Callable[[bytes], bytes]:
-    """An issuer master key made ready: what it enciphers Y || ~Y with. KEY: 16 bytes, or 24 with K3 = K1 (parity aside).
+class Deriver(Protocol):
+    """A double length key of the tree issuer, card, session, wherever it is. Blocks are whole blocks of 8 bytes."""
+
+    def derive(self, data: bytes) -> Deriver:
+        """The key that is DATA (16 bytes of `option_a_data`, `option_b_data` or `session_data`) enciphered under this one."""
+        ...
+
+    def masked(self, mask: bytes) -> Deriver:
+        """This key XOR MASK (16 bytes of `visa_script_data`). Raises KeyRefused where it cannot be done."""
+        ...
+
+    def whole(self, blocks: bytes, /) -> bytes:
+        """Triple DES, ECB."""
+        ...
+
+    def half(self, blocks: bytes, /) -> bytes:
+        """Single DES under the first half, ECB."""
+        ...
+
+    def chain(self, blocks: bytes, /) -> bytes:
+        """Single DES under the first half, CBC from zero."""
+        ...
+
+    def whole_chain(self, blocks: bytes, /) -> bytes:
+        """Triple DES, CBC from zero."""
+        ...
+
+
+class SoftwareDeriver:
+    """A Deriver of bytes in this process; contexts are made when first wanted. No parity is set: DES does not look at it.
+
+    Also a context manager, as a token's is: there is nothing to clean up.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def derive(self, data: bytes) -> SoftwareDeriver:
+        """DATA enciphered."""
+        return SoftwareDeriver(self.whole(data))
+
+    def masked(self, mask: bytes) -> SoftwareDeriver:
+        """XOR."""
+        return SoftwareDeriver(bytes(one ^ other for one, other in zip(self._key, mask, strict=True)))
+
+    @cached_property
+    def whole(self) -> Callable[[bytes], bytes]:
+        """Triple DES, ECB."""
+        return tdes.encipherer(self._key)
+
+    @cached_property
+    def half(self) -> Callable[[bytes], bytes]:
+        """Single DES, ECB."""
+        return tdes.encipherer(self._key[: tdes.BLOCK])
+
+    def chain(self, blocks: bytes) -> bytes:
+        """Single DES, CBC: a new context for each chain."""
+        return tdes.cbc(self._key[: tdes.BLOCK]).encryptor().update(blocks)
+
+    def whole_chain(self, blocks: bytes) -> bytes:
+        """Triple DES, CBC."""
+        return tdes.cbc(self._key).encryptor().update(blocks)
+
+
+def issuer(key: bytes) -> SoftwareDeriver:
+    """An issuer master key made ready. KEY: 16 bytes, or 24 with K3 = K1 (parity aside).
 
     Raises KeyRefused for any other: EMV derives double length keys with a double length key.
     """
-    return tdes.encipherer(_double(key))
+    return SoftwareDeriver(_double(key))
 
 
 def derived_key(encipher: Callable[[bytes], bytes], data: bytes) -> bytes:
@@ -125,59 +197,31 @@ def visa_script_data(atc: bytes) -> bytes:
     return bytes(6) + atc + bytes(6) + bytes(byte ^ 0xFF for byte in atc)
 
 
-def mac_ciphers(key: bytes) -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:
-    """The two callables of `mac_through` for a software key of 16 bytes. Raises KeyRefused for another length."""
-    if len(key) != tdes.DOUBLE:
-        raise KeyRefused("a card's key has 16 bytes")
-    half = tdes.cbc(key[: tdes.BLOCK])
-    return lambda blocks: half.encryptor().update(blocks), tdes.encipherer(key)
+def code(key: Deriver, data: bytes, padding: int = PADDING_80) -> bytes:
+    """An application cryptogram or script MAC (EMV book 2 A1.2.1: ISO/IEC 9797-1 algorithm 3) under a session key. 8 bytes."""
+    return mac.retail_through(key.chain, key.whole, data, padding)
 
 
-def mac_through(
-    chain: Callable[[bytes], bytes], whole: Callable[[bytes], bytes], data: bytes, padding: int = PADDING_80
-) -> bytes:
-    """An application cryptogram or script MAC (EMV book 2 A1.2.1: ISO/IEC 9797-1 algorithm 3) through two callables. 8 bytes.
-
-    CHAIN: CBC over whole blocks with a zero initial vector under the first half of the key (as K1 K1 K1); asked once, and
-    not at all for a single block. WHOLE: ECB under the key (K1 K2 K1); asked for one block. The code is that of mac.retail.
-
-    >>> mac_through(*mac_ciphers(bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")), b"Now is the time for all ", 1).hex().upper()
-    'A1C72E74EA3FA9B6'
-    """
-    blocks = mac.pad(data, padding)
-    last = blocks[-tdes.BLOCK :]
-    if len(blocks) > tdes.BLOCK:
-        # Algorithm 3 ends with E1(D2(E1(x))): that is triple DES of what single DES would have enciphered last.
-        last = _xor(last, chain(blocks[: -tdes.BLOCK])[-tdes.BLOCK :])
-    return whole(last)
-
-
-def arpc_1(whole: Callable[[bytes], bytes], arqc: bytes, arc: bytes) -> bytes:
+def arpc_1(key: Deriver, arqc: bytes, arc: bytes) -> bytes:
     """The issuer's answer, method 1 (EMV book 2 8.2.1): (ARQC xor (ARC || 00 * 6)) enciphered. 8 bytes.
 
-    WHOLE: ECB under the key. ARQC: 8 bytes; ARC: the authorisation response code, 2 bytes. Raises CardDataRefused.
+    ARQC: 8 bytes; ARC: the authorisation response code, 2 bytes. Raises CardDataRefused.
     """
     _exactly(arqc, AC_BYTES, "tag 9F26")
     _exactly(arc, ARC_BYTES, "authorisation response code")
-    return whole(_xor(arqc, arc + bytes(6)))
+    return key.whole(_xor(arqc, arc + bytes(6)))
 
 
-def arpc_2(
-    chain: Callable[[bytes], bytes],
-    whole: Callable[[bytes], bytes],
-    arqc: bytes,
-    csu: bytes,
-    proprietary: bytes = b"",
-) -> bytes:
+def arpc_2(key: Deriver, arqc: bytes, csu: bytes, proprietary: bytes = b"") -> bytes:
     """The issuer's answer, method 2 (EMV book 2 8.2.2): MAC over ARQC || CSU || proprietary data, its first 4 bytes.
 
-    CHAIN and WHOLE: as for `mac_through`. CSU: the card status update, 4 bytes; PROPRIETARY: up to 8. Raises CardDataRefused.
+    CSU: the card status update, 4 bytes; PROPRIETARY: up to 8. Raises CardDataRefused.
     """
     _exactly(arqc, AC_BYTES, "tag 9F26")
     _exactly(csu, CSU_BYTES, "card status update")
     if len(proprietary) > PROPRIETARY_MOST:
         raise CardDataRefused(f"proprietary authentication data: must be at most {PROPRIETARY_MOST} bytes")
-    return mac_through(chain, whole, arqc + csu + proprietary)[:ARPC_2_BYTES]
+    return code(key, arqc + csu + proprietary)[:ARPC_2_BYTES]
 
 
 def _double(key: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """What a scheme's chip cards do, as data: verification of an application cryptogram, the issuer's answer, issuer scripts.
 
-`profiles` are those of emv_profiles.toml; a bank reads its own by `read_profiles`. Refuses to know keys: an issuer master key
-is a callable (emv.issuer), and a token asks `Profile.read` what to derive and to MAC. Read next: emv.py, emv_profiles.toml.
+`profiles` are those of emv_profiles.toml; a bank reads its own by `read_profiles`. Refuses to know keys: a key is an emv.Deriver,
+in this process or in a token. Read next: emv.py, emv_profiles.toml.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from keys.errors import CardDataRefused, KeyRefused
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from keys.emv import Deriver
     from keys.sensitive import Pan
 
 ATC, CRYPTOGRAM, ISSUER_DATA, UNPREDICTABLE = "9F36", "9F26", "9F10", "9F37"
 ISSUER_DATA_MOST = 32
+HEADER_BYTES = 5
+"""CLA INS P1 P2 Lc of a script command."""
 _ANY_LENGTH_MOST = 252
 
 
@@ -165,7 +168,7 @@ class Profile:
 
 def verify(
     profile: Profile,
-    issuer: Callable[[bytes], bytes],
+    issuer: Deriver,
     pan: Pan,
     psn: str,
     tags: Mapping[str, bytes],
@@ -197,41 +200,34 @@ def verify(
     if answer:
         _check_answer(profile, arc, csu, proprietary)
     signed = profile.read(tags)
-    # No parity here: DES does not look at it, and these keys go no further than this function.
-    key = master = issuer(profile.master_data(pan, psn))
+    key = master = issuer.derive(profile.master_data(pan, psn))
     if signed.r is not None:
-        key = tdes.encipherer(master)(emv.session_data(signed.r))
-    chain, whole = emv.mac_ciphers(key)
-    ok = mac.same(emv.mac_through(chain, whole, signed.data, profile.padding), arqc)
+        key = master.derive(emv.session_data(signed.r))
+    ok = mac.same(emv.code(key, signed.data, profile.padding), arqc)
     arpc = None
     if ok and answer:
-        if profile.arpc_key is ArpcKey.MASTER and key is not master:
-            chain, whole = emv.mac_ciphers(master)
-        arpc = (
-            emv.arpc_1(whole, arqc, arc) if arc is not None else emv.arpc_2(chain, whole, arqc, csu or b"", proprietary)
-        )
+        if profile.arpc_key is ArpcKey.MASTER:
+            key = master
+        arpc = emv.arpc_1(key, arqc, arc) if arc is not None else emv.arpc_2(key, arqc, csu or b"", proprietary)
     return Verdict(ok, arpc, int.from_bytes(signed.atc))
 
 
-def script_session_key(profile: Profile, master: bytes, atc: bytes, arqc: bytes) -> bytes:
-    """The session key of a script: 16 bytes, odd parity. MASTER: the card's master key for script MACs, or for enciphering.
+def script_session_key(profile: Profile, master: Deriver, atc: bytes, arqc: bytes) -> Deriver:
+    """The session key of a script. MASTER: the card's master key for script MACs, or for enciphering.
 
     ATC (2 bytes) and ARQC (8 bytes) of the transaction, whichever the profile uses. M/Chip wants the ARQC counted up by one for
     each further command. Raises CardDataRefused, KeyRefused.
     """
-    if len(master) != tdes.DOUBLE:
-        raise KeyRefused("a card's script master key has 16 bytes")
     if profile.script_key is ScriptKey.VISA:
-        mask = emv.visa_script_data(atc)
-        return tdes.odd_parity(bytes(one ^ other for one, other in zip(master, mask, strict=True)))
+        return master.masked(emv.visa_script_data(atc))
     r = arqc if profile.script_key is ScriptKey.COMMON_ARQC else emv.common_r(atc)
-    return emv.derived_key(tdes.encipherer(master), emv.session_data(r))
+    return master.derive(emv.session_data(r))
 
 
 def script_mac_data(
     profile: Profile, header: bytes, body: bytes, atc: bytes, arqc: bytes, previous: bytes | None = None
 ) -> bytes:
-    """What the MAC of a script command is made of, before padding 80: give it to emv.mac_through under the session key.
+    """What the MAC of a script command is made of, before padding 80: give it to emv.code under the session key.
 
     HEADER: CLA INS P1 P2 Lc. BODY: the command's data, enciphered where they are. PREVIOUS: the whole MAC (8 bytes) of the
     script's command before, None for its first. Sent are the first `script_mac_length` bytes. Raises CardDataRefused.
@@ -246,22 +242,18 @@ def script_mac_data(
     return header + body
 
 
-def script_encipher(profile: Profile, key: bytes, data: bytes) -> bytes:
-    """Script data (a PIN block of a PIN change) enciphered under the script's session key KEY (16 bytes), as the profile pads it.
+def script_encipher(profile: Profile, key: Deriver, data: bytes) -> bytes:
+    """Script data (a PIN block of a PIN change) enciphered under the script's session key, as the profile pads it.
 
     Whole blocks of 8 bytes. DATA: 1 to 238 bytes, so that a command can hold them and a MAC. Raises CardDataRefused, KeyRefused.
     """
-    if len(key) != tdes.DOUBLE:
-        raise KeyRefused("a script's session key has 16 bytes")
     if not 0 < len(data) <= _SCRIPT_DATA_MOST:
         raise CardDataRefused(f"profile {profile.name}: script data have 1 to {_SCRIPT_DATA_MOST} bytes")
     if profile.script_padding is ScriptPadding.LENGTH_FIRST:
         data = bytes([len(data)]) + data
     if profile.script_padding is not ScriptPadding.IF_NEEDED or len(data) % tdes.BLOCK:
         data = mac.pad(data, emv.PADDING_80)
-    if profile.script_mode is ScriptMode.ECB:
-        return tdes.encipherer(key)(data)
-    return tdes.cbc(key).encryptor().update(data)
+    return key.whole(data) if profile.script_mode is ScriptMode.ECB else key.whole_chain(data)
 
 
 @functools.cache

@@ -73,6 +73,10 @@ class PinRefused(KeysError):
         self.reason = reason
 
 
+class TokenError(KeysError):
+    """A PKCS#11 token does not answer as it must: missing, wrong PIN, an object gone, or an operation it does not have."""
+
+
 class VaultError(KeysError):
     """Sealed data does not open: changed, moved to another place, or sealed under another key."""
 

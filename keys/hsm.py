@@ -1,224 +1,258 @@
 """What can be asked of an HSM: payment commands over handles. Keys never come out, clear PINs neither.
 
-ALLOWED is the one table that says which key may do what; every back end obeys it. Refuses to know where keys are kept.
-Read next: usages.py (what a key of each usage looks like), software.py (the back end without hardware).
+This is the whole seam: the gateway knows nothing of a back end but this, and a back end (software.py, pkcs11.py, or one that
+speaks to a payment HSM over a network) needs nothing of the gateway. tests/keys/conformance.py is what each must pass.
+Every command raises KeyRefused where a key may not do what is asked, or is not of this HSM; each refusal is told to the auditor.
+Read next: permissions.py (which key may do what), usages.py, local.py (the commands of the back ends of this process).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from keys.errors import KeyRefused
+from keys.cvv import CardValue, ExpiryOrder
+from keys.pinblock import PinFormat
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
 
+    from keys.emv_profile import Profile
     from keys.kcv import Kcv
+    from keys.keystore import Component
+    from keys.keytypes import KeyHandle, KeyInfo, KeySpec, KeyState, KeyUsage
     from keys.sensitive import Pan, Pin
 
 
-class KeyUsage(StrEnum):
-    """What a key is for: key usage codes of ANSI X9.143 (TR-31); "10" is from its range for own use."""
+class Dukpt(NamedTuple):
+    """The key of one transaction of a DUKPT terminal: BDK (usage B0) or initial key (B1), and the KSN: 10 (TDES) or 12 bytes.
 
-    PIN_ENCRYPTION = "P0"
-    PIN_VERIFICATION_IBM = "V1"
-    DATA_SEALING = "D0"
-    BLIND_INDEX = "10"
-    MAC_RETAIL = "M3"
-    MAC_CMAC = "M6"
-    MAC_HMAC = "M7"
-
-
-class KeyMode(StrEnum):
-    """Which half of its usage a key may do: mode of use codes of ANSI X9.143 (TR-31)."""
-
-    ENCRYPT = "E"
-    DECRYPT = "D"
-    BOTH = "B"
-    GENERATE = "G"
-    VERIFY = "V"
-    GENERATE_AND_VERIFY = "C"
-
-
-class KeyState(StrEnum):
-    """Where a key is in its life (NIST SP 800-57 part 1, 7). Only an ACTIVE key works."""
-
-    PRE_ACTIVE = "PRE_ACTIVE"
-    ACTIVE = "ACTIVE"
-    DEACTIVATED = "DEACTIVATED"
-    COMPROMISED = "COMPROMISED"
-
-
-class Algorithm(StrEnum):
-    """What cipher or code a key is made for: algorithm codes of ANSI X9.143 (TR-31)."""
-
-    TDES = "T"
-    AES = "A"
-    HMAC = "H"
-
-
-class Operation(StrEnum):
-    """What one key does in a call. A call that needs two keys is two operations, one of each."""
-
-    ENCIPHER_PIN = "ENCIPHER_PIN"
-    DECIPHER_PIN = "DECIPHER_PIN"
-    MAKE_OFFSET = "MAKE_OFFSET"
-    VERIFY_PIN = "VERIFY_PIN"
-    SEAL = "SEAL"
-    UNSEAL = "UNSEAL"
-    BLIND_INDEX = "BLIND_INDEX"
-    MAKE_MAC = "MAKE_MAC"
-    VERIFY_MAC = "VERIFY_MAC"
-
-
-_ENCRYPTS = frozenset({KeyMode.ENCRYPT, KeyMode.BOTH})
-_DECRYPTS = frozenset({KeyMode.DECRYPT, KeyMode.BOTH})
-_GENERATES = frozenset({KeyMode.GENERATE, KeyMode.GENERATE_AND_VERIFY})
-_VERIFIES = frozenset({KeyMode.VERIFY, KeyMode.GENERATE_AND_VERIFY})
-_MACS = frozenset({KeyUsage.MAC_RETAIL, KeyUsage.MAC_CMAC, KeyUsage.MAC_HMAC})
-
-ALLOWED: Mapping[Operation, tuple[frozenset[KeyUsage], frozenset[KeyMode]]] = MappingProxyType(
-    {
-        Operation.ENCIPHER_PIN: (frozenset({KeyUsage.PIN_ENCRYPTION}), _ENCRYPTS),
-        Operation.DECIPHER_PIN: (frozenset({KeyUsage.PIN_ENCRYPTION}), _DECRYPTS),
-        Operation.MAKE_OFFSET: (frozenset({KeyUsage.PIN_VERIFICATION_IBM}), _GENERATES),
-        Operation.VERIFY_PIN: (frozenset({KeyUsage.PIN_VERIFICATION_IBM}), _VERIFIES),
-        Operation.SEAL: (frozenset({KeyUsage.DATA_SEALING}), _ENCRYPTS),
-        Operation.UNSEAL: (frozenset({KeyUsage.DATA_SEALING}), _DECRYPTS),
-        Operation.BLIND_INDEX: (frozenset({KeyUsage.BLIND_INDEX}), _GENERATES),
-        Operation.MAKE_MAC: (_MACS, _GENERATES),
-        Operation.VERIFY_MAC: (_MACS, _VERIFIES),
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class KeyAttributes:
-    """What is fixed with a key and never comes from a request. None where the usage has no such thing.
-
-    `decimalisation_table`: 16 digits; `check_length`: PIN digits that count; `padding`: method 1, 2 or 3 of ISO/IEC 9797-1;
-    `mac_length`: bytes of a MAC, its leftmost.
+    Whether the KSN was seen before is for the caller to keep (ksn.KsnMemory): an HSM forgets when it is switched off.
     """
 
-    decimalisation_table: str | None = None
-    check_length: int | None = None
-    padding: int | None = None
-    mac_length: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class KeyInfo:
-    """All there is to know of a key but the key: the header it is stored under."""
-
-    label: str
-    usage: KeyUsage
-    algorithm: Algorithm
-    mode: KeyMode
-    state: KeyState
-    version: int
-    created: date
-    kcv: Kcv
-    attributes: KeyAttributes
+    key: KeyHandle
+    ksn: bytes
 
 
 class PinToVerify(NamedTuple):
-    """One PIN block (8 bytes, format 0, under ZPK) with its card and the card's offset."""
+    """One PIN block with its card and the card's reference value: an IBM 3624 offset, or a PVV, as the verification key is."""
 
     block: bytes
-    zpk: KeyHandle
+    key: KeyHandle | Dukpt
     pan: Pan
-    offset: str
+    reference: str
+    pin_format: PinFormat = PinFormat.ISO_0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class KeyHandle:
-    """Stands for one key inside one open HSM. Equal to itself only; worth nothing to another HSM."""
+class NewPin(NamedTuple):
+    """A random PIN, for the PIN letter: its block under the key asked for, and the reference value to keep with the card."""
 
-    label: str
-    usage: KeyUsage
-    kcv: Kcv
-
-    def __repr__(self) -> str:
-        return f"KeyHandle({self.label}, {self.usage.name}, kcv {self.kcv})"
+    block: bytes
+    reference: str
 
 
-def check_allowed(info: KeyInfo, operation: Operation) -> None:
-    """Raise KeyRefused unless the key's usage, mode and state let it do OPERATION."""
-    usages, modes = ALLOWED[operation]
-    what = f"key {info.label} (usage {info.usage.value}, mode {info.mode.value}) may not do {operation.value}"
-    if info.usage not in usages or info.mode not in modes:
-        raise KeyRefused(what)
-    if info.state is not KeyState.ACTIVE:
-        raise KeyRefused(f"{what}: it is {info.state.value}")
+class ChipAnswer(NamedTuple):
+    """Whether the card's cryptogram is right, and then the issuer's cryptogram for it. `arpc` is None where it is not."""
+
+    right: bool
+    arpc: bytes | None
 
 
-class Hsm(Protocol):
-    """The commands every back end has. Each raises KeyRefused where a key may not do what is asked, or is not of this HSM.
+class KeyCommands(Protocol):
+    """The life of keys."""
 
-    PIN blocks are 8 bytes, ISO 9564 format 0, under `zpk`; offsets are IBM 3624, as many digits as the PVK's check length.
-    """
-
-    def generate(
-        self, usage: KeyUsage, label: str, *, mode: KeyMode | None = None, attributes: KeyAttributes | None = None
-    ) -> KeyHandle:
-        """Make and keep a random key. Without mode or attributes it has those of usages.USAGES."""
+    def generate(self, spec: KeySpec | KeyUsage, label: str) -> KeyHandle:
+        """Make and keep a random key: the first of its label, or its next version. A bare usage means its defaults."""
         ...
 
-    def form(
-        self,
-        usage: KeyUsage,
-        label: str,
-        components: Sequence[bytes],
-        *,
-        mode: KeyMode | None = None,
-        attributes: KeyAttributes | None = None,
-    ) -> KeyHandle:
+    def form(self, spec: KeySpec | KeyUsage, label: str, components: Sequence[bytes]) -> KeyHandle:
         """Keep the XOR of two or more components of equal length, each from another custodian."""
         ...
 
+    def enter_component(self, spec: KeySpec | KeyUsage, component: Component, value: bytes) -> KeyHandle | None:
+        """Keep one custodian's component until all are there; the last one forms the key. None while others are awaited."""
+        ...
+
+    def components(self) -> list[Component]:
+        """The components that wait for others. Never their values."""
+        ...
+
+    def forget_components(self, label: str) -> int:
+        """Throw away the components that wait for a key. Returns how many there were."""
+        ...
+
+    def import_block(self, label: str, block: str, kbpk: KeyHandle, spec: KeySpec | None = None) -> KeyHandle:
+        """Keep the key of a TR-31 block. Its header says what it is; SPEC only adds attributes, dates and state.
+
+        Raises KeyBlockError where the block is not authentic, KeyRefused where its key may not exist here or SPEC disagrees.
+        """
+        ...
+
+    def export_block(self, handle: KeyHandle, kbpk: KeyHandle) -> str:
+        """The key in a TR-31 block: version D under an AES key, B under triple DES. Only of a key that is exportable."""
+        ...
+
+    def import_signing_key(self, label: str, encoded: bytes, spec: KeySpec | None = None) -> KeyHandle:
+        """Keep an RSA key: a private one (PKCS#8, PEM or DER) to sign, or a public one or certificate to verify a partner."""
+        ...
+
     def find(self, label: str) -> KeyHandle:
-        """The handle of a key kept here."""
+        """The newest version that may work today, else the newest of all. Raises KeyRefused where there is none."""
+        ...
+
+    def find_all(self, label: str) -> list[KeyHandle]:
+        """Every version that may work today, newest first: two while an old ZPK and a new one overlap."""
+        ...
+
+    def version(self, label: str, number: int) -> KeyHandle:
+        """One version, whatever its state. Raises KeyRefused where there is none."""
         ...
 
     def keys(self) -> list[KeyInfo]:
-        """All keys kept here, by label. Never their material."""
+        """All keys kept here, by label and version. Never their material."""
+        ...
+
+    def info(self, handle: KeyHandle) -> KeyInfo:
+        """The header of one key."""
         ...
 
     def kcv(self, handle: KeyHandle) -> Kcv:
         """The key check value."""
         ...
 
-    def encipher_pin(self, pin: Pin, zpk: KeyHandle, pan: Pan) -> bytes:
+    def set_state(self, handle: KeyHandle, state: KeyState) -> None:
+        """Move a key along its life (keytypes.TRANSITIONS). DESTROYED leaves its header and no bytes."""
+        ...
+
+    def refresh(self) -> bool:
+        """Take up what another process changed: new versions, states. Returns whether there was something."""
+        ...
+
+
+class PinCommands(Protocol):
+    """PINs. A block is 8 bytes under triple DES (formats 0, 1, 3), 16 under AES (format 4)."""
+
+    def encipher_pin(
+        self, pin: Pin, key: KeyHandle | Dukpt, pan: Pan, pin_format: PinFormat = PinFormat.ISO_0
+    ) -> bytes:
         """A PIN block, as a terminal makes it."""
         ...
 
-    def verify_pin(self, block: bytes, zpk: KeyHandle, pvk: KeyHandle, pan: Pan, offset: str) -> bool:
-        """Whether the PIN in the block is the card's. Everything wrong with block or offset is False, like a wrong PIN."""
+    def verify_pin(self, asked: PinToVerify, verification_key: KeyHandle) -> bool:
+        """Whether the PIN in the block is the card's. Everything wrong with block or reference is False, like a wrong PIN."""
         ...
 
-    def verify_pins(self, asked: Sequence[PinToVerify], pvk: KeyHandle) -> list[bool]:
+    def verify_pins(self, asked: Sequence[PinToVerify], verification_key: KeyHandle) -> list[bool]:
         """verify_pin for many at once, in their order: a back end may send them to its cipher together."""
         ...
 
-    def choose_pin(self, block: bytes, zpk: KeyHandle, pvk: KeyHandle, pan: Pan, birth_date: date | None) -> str:
-        """The offset of the PIN in the block. Raises PinRefused where the block is bad or the PIN weak."""
+    def choose_pin(
+        self,
+        block: bytes,
+        key: KeyHandle | Dukpt,
+        verification_key: KeyHandle,
+        pan: Pan,
+        birth_date: date | None,
+        pin_format: PinFormat = PinFormat.ISO_0,
+    ) -> str:
+        """The reference value of the PIN in the block. Raises PinRefused where the block is bad or the PIN weak."""
         ...
 
     def change_pin(
-        self,
-        old_block: bytes,
-        new_block: bytes,
-        zpk: KeyHandle,
-        pvk: KeyHandle,
-        pan: Pan,
-        offset: str,
-        birth_date: date | None,
+        self, old: PinToVerify, new_block: bytes, verification_key: KeyHandle, birth_date: date | None
     ) -> str:
-        """The new offset, only where the old PIN is right: else PinRefused WRONG_PIN, and nothing is said of the new one."""
+        """The new reference value, only where the old PIN is right: else PinRefused WRONG_PIN, and nothing is said of the new."""
+        ...
+
+    def random_pin(
+        self, key: KeyHandle, verification_key: KeyHandle, pan: Pan, pin_format: PinFormat = PinFormat.ISO_0
+    ) -> NewPin:
+        """A random PIN that is not weak."""
+        ...
+
+    def translate_pin(
+        self, block: bytes, source: KeyHandle | Dukpt, target: KeyHandle, pan: Pan, formats: tuple[PinFormat, PinFormat]
+    ) -> bytes:
+        """The same PIN, of the same PAN, under another key and in another format, where PCI PIN 3-3 permits it.
+
+        Raises KeyRefused for a pair of formats that it does not, PinRefused BAD_BLOCK for a block that is none.
+        """
+        ...
+
+
+class CardCommands(Protocol):
+    """Values on magnetic stripe and chip. EXPIRY is YYMM, as on the track."""
+
+    def card_value(
+        self,
+        kind: CardValue,
+        key: KeyHandle,
+        pan: Pan,
+        expiry: str,
+        service_code: str | None = None,
+        order: ExpiryOrder = ExpiryOrder.YYMM,
+    ) -> str:
+        """CVV, CVV2 or iCVV of a card to be issued. SERVICE_CODE is the stripe's, and for CVV alone; ORDER is the scheme's."""
+        ...
+
+    def verify_card_value(
+        self,
+        kind: CardValue,
+        key: KeyHandle,
+        pan: Pan,
+        expiry: str,
+        value: str,
+        service_code: str | None = None,
+        order: ExpiryOrder = ExpiryOrder.YYMM,
+    ) -> bool:
+        """Whether VALUE is the card's. Everything wrong with it is False."""
+        ...
+
+    def verify_dynamic_value(
+        self, key: KeyHandle, pan: Pan, psn: str, expiry: str, service_code: str, counter: str, value: str
+    ) -> bool:
+        """Whether VALUE is the dynamic CVV of this COUNTER (the ATC, four digits, as the track has it). KEY: usage E4."""
+        ...
+
+    def verify_cryptogram(
+        self, profile: Profile, key: KeyHandle, pan: Pan, psn: str, tags: Mapping[str, bytes], answer: bytes
+    ) -> ChipAnswer:
+        """ARQC verification and ARPC in one call. TAGS: chip data by tag, with 9F26; ANSWER: ARC (2 bytes) or CSU (4).
+
+        Raises CardDataRefused where a tag is missing or has another length.
+        """
+        ...
+
+    def script_mac(
+        self, profile: Profile, key: KeyHandle, pan: Pan, psn: str, tags: Mapping[str, bytes], command: bytes
+    ) -> bytes:
+        """The MAC of an issuer script command to the chip. KEY: usage E2."""
+        ...
+
+    def script_encipher(
+        self, profile: Profile, key: KeyHandle, pan: Pan, psn: str, tags: Mapping[str, bytes], data: bytes
+    ) -> bytes:
+        """The confidential data of an issuer script command. KEY: usage E1."""
+        ...
+
+
+class DataCommands(Protocol):
+    """MACs, sealing, signatures, randomness."""
+
+    def mac(self, key: KeyHandle | Dukpt, data: bytes) -> bytes:
+        """The MAC of the key's usage, as long as its attributes say; under DUKPT 8 bytes, by the answering direction's key."""
+        ...
+
+    def verify_mac(self, key: KeyHandle | Dukpt, data: bytes, mac: bytes) -> bool:
+        """Whether MAC is the whole MAC of DATA, compared in constant time; under DUKPT by the asking direction's key."""
+        ...
+
+    def verify_record(self, key: KeyHandle, data: bytes, mac: bytes) -> bool:
+        """verify_mac of a record kept here, which outlives the active life of its HMAC key."""
+        ...
+
+    def translate_mac(self, source: KeyHandle | Dukpt, target: KeyHandle, data: bytes, mac: bytes) -> bytes | None:
+        """The MAC of the same data under another key; None where the first is not right."""
         ...
 
     def seal(self, key: KeyHandle, plaintext: bytes, aad: bytes) -> bytes:
@@ -233,12 +267,12 @@ class Hsm(Protocol):
         """16 bytes: HMAC-SHA256, its leftmost half. Equal texts give equal indexes; without the key nothing can be tried."""
         ...
 
-    def mac(self, key: KeyHandle, data: bytes) -> bytes:
-        """The MAC of the key's usage: retail (M3), AES-CMAC (M6) or HMAC-SHA256 (M7), as long as its attributes say."""
+    def sign(self, key: KeyHandle, data: bytes) -> bytes:
+        """RSA signature with SHA-256, PKCS#1 v1.5, as SNAP wants it."""
         ...
 
-    def verify_mac(self, key: KeyHandle, data: bytes, mac: bytes) -> bool:
-        """Whether MAC is the whole MAC of DATA, compared in constant time."""
+    def verify_signature(self, key: KeyHandle, data: bytes, signature: bytes) -> bool:
+        """Whether a partner's signature is right."""
         ...
 
     def random_bytes(self, count: int) -> bytes:
@@ -248,3 +282,7 @@ class Hsm(Protocol):
     def self_test(self) -> None:
         """Compute published vectors; raises SelfTestFailed naming the first that does not come out."""
         ...
+
+
+class Hsm(KeyCommands, PinCommands, CardCommands, DataCommands, Protocol):
+    """All commands every back end has."""

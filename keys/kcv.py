@@ -6,16 +6,18 @@ keystore.py.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from keys import mac, tdes
+from keys import mac, rsa_keys, tdes
 
 TDES_BYTES = 3
 AES_BYTES = 5
 HMAC_BYTES = 5
+RSA_BYTES = 5
 
 
 class KcvMethod(StrEnum):
@@ -32,6 +34,9 @@ class KcvMethod(StrEnum):
 
     HMAC_SHA256_ZERO = "HMAC-SHA256-0"
     """First 5 bytes of the HMAC-SHA256 of 16 zero bytes (our own: no standard names one)."""
+
+    RSA_SHA256 = "RSA-SHA256"
+    """First 5 bytes of the SHA-256 of the public key (SubjectPublicKeyInfo in DER; our own: no standard names one)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,12 @@ def of_tdes(key: bytes) -> Kcv:
     >>> str(of_tdes(bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")))
     '08D7B4'
     """
-    return Kcv(tdes.encipherer(key)(bytes(tdes.BLOCK))[:TDES_BYTES].hex().upper(), KcvMethod.TDES_ECB_ZERO)
+    return of_tdes_block(tdes.encipherer(key)(bytes(tdes.BLOCK)))
+
+
+def of_tdes_block(enciphered: bytes) -> Kcv:
+    """The same where a token enciphered the zero block."""
+    return Kcv(enciphered[:TDES_BYTES].hex().upper(), KcvMethod.TDES_ECB_ZERO)
 
 
 def of_aes(key: bytes) -> Kcv:
@@ -64,7 +74,12 @@ def of_aes(key: bytes) -> Kcv:
     >>> str(of_aes(bytes.fromhex("3F419E1CB7079442AA37474C2EFBF8B8")))
     '08793E25AB'
     """
-    return Kcv(mac.aes_cmac(key)(bytes(16))[:AES_BYTES].hex().upper(), KcvMethod.AES_CMAC_ZERO)
+    return of_aes_code(mac.aes_cmac(key)(bytes(16)))
+
+
+def of_aes_code(code: bytes) -> Kcv:
+    """The same where a token made the CMAC of 16 zero bytes."""
+    return Kcv(code[:AES_BYTES].hex().upper(), KcvMethod.AES_CMAC_ZERO)
 
 
 def of_aes_legacy(key: bytes) -> Kcv:
@@ -78,5 +93,16 @@ def of_aes_legacy(key: bytes) -> Kcv:
 
 
 def of_hmac(key: bytes) -> Kcv:
-    """The check value of an HMAC-SHA256 key."""
-    return Kcv(mac.hmac_sha256(key)(bytes(16))[:HMAC_BYTES].hex().upper(), KcvMethod.HMAC_SHA256_ZERO)
+    """The check value of an HMAC key, whatever its digest."""
+    return of_hmac_code(mac.hmac_sha256(key)(bytes(16)))
+
+
+def of_hmac_code(code: bytes) -> Kcv:
+    """The same where a token made the HMAC-SHA256 of 16 zero bytes."""
+    return Kcv(code[:HMAC_BYTES].hex().upper(), KcvMethod.HMAC_SHA256_ZERO)
+
+
+def of_rsa(der: bytes) -> Kcv:
+    """The check value of an RSA key in DER: of both halves of a pair the same."""
+    digest = hashlib.sha256(rsa_keys.public_of(der)).digest()
+    return Kcv(digest[:RSA_BYTES].hex().upper(), KcvMethod.RSA_SHA256)

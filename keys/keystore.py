@@ -1,140 +1,281 @@
-"""The keystore: one JSON file that holds every key sealed under the master key, each bound to its own header.
+"""The keystore: one JSON file that holds every key sealed by an envelope, each bound to its own header, the whole bound together.
 
-A header (usage, mode, attributes, check value and so on) is the associated data of its key's AES-256-GCM seal, together with the
-file's own head. So a changed bit, a header swapped with another, or an entry from another keystore does not open. What it cannot
-see is a whole file put back to an earlier state: backups are guarded elsewhere. Refuses to know what keys are used for.
-Read next: master.py (the master key), usages.py (what a key must look like), software.py (who opens it).
+A header (usage, mode, state, dates, check value and so on) is bound to its key, with the file's head. A seal over all entries
+binds them to each other and counts the changes. So a changed bit, a header swapped with another, an entry taken out or brought
+from another keystore does not open. What it cannot see is the whole file put back to an earlier state: compare `serial` with
+the last ceremony record. Each change writes the file anew, all or nothing. Refuses to know what keys are used for.
+Read next: envelope.py (who seals), keyfile.py (the file itself), usages.py (what a key must look like).
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
+import hashlib
 import os
-import tempfile
-from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
+from keys import keyfile
+from keys.envelope import DoesNotOpen, Envelope, Raw
 from keys.errors import KeyRefused, KeystoreError
-from keys.hsm import Algorithm, KeyAttributes, KeyInfo, KeyMode, KeyState, KeyUsage
 from keys.kcv import Kcv, KcvMethod
-from keys.master import SALT_BYTES, MasterKey, Passphrase, sync_folder
-from keys.sensitive import Material
-from keys.usages import check_key
+from keys.keytypes import (
+    Algorithm,
+    Exportability,
+    KeyAttributes,
+    KeyInfo,
+    KeyMode,
+    KeyState,
+    KeyUsage,
+    check_transition,
+)
+from keys.usages import VERSIONS_MOST, check_header
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+    from pathlib import Path
+
+Result = TypeVar("Result")
 
 FORMAT = "kks-keystore"
-VERSION = 1
-NONCE_BYTES = 12
-FILE_MOST = 16 * 1024 * 1024
+VERSION = 2
+STORE_ID_BYTES = 16
+PARTS = {"head", "serial", "seal", "keys", "components"}
 
 
-class Keystore:
-    """An open keystore. It holds the master key's cipher, not the keys: `load` gives them once."""
+class Component(NamedTuple):
+    """One custodian's component that waits for the others: for which key, which part of how many, whose, its check value."""
 
-    def __init__(self, path: Path, master: AESGCM, head: dict[str, Any]) -> None:
+    label: str
+    number: int
+    of: int
+    custodian: str
+    entered: date
+    kcv: str
+
+
+class Keystore(Generic[Raw]):
+    """An open keystore. It holds the envelope, not the keys: `load` gives them."""
+
+    def __init__(self, path: Path, envelope: Envelope[Raw], head: dict[str, Any]) -> None:
         self.path = path
-        self._master = master
+        self._envelope = envelope
         self._head = head
+        self._stamp: object = None
 
     @classmethod
-    def create(cls, path: Path, master: MasterKey | Passphrase) -> Keystore:
+    def create(cls, path: Path, envelope: Envelope[Raw]) -> Keystore[Raw]:
         """Write a new keystore without keys. Raises KeystoreError where PATH is there already or cannot be written."""
-        salt = os.urandom(SALT_BYTES).hex() if isinstance(master, Passphrase) else None
-        head = {"format": FORMAT, "version": VERSION, "store": os.urandom(SALT_BYTES).hex(), "salt": salt}
-        cipher = _cipher(master, salt)
-        with _locked(path):
+        head = {"format": FORMAT, "version": VERSION, "store": os.urandom(STORE_ID_BYTES).hex(), **envelope.head}
+        store = cls(path, envelope, head)
+        with keyfile.locked(path):
             if path.exists():
                 raise KeystoreError(f"keystore {path}: is there already; it is never overwritten")
-            check = _seal(cipher, b"", _canonical({"head": head}))
-            _write(path, {"head": head, "check": check, "keys": []})
-        return cls(path, cipher, head)
+            store._write({"head": head, "serial": 0, "keys": [], "components": []})
+        return store
 
     @classmethod
-    def open(cls, path: Path, master: MasterKey | Passphrase) -> Keystore:
-        """Open a keystore. Raises KeystoreError where it is missing, damaged, or of another master key."""
-        document = _read(path)
-        head = document["head"]
-        if head.get("format") != FORMAT or head.get("version") != VERSION:
+    def open(cls, path: Path, envelope_for: Callable[[dict[str, Any]], Envelope[Raw]]) -> Keystore[Raw]:
+        """Open a keystore with the envelope that its head asks for.
+
+        Raises KeystoreError where it is missing, damaged, of another format, or of another master key.
+        """
+        head = keyfile.read(path, PARTS)["head"]
+        if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("version") != VERSION:
             raise KeystoreError(f"keystore {path}: is not of format {FORMAT} {VERSION}")
-        if (head.get("salt") is not None) is not isinstance(master, Passphrase):
-            raise KeystoreError(f"keystore {path}: wants the other kind of master key (key file or passphrase)")
         try:
-            cipher = _cipher(master, head.get("salt"))
-            _unseal(cipher, document["check"], _canonical({"head": head}))
-        except (InvalidTag, ValueError, TypeError, KeyError):
-            raise KeystoreError(
-                f"keystore {path}: the master key is another one, or the file's head is damaged"
-            ) from None
-        return cls(path, cipher, head)
+            envelope = envelope_for(head)
+        except KeystoreError as error:
+            raise KeystoreError(f"keystore {path}: {error}") from None
+        store = cls(path, envelope, head)
+        store._read()
+        return store
 
-    def load(self) -> list[tuple[KeyInfo, Material]]:
-        """Every key with its header. Raises KeystoreError naming the file where any one of them does not open or is not fit."""
-        return self._open_entries(_read(self.path))
+    @property
+    def store_id(self) -> str:
+        """What tells this keystore from every other, in hex."""
+        return str(self._head["store"])
 
-    def add(self, info: KeyInfo, material: Material) -> None:
-        """Seal one more key and write the file anew, all or nothing. Raises KeyRefused for an unfit key or a label in use."""
-        check_key(info, material)
-        header = _header(info)
-        entry = {"header": header, **_seal(self._master, material.reveal(), self._bound(header))}
-        with _locked(self.path):
-            document = _read(self.path)
-            if any(known.label == info.label for known, _ in self._open_entries(document)):
-                raise KeyRefused(f"key {info.label}: a key of this label is there already")
-            document["keys"].append(entry)
-            _write(self.path, document)
+    def load(self) -> list[tuple[KeyInfo, Raw | None]]:
+        """Every key with its header, None for a destroyed one.
 
-    def _open_entries(self, document: dict[str, Any]) -> list[tuple[KeyInfo, Material]]:
+        Raises KeystoreError naming the file where any one of them does not open or is not fit.
+        """
+        self._stamp = keyfile.stamp(self.path)
+        return [self._open_key(place, entry) for place, entry in enumerate(self._read()["keys"], start=1)]
+
+    def changed(self) -> bool:
+        """Whether the file was written since the last load or change of ours."""
+        return keyfile.stamp(self.path) != self._stamp
+
+    def serial(self) -> int:
+        """How many changes the file has had."""
+        return int(self._read()["serial"])
+
+    def add(self, info: KeyInfo, raw: Raw) -> KeyInfo:
+        """Keep one more key; its version is the next of its label. Raises KeyRefused for an unfit one."""
+
+        def change(document: dict[str, Any]) -> KeyInfo:
+            known = [_info(entry["header"]) for entry in document["keys"]]
+            versions = [one.version for one in known if one.label == info.label]
+            numbered = replace(info, version=max(versions, default=0) + 1)
+            if numbered.version > VERSIONS_MOST:
+                raise KeyRefused(f"key {info.label}: has had {VERSIONS_MOST} versions, which is all there can be")
+            if any(one.label == info.label and one.usage is not info.usage for one in known):
+                raise KeyRefused(f"key {info.label}: is of another usage in its other versions")
+            check_header(numbered)
+            self._envelope.check(numbered, raw)
+            header = _header(numbered)
+            document["keys"].append({"header": header, "sealed": self._envelope.seal(raw, self._bound(header))})
+            return numbered
+
+        return self._change(change)
+
+    def set_state(self, info: KeyInfo, state: KeyState) -> KeyInfo:
+        """Move a key to another state, if its life allows it. DESTROYED takes its bytes out of the file. Gives its new header."""
+
+        def change(document: dict[str, Any]) -> KeyInfo:
+            for place, entry in enumerate(document["keys"], start=1):
+                stored, raw = self._open_key(place, entry)
+                if (stored.label, stored.version) == (info.label, info.version):
+                    check_transition(stored, state)
+                    moved = replace(stored, state=state)
+                    before, entry["header"] = self._bound(entry["header"]), _header(moved)
+                    anew = self._bound(entry["header"])
+                    if raw is None or state is KeyState.DESTROYED:
+                        entry["sealed"] = self._envelope.seal_data(b"", anew)
+                    else:
+                        entry["sealed"] = self._envelope.rebind(entry["sealed"], before, anew)
+                    return moved
+            raise KeyRefused(f"key {info.name}: is not in the keystore")
+
+        return self._change(change)
+
+    def add_component(self, component: Component, value: bytes) -> list[tuple[Component, bytes]]:
+        """Keep a custodian's component. Returns all that are there for its key, in their order.
+
+        Raises KeyRefused where the part was entered before, its custodian already entered another, or the parts do not fit.
+        """
+
+        def change(document: dict[str, Any]) -> list[tuple[Component, bytes]]:
+            waiting = [self._open_component(place, entry) for place, entry in enumerate(document["components"], 1)]
+            mine = [(other, data) for other, data in waiting if other.label == component.label]
+            for other, data in mine:
+                _check_fits(component, value, other, data)
+            header = component._asdict() | {"entered": component.entered.isoformat()}
+            sealed = self._envelope.seal_data(value, self._bound(header))
+            document["components"].append({"header": header, "sealed": sealed})
+            return sorted([*mine, (component, value)], key=lambda one: one[0].number)
+
+        return self._change(change)
+
+    def components(self) -> list[Component]:
+        """The components that wait for others."""
+        return [_component(entry["header"]) for entry in self._read()["components"]]
+
+    def forget_components(self, label: str) -> int:
+        """Throw away what was entered for a key. Returns how many components it were."""
+        return self._change(lambda document: _drop_components(document, label))
+
+    def rewrap(self, envelope: Envelope[Raw]) -> int:
+        """Seal every key, and all that waits, under another master key, in one step: the file is wholly old or wholly new.
+
+        Returns how many keys it has. The old master key may go only after the file was opened with the new one.
+        """
+        with keyfile.locked(self.path):
+            document = self._read()
+            keys = [self._open_key(place, entry) for place, entry in enumerate(document["keys"], 1)]
+            parts = [self._open_component(place, entry) for place, entry in enumerate(document["components"], 1)]
+            self._head = {key: self._head[key] for key in ("format", "version", "store")} | envelope.head
+            self._envelope = envelope
+            for entry, (_, raw) in zip(document["keys"], keys, strict=True):
+                bound = self._bound(entry["header"])
+                entry["sealed"] = envelope.seal_data(b"", bound) if raw is None else envelope.seal(raw, bound)
+            for entry, (_, value) in zip(document["components"], parts, strict=True):
+                entry["sealed"] = envelope.seal_data(value, self._bound(entry["header"]))
+            self._write(document | {"head": self._head, "serial": document["serial"] + 1})
+        return len(keys)
+
+    def _change(self, change: Callable[[dict[str, Any]], Result]) -> Result:
+        """Read, change, write, with no other writer between."""
+        with keyfile.locked(self.path):
+            unseen = self.changed()
+            document = self._read()
+            result = change(document)
+            document["serial"] += 1
+            self._write(document)
+            if not unseen:
+                self._stamp = keyfile.stamp(self.path)
+        return result
+
+    def _read(self) -> dict[str, Any]:
+        document = keyfile.read(self.path, PARTS)
         if document["head"] != self._head:
             raise KeystoreError(f"keystore {self.path}: another file was put in its place")
-        found = [self._open_entry(place, entry) for place, entry in enumerate(document["keys"], start=1)]
-        if len({info.label for info, _ in found}) < len(found):
-            raise KeystoreError(f"keystore {self.path}: is damaged: a key is in it twice")
-        return found
-
-    def _open_entry(self, place: int, entry: dict[str, Any]) -> tuple[KeyInfo, Material]:
         try:
-            material = Material(_unseal(self._master, entry, self._bound(entry["header"])))
+            self._envelope.open_data(document["seal"], self._whole(document))
+            names = [(entry["header"]["label"], entry["header"]["version"]) for entry in document["keys"]]
+        except (DoesNotOpen, TypeError, KeyError):
+            raise KeystoreError(
+                f"keystore {self.path}: the master key is another one, or the file is damaged"
+            ) from None
+        if len(set(names)) < len(names):
+            raise KeystoreError(f"keystore {self.path}: is damaged: a key is in it twice")
+        return document
+
+    def _write(self, document: dict[str, Any]) -> None:
+        keyfile.write(self.path, document | {"seal": self._envelope.seal_data(b"", self._whole(document))})
+
+    def _open_key(self, place: int, entry: dict[str, Any]) -> tuple[KeyInfo, Raw | None]:
+        try:
             info = _info(entry["header"])
-            check_key(info, material)
-        except (InvalidTag, ValueError, TypeError, KeyError):
+            check_header(info)
+            if info.state is KeyState.DESTROYED:
+                self._envelope.open_data(entry["sealed"], self._bound(entry["header"]))
+                return info, None
+            raw = self._envelope.open(entry["sealed"], self._bound(entry["header"]))
+            self._envelope.check(info, raw)
+        except (DoesNotOpen, ValueError, TypeError, KeyError):
             raise KeystoreError(f"keystore {self.path}: is damaged: key {place} does not open") from None
         except KeyRefused as error:
             raise KeystoreError(f"keystore {self.path}: key {place} is not fit: {error}") from None
-        return info, material
+        return info, raw
+
+    def _open_component(self, place: int, entry: dict[str, Any]) -> tuple[Component, bytes]:
+        try:
+            return _component(entry["header"]), self._envelope.open_data(entry["sealed"], self._bound(entry["header"]))
+        except (DoesNotOpen, ValueError, TypeError, KeyError):
+            raise KeystoreError(f"keystore {self.path}: is damaged: component {place} does not open") from None
 
     def _bound(self, header: dict[str, Any]) -> bytes:
-        """The associated data of an entry: the file's head and the key's header."""
-        return _canonical({"head": self._head, "header": header})
+        """What an entry is bound to: the file's head and its own header."""
+        return keyfile.canonical({"head": self._head, "header": header})
+
+    def _whole(self, document: dict[str, Any]) -> bytes:
+        """What the seal over the whole file is bound to."""
+        body = keyfile.canonical({name: document[name] for name in sorted(PARTS - {"seal"})})
+        return hashlib.sha256(body).digest()
 
 
-def _cipher(master: MasterKey | Passphrase, salt: str | None) -> AESGCM:
-    key = master.derive(bytes.fromhex(salt or "")) if isinstance(master, Passphrase) else master
-    return AESGCM(key.reveal())
+def _check_fits(component: Component, value: bytes, other: Component, other_value: bytes) -> None:
+    name = f"component {component.number} of {component.label}"
+    if component.number == other.number:
+        raise KeyRefused(f"{name}: was entered already")
+    if component.custodian == other.custodian:
+        raise KeyRefused(f"{name}: {component.custodian} entered component {other.number}; nobody enters two")
+    if component.of != other.of or len(value) != len(other_value):
+        raise KeyRefused(f"{name}: the other components are {other.of} of {len(other_value)} bytes")
 
 
-def _seal(cipher: AESGCM, plaintext: bytes, aad: bytes) -> dict[str, str]:
-    nonce = os.urandom(NONCE_BYTES)
-    return {"nonce": nonce.hex(), "sealed": cipher.encrypt(nonce, plaintext, aad).hex()}
+def _drop_components(document: dict[str, Any], label: str) -> int:
+    kept = [entry for entry in document["components"] if entry["header"]["label"] != label]
+    dropped = len(document["components"]) - len(kept)
+    document["components"] = kept
+    return dropped
 
 
-def _unseal(cipher: AESGCM, entry: dict[str, Any], aad: bytes) -> bytes:
-    return cipher.decrypt(_unhex(entry["nonce"]), _unhex(entry["sealed"]), aad)
-
-
-def _unhex(text: str) -> bytes:
-    """The bytes of lower case hex, as this module writes it: no second way to write the same."""
-    value = bytes.fromhex(text)
-    if value.hex() != text:
-        raise ValueError("hex is lower case, without spaces")
-    return value
+def _component(header: dict[str, Any]) -> Component:
+    return Component(**header | {"entered": date.fromisoformat(header["entered"])})
 
 
 def _header(info: KeyInfo) -> dict[str, Any]:
@@ -144,9 +285,13 @@ def _header(info: KeyInfo) -> dict[str, Any]:
         "usage": info.usage.value,
         "algorithm": info.algorithm.value,
         "mode": info.mode.value,
+        "exportability": info.exportability.value,
         "state": info.state.value,
         "version": info.version,
         "created": info.created.isoformat(),
+        "active_from": info.active_from.isoformat() if info.active_from else None,
+        "active_to": info.active_to.isoformat() if info.active_to else None,
+        "bits": info.bits,
         "kcv": info.kcv.value,
         "kcv_method": info.kcv.method.value,
         "attributes": {name: value for name, value in attributes.items() if value is not None},
@@ -159,67 +304,17 @@ def _info(header: dict[str, Any]) -> KeyInfo:
         usage=KeyUsage(header["usage"]),
         algorithm=Algorithm(header["algorithm"]),
         mode=KeyMode(header["mode"]),
+        exportability=Exportability(header["exportability"]),
         state=KeyState(header["state"]),
         version=header["version"],
         created=date.fromisoformat(header["created"]),
+        active_from=_date(header["active_from"]),
+        active_to=_date(header["active_to"]),
+        bits=header["bits"],
         kcv=Kcv(header["kcv"], KcvMethod(header["kcv_method"])),
         attributes=KeyAttributes(**header["attributes"]),
     )
 
 
-def _canonical(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
-
-
-def _text(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, indent=1, sort_keys=True).encode("ascii") + b"\n"
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """The parsed file. What this module would not have written byte for byte is damaged."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(FILE_MOST + 1)
-    except OSError as error:
-        raise KeystoreError(f"keystore {path}: cannot be read ({error.strerror})") from None
-    try:
-        document: dict[str, Any] = json.loads(text)
-        whole = len(text) <= FILE_MOST and _text(document) == text
-        shaped = whole and document.keys() == {"head", "check", "keys"} and isinstance(document["keys"], list)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        shaped = False
-    if not shaped or not isinstance(document["head"], dict):
-        raise KeystoreError(f"keystore {path}: is damaged")
-    return document
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    """Replace the file at once: a reader, or a power cut, finds the old one or the new one."""
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
-    except OSError as error:
-        raise KeystoreError(f"keystore {path}: cannot be written ({error.strerror})") from None
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(_text(document))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise KeystoreError(f"keystore {path}: cannot be written ({error.strerror})") from None
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One writer at a time, over processes: a lock file beside the keystore, which itself is replaced and so cannot be locked."""
-    try:
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise KeystoreError(f"keystore {path}: cannot be locked ({error.strerror})") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def _date(text: str | None) -> date | None:
+    return None if text is None else date.fromisoformat(text)

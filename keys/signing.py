@@ -13,18 +13,16 @@ import re
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 
-from keys import mac
+from keys import mac, rsa_keys
 from keys.errors import KeyRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RSA_BITS = range(2048, 8193)
 SECRET_BYTES = range(16, 1025)
 TEXT_MOST = 2048
 """Characters of a signature, at most: an RSA signature of 8192 bits in hex."""
@@ -43,16 +41,9 @@ class Encoding(StrEnum):
 def rsa_signer(private_key: bytes) -> Callable[[bytes], bytes]:
     """A function that signs by RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, 8.2), SNAP's SHA256withRSA.
 
-    PRIVATE_KEY: PKCS #8 in PEM or DER, not enciphered. What is not that, not RSA, or outside RSA_BITS is KeyRefused.
+    PRIVATE_KEY: PKCS #8 in PEM or DER, not enciphered. What is not that, not RSA, or outside rsa_keys.BITS is KeyRefused.
     """
-    load = serialization.load_pem_private_key if _is_pem(private_key) else serialization.load_der_private_key
-    try:
-        key = load(private_key, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise KeyRefused("a signing key is a private key in PKCS #8, PEM or DER, not enciphered") from None
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise KeyRefused("a signing key is an RSA key")
-    _check_rsa(key.public_key())
+    key = rsa_keys.load_private(private_key)
     return lambda data: key.sign(data, _PADDING, _SHA256)
 
 
@@ -60,15 +51,9 @@ def rsa_verifier(public_key: bytes) -> Callable[[bytes, bytes], bool]:
     """A function (data, signature) that says whether the signature is right, by RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017, 8.2).
 
     PUBLIC_KEY: a SubjectPublicKeyInfo or an X.509 certificate, in PEM; of a chain its first. What is not that, not RSA, or
-    outside RSA_BITS is KeyRefused. Who signed a certificate and until when it is valid are not looked at.
+    outside rsa_keys.BITS is KeyRefused. Who signed a certificate and until when it is valid are not looked at.
     """
-    try:
-        key = _public_key(public_key)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise KeyRefused("a key to verify with is a public key or an X.509 certificate in PEM") from None
-    if not isinstance(key, rsa.RSAPublicKey):
-        raise KeyRefused("a key to verify with is an RSA key")
-    _check_rsa(key)
+    key = rsa_keys.load_public(public_key)
 
     def verify(data: bytes, signature: bytes) -> bool:
         try:
@@ -178,25 +163,6 @@ def minify(body: bytes) -> bytes:
 _KEPT = re.compile(rb'(?:[^" \t\r\n]++|"(?:[^"\\]++|\\.)*+"?+)++', re.DOTALL)
 _PADDING = padding.PKCS1v15()
 _SHA256 = hashes.SHA256()
-_EXPONENT_LEAST = 65_537
-
-
-def _check_rsa(key: rsa.RSAPublicKey) -> None:
-    """FIPS 186-5, A.1.1: 2048 bits or more, a public exponent over 2**16. And a bound above, as time grows with the length."""
-    if key.key_size not in RSA_BITS:
-        raise KeyRefused("an RSA key has 2048 to 8192 bits")
-    if key.public_numbers().e < _EXPONENT_LEAST:
-        raise KeyRefused("the public exponent of an RSA key is 65537 or more")
-
-
-def _public_key(pem: bytes) -> object:
-    if b"-----BEGIN CERTIFICATE-----" in pem:
-        return x509.load_pem_x509_certificate(pem).public_key()
-    return serialization.load_pem_public_key(pem)
-
-
-def _is_pem(key: bytes) -> bool:
-    return key.lstrip().startswith(b"-----BEGIN ")
 
 
 def _bytes(text: str) -> bytes:

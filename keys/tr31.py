@@ -123,28 +123,74 @@ class Opener:
         return header, clear[_LENGTH_BYTES : _LENGTH_BYTES + length]
 
 
-def wrap(kbpk: bytes, header: Header, key: bytes, *, random: Callable[[int], bytes] = secrets.token_bytes) -> str:
-    """KEY in a key block of version B or D, as HEADER says, under KBPK. RANDOM makes so many random bytes.
+class Writer:
+    """Writes key blocks of version B or D under one KBPK: derived keys and cipher contexts are made once.
 
-    Triple DES keys are hidden in 24 bytes and AES keys in 32, so that the block does not tell how long they are.
-    Raises KeyBlockError for other versions, a key length that the algorithm does not have, and a KBPK too weak for it.
+    KBPK: 16, 24 or 32 bytes for D, 16 or 24 for B. RANDOM makes so many random bytes. Raises KeyBlockError.
     """
-    if header.version not in _WRITTEN:
-        raise KeyBlockError("only key blocks of versions B and D are written")
-    _refuse_length(header.algorithm, len(key))
-    check_strength(kbpk_strength(kbpk, header.version), header.algorithm, len(key))
-    code, chain, unit = _tdes_writer(kbpk) if header.version == "B" else _aes_writer(kbpk)
-    hidden = max(len(key), _HIDDEN_IN.get(header.algorithm, 0))
-    fill = hidden - len(key) + -(_LENGTH_BYTES + hidden) % unit
-    text = header.build(2 * (_LENGTH_BYTES + len(key) + fill + unit))
-    filled = random(fill)
-    if len(filled) != fill:
-        raise KeyBlockError("the source of random bytes gave another number of them")
-    clear = (8 * len(key)).to_bytes(_LENGTH_BYTES) + key + filled
-    tag = code(text.encode("ascii") + clear)
-    # CBC with the MAC as its initial vector is CBC from zero with the MAC in the first block.
-    sealed = chain.encryptor().update(_xor(clear[:unit], tag) + clear[unit:])
-    return text + (sealed + tag).hex().upper()
+
+    __slots__ = ("_bits", "_chain", "_code", "_random", "_unit", "_version")
+
+    def __init__(
+        self, kbpk: bytes, version: str = "D", *, random: Callable[[int], bytes] = secrets.token_bytes
+    ) -> None:
+        bits = kbpk_strength(kbpk, _written(version))
+        cmac = mac.aes_cmac(kbpk) if version in _AES_VERSIONS else mac.tdes_cmac(kbpk)
+        self._make(cmac, len(kbpk), bits, version, random)
+
+    @classmethod
+    def over_cmac(
+        cls,
+        cmac: Callable[[bytes], bytes],
+        key_bits: int,
+        version: str = "D",
+        *,
+        random: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> Writer:
+        """The same for a KBPK of KEY_BITS that is known by its CMAC alone, as one in a token is."""
+        made = cls.__new__(cls)
+        made._make(cmac, key_bits // 8, _bits_by_length(key_bits, _written(version)), version, random)
+        return made
+
+    def _make(
+        self, cmac: Callable[[bytes], bytes], length: int, bits: int, version: str, random: Callable[[int], bytes]
+    ) -> None:
+        self._bits, self._version, self._random = bits, version, random
+        if version in _AES_VERSIONS:
+            self._code = mac.aes_cmac(_derive_aes(cmac, _FOR_MAC, length))
+            self._chain = aes.cbc(_derive_aes(cmac, _FOR_CBC, length), bytes(aes.BLOCK))
+            self._unit = aes.BLOCK
+        else:
+            self._code = mac.tdes_cmac(_derive_tdes(cmac, _FOR_MAC, length))
+            self._chain = tdes.cbc(_derive_tdes(cmac, _FOR_CBC, length))
+            self._unit = tdes.BLOCK
+
+    def wrap(self, header: Header, key: bytes) -> str:
+        """KEY in a key block, as HEADER says; its version must be the writer's.
+
+        Triple DES keys are hidden in 24 bytes and AES keys in 32, so that the block does not tell how long they are.
+        Raises KeyBlockError for another version, a key length that the algorithm does not have, and a KBPK too weak for it.
+        """
+        if header.version != self._version:
+            raise KeyBlockError(f"this KBPK writes key blocks of version {self._version} alone")
+        _refuse_length(header.algorithm, len(key))
+        check_strength(self._bits, header.algorithm, len(key))
+        hidden = max(len(key), _HIDDEN_IN.get(header.algorithm, 0))
+        fill = hidden - len(key) + -(_LENGTH_BYTES + hidden) % self._unit
+        text = header.build(2 * (_LENGTH_BYTES + len(key) + fill + self._unit))
+        filled = self._random(fill)
+        if len(filled) != fill:
+            raise KeyBlockError("the source of random bytes gave another number of them")
+        clear = (8 * len(key)).to_bytes(_LENGTH_BYTES) + key + filled
+        tag = self._code(text.encode("ascii") + clear)
+        # CBC with the MAC as its initial vector is CBC from zero with the MAC in the first block.
+        sealed = self._chain.encryptor().update(_xor(clear[: self._unit], tag) + clear[self._unit :])
+        return text + (sealed + tag).hex().upper()
+
+
+def wrap(kbpk: bytes, header: Header, key: bytes, *, random: Callable[[int], bytes] = secrets.token_bytes) -> str:
+    """One key block of the version that HEADER names: Writer.wrap of a KBPK that is used once."""
+    return Writer(kbpk, header.version, random=random).wrap(header, key)
 
 
 def check_strength(kbpk_bits: int, algorithm: str, length: int) -> None:
@@ -181,6 +227,20 @@ def kbpk_strength(kbpk: bytes, version: str) -> int:
     return _TDES_BITS[tdes.DOUBLE if alike else tdes.TRIPLE]
 
 
+def _written(version: str) -> str:
+    if version not in _WRITTEN:
+        raise KeyBlockError("only key blocks of versions B and D are written")
+    return version
+
+
+def _bits_by_length(key_bits: int, version: str) -> int:
+    """The strength of a KBPK of KEY_BITS whose bytes nobody sees."""
+    codes = _AES_CODES if version in _AES_VERSIONS else _TDES_CODES
+    if key_bits % 8 or key_bits // 8 not in codes:
+        raise KeyBlockError(f"a KBPK for version {version} has no {key_bits} bits")
+    return key_bits if version in _AES_VERSIONS else _TDES_BITS[key_bits // 8]
+
+
 def _strength(algorithm: str, length: int) -> int:
     if algorithm == "T":
         return _TDES_BITS[length]
@@ -212,21 +272,16 @@ def _aes_open(cmac: Callable[[bytes], bytes], length: int, version: str) -> Open
 def _tdes_open(kbpk: bytes, version: str) -> Open:
     """For A, B and C."""
     if version == "B":
-        decipher = tdes.decipherer(_derive_tdes(kbpk, _FOR_CBC))
-        return _bound_by_derivation(mac.tdes_cmac(_derive_tdes(kbpk, _FOR_MAC)), _cbc_decipher(decipher, tdes.BLOCK))
+        return _tdes_open_derived(mac.tdes_cmac(kbpk), len(kbpk), version)
     kbek, kbak = (bytes(byte ^ variant for byte in kbpk) for variant in _VARIANTS)
     return _bound_by_variant(mac.cbc_mac(kbak, 1), _cbc_decipher(tdes.decipherer(kbek), tdes.BLOCK))
 
 
-def _aes_writer(kbpk: bytes) -> tuple[Callable[[bytes], bytes], Cipher[modes.CBC], int]:
-    """MAC and CBC (from zero) of version D, and the bytes of a cipher block."""
-    kbek, kbak = (_derive_aes(mac.aes_cmac(kbpk), usage, len(kbpk)) for usage in (_FOR_CBC, _FOR_MAC))
-    return mac.aes_cmac(kbak), aes.cbc(kbek, bytes(aes.BLOCK)), aes.BLOCK
-
-
-def _tdes_writer(kbpk: bytes) -> tuple[Callable[[bytes], bytes], Cipher[modes.CBC], int]:
-    """The same of version B."""
-    return mac.tdes_cmac(_derive_tdes(kbpk, _FOR_MAC)), tdes.cbc(_derive_tdes(kbpk, _FOR_CBC)), tdes.BLOCK
+def _tdes_open_derived(cmac: Callable[[bytes], bytes], length: int, version: str) -> Open:
+    """For B. CMAC of a KBPK of LENGTH bytes."""
+    del version
+    code = mac.tdes_cmac(_derive_tdes(cmac, _FOR_MAC, length))
+    return _bound_by_derivation(code, _cbc_decipher(tdes.decipherer(_derive_tdes(cmac, _FOR_CBC, length)), tdes.BLOCK))
 
 
 def _bound_by_derivation(code: Callable[[bytes], bytes], decipher: Callable[[bytes, bytes], bytes]) -> Open:
@@ -268,8 +323,8 @@ def _derive_aes(cmac: Callable[[bytes], bytes], usage: int, length: int) -> byte
     return _derive(cmac, usage, length, _AES_CODES[length], aes.BLOCK)
 
 
-def _derive_tdes(kbpk: bytes, usage: int) -> bytes:
-    return _derive(mac.tdes_cmac(kbpk), usage, len(kbpk), _TDES_CODES[len(kbpk)], tdes.BLOCK)
+def _derive_tdes(cmac: Callable[[bytes], bytes], usage: int, length: int) -> bytes:
+    return _derive(cmac, usage, length, _TDES_CODES[length], tdes.BLOCK)
 
 
 def _derive(cmac: Callable[[bytes], bytes], usage: int, length: int, code: int, unit: int) -> bytes:

@@ -1,6 +1,6 @@
-"""What a key of each usage looks like: algorithm, lengths, modes, attributes. Asked when a key is made and when it is loaded.
+"""What a key of each usage looks like: algorithms, lengths, modes, attributes. Asked when a key is made and when it is loaded.
 
-Refuses to know how keys are stored and used. Read next: hsm.py (which operation each may do), keystore.py.
+Refuses to know how keys are stored and used. Read next: permissions.py (which operation each may do), keystore.py.
 """
 
 from __future__ import annotations
@@ -8,86 +8,162 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from keys import kcv, mac, tdes
+from keys import kcv, mac, rsa_keys, tdes
 from keys.errors import KeyRefused
-from keys.hsm import Algorithm, KeyAttributes, KeyMode, KeyUsage
+from keys.keytypes import Algorithm, KeyAttributes, KeyMode, KeyUsage
 from keys.pin import DEFAULT_DECIMALISATION, POLICY_DIGITS, decimalisation_map
 from keys.sensitive import PIN_DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from keys.hsm import KeyInfo
     from keys.kcv import Kcv
+    from keys.keytypes import KeyInfo, KeySpec
     from keys.sensitive import Material
 
 COMPONENTS_LEAST = 2
+COMPONENTS_MOST = 9
+COMPONENT_LENGTHS = (16, 24, *range(32, 65))
+DIGESTS = ("SHA-256", "SHA-512")
+PVKI_MOST = 6
+VERSIONS_MOST = 9_999
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,63}")
-_AES_LENGTHS = (16, 24, 32)
-_HMAC_LENGTHS = tuple(range(32, 65))
+
+
+class Lengths(NamedTuple):
+    """Bytes of the keys that are taken, and of the one made at random. Of an RSA key: of its modulus."""
+
+    taken: Sequence[int]
+    made: int
+
+
+_NONE = KeyAttributes()
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRule:
-    """One usage. Lengths in bytes: all it takes, and the one made at random. The first of its modes is the default."""
+    """One usage. The first of its algorithms and modes is the default."""
 
-    algorithm: Algorithm
-    lengths: Sequence[int]
-    generated_length: int
+    algorithms: Mapping[Algorithm, Lengths]
     modes: Sequence[KeyMode]
-    attributes: KeyAttributes
+    attributes: KeyAttributes = _NONE
 
 
+_DOUBLE = Lengths((16,), 16)
+_DOUBLE_OR_TRIPLE = Lengths((16, 24), 24)
+_AES = Lengths((16, 24, 32), 32)
+_AES_256 = Lengths((32,), 32)
+_HMAC = Lengths(range(32, 65), 64)
+_RSA = Lengths((256, 384, 512), 256)
+_T, _A, _H, _R = Algorithm.TDES, Algorithm.AES, Algorithm.HMAC, Algorithm.RSA
 _CIPHER_MODES = (KeyMode.BOTH, KeyMode.ENCRYPT, KeyMode.DECRYPT)
+# A bank deciphers PIN blocks and seldom makes one, so that is what its keys may do unless said otherwise.
 _PIN_MODES = (KeyMode.DECRYPT, KeyMode.ENCRYPT, KeyMode.BOTH)
 _MAC_MODES = (KeyMode.GENERATE_AND_VERIFY, KeyMode.GENERATE, KeyMode.VERIFY)
+_DERIVE_MODES = (KeyMode.DERIVE, KeyMode.NO_RESTRICTION)
 
 USAGES: Mapping[KeyUsage, UsageRule] = MappingProxyType(
     {
-        # A bank deciphers PIN blocks and never makes one, so that is what its keys may do unless said otherwise.
-        KeyUsage.PIN_ENCRYPTION: UsageRule(Algorithm.TDES, (16, 24), 24, _PIN_MODES, KeyAttributes()),
+        KeyUsage.BASE_DERIVATION: UsageRule({_T: _DOUBLE, _A: _AES}, _DERIVE_MODES),
+        KeyUsage.INITIAL_DUKPT: UsageRule({_T: _DOUBLE, _A: _AES}, _DERIVE_MODES),
+        KeyUsage.CARD_VERIFICATION: UsageRule({_T: _DOUBLE}, _MAC_MODES),
+        KeyUsage.DATA_SEALING: UsageRule({_A: _AES_256}, _CIPHER_MODES),
+        KeyUsage.ISSUER_CRYPTOGRAM: UsageRule({_T: _DOUBLE}, _DERIVE_MODES),
+        KeyUsage.ISSUER_SCRIPT_SECRECY: UsageRule({_T: _DOUBLE}, _DERIVE_MODES),
+        KeyUsage.ISSUER_SCRIPT_MAC: UsageRule({_T: _DOUBLE}, _DERIVE_MODES),
+        KeyUsage.ISSUER_DYNAMIC_NUMBER: UsageRule({_T: _DOUBLE}, _DERIVE_MODES),
+        KeyUsage.KEY_BLOCK_PROTECTION: UsageRule({_A: _AES, _T: _DOUBLE_OR_TRIPLE}, _CIPHER_MODES),
+        KeyUsage.MAC_CBC: UsageRule({_T: _DOUBLE_OR_TRIPLE}, _MAC_MODES, KeyAttributes(padding=1, mac_length=8)),
+        KeyUsage.MAC_RETAIL: UsageRule({_T: _DOUBLE}, _MAC_MODES, KeyAttributes(padding=1, mac_length=8)),
+        KeyUsage.MAC_CMAC: UsageRule({_A: _AES, _T: _DOUBLE_OR_TRIPLE}, _MAC_MODES, KeyAttributes(mac_length=8)),
+        KeyUsage.MAC_HMAC: UsageRule({_H: _HMAC}, _MAC_MODES, KeyAttributes(mac_length=32, digest="SHA-256")),
+        KeyUsage.PIN_ENCRYPTION: UsageRule({_T: _DOUBLE_OR_TRIPLE, _A: _AES}, _PIN_MODES),
+        KeyUsage.SIGNATURE: UsageRule({_R: _RSA}, (KeyMode.SIGN, KeyMode.VERIFY)),
         KeyUsage.PIN_VERIFICATION_IBM: UsageRule(
-            Algorithm.TDES, (16, 24), 24, _MAC_MODES, KeyAttributes(DEFAULT_DECIMALISATION, check_length=POLICY_DIGITS)
+            {_T: _DOUBLE_OR_TRIPLE}, _MAC_MODES, KeyAttributes(DEFAULT_DECIMALISATION, check_length=POLICY_DIGITS)
         ),
-        KeyUsage.DATA_SEALING: UsageRule(Algorithm.AES, (32,), 32, _CIPHER_MODES, KeyAttributes()),
-        KeyUsage.BLIND_INDEX: UsageRule(Algorithm.HMAC, _HMAC_LENGTHS, 32, (KeyMode.GENERATE,), KeyAttributes()),
-        KeyUsage.MAC_RETAIL: UsageRule(Algorithm.TDES, (16,), 16, _MAC_MODES, KeyAttributes(padding=1, mac_length=8)),
-        KeyUsage.MAC_CMAC: UsageRule(Algorithm.AES, _AES_LENGTHS, 32, _MAC_MODES, KeyAttributes(mac_length=8)),
-        KeyUsage.MAC_HMAC: UsageRule(Algorithm.HMAC, _HMAC_LENGTHS, 32, _MAC_MODES, KeyAttributes(mac_length=32)),
+        KeyUsage.PIN_VERIFICATION_PVV: UsageRule({_T: _DOUBLE}, _MAC_MODES, KeyAttributes(pvki=1)),
+        KeyUsage.BLIND_INDEX: UsageRule({_H: _HMAC}, (KeyMode.GENERATE,)),
     }
 )
 
 # Fewest and most bytes of a MAC: no link takes fewer than 4, and none is longer than its algorithm makes it.
-_MAC_LENGTHS: Mapping[KeyUsage, range] = MappingProxyType(
+_MAC_LENGTHS: Mapping[tuple[Algorithm, str | None], range] = MappingProxyType(
     {
-        KeyUsage.MAC_RETAIL: range(4, 9),
-        KeyUsage.MAC_CMAC: range(4, 17),
-        KeyUsage.MAC_HMAC: range(16, 33),
+        (_T, None): range(4, 9),
+        (_A, None): range(4, 17),
+        (_H, "SHA-256"): range(16, 33),
+        (_H, "SHA-512"): range(16, 65),
     }
 )
 
 
-def check_key(info: KeyInfo, material: Material) -> None:
-    """Raise KeyRefused unless the key may exist: label, mode, attributes, length, strength, and its check value are right."""
+def algorithm_of(spec: KeySpec) -> Algorithm:
+    """The algorithm asked for, or the usage's first."""
+    return spec.algorithm or next(iter(USAGES[spec.usage].algorithms))
+
+
+def bytes_to_make(spec: KeySpec) -> int:
+    """Bytes of a random key of this specification. Raises KeyRefused where the usage takes no key of that length."""
+    lengths = USAGES[spec.usage].algorithms.get(algorithm_of(spec))
+    if lengths is None:
+        raise KeyRefused(f"usage {spec.usage.value} does not go with algorithm {algorithm_of(spec).value}")
+    if spec.bits is None:
+        return lengths.made
+    if spec.bits % 8 or spec.bits // 8 not in lengths.taken:
+        raise KeyRefused(f"usage {spec.usage.value} takes no {algorithm_of(spec).name} key of {spec.bits} bits")
+    return spec.bits // 8
+
+
+def normal(spec: KeySpec, key: bytes) -> bytes:
+    """KEY as it is kept: three DES parts with the third equal to the first are a double length key, where one is wanted."""
+    double = USAGES[spec.usage].algorithms.get(Algorithm.TDES) is _DOUBLE
+    if double and len(key) == tdes.TRIPLE and key[: tdes.SINGLE] == key[tdes.DOUBLE :]:
+        return key[: tdes.DOUBLE]
+    return key
+
+
+def check_header(info: KeyInfo) -> None:
+    """Raise KeyRefused unless a key may have this header: label, version, algorithm, mode, length, dates, attributes."""
     rule = USAGES[info.usage]
-    key = material.reveal()
     if not _LABEL.fullmatch(info.label):
         raise KeyRefused("a key label has 1 to 64 letters, digits and . _ / : - and starts with a letter or digit")
-    if info.algorithm is not rule.algorithm or info.mode not in rule.modes:
+    if not 1 <= info.version <= VERSIONS_MOST:
+        raise KeyRefused(f"key {info.label}: its version is 1 to {VERSIONS_MOST}")
+    if info.algorithm not in rule.algorithms or info.mode not in rule.modes:
         raise KeyRefused(f"key {info.label}: usage {info.usage.value} does not go with its algorithm and mode")
-    if len(key) not in rule.lengths:
+    if info.bits % 8 or info.bits // 8 not in rule.algorithms[info.algorithm].taken:
         raise KeyRefused(f"key {info.label}: usage {info.usage.value} takes no key of this length")
-    _check_strength(rule.algorithm, key)
-    _check_attributes(info.usage, info.attributes)
-    if check_value(rule.algorithm, material) != info.kcv:
+    if info.active_from is not None and info.active_to is not None and info.active_to < info.active_from:
+        raise KeyRefused(f"key {info.label}: its last day is before its first")
+    _check_attributes(info)
+
+
+def check_key(info: KeyInfo, material: Material) -> None:
+    """Raise KeyRefused unless the key may exist: its header, its length and strength, and its check value are right."""
+    key = material.reveal()
+    check_header(info)
+    if info.algorithm is Algorithm.RSA:
+        if rsa_keys.is_private(key) is not (info.mode is KeyMode.SIGN):
+            raise KeyRefused(f"key {info.label}: a private RSA key signs, a public one verifies")
+    elif len(key) * 8 != info.bits:
+        raise KeyRefused(f"key {info.label}: usage {info.usage.value} takes no key of this length")
+    check_strength(info.algorithm, material)
+    if not check_value(info.algorithm, material).same_as(info.kcv.value):
         raise KeyRefused(f"key {info.label}: its check value is not the one stored with it")
 
 
 def check_value(algorithm: Algorithm, material: Material) -> Kcv:
     """The check value by the method of the algorithm."""
     return _CHECK_VALUES[algorithm](material.reveal())
+
+
+def bits_of(algorithm: Algorithm, material: Material) -> int:
+    """Length of a key in bits; of an RSA key its modulus."""
+    key = material.reveal()
+    return rsa_keys.bits_of(key) if algorithm is Algorithm.RSA else 8 * len(key)
 
 
 def combine(components: Sequence[bytes]) -> bytes:
@@ -110,16 +186,26 @@ def combine(components: Sequence[bytes]) -> bytes:
     return total.to_bytes(len(components[0]), "big")
 
 
-def _check_strength(algorithm: Algorithm, key: bytes) -> None:
+def check_component(label: str, value: bytes, number: int, of: int) -> None:
+    """Raise KeyRefused unless one custodian's component can be a part of a key: its number, its length, not all zeros."""
+    if not COMPONENTS_LEAST <= of <= COMPONENTS_MOST or not 1 <= number <= of:
+        raise KeyRefused(f"key {label}: has 2 to {COMPONENTS_MOST} components, numbered from 1")
+    if len(value) not in COMPONENT_LENGTHS or not any(value):
+        raise KeyRefused(f"key {label}: component {number}: has 16, 24 or 32 to 64 bytes, not all of them zero")
+
+
+def check_strength(algorithm: Algorithm, material: Material) -> None:
+    """Raise KeyRefused for weak keys: single DES in any guise, equal parts, one byte again and again."""
+    key = material.reveal()
     if algorithm is Algorithm.TDES:
         tdes.refuse_weak(key)
     elif len(set(key)) == 1:
         raise KeyRefused("one byte again and again is no key")
 
 
-def _check_attributes(usage: KeyUsage, attributes: KeyAttributes) -> None:
+def _check_attributes(info: KeyInfo) -> None:
     """Attributes are there exactly where the usage has them, and in range."""
-    expected = USAGES[usage].attributes
+    usage, attributes, expected = info.usage, info.attributes, USAGES[info.usage].attributes
     for name in KeyAttributes.__slots__:
         if (getattr(attributes, name) is None) is not (getattr(expected, name) is None):
             raise KeyRefused(f"usage {usage.value}: attribute {name} is missing, or does not belong to it")
@@ -127,9 +213,14 @@ def _check_attributes(usage: KeyUsage, attributes: KeyAttributes) -> None:
         decimalisation_map(attributes.decimalisation_table)
     if attributes.check_length is not None and attributes.check_length not in PIN_DIGITS:
         raise KeyRefused(f"usage {usage.value}: the check length is 4 to 12 digits")
+    if attributes.pvki is not None and attributes.pvki not in range(PVKI_MOST + 1):
+        raise KeyRefused(f"usage {usage.value}: the PIN verification key index is 0 to {PVKI_MOST}")
     if attributes.padding is not None and attributes.padding not in mac.PADDINGS:
         raise KeyRefused(f"usage {usage.value}: the padding is method 1, 2 or 3")
-    if attributes.mac_length is not None and attributes.mac_length not in _MAC_LENGTHS[usage]:
+    if attributes.digest is not None and attributes.digest not in DIGESTS:
+        raise KeyRefused(f"usage {usage.value}: the digest is {' or '.join(DIGESTS)}")
+    lengths = _MAC_LENGTHS.get((info.algorithm, attributes.digest), range(0))
+    if attributes.mac_length is not None and attributes.mac_length not in lengths:
         raise KeyRefused(f"usage {usage.value}: a MAC of this length is not made")
 
 
@@ -138,5 +229,6 @@ _CHECK_VALUES: Mapping[Algorithm, Callable[[bytes], Kcv]] = MappingProxyType(
         Algorithm.TDES: kcv.of_tdes,
         Algorithm.AES: kcv.of_aes,
         Algorithm.HMAC: kcv.of_hmac,
+        Algorithm.RSA: kcv.of_rsa,
     }
 )

@@ -12,12 +12,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from keys.errors import KeyRefused, VaultError
-from keys.hsm import KeyUsage
+from keys.keytypes import KeyUsage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from keys.hsm import Hsm, KeyHandle
+    from keys.hsm import Hsm
+    from keys.keytypes import KeyHandle
 
 VERSION = b"\x01"
 KEY_ID_BYTES = 8

@@ -11,7 +11,7 @@ from gateway.cli.running import Json, refuse, with_bank
 
 if TYPE_CHECKING:
     from gateway.operations.bank import Bank
-    from keys.hsm import KeyInfo
+    from keys.keytypes import KeyInfo
 
 keys = typer.Typer(help="The bank's keys: list, form from components.", no_args_is_help=True)
 
@@ -38,7 +38,7 @@ def keys_form(
 ) -> None:
     """Form a link's PIN key (ZPK) from components, each typed unseen by its custodian."""
     from keys.errors import KeysError
-    from keys.hsm import KeyUsage
+    from keys.keytypes import KeyUsage
 
     parts = []
     for number in range(1, components + 1):

@@ -26,7 +26,7 @@ from iso.codec import decode, encode
 from iso.dialect import HIMBARA, pyiso8583_spec
 from iso.framing import HIMBARA_FRAMING, Deframer
 from iso.message import Message
-from keys.hsm import KeyUsage
+from keys.keytypes import KeyUsage
 from keys.software import SoftwareHsm
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from gateway.rules.limits import LimitRule
     from gateway.rules.purse import PurseRule
     from gateway.store.lane_connection import LaneConnection
-    from keys.hsm import KeyHandle
+    from keys.keytypes import KeyHandle
     from keys.sensitive import Pan
 
 BALANCES_TOLD = (

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from gateway.settings import Settings
     from gateway.store.database import Database
-    from keys.hsm import Hsm, KeyHandle
+    from keys.hsm import Hsm
+    from keys.keytypes import KeyHandle
     from keys.vault import Vault
 
 ACTOR_MAX = 60

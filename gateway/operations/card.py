@@ -22,7 +22,7 @@ from keys.errors import PinRefused
 from keys.sensitive import Pan
 
 if TYPE_CHECKING:
-    from keys.hsm import KeyHandle
+    from keys.keytypes import KeyHandle
 
 REASON_EVENTS = {
     CardEvent.UNLOCK_PIN, CardEvent.RESET_PIN, CardEvent.BLOCK, CardEvent.UNBLOCK, CardEvent.REPORT_LOST,

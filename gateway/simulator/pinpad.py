@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from gateway.simulator.errors import WalletError
 from keys.errors import KeysError
-from keys.hsm import KeyMode, KeyUsage
+from keys.keytypes import KeyMode, KeySpec, KeyUsage
 from keys.software import SoftwareHsm
 
 if TYPE_CHECKING:
     from gateway.simulator.wallet import Wallet
-    from keys.hsm import Hsm, KeyHandle
+    from keys.hsm import Hsm
+    from keys.keytypes import KeyHandle
     from keys.sensitive import Pan, Pin
 
 
@@ -36,7 +37,7 @@ def pinpad_of(wallet: Wallet) -> PinPad:
         raise WalletError("the wallet holds no components of the terminals' PIN key")
     hsm = SoftwareHsm.in_memory()
     try:
-        zpk = hsm.form(KeyUsage.PIN_ENCRYPTION, wallet.zpk_label, wallet.zpk_components, mode=KeyMode.ENCRYPT)
+        zpk = hsm.form(KeySpec(KeyUsage.PIN_ENCRYPTION, mode=KeyMode.ENCRYPT), wallet.zpk_label, wallet.zpk_components)
     except KeysError as error:
         raise WalletError(f"the terminals' PIN key: {error}") from None
     return PinPad(hsm, zpk)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.operations.authorise import Outcome
     from gateway.operations.lane import Lanes
     from gateway.terminals.profile import Link
-    from keys.hsm import KeyHandle
+    from keys.keytypes import KeyHandle
 
 log = structlog.get_logger(__name__)
 

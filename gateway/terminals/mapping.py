@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.rules.authorise import DeclineReason
     from gateway.terminals.profile import Link
     from iso.message import Message
-    from keys.hsm import KeyHandle
+    from keys.keytypes import KeyHandle
 
 RUPIAH = "360"
 KINDS = {  # class and function of the MTI, transaction of DE3

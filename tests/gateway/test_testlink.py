@@ -9,7 +9,7 @@ import pytest
 
 from gateway import testlink
 from gateway.errors import Refused
-from keys.hsm import KeyUsage
+from keys.keytypes import KeyUsage
 from keys.software import SoftwareHsm
 
 if TYPE_CHECKING:

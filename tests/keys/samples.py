@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from keys import luhn
-from keys.hsm import Hsm, KeyMode, KeyUsage
+from keys.hsm import Hsm
+from keys.keytypes import KeyMode, KeyUsage
 from keys.sensitive import Pan
 from keys.software import SoftwareHsm
 

@@ -9,7 +9,7 @@ import pytest
 
 from keys import usages
 from keys.errors import KeysError
-from keys.hsm import KeyMode, KeyUsage
+from keys.keytypes import KeyMode, KeyUsage
 from keys.keystore import Keystore
 from keys.master import MasterKey, Passphrase, create_master_key_file, read_master_key_file
 from keys.sensitive import Material, Pan, Pin

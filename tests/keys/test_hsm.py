@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from keys.errors import KeyRefused, PinRefused, VaultError
-from keys.hsm import Algorithm, Hsm, KeyHandle, KeyMode, KeyState, KeyUsage, Operation, check_allowed
+from keys.hsm import Hsm
+from keys.keytypes import Algorithm, KeyHandle, KeyMode, KeyState, KeyUsage
+from keys.permissions import Operation, check_allowed
 from keys.keystore import Keystore
 from keys.master import MasterKey
 from keys.sensitive import Pin

@@ -11,7 +11,7 @@ import pytest
 
 from keys import keystore
 from keys.errors import KeyRefused, KeystoreError
-from keys.hsm import KeyInfo, KeyMode, KeyUsage
+from keys.keytypes import KeyInfo, KeyMode, KeyUsage
 from keys.keystore import Keystore
 from keys.master import MasterKey, Passphrase
 from keys.sensitive import Material

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keys import aes, pinblock, tdes
 from keys.errors import KeyRefused
-from keys.hsm import Algorithm
+from keys.keytypes import Algorithm
 from keys.pinblock import PinFormat, Translation
 from keys.sensitive import Pan, Pin
 from tests.keys.samples import OTHER_PAN, PAN, SECOND_KEY, pans, pins, vectors

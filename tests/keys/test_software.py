@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from keys import pin, pinblock, tdes
 from keys.errors import KeyRefused, KeystoreError, PinRefusal, PinRefused, SelfTestFailed, VaultError
-from keys.hsm import KeyAttributes, KeyHandle, KeyInfo, KeyMode, KeyState, KeyUsage
+from keys.keytypes import KeyAttributes, KeyHandle, KeyInfo, KeyMode, KeyState, KeyUsage
 from keys.master import MasterKey, Passphrase, create_master_key_file, read_master_key_file
 from keys.sensitive import Pan, Pin
 from keys.software import SoftwareHsm

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from keys import usages
 from keys.errors import KeyRefused
-from keys.hsm import ALLOWED, Algorithm, KeyAttributes, KeyInfo, KeyMode, KeyState, KeyUsage, Operation
+from keys.keytypes import Algorithm, KeyAttributes, KeyInfo, KeyMode, KeyState, KeyUsage
+from keys.permissions import ALLOWED, Operation
 from keys.sensitive import Material
 from tests.keys.samples import one_line
 

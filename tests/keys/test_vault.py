@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keys.errors import KeyRefused, VaultError
-from keys.hsm import KeyUsage
+from keys.keytypes import KeyUsage
 from keys.vault import Purpose, Vault, key_id
 from tests.keys.samples import bank_hsm
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.operations.bank import Bank
-    from keys.hsm import KeyHandle
+    from keys.keytypes import KeyHandle
     from tests.gateway.world import Holder
 
 REASONS = """

@@ -8,7 +8,7 @@ from gateway.simulator.errors import WalletError
 from gateway.simulator.pinpad import PinPad, pinpad_of
 from gateway.simulator.wallet import Wallet
 from keys.errors import KeyRefused
-from keys.hsm import KeyMode, KeyUsage
+from keys.keytypes import KeyMode, KeySpec, KeyUsage
 from keys.sensitive import Pan, Pin
 from keys.software import SoftwareHsm
 from tests.gateway.simulator.fake_issuer import COMPONENTS, make_wallet
@@ -19,7 +19,7 @@ PAN, PIN = Pan("6013010000000018"), Pin("271828")
 def test_block_is_what_another_holder_of_the_key_makes() -> None:
     """The wallet's components make the bank's zone key: both sides get the same block."""
     hsm = SoftwareHsm.in_memory()
-    zpk = hsm.form(KeyUsage.PIN_ENCRYPTION, "zpk", COMPONENTS, mode=KeyMode.BOTH)
+    zpk = hsm.form(KeySpec(KeyUsage.PIN_ENCRYPTION, mode=KeyMode.BOTH), "zpk", COMPONENTS)
     expected = hsm.encipher_pin(PIN, zpk, PAN).hex().upper()
     assert expected == pinpad_of(make_wallet(1)).block(PAN, PIN)
     assert len(expected) == 16
@@ -28,7 +28,7 @@ def test_block_is_what_another_holder_of_the_key_makes() -> None:
 def test_a_key_that_may_only_decipher_makes_no_block() -> None:
     """The bank's own handle is of no use in a terminal."""
     hsm = SoftwareHsm.in_memory()
-    zpk = hsm.form(KeyUsage.PIN_ENCRYPTION, "zpk", COMPONENTS, mode=KeyMode.DECRYPT)
+    zpk = hsm.form(KeySpec(KeyUsage.PIN_ENCRYPTION, mode=KeyMode.DECRYPT), "zpk", COMPONENTS)
     with pytest.raises(KeyRefused):
         PinPad(hsm, zpk).block(PAN, PIN)
 

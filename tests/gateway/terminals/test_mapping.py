@@ -15,11 +15,11 @@ from gateway.terminals import mapping
 from gateway.terminals.profile import read_links
 from iso.errors import FormatError
 from iso.message import Message
-from keys.hsm import KeyUsage
+from keys.keytypes import KeyUsage
 from keys.software import SoftwareHsm
 
 if TYPE_CHECKING:
-    from keys.hsm import KeyHandle
+    from keys.keytypes import KeyHandle
 
 LINK = read_links(None)
 CASH = {2: "6013010000000018", 3: "010000", 4: "000010000000", 7: "1123120000", 11: "000007", 18: "6011", 32: "000002",

@@ -1,0 +1,91 @@
+"""The keystore's file: canonical JSON, replaced as a whole, one writer at a time over processes.
+
+Refuses to know what stands in it. Read next: keystore.py.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keys.errors import KeystoreError
+from keys.master import sync_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILE_MOST = 16 * 1024 * 1024
+
+
+def read(path: Path, parts: set[str]) -> dict[str, Any]:
+    """The parsed file with just these PARTS. What this module would not have written byte for byte is damaged: KeystoreError."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(FILE_MOST + 1)
+    except OSError as error:
+        raise KeystoreError(f"keystore {path}: cannot be read ({error.strerror})") from None
+    try:
+        document: dict[str, Any] = json.loads(text)
+        whole = len(text) <= FILE_MOST and _text(document) == text
+        shaped = whole and document.keys() == parts and type(document["serial"]) is int
+        shaped = shaped and all(isinstance(document[name], list) for name in ("keys", "components"))
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        shaped = False
+    if not shaped:
+        raise KeystoreError(f"keystore {path}: is damaged, or was written by another version of this software")
+    return document
+
+
+def write(path: Path, document: dict[str, Any]) -> None:
+    """Replace the file at once: a reader, or a power cut, finds the old one or the new one. Mode 0600."""
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+    except OSError as error:
+        raise KeystoreError(f"keystore {path}: cannot be written ({error.strerror})") from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(_text(document))
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise KeystoreError(f"keystore {path}: cannot be written ({error.strerror})") from None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """One writer at a time, over processes: a lock file beside the keystore, which itself is replaced and so cannot be locked."""
+    try:
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise KeystoreError(f"keystore {path}: cannot be locked ({error.strerror})") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def stamp(path: Path) -> object:
+    """What changes whenever the file is replaced. None where there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def canonical(value: dict[str, Any]) -> bytes:
+    """One byte string for one value: what seals are bound to."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def _text(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, indent=1, sort_keys=True).encode("ascii") + b"\n"

@@ -1,0 +1,182 @@
+"""The life of keys in a local back end: made, formed, taken in, given out, moved from state to state, destroyed.
+
+Refuses to know what keys are used for and where they are stored. Read next: keystore.py, tr31.py, local.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Generic
+
+from keys import key_blocks, rsa_keys, usages
+from keys.envelope import Raw
+from keys.errors import KeyRefused
+from keys.keytypes import (
+    Algorithm,
+    KeyHandle,
+    KeyInfo,
+    KeyMode,
+    KeySpec,
+    KeyState,
+    KeyUsage,
+    check_transition,
+)
+from keys.permissions import Operation
+from keys.sensitive import Material
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keys.kcv import Kcv
+    from keys.keystore import Component, Keystore
+    from keys.toolbox import Toolbox
+    from keys.workshop import Workshop
+
+
+class Lifecycle(Generic[Raw]):
+    """The commands of hsm.KeyCommands. STORE is None for keys that go with the process."""
+
+    def __init__(self, tools: Toolbox[Raw], workshop: Workshop[Raw], store: Keystore[Raw] | None) -> None:
+        self._tools = tools
+        self._workshop = workshop
+        self._store = store
+        self._unwrap = tools.ready(Operation.UNWRAP_KEY, lambda info, raw: key_blocks.opener(workshop, info, raw))
+        self._wrap = tools.ready(Operation.WRAP_KEY, lambda info, raw: key_blocks.wrapper(workshop, info, raw))
+        if store is not None:
+            self._load(store)
+
+    def generate(self, spec: KeySpec | KeyUsage, label: str) -> KeyHandle:
+        """Make and keep a random key; a triple DES key has odd parity."""
+        spec = _spec(spec)
+        return self._keep(spec, label, self._workshop.make(spec, usages.bytes_to_make(spec)))
+
+    def form(self, spec: KeySpec | KeyUsage, label: str, components: Sequence[bytes]) -> KeyHandle:
+        """Keep the XOR of two or more components. Weak keys, equal halves and single DES are KeyRefused."""
+        return self._take(_spec(spec), label, usages.combine(components))
+
+    def enter_component(self, spec: KeySpec | KeyUsage, component: Component, value: bytes) -> KeyHandle | None:
+        """Keep a component until all are there; the last one forms the key."""
+        spec = _spec(spec)
+        usages.check_component(component.label, value, component.number, component.of)
+        if self._store is None:
+            raise KeyRefused("keys of this HSM go with the process: it keeps no components")
+        together = self._store.add_component(component, value)
+        if len(together) < component.of:
+            return None
+        try:
+            return self.form(spec, component.label, [data for _, data in together])
+        finally:
+            self._store.forget_components(component.label)
+
+    def components(self) -> list[Component]:
+        """The components that wait."""
+        return [] if self._store is None else self._store.components()
+
+    def forget_components(self, label: str) -> int:
+        """Throw them away."""
+        return 0 if self._store is None else self._store.forget_components(label)
+
+    def import_block(self, label: str, block: str, kbpk: KeyHandle, spec: KeySpec | None = None) -> KeyHandle:
+        """Keep the key of a TR-31 block, as its header says."""
+        header, key = self._unwrap[kbpk](block)
+        return self._take(key_blocks.spec_of(header, spec), label, key)
+
+    def export_block(self, handle: KeyHandle, kbpk: KeyHandle) -> str:
+        """The key in a TR-31 block."""
+        wrap = self._wrap[kbpk]
+        info, raw = self._tools.allowed(handle, Operation.LEAVE)
+        return wrap(info, self._workshop.give(raw).reveal())
+
+    def import_signing_key(self, label: str, encoded: bytes, spec: KeySpec | None = None) -> KeyHandle:
+        """Keep an RSA key."""
+        der, private = rsa_keys.kept(encoded)
+        mode = KeyMode.SIGN if private else KeyMode.VERIFY
+        wanted = spec or KeySpec(KeyUsage.SIGNATURE)
+        if wanted.usage is not KeyUsage.SIGNATURE or wanted.mode not in (None, mode):
+            raise KeyRefused(f"key {label}: an RSA key is of usage S0, and this one of mode {mode.value}")
+        return self._take(replace(wanted, algorithm=Algorithm.RSA, mode=mode), label, der)
+
+    def find(self, label: str) -> KeyHandle:
+        """The newest version that may work today, else the newest of all."""
+        found = self._tools.versions(label)
+        if not found:
+            raise KeyRefused(f"there is no key {label!r} in this HSM")
+        return next(iter(self.find_all(label)), found[0])
+
+    def find_all(self, label: str) -> list[KeyHandle]:
+        """Every version that may work today, newest first."""
+        today = self._tools.today()
+        found = self._tools.versions(label)
+        return [handle for handle in found if self.info(handle).state_on(today) is KeyState.ACTIVE]
+
+    def version(self, label: str, number: int) -> KeyHandle:
+        """One version."""
+        return self._tools.handle(label, number)
+
+    def keys(self) -> list[KeyInfo]:
+        """All keys."""
+        return self._tools.infos()
+
+    def info(self, handle: KeyHandle) -> KeyInfo:
+        """The header of one key."""
+        return self._tools.known(handle).info
+
+    def kcv(self, handle: KeyHandle) -> Kcv:
+        """The key check value."""
+        return self.info(handle).kcv
+
+    def set_state(self, handle: KeyHandle, state: KeyState) -> None:
+        """Move a key along its life."""
+        info, raw = self._tools.known(handle)
+        check_transition(info, state)
+        moved = replace(info, state=state) if self._store is None else self._store.set_state(info, state)
+        self._tools.put(moved, None if state is KeyState.DESTROYED else raw)
+
+    def refresh(self) -> bool:
+        """Take up what another process changed."""
+        if self._store is None or not self._store.changed():
+            return False
+        self._load(self._store)
+        return True
+
+    def _load(self, store: Keystore[Raw]) -> None:
+        for info, raw in store.load():
+            self._tools.put(info, raw)
+
+    def _take(self, spec: KeySpec, label: str, key: bytes) -> KeyHandle:
+        material = Material(usages.normal(spec, key))
+        usages.check_strength(usages.algorithm_of(spec), material)
+        return self._keep(spec, label, self._workshop.take(spec, material))
+
+    def _keep(self, spec: KeySpec, label: str, raw: Raw) -> KeyHandle:
+        rule, algorithm = usages.USAGES[spec.usage], usages.algorithm_of(spec)
+        info = KeyInfo(
+            label=label,
+            usage=spec.usage,
+            algorithm=algorithm,
+            mode=spec.mode or rule.modes[0],
+            exportability=spec.exportability,
+            state=spec.state,
+            version=1,
+            created=self._tools.today(),
+            active_from=spec.active_from,
+            active_to=spec.active_to,
+            bits=self._workshop.bits(algorithm, raw),
+            kcv=self._workshop.check_value(algorithm, raw),
+            attributes=spec.attributes or rule.attributes,
+        )
+        if spec.state not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE):
+            raise KeyRefused(f"key {label}: a new key is PRE_ACTIVE or ACTIVE")
+        usages.check_header(info)
+        info = self._numbered(info) if self._store is None else self._store.add(info, raw)
+        return self._tools.put(info, raw)
+
+    def _numbered(self, info: KeyInfo) -> KeyInfo:
+        known = self._tools.versions(info.label)
+        if known and known[0].usage is not info.usage:
+            raise KeyRefused(f"key {info.label}: is of another usage in its other versions")
+        return replace(info, version=known[0].version + 1 if known else 1)
+
+
+def _spec(spec: KeySpec | KeyUsage) -> KeySpec:
+    return spec if isinstance(spec, KeySpec) else KeySpec(spec)

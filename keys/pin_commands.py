@@ -1,0 +1,237 @@
+"""PIN commands of a local back end: verify, choose, change, make at random, translate.
+
+The clear block is in this process for the moment of the comparison, never longer: that is what a payment HSM does inside and a
+general one cannot (docs/threat-model.md). Refuses to count tries: whoever asks has counted before. Read next: pinblock.py,
+pin.py, pvv.py, toolbox.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Generic, NamedTuple
+
+from keys import pvv
+from keys.dukpt_commands import DukptKeys
+from keys.envelope import Raw
+from keys.errors import KeyRefused, PinRefusal, PinRefused
+from keys.hsm import Dukpt, NewPin, PinToVerify
+from keys.keytypes import KeyHandle, KeyInfo, KeyUsage
+from keys.mac import same
+from keys.permissions import Operation
+from keys.pin import POLICY_DIGITS, decimalisation_map, natural_pin, offset_of, pin_of, refuse_weak, weakness
+from keys.pinblock import (
+    BLOCK_BYTES,
+    PinFormat,
+    account_field,
+    block_of,
+    check_translation,
+    decipher_block,
+    encipher_block,
+)
+from keys.sensitive import Pin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date
+
+    from keys.sensitive import Pan
+    from keys.toolbox import Toolbox
+    from keys.workshop import Workshop
+
+
+_FAIR_BYTES = 250
+
+
+class _BlockCipher(NamedTuple):
+    """A PIN key made ready, and the cipher it is of: an algorithm code of X9.143."""
+
+    run: Callable[[bytes], bytes]
+    algorithm: str
+
+
+class _Ibm3624(NamedTuple):
+    """A PVK of IBM 3624 made ready. References are offsets."""
+
+    encipher: Callable[[bytes], bytes]
+    decimals: bytes
+    digits: int
+
+    def reference(self, pan: Pan, pin: str) -> str:
+        return offset_of(natural_pin(self.encipher(account_field(pan)), self.decimals, self.digits), pin)
+
+
+class _Pvv(NamedTuple):
+    """A PVK of the PVV method made ready. References are PVVs, which cover the first four digits of a PIN and no more."""
+
+    encipher: Callable[[bytes], bytes]
+    pvki: int
+
+    def reference(self, pan: Pan, pin: str) -> str:
+        return pvv.pvv(self.encipher, pan, self.pvki, pin)
+
+
+class PinOperations(Generic[Raw]):
+    """The commands of hsm.PinCommands."""
+
+    def __init__(self, tools: Toolbox[Raw], workshop: Workshop[Raw]) -> None:
+        def enciphering(info: KeyInfo, raw: Raw) -> _BlockCipher:
+            return _BlockCipher(workshop.encipherer(info, raw), info.algorithm.value)
+
+        def deciphering(info: KeyInfo, raw: Raw) -> _BlockCipher:
+            return _BlockCipher(workshop.decipherer(info, raw), info.algorithm.value)
+
+        def verification(info: KeyInfo, raw: Raw) -> _Ibm3624 | _Pvv:
+            return _verification(info, workshop.encipherer(info, raw))
+
+        self._pin_random = workshop.random
+        self._pin_encipher = tools.ready(Operation.ENCIPHER_PIN, enciphering)
+        self._pin_decipher = tools.ready(Operation.DECIPHER_PIN, deciphering)
+        self._pin_make = tools.ready(Operation.MAKE_OFFSET, verification)
+        self._pin_verify = tools.ready(Operation.VERIFY_PIN, verification)
+        self._pin_dukpt = DukptKeys(tools, workshop, Operation.DERIVE_PIN_KEY)
+
+    def encipher_pin(
+        self, pin: Pin, key: KeyHandle | Dukpt, pan: Pan, pin_format: PinFormat = PinFormat.ISO_0
+    ) -> bytes:
+        """A PIN block, as a terminal makes it."""
+        if isinstance(key, Dukpt):
+            cipher = _BlockCipher(*self._pin_dukpt.pin_cipher(key, encipher=True))
+        else:
+            cipher = self._pin_encipher[key]
+        _check_format(cipher, pin_format)
+        return encipher_block(pin_format, cipher.run, pin, pan, self._pin_random)
+
+    def verify_pin(self, asked: PinToVerify, verification_key: KeyHandle) -> bool:
+        """Whether the PIN in the block is the card's."""
+        return self.verify_pins([asked], verification_key)[0]
+
+    def verify_pins(self, asked: Sequence[PinToVerify], verification_key: KeyHandle) -> list[bool]:
+        """verify_pin for many at once.
+
+        Format 0 under IBM 3624 is compared as a whole: whether the block is, byte for byte, the one that the right PIN makes. So
+        there is one comparison for every cause of failure, and nothing to tell one from another by. It takes two calls of the
+        cipher, one for all validation data and one a ZPK for its blocks.
+        """
+        method = self._pin_verify[verification_key]
+        answers = [False] * len(asked)
+        together: dict[KeyHandle, list[int]] = {}
+        for place, one in enumerate(asked):
+            if isinstance(one.key, Dukpt) or one.pin_format is not PinFormat.ISO_0 or isinstance(method, _Pvv):
+                answers[place] = self._verify_alone(one, method)
+                continue
+            _check_format(self._pin_decipher[one.key], one.pin_format)  # refused whatever the block
+            if len(one.block) == BLOCK_BYTES and _is_reference(one.reference, method.digits):
+                together.setdefault(one.key, []).append(place)
+        if isinstance(method, _Ibm3624):
+            for key, places in together.items():
+                self._verify_together(asked, places, key, method, answers)
+        return answers
+
+    def choose_pin(
+        self,
+        block: bytes,
+        key: KeyHandle | Dukpt,
+        verification_key: KeyHandle,
+        pan: Pan,
+        birth_date: date | None,
+        pin_format: PinFormat = PinFormat.ISO_0,
+    ) -> str:
+        """The reference value of the PIN in the block. Raises PinRefused where the block is bad or the PIN weak."""
+        method = self._pin_make[verification_key]
+        digits = self._clear(block, key, pan, pin_format)
+        if digits is None:
+            raise PinRefused(PinRefusal.BAD_BLOCK)
+        if isinstance(method, _Ibm3624) and len(digits) != method.digits:
+            raise PinRefused(PinRefusal.WRONG_LENGTH)
+        refuse_weak(digits, birth_date)
+        return method.reference(pan, digits)
+
+    def change_pin(
+        self, old: PinToVerify, new_block: bytes, verification_key: KeyHandle, birth_date: date | None
+    ) -> str:
+        """The new reference value, if the old PIN is right: else PinRefused WRONG_PIN. The caller stores it."""
+        if not self.verify_pin(old, verification_key):
+            raise PinRefused(PinRefusal.WRONG_PIN)
+        return self.choose_pin(new_block, old.key, verification_key, old.pan, birth_date, old.pin_format)
+
+    def random_pin(
+        self, key: KeyHandle, verification_key: KeyHandle, pan: Pan, pin_format: PinFormat = PinFormat.ISO_0
+    ) -> NewPin:
+        """A random PIN of six digits that is not weak; of the digits that count for the key where those are others."""
+        method = self._pin_make[verification_key]
+        digits = method.digits if isinstance(method, _Ibm3624) else POLICY_DIGITS
+        pin = self._random_digits(digits)
+        while digits == POLICY_DIGITS and weakness(pin) is not None:
+            pin = self._random_digits(digits)
+        return NewPin(self.encipher_pin(Pin(pin), key, pan, pin_format), method.reference(pan, pin))
+
+    def translate_pin(
+        self, block: bytes, source: KeyHandle | Dukpt, target: KeyHandle, pan: Pan, formats: tuple[PinFormat, PinFormat]
+    ) -> bytes:
+        """The same PIN, of the same PAN, under another key and in another format."""
+        check_translation(*formats)
+        if formats[1] is PinFormat.ISO_1:
+            raise KeyRefused("a PIN block of format 1 is read here and never made")
+        _check_format(self._pin_encipher[target], formats[1])
+        digits = self._clear(block, source, pan, formats[0])
+        if digits is None:
+            raise PinRefused(PinRefusal.BAD_BLOCK)
+        return self.encipher_pin(Pin(digits), target, pan, formats[1])
+
+    def _random_digits(self, count: int) -> str:
+        """COUNT digits, each as likely as any other: bytes from 250 on would favour 0 to 5."""
+        digits = ""
+        while len(digits) < count:
+            digits += "".join(str(byte % 10) for byte in self._pin_random(2 * count) if byte < _FAIR_BYTES)
+        return digits[:count]
+
+    def _clear(self, block: bytes, key: KeyHandle | Dukpt, pan: Pan, pin_format: PinFormat) -> str | None:
+        """The digits in a block; None for a bad one."""
+        if isinstance(key, Dukpt):
+            cipher = _BlockCipher(*self._pin_dukpt.pin_cipher(key, encipher=False))
+        else:
+            cipher = self._pin_decipher[key]
+        _check_format(cipher, pin_format)
+        return decipher_block(pin_format, cipher.run, block, pan)
+
+    def _verify_alone(self, one: PinToVerify, method: _Ibm3624 | _Pvv) -> bool:
+        """Reference against reference: the work is the same whether the block decoded or not."""
+        digits = self._clear(one.block, one.key, one.pan, one.pin_format)
+        fits = digits is not None and (isinstance(method, _Pvv) or len(digits) == method.digits)
+        expected = method.reference(one.pan, digits if fits and digits is not None else "0" * _digits(method))
+        right = same(expected.encode("ascii"), one.reference.encode("utf-8", "replace"))
+        return right and fits
+
+    def _verify_together(
+        self, asked: Sequence[PinToVerify], places: list[int], key: KeyHandle, method: _Ibm3624, answers: list[bool]
+    ) -> None:
+        accounts = [account_field(asked[place].pan) for place in places]
+        enciphered = method.encipher(b"".join(accounts))
+        clear = self._pin_decipher[key].run(b"".join([asked[place].block for place in places]))
+        digits, decimals = method.digits, method.decimals
+        for at, (place, account) in enumerate(zip(places, accounts, strict=True)):
+            piece = slice(at * BLOCK_BYTES, (at + 1) * BLOCK_BYTES)
+            right = pin_of(natural_pin(enciphered[piece], decimals, digits), asked[place].reference)
+            answers[place] = same(block_of(right, digits, account), clear[piece])
+
+
+def _verification(info: KeyInfo, encipher: Callable[[bytes], bytes]) -> _Ibm3624 | _Pvv:
+    """The method belongs to the key, and so do its table, its length and its index."""
+    attributes = info.attributes
+    if info.usage is KeyUsage.PIN_VERIFICATION_PVV:
+        return _Pvv(encipher, attributes.pvki or 0)
+    return _Ibm3624(encipher, decimalisation_map(attributes.decimalisation_table or ""), attributes.check_length or 0)
+
+
+def _check_format(cipher: _BlockCipher, pin_format: PinFormat) -> None:
+    if cipher.algorithm != pin_format.cipher:
+        raise KeyRefused(
+            f"a PIN block of {pin_format.value} is not made or read with a key of algorithm {cipher.algorithm}"
+        )
+
+
+def _digits(method: _Ibm3624 | _Pvv) -> int:
+    return method.digits if isinstance(method, _Ibm3624) else POLICY_DIGITS
+
+
+def _is_reference(reference: str, digits: int) -> bool:
+    return len(reference) == digits and reference.isascii() and reference.isdigit()

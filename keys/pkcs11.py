@@ -1,0 +1,189 @@
+"""The HSM in a PKCS#11 token: keys are enciphered and used inside; this process has handles of the token's objects.
+
+The keystore file holds each key wrapped under the token's AES-256 master key (AES-KW, RFC 3394) with a MAC over header and
+wrapped key under another token key, since AES-KW binds no usage: without that MAC a wrapped PIN key could be unwrapped as
+something else. The master key is made by the token's security officer, trusted, never extractable, and its unwrap template makes
+every key under it sensitive and wrappable by trusted keys alone: not even the holder of the user PIN can take one out.
+A general token gives clear PIN blocks back to this process, so it is not PCI PIN grade. docs/keys/backends.md lists what a token
+cannot do here and why. Refuses to know commands. Read next: token.py, token_objects.py, token_workshop.py, local.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from keys import mac
+from keys import token_objects as objects
+from keys.envelope import NONCE_BYTES, DoesNotOpen, Entry, unhex
+from keys.errors import KeyRefused, KeystoreError, TokenError
+from keys.keyfile import canonical
+from keys.keystore import Keystore
+from keys.keytypes import Algorithm
+from keys.local import LocalHsm
+from keys.token_workshop import DATA, TokenKey, TokenWorkshop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import date
+    from pathlib import Path
+
+    from keys.keytypes import KeyInfo
+    from keys.token import Token
+    from keys.toolbox import Refusal
+
+MASTER, HEADER = "kks-master", "kks-header-mac"
+KIND = "token"
+_BEFORE = b"\x00"
+
+
+class Pkcs11Hsm(LocalHsm[TokenKey]):
+    """An open HSM over a token and a keystore file. `set_up_master` and `set_up` make the token's own keys, once."""
+
+    @staticmethod
+    def set_up_master(officer: Token, number: int = 1) -> None:
+        """Make master key NUMBER, as the security officer. Raises TokenError where it is there."""
+        objects.make_master(officer, f"{MASTER}-{number}")
+
+    @staticmethod
+    def set_up(user: Token) -> None:
+        """Make the token's keys for headers and data, where they lack, as the user."""
+        objects.make_own(user, HEADER, DATA)
+
+    @classmethod
+    def create(
+        cls,
+        keystore_path: Path,
+        token: Token,
+        *,
+        master: int = 1,
+        today: Callable[[], date] | None = None,
+        on_refusal: Callable[[Refusal], None] | None = None,
+    ) -> Pkcs11Hsm:
+        """An HSM over a new, empty keystore file."""
+        store = Keystore.create(keystore_path, TokenEnvelope(token, master))
+        return cls(TokenWorkshop(token), store, today=today, on_refusal=on_refusal)
+
+    @classmethod
+    def open(
+        cls,
+        keystore_path: Path,
+        token: Token,
+        *,
+        today: Callable[[], date] | None = None,
+        on_refusal: Callable[[Refusal], None] | None = None,
+    ) -> Pkcs11Hsm:
+        """An HSM over a keystore file. Raises KeystoreError, or TokenError where the token lacks its master key."""
+        store = Keystore.open(keystore_path, lambda head: TokenEnvelope.for_head(token, head))
+        return cls(TokenWorkshop(token), store, today=today, on_refusal=on_refusal)
+
+
+def rewrap(keystore_path: Path, token: Token, master: int) -> int:
+    """Wrap every key of a keystore anew under master key number MASTER of the token. Returns how many keys there are.
+
+    The file is wholly old or wholly new; the old master key may be destroyed once the keystore has been opened with the new one.
+    """
+    store = Keystore.open(keystore_path, lambda head: TokenEnvelope.for_head(token, head, rewrappable=True))
+    return store.rewrap(TokenEnvelope(token, master))
+
+
+class TokenEnvelope:
+    """AES-KW under a master key of the token, with an AES-CMAC over bound bytes and all that belongs to a key."""
+
+    def __init__(self, token: Token, master: int, *, rewrappable: bool = False) -> None:
+        """REWRAPPABLE: keys opened are for sealing anew under another master key, not for use."""
+        self._token = token
+        self._number = master
+        self._rewrappable = rewrappable
+        self._master = objects.must_find(token, f"{MASTER}-{master}")
+        self._header = objects.must_find(token, HEADER)
+        self._data = objects.must_find(token, DATA)
+
+    @classmethod
+    def for_head(cls, token: Token, head: dict[str, Any], *, rewrappable: bool = False) -> TokenEnvelope:
+        """The envelope that HEAD names. Raises KeystoreError where it names one of another kind, or another token."""
+        if head.get("kind") != KIND or head.get("token") != token.label or type(head.get("master")) is not int:
+            raise KeystoreError("it wants another kind of master key, or another token")
+        return cls(token, head["master"], rewrappable=rewrappable)
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """Token and number of the master key."""
+        return {"kind": KIND, "token": self._token.label, "master": self._number}
+
+    def seal(self, raw: TokenKey, bound: bytes) -> Entry:
+        """Wrapped objects, what else belongs to the key, and the MAC over all of it."""
+        entry = {"algorithm": raw.algorithm.value, "bits": str(raw.bits)}
+        if raw.main is not None:
+            rsa = raw.algorithm is Algorithm.RSA
+            mechanism = objects.KEY_WRAP_PADDED if rsa else objects.KEY_WRAP
+            entry["wrapped"] = self._token.wrap(self._master, raw.main, mechanism).hex()
+        if raw.companion is not None:
+            entry["companion"] = self._token.wrap(self._master, raw.companion, objects.KEY_WRAP).hex()
+        if raw.public is not None:
+            entry["public"] = raw.public.hex()
+        if raw.copy is not None:
+            entry["copy"] = raw.copy.hex()
+        return entry | {"mac": self._code(entry, bound).hex()}
+
+    def open(self, entry: Entry, bound: bytes) -> TokenKey:
+        """The key. Its MAC is checked before anything of it reaches the token's unwrap."""
+        self._check(entry, bound)
+        try:
+            algorithm = Algorithm(entry["algorithm"])
+            main = companion = None
+            if "wrapped" in entry and algorithm is Algorithm.RSA:
+                main = objects.unwrap_rsa(
+                    self._token, self._master, unhex(entry["wrapped"]), rewrappable=self._rewrappable
+                )
+            elif "wrapped" in entry:
+                main = self._unwrap(entry["wrapped"], algorithm)
+            if "companion" in entry:
+                companion = self._unwrap(entry["companion"], Algorithm.TDES)
+            public = unhex(entry["public"]) if "public" in entry else None
+            copy = unhex(entry["copy"]) if "copy" in entry else None
+            return TokenKey(algorithm, int(entry["bits"]), main, companion, public, copy)
+        except (TokenError, ValueError, KeyError) as error:
+            raise DoesNotOpen(f"a wrapped key does not open in the token ({error})") from None
+
+    def rebind(self, entry: Entry, bound: bytes, anew: bytes) -> Entry:
+        """The same wrapped key with another MAC."""
+        self._check(entry, bound)
+        bare = {name: value for name, value in entry.items() if name != "mac"}
+        return bare | {"mac": self._code(bare, anew).hex()}
+
+    def check(self, info: KeyInfo, raw: TokenKey) -> None:
+        """Length and algorithm; the check value was computed when the key came, and the MAC has bound it since."""
+        if raw.bits != info.bits or raw.algorithm is not info.algorithm:
+            raise KeyRefused(f"key {info.name}: is not of the length or algorithm of its header")
+
+    def seal_data(self, data: bytes, bound: bytes) -> Entry:
+        """Nonce and ciphertext of AES-GCM in the token, with one byte before the data: SoftHSM seals nothing that is empty."""
+        nonce = self._token.random(NONCE_BYTES)
+        sealed = self._token.encrypt(self._data, _BEFORE + data, objects.gcm(nonce, bound))
+        return {"nonce": nonce.hex(), "sealed": sealed.hex()}
+
+    def open_data(self, entry: Entry, bound: bytes) -> bytes:
+        """The data."""
+        try:
+            if entry.keys() != {"nonce", "sealed"}:
+                raise DoesNotOpen("another kind of entry")
+            nonce, sealed = unhex(entry["nonce"]), unhex(entry["sealed"])
+            return self._token.decrypt(self._data, sealed, objects.gcm(nonce, bound))[len(_BEFORE) :]
+        except (TokenError, ValueError, TypeError, AttributeError):
+            raise DoesNotOpen("an entry was changed, or is of another token") from None
+
+    def _unwrap(self, wrapped: str, algorithm: Algorithm) -> Any:  # noqa: ANN401 - an object of the module
+        return objects.unwrap(self._token, self._master, unhex(wrapped), algorithm, rewrappable=self._rewrappable)
+
+    def _check(self, entry: Entry, bound: bytes) -> None:
+        try:
+            bare = {name: value for name, value in entry.items() if name != "mac"}
+            right = mac.same(self._code(bare, bound), unhex(entry["mac"]))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            right = False
+        if not right:
+            raise DoesNotOpen("an entry was changed, or is of another token")
+
+    def _code(self, entry: Entry, bound: bytes) -> bytes:
+        body = canonical(entry)
+        return self._token.sign(self._header, len(bound).to_bytes(4) + bound + body, objects.AES_CMAC)

@@ -1,0 +1,118 @@
+"""RSA keys as they come and as they are kept: PEM, DER and certificates in; PKCS #8 or SubjectPublicKeyInfo in DER within.
+
+Refuses to know what is signed. Read next: signing.py.
+"""
+
+from __future__ import annotations
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from keys.errors import KeyRefused
+
+BITS = range(2048, 8193)
+_EXPONENT_LEAST = 65_537
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_PRIVATE = b"PRIVATE KEY-----"
+
+
+def load_private(encoded: bytes) -> rsa.RSAPrivateKey:
+    """A private key of PKCS #8, PEM or DER, not enciphered. What is not that, not RSA, or outside BITS is KeyRefused."""
+    load = serialization.load_pem_private_key if _is_pem(encoded) else serialization.load_der_private_key
+    try:
+        key = load(encoded, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise KeyRefused("a signing key is a private key in PKCS #8, PEM or DER, not enciphered") from None
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise KeyRefused("a signing key is an RSA key")
+    _check(key.public_key())
+    return key
+
+
+def load_public(encoded: bytes) -> rsa.RSAPublicKey:
+    """A public key: a SubjectPublicKeyInfo in PEM or DER, or an X.509 certificate in PEM; of a chain its first.
+
+    What is not that, not RSA, or outside BITS is KeyRefused. Who signed a certificate and until when it is valid are not
+    looked at.
+    """
+    try:
+        key = _public(encoded)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise KeyRefused("a key to verify with is a public key or an X.509 certificate in PEM") from None
+    if not isinstance(key, rsa.RSAPublicKey):
+        raise KeyRefused("a key to verify with is an RSA key")
+    _check(key)
+    return key
+
+
+def kept(encoded: bytes) -> tuple[bytes, bool]:
+    """DER of a key as it is kept, and whether it is a private one. Raises KeyRefused as the loaders do."""
+    if is_private(encoded):
+        return _private_der(load_private(encoded)), True
+    return public_der(load_public(encoded)), False
+
+
+def is_private(encoded: bytes) -> bool:
+    """Whether this is meant to be a private key: PEM says so, DER opens as one."""
+    if _is_pem(encoded):
+        return _PRIVATE in encoded
+    try:
+        load_private(encoded)
+    except KeyRefused:
+        return False
+    return True
+
+
+def make(bits: int) -> bytes:
+    """A random private key of BITS, in DER."""
+    return _private_der(rsa.generate_private_key(_EXPONENT_LEAST, bits))
+
+
+def public_of(der: bytes) -> bytes:
+    """SubjectPublicKeyInfo in DER of a kept key, private or public."""
+    return public_der(load_private(der).public_key() if is_private(der) else load_public(der))
+
+
+def public_der(key: rsa.RSAPublicKey) -> bytes:
+    """SubjectPublicKeyInfo in DER."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def public_pem(der: bytes) -> str:
+    """The public half of a kept key in PEM, to give to a partner."""
+    key = load_public(public_of(der))
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return pem.decode("ascii")
+
+
+def bits_of(der: bytes) -> int:
+    """Bits of the modulus of a kept key."""
+    return load_public(public_of(der)).key_size
+
+
+def _private_der(key: rsa.RSAPrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _public(encoded: bytes) -> object:
+    if _CERTIFICATE in encoded:
+        return x509.load_pem_x509_certificate(encoded).public_key()
+    if _is_pem(encoded):
+        return serialization.load_pem_public_key(encoded)
+    return serialization.load_der_public_key(encoded)
+
+
+def _check(key: rsa.RSAPublicKey) -> None:
+    """FIPS 186-5, A.1.1: 2048 bits or more, a public exponent over 2**16. And a bound above, as time grows with the length."""
+    if key.key_size not in BITS:
+        raise KeyRefused("an RSA key has 2048 to 8192 bits")
+    if key.public_numbers().e < _EXPONENT_LEAST:
+        raise KeyRefused("the public exponent of an RSA key is 65537 or more")
+
+
+def _is_pem(encoded: bytes) -> bool:
+    return encoded.lstrip().startswith(b"-----BEGIN ")

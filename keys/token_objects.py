@@ -1,0 +1,194 @@
+"""Objects of a PKCS#11 token as this room uses them: its own keys, payment keys made, brought in, wrapped, unwrapped, derived.
+
+Every payment key is a session object: sensitive, and wrappable by keys alone that the security officer has trusted. Refuses to
+know usages. Read next: token.py (the calls), pkcs11.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import PyKCS11
+from PyKCS11 import LowLevel
+
+from keys import rsa_keys, tdes
+from keys.errors import TokenError
+from keys.keytypes import Algorithm
+
+if TYPE_CHECKING:
+    from keys.token import Object, Template, Token
+
+HMAC_BYTES = 64
+"""HMAC keys are kept with zeros behind to 64 bytes, which changes no code (RFC 2104) and is the least some tokens take."""
+
+KEY_WRAP = PyKCS11.Mechanism(LowLevel.CKM_AES_KEY_WRAP, None)
+KEY_WRAP_PADDED = PyKCS11.Mechanism(LowLevel.CKM_AES_KEY_WRAP_PAD, None)
+AES_CMAC = PyKCS11.Mechanism(LowLevel.CKM_AES_CMAC, None)
+DES3_CMAC = PyKCS11.Mechanism(LowLevel.CKM_DES3_CMAC, None)
+AES_ECB = PyKCS11.Mechanism(LowLevel.CKM_AES_ECB, None)
+DES3_ECB = PyKCS11.Mechanism(LowLevel.CKM_DES3_ECB, None)
+DES3_CBC = PyKCS11.Mechanism(LowLevel.CKM_DES3_CBC, bytes(tdes.BLOCK))
+SHA256_HMAC = PyKCS11.Mechanism(LowLevel.CKM_SHA256_HMAC, None)
+SHA512_HMAC = PyKCS11.Mechanism(LowLevel.CKM_SHA512_HMAC, None)
+SHA256_RSA = PyKCS11.Mechanism(LowLevel.CKM_SHA256_RSA_PKCS, None)
+
+_TRUE, _FALSE = LowLevel.CK_TRUE, LowLevel.CK_FALSE
+_KEPT_IN: Template = [(LowLevel.CKA_SENSITIVE, _TRUE), (LowLevel.CKA_WRAP_WITH_TRUSTED, _TRUE)]
+_CIPHERS: Template = [(LowLevel.CKA_ENCRYPT, _TRUE), (LowLevel.CKA_DECRYPT, _TRUE)]
+_CODES: Template = [(LowLevel.CKA_SIGN, _TRUE), (LowLevel.CKA_VERIFY, _TRUE)]
+
+
+def make_master(officer: Token, label: str) -> None:
+    """An AES-256 master key: made inside, trusted, never extractable, and what it unwraps stays in. For the security officer.
+
+    It is no private object: only those can be made by the officer, and only the officer can trust a key.
+    """
+    if officer.find(label) is not None:
+        raise TokenError(f"token {officer.label}: has a key {label} already; it is never replaced")
+    template = [
+        *_own(label, 32),
+        (LowLevel.CKA_PRIVATE, _FALSE),
+        (LowLevel.CKA_WRAP, _TRUE),
+        (LowLevel.CKA_UNWRAP, _TRUE),
+        (LowLevel.CKA_ENCRYPT, _FALSE),
+        (LowLevel.CKA_DECRYPT, _FALSE),
+        (LowLevel.CKA_SIGN, _FALSE),
+        (LowLevel.CKA_VERIFY, _FALSE),
+        (LowLevel.CKA_TRUSTED, _TRUE),
+        (LowLevel.CKA_UNWRAP_TEMPLATE, list(_KEPT_IN)),
+    ]
+    officer.generate(LowLevel.CKM_AES_KEY_GEN, template)
+
+
+def make_own(user: Token, header: str, data: str) -> None:
+    """The token's keys for header MACs and for what is sealed beside keys, where they are not there yet. For the user."""
+    if user.find(header) is None:
+        user.generate(
+            LowLevel.CKM_AES_KEY_GEN, [*_own(header, 32), (LowLevel.CKA_PRIVATE, _TRUE), *_CODES, *_no(_CIPHERS)]
+        )
+    if user.find(data) is None:
+        user.generate(
+            LowLevel.CKM_AES_KEY_GEN, [*_own(data, 32), (LowLevel.CKA_PRIVATE, _TRUE), *_CIPHERS, *_no(_CODES)]
+        )
+
+
+def must_find(token: Token, label: str) -> Object:
+    """A token object. Raises TokenError where it is not there."""
+    found = token.find(label)
+    if found is None:
+        raise TokenError(f"token {token.label}: has no key {label}: set it up first (docs/keys/backends.md)")
+    return found
+
+
+def make(token: Token, kind: Algorithm, length: int) -> Object:
+    """A random key of LENGTH bytes, never outside."""
+    if kind is Algorithm.TDES:
+        mechanism = LowLevel.CKM_DES2_KEY_GEN if length == tdes.DOUBLE else LowLevel.CKM_DES3_KEY_GEN
+        return token.generate(mechanism, _secret(kind, length, length_said=False, extractable=True))
+    mechanism = LowLevel.CKM_AES_KEY_GEN if kind is Algorithm.AES else LowLevel.CKM_GENERIC_SECRET_KEY_GEN
+    return token.generate(mechanism, _secret(kind, length, length_said=True, extractable=True))
+
+
+def bring_in(token: Token, kind: Algorithm, key: bytes) -> Object:
+    """A key of bytes that came in as components or in a key bloLowLevel."""
+    if kind is Algorithm.HMAC:
+        key = key.ljust(HMAC_BYTES, b"\x00")
+    return token.create([*_secret(kind, len(key), length_said=False, extractable=True), (LowLevel.CKA_VALUE, key)])
+
+
+def bring_in_rsa(token: Token, der: bytes) -> Object:
+    """A private RSA key of PKCS#8 DER."""
+    numbers = rsa_keys.load_private(der).private_numbers()
+    parts = {
+        LowLevel.CKA_MODULUS: numbers.public_numbers.n,
+        LowLevel.CKA_PUBLIC_EXPONENT: numbers.public_numbers.e,
+        LowLevel.CKA_PRIVATE_EXPONENT: numbers.d,
+        LowLevel.CKA_PRIME_1: numbers.p,
+        LowLevel.CKA_PRIME_2: numbers.q,
+        LowLevel.CKA_EXPONENT_1: numbers.dmp1,
+        LowLevel.CKA_EXPONENT_2: numbers.dmq1,
+        LowLevel.CKA_COEFFICIENT: numbers.iqmp,
+    }
+    values = [(name, number.to_bytes((number.bit_length() + 7) // 8)) for name, number in parts.items()]
+    return token.create([*_private(extractable=True), *values])
+
+
+def unwrap(token: Token, master: Object, wrapped: bytes, kind: Algorithm, *, rewrappable: bool) -> Object:
+    """A payment key. REWRAPPABLE: another trusted key may wrap it; else it is not extractable at all."""
+    length = len(wrapped) - 8
+    template = _secret(kind, length, length_said=False, extractable=rewrappable)
+    return token.unwrap(master, wrapped, template, KEY_WRAP)
+
+
+def unwrap_rsa(token: Token, master: Object, wrapped: bytes, *, rewrappable: bool) -> Object:
+    """A private RSA key."""
+    return token.unwrap(master, wrapped, _private(extractable=rewrappable), KEY_WRAP_PADDED)
+
+
+def derive(token: Token, key: Object, data: bytes) -> Object:
+    """The triple DES key that is DATA (24 bytes) enciphered under KEY, block by bloLowLevel. It never leaves and wraps never."""
+    template = [*_secret(Algorithm.TDES, tdes.TRIPLE, length_said=False, extractable=False)]
+    mechanism = PyKCS11.KEY_DERIVATION_STRING_DATA_MechanismBase(data, LowLevel.CKM_DES3_ECB_ENCRYPT_DATA)
+    return token.derive(key, template, mechanism)
+
+
+def gcm(nonce: bytes, aad: bytes) -> Any:  # noqa: ANN401 - a mechanism of the module
+    """AES-GCM with a tag of 16 bytes."""
+    return PyKCS11.AES_GCM_Mechanism(nonce, aad, 128)
+
+
+def _secret(kind: Algorithm, length: int, *, length_said: bool, extractable: bool) -> Template:
+    types = {
+        Algorithm.TDES: LowLevel.CKK_DES2 if length == tdes.DOUBLE else LowLevel.CKK_DES3,
+        Algorithm.AES: LowLevel.CKK_AES,
+        Algorithm.HMAC: LowLevel.CKK_GENERIC_SECRET,
+    }
+    template: Template = [
+        (LowLevel.CKA_CLASS, LowLevel.CKO_SECRET_KEY),
+        (LowLevel.CKA_KEY_TYPE, types[kind]),
+        (LowLevel.CKA_TOKEN, _FALSE),
+        (LowLevel.CKA_PRIVATE, _TRUE),
+        (LowLevel.CKA_EXTRACTABLE, _TRUE if extractable else _FALSE),
+        (LowLevel.CKA_WRAP, _FALSE),
+        (LowLevel.CKA_UNWRAP, _FALSE),
+        *_KEPT_IN,
+        *_CODES,
+    ]
+    if kind is not Algorithm.HMAC:
+        template += _CIPHERS
+    if kind is Algorithm.TDES:
+        template.append((LowLevel.CKA_DERIVE, _TRUE))
+    if length_said:
+        template.append((LowLevel.CKA_VALUE_LEN, length))
+    return template
+
+
+def _private(*, extractable: bool) -> Template:
+    return [
+        (LowLevel.CKA_CLASS, LowLevel.CKO_PRIVATE_KEY),
+        (LowLevel.CKA_KEY_TYPE, LowLevel.CKK_RSA),
+        (LowLevel.CKA_TOKEN, _FALSE),
+        (LowLevel.CKA_PRIVATE, _TRUE),
+        (LowLevel.CKA_EXTRACTABLE, _TRUE if extractable else _FALSE),
+        (LowLevel.CKA_SIGN, _TRUE),
+        (LowLevel.CKA_DECRYPT, _FALSE),
+        (LowLevel.CKA_UNWRAP, _FALSE),
+        *_KEPT_IN,
+    ]
+
+
+def _own(label: str, length: int) -> Template:
+    return [
+        (LowLevel.CKA_CLASS, LowLevel.CKO_SECRET_KEY),
+        (LowLevel.CKA_KEY_TYPE, LowLevel.CKK_AES),
+        (LowLevel.CKA_VALUE_LEN, length),
+        (LowLevel.CKA_LABEL, label),
+        (LowLevel.CKA_TOKEN, _TRUE),
+        (LowLevel.CKA_SENSITIVE, _TRUE),
+        (LowLevel.CKA_EXTRACTABLE, _FALSE),
+        (LowLevel.CKA_MODIFIABLE, _FALSE),
+    ]
+
+
+def _no(template: Template) -> Template:
+    return [(name, _FALSE) for name, _ in template]

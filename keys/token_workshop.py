@@ -1,0 +1,266 @@
+"""The tools of a PKCS#11 token: the same functions as software.py gives, each a call into the token.
+
+What the token cannot do is KeyRefused, one line saying so; docs/keys/backends.md has the table. Refuses to know commands
+and files. Read next: token_objects.py, pkcs11.py.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from keys import dukpt_tdes, kcv, mac, rsa_keys, signing, tdes, usages
+from keys import token_objects as objects
+from keys.envelope import NONCE_BYTES
+from keys.errors import KeyRefused, TokenError, VaultError
+from keys.keytypes import Algorithm, Exportability, KeyUsage
+from keys.sensitive import Material
+from keys.workshop import Sealing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from keys.emv import Deriver
+    from keys.kcv import Kcv
+    from keys.keytypes import KeyInfo, KeySpec
+    from keys.token import Object, Token
+
+DATA = "kks-data"
+_COPY = b"copy to export"
+_HALVED = frozenset({KeyUsage.CARD_VERIFICATION, KeyUsage.MAC_RETAIL})
+
+
+@dataclass(frozen=True, slots=True)
+class TokenKey:
+    """A key in the token. MAIN: None for a public key. COMPANION: the second object some usages need. PUBLIC: DER of an RSA key.
+
+    COPY: of an exportable key, its bytes sealed by the token (nonce, ciphertext): a token gives out no object.
+    """
+
+    algorithm: Algorithm
+    bits: int
+    main: Object | None
+    companion: Object | None = None
+    public: bytes | None = None
+    copy: bytes | None = None
+
+
+class TokenWorkshop:
+    """Tools over a token's objects."""
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+        self._data = objects.must_find(token, DATA)
+
+    def make(self, spec: KeySpec, length: int) -> TokenKey:
+        """A random key. It is made inside unless something must be computed of its bytes: a companion, a copy to export."""
+        algorithm = usages.algorithm_of(spec)
+        if algorithm is Algorithm.RSA:
+            return self.take(spec, Material(rsa_keys.make(8 * length)))
+        outside = (
+            spec.exportability is not Exportability.NOT_EXPORTABLE or _companion_of(spec, bytes(length)) is not None
+        )
+        if outside:
+            key = self._token.random(length)
+            return self.take(spec, Material(tdes.odd_parity(key) if algorithm is Algorithm.TDES else key))
+        return TokenKey(algorithm, 8 * length, objects.make(self._token, algorithm, length))
+
+    def take(self, spec: KeySpec, material: Material) -> TokenKey:
+        """A key that came in."""
+        algorithm, key = usages.algorithm_of(spec), material.reveal()
+        bits = usages.bits_of(algorithm, material)
+        if algorithm is Algorithm.RSA:
+            if not rsa_keys.is_private(key):
+                return TokenKey(algorithm, bits, None, public=key)
+            return TokenKey(algorithm, bits, objects.bring_in_rsa(self._token, key), public=rsa_keys.public_of(key))
+        main = objects.bring_in(self._token, algorithm, key)
+        second = _companion_of(spec, key)
+        companion = None if second is None else objects.bring_in(self._token, Algorithm.TDES, second)
+        copy = None
+        if spec.exportability is not Exportability.NOT_EXPORTABLE:
+            nonce = self._token.random(NONCE_BYTES)
+            copy = nonce + self._token.encrypt(self._data, key, objects.gcm(nonce, _COPY))
+        return TokenKey(algorithm, bits, main, companion, None, copy)
+
+    def give(self, raw: TokenKey) -> Material:
+        """The bytes of an exportable key, of its sealed copy."""
+        if raw.copy is None:
+            raise KeyRefused("the token gives out no key but one that was made exportable")
+        nonce, sealed = raw.copy[:NONCE_BYTES], raw.copy[NONCE_BYTES:]
+        return Material(self._token.decrypt(self._data, sealed, objects.gcm(nonce, _COPY)))
+
+    def check_value(self, algorithm: Algorithm, raw: TokenKey) -> Kcv:
+        """The check value, computed in the token."""
+        if algorithm is Algorithm.RSA:
+            return kcv.of_rsa(raw.public or b"")
+        if algorithm is Algorithm.TDES:
+            return kcv.of_tdes_block(self._encrypt(raw, objects.DES3_ECB)(bytes(tdes.BLOCK)))
+        if algorithm is Algorithm.AES:
+            return kcv.of_aes_code(self._sign(raw, objects.AES_CMAC)(bytes(16)))
+        return kcv.of_hmac_code(self._sign(raw, objects.SHA256_HMAC)(bytes(16)))
+
+    def bits(self, algorithm: Algorithm, raw: TokenKey) -> int:
+        """Length of the key."""
+        del algorithm
+        return raw.bits
+
+    def encipherer(self, info: KeyInfo, raw: TokenKey) -> Callable[[bytes], bytes]:
+        """ECB."""
+        return self._encrypt(raw, objects.AES_ECB if info.algorithm is Algorithm.AES else objects.DES3_ECB)
+
+    def decipherer(self, info: KeyInfo, raw: TokenKey) -> Callable[[bytes], bytes]:
+        """ECB."""
+        mechanism = objects.AES_ECB if info.algorithm is Algorithm.AES else objects.DES3_ECB
+        return lambda blocks: self._token.decrypt(raw.main, blocks, mechanism)
+
+    def half_encipherer(self, info: KeyInfo, raw: TokenKey) -> Callable[[bytes], bytes]:
+        """Single DES: triple DES under the companion K1 K1 K1."""
+        return self._companion(info, raw, objects.DES3_ECB)
+
+    def masked_encipherer(self, info: KeyInfo, raw: TokenKey) -> Callable[[bytes], bytes]:
+        """Under the companion: the BDK with the DUKPT mask on it."""
+        return self._companion(info, raw, objects.DES3_ECB)
+
+    def at_hand(self, raw: TokenKey) -> None:
+        """They never are."""
+        del raw
+
+    def mac(self, info: KeyInfo, raw: TokenKey) -> Callable[[bytes], bytes]:
+        """The whole MAC by the key's usage."""
+        padding = info.attributes.padding or 0
+        if info.usage is KeyUsage.MAC_CBC:
+            chain = self._encrypt(raw, objects.DES3_CBC)
+            return lambda data: chain(mac.pad(data, padding))[-tdes.BLOCK :]
+        if info.usage is KeyUsage.MAC_RETAIL:
+            half, whole = self._companion(info, raw, objects.DES3_CBC), self._encrypt(raw, objects.DES3_ECB)
+            return lambda data: mac.retail_through(half, whole, data, padding)
+        if info.usage is KeyUsage.MAC_CMAC:
+            return self.cmac(info, raw)
+        return self._sign(raw, objects.SHA512_HMAC if info.attributes.digest == "SHA-512" else objects.SHA256_HMAC)
+
+    def sealing(self, info: KeyInfo, raw: TokenKey) -> Sealing:
+        """AES-256-GCM."""
+
+        def seal(nonce: bytes, data: bytes, aad: bytes) -> bytes:
+            if not data:
+                raise KeyRefused(f"key {info.name}: a token seals no empty text")
+            return self._token.encrypt(raw.main, data, objects.gcm(nonce, aad))
+
+        def unseal(nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
+            try:
+                return self._token.decrypt(raw.main, sealed, objects.gcm(nonce, aad))
+            except TokenError:
+                raise VaultError(
+                    "sealed data does not open: it was changed, moved, or sealed under another key"
+                ) from None
+
+        return Sealing(seal, unseal)
+
+    def deriving(self, info: KeyInfo, raw: TokenKey) -> Callable[[], AbstractContextManager[Deriver]]:
+        """Card and session keys are objects of the token, destroyed at the end."""
+        del info
+        return lambda: self._deriving(raw)
+
+    @contextmanager
+    def _deriving(self, raw: TokenKey) -> Iterator[Deriver]:
+        made: list[Object] = []
+        try:
+            yield TokenDeriver(self._token, raw.main, b"", made)
+        finally:
+            self._token.destroy(*made)
+
+    def cmac(self, info: KeyInfo, raw: TokenKey) -> Callable[[bytes], bytes]:
+        """CMAC."""
+        return self._sign(raw, objects.AES_CMAC if info.algorithm is Algorithm.AES else objects.DES3_CMAC)
+
+    def signer(self, info: KeyInfo, raw: TokenKey) -> Callable[[bytes], bytes]:
+        """RSA, PKCS#1 v1.5, SHA-256."""
+        del info
+        return self._sign(raw, objects.SHA256_RSA)
+
+    def verifier(self, info: KeyInfo, raw: TokenKey) -> Callable[[bytes, bytes], bool]:
+        """With a public key there is nothing to hide."""
+        del info
+        return signing.rsa_verifier(raw.public or b"")
+
+    def random(self, count: int) -> bytes:
+        """Of the token."""
+        return self._token.random(count)
+
+    def _encrypt(self, raw: TokenKey, mechanism: object) -> Callable[[bytes], bytes]:
+        return lambda blocks: self._token.encrypt(raw.main, blocks, mechanism)
+
+    def _companion(self, info: KeyInfo, raw: TokenKey, mechanism: object) -> Callable[[bytes], bytes]:
+        if raw.companion is None:
+            raise KeyRefused(f"key {info.name}: lacks the second object that its usage needs in a token")
+        return lambda blocks: self._token.encrypt(raw.companion, blocks, mechanism)
+
+    def _sign(self, raw: TokenKey, mechanism: object) -> Callable[[bytes], bytes]:
+        return lambda data: self._token.sign(raw.main, data, mechanism)
+
+
+class TokenDeriver:
+    """A derived key in the token (emv.Deriver). MADE collects what must be destroyed."""
+
+    def __init__(
+        self, token: Token, key: Object, data: bytes, made: list[Object], parent: Object | None = None
+    ) -> None:
+        self._token = token
+        self._key = key
+        self._data = data
+        self._made = made
+        self._parent = parent
+        self._half: Object | None = None
+
+    def derive(self, data: bytes) -> TokenDeriver:
+        """The key that is DATA (16 bytes) enciphered under this one."""
+        key = self._made_of(self._key, data + data[: tdes.BLOCK])
+        return TokenDeriver(self._token, key, data, self._made, self._key)
+
+    def masked(self, mask: bytes) -> TokenDeriver:
+        """No: PKCS#11 tokens here have no XOR of a key and data that gives a triple DES key."""
+        del mask
+        raise KeyRefused("a Visa script session key (master key XOR counter) cannot be made in a PKCS#11 token")
+
+    def whole(self, blocks: bytes) -> bytes:
+        """Triple DES, ECB."""
+        return self._token.encrypt(self._key, blocks, objects.DES3_ECB)
+
+    def half(self, blocks: bytes) -> bytes:
+        """Single DES under the first half, ECB."""
+        return self._token.encrypt(self._first_half(), blocks, objects.DES3_ECB)
+
+    def chain(self, blocks: bytes) -> bytes:
+        """Single DES under the first half, CBC."""
+        return self._token.encrypt(self._first_half(), blocks, objects.DES3_CBC)
+
+    def whole_chain(self, blocks: bytes) -> bytes:
+        """Triple DES, CBC."""
+        return self._token.encrypt(self._key, blocks, objects.DES3_CBC)
+
+    def _first_half(self) -> Object:
+        if self._half is None:
+            if self._parent is None:
+                raise KeyRefused("an issuer master key has no first half in a token")
+            self._half = self._made_of(self._parent, self._data[: tdes.BLOCK] * 3)
+        return self._half
+
+    def _made_of(self, key: Object, data: bytes) -> Object:
+        made = objects.derive(self._token, key, data)
+        self._made.append(made)
+        return made
+
+
+def _companion_of(spec: KeySpec, key: bytes) -> bytes | None:
+    """The second object of a key: its first half three times for single DES, or a BDK with the DUKPT mask."""
+    if spec.usage in _HALVED:
+        return key[: tdes.BLOCK] * 3
+    if (
+        spec.usage is KeyUsage.BASE_DERIVATION
+        and len(key) == tdes.DOUBLE
+        and usages.algorithm_of(spec) is Algorithm.TDES
+    ):
+        return dukpt_tdes.masked(key)
+    return None
