@@ -11,7 +11,7 @@ from gateway.errors import GatewayError, Refused
 from gateway.jobs.runner import catch_up
 from gateway.jobs.schedule import make_schedule
 from gateway.operations.bank import Bank, BankKeys, refresh_business_date
-from gateway.operations.custody import key_files
+from gateway.operations.custody import AUDIT_LABEL, INDEX_LABEL, SEALING_LABEL, audit_keys_before, key_files, vault_of
 from gateway.operations.lane import Lanes
 from gateway.operations.links import note_link_event
 from gateway.operations.setup import check_settings_match, create_bank_row
@@ -22,7 +22,6 @@ from keys.errors import KeyRefused, KeysError
 from keys.keytypes import KeyUsage
 from keys.master import create_master_key_file, read_master_key_file
 from keys.software import SoftwareHsm
-from keys.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -30,10 +29,10 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 BANK_KEYS = {
-    "audit": KeyUsage.MAC_HMAC,
+    AUDIT_LABEL: KeyUsage.MAC_HMAC,
     "pin-verification": KeyUsage.PIN_VERIFICATION_IBM,
-    "vault-sealing": KeyUsage.DATA_SEALING,
-    "vault-index": KeyUsage.BLIND_INDEX,
+    SEALING_LABEL: KeyUsage.DATA_SEALING,
+    INDEX_LABEL: KeyUsage.BLIND_INDEX,
 }
 
 
@@ -50,8 +49,8 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
             raise Refused(f"the database has data and {keystore} does not exist: restore the keystore")
         check_settings_match(row, settings)
         hsm = await asyncio.to_thread(open_keystore, settings)
-        keys = BankKeys(hsm.find("pin-verification"), hsm.find("audit"))
-        vault = Vault(hsm, hsm.find("vault-sealing"), hsm.find("vault-index"))
+        keys = BankKeys(hsm.find("pin-verification"), hsm.find("audit"), audit_keys_before(hsm))
+        vault = vault_of(hsm)
         bank = Bank(settings, db, row, hsm, keys, vault)
         today = await refresh_business_date(bank)
         async with db.engine.begin() as connection:

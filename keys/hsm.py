@@ -104,6 +104,10 @@ class KeyCommands(Protocol):
         """Every version that may work today, newest first: two while an old ZPK and a new one overlap."""
         ...
 
+    def versions(self, label: str) -> list[KeyHandle]:
+        """Every version, whatever its state, newest first."""
+        ...
+
     def version(self, label: str, number: int) -> KeyHandle:
         """One version, whatever its state. Raises KeyRefused where there is none."""
         ...

@@ -109,6 +109,10 @@ class Lifecycle(Generic[Raw]):
         found = self._tools.versions(label)
         return [handle for handle in found if self.info(handle).state_on(today) is KeyState.ACTIVE]
 
+    def versions(self, label: str) -> list[KeyHandle]:
+        """Every version, newest first."""
+        return self._tools.versions(label)
+
     def version(self, label: str, number: int) -> KeyHandle:
         """One version."""
         return self._tools.handle(label, number)

@@ -12,10 +12,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from keys.errors import KeyRefused, VaultError
-from keys.keytypes import KeyUsage
+from keys.keytypes import KeyState, KeyUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from keys.hsm import Hsm
     from keys.keytypes import KeyHandle
@@ -38,15 +38,40 @@ _PURPOSES = {purpose.value: purpose.value.encode("ascii") + b"\x00" for purpose 
 
 
 class Vault:
-    """Seals and indexes with two keys of an HSM. Raises KeyRefused where a key is of another usage."""
+    """Seals with the newest of its sealing keys, opens with any of them, indexes with one key.
 
-    def __init__(self, hsm: Hsm, sealing_key: KeyHandle, index_key: KeyHandle) -> None:
-        if sealing_key.usage is not KeyUsage.DATA_SEALING or index_key.usage is not KeyUsage.BLIND_INDEX:
-            raise KeyRefused("a vault wants a key of usage DATA_SEALING and one of usage BLIND_INDEX")
+    SEALING_KEYS: newest first; an older one stays as long as something sealed under it does (`reseal` is how it goes).
+    Raises KeyRefused where a key is of another usage.
+    """
+
+    def __init__(self, hsm: Hsm, sealing_keys: Sequence[KeyHandle], index_key: KeyHandle) -> None:
+        usages = {key.usage for key in sealing_keys}
+        if usages != {KeyUsage.DATA_SEALING} or index_key.usage is not KeyUsage.BLIND_INDEX:
+            raise KeyRefused("a vault wants keys of usage DATA_SEALING and one of usage BLIND_INDEX")
         self._hsm = hsm
-        self._sealing_key = sealing_key
+        self._sealing_key = sealing_keys[0]
         self._index_key = index_key
-        self._prefix = VERSION + key_id(sealing_key)
+        self._prefix = VERSION + key_id(self._sealing_key)
+        self._by_prefix = {VERSION + key_id(key): key for key in sealing_keys}
+
+    @classmethod
+    def of_labels(cls, hsm: Hsm, sealing: str, index: str) -> Vault:
+        """The vault over all versions of the sealing key that still have their bytes, and the index key of that label."""
+        newest = hsm.find(sealing)
+        older = [key for key in hsm.versions(sealing) if key is not newest]
+        return cls(
+            hsm, [newest, *(key for key in older if hsm.info(key).state is not KeyState.DESTROYED)], hsm.find(index)
+        )
+
+    @property
+    def sealing_key(self) -> KeyHandle:
+        """What new values are sealed with."""
+        return self._sealing_key
+
+    @property
+    def current(self) -> bytes:
+        """The 9 bytes with which every value sealed now begins: version and key id."""
+        return self._prefix
 
     def seal(self, text: str, *, table: str, row: int | str, column: str) -> bytes:
         """TEXT sealed for one place. 37 bytes longer than its UTF-8, and never the same twice."""
@@ -54,7 +79,7 @@ class Vault:
 
     def seal_bytes(self, data: bytes, *, table: str, row: int | str, column: str) -> bytes:
         """DATA sealed for one place, 37 bytes longer."""
-        return self._prefix + self._hsm.seal(self._sealing_key, data, self._place(table, row, column))
+        return self._prefix + self._hsm.seal(self._sealing_key, data, _place(self._prefix, table, row, column))
 
     def sealer(self, table: str, column: str) -> Callable[[str, int], bytes]:
         """`seal` for many rows of one column: a function of text and row."""
@@ -68,9 +93,18 @@ class Vault:
 
     def open_bytes(self, sealed: bytes, *, table: str, row: int | str, column: str) -> bytes:
         """The data sealed for this place by seal_bytes or seal. Raises as open does."""
-        if not sealed.startswith(self._prefix):
+        prefix = sealed[:_PREFIX_BYTES]
+        key = self._by_prefix.get(prefix)
+        if key is None:
             raise VaultError("sealed data is of another key or version than this vault's")
-        return self._hsm.unseal(self._sealing_key, sealed[_PREFIX_BYTES:], self._place(table, row, column))
+        return self._hsm.unseal(key, sealed[_PREFIX_BYTES:], _place(prefix, table, row, column))
+
+    def reseal(self, sealed: bytes, *, table: str, row: int | str, column: str) -> bytes | None:
+        """The same data sealed with the newest key; None where it is already. Raises as open does."""
+        if sealed.startswith(self._prefix):
+            return None
+        data = self.open_bytes(sealed, table=table, row=row, column=column)
+        return self.seal_bytes(data, table=table, row=row, column=column)
 
     def index(self, text: str, purpose: str) -> bytes:
         """16 bytes by which TEXT is found again. PURPOSE: one of Purpose. Raises VaultError for another."""
@@ -84,9 +118,10 @@ class Vault:
         index, key = self._hsm.blind_index, self._index_key
         return lambda text: index(key, prefix + text.encode("utf-8"))
 
-    def _place(self, table: str, row: int | str, column: str) -> bytes:
-        """Associated data: version, key id, table, column and row; lengths stand before, so no place is like another."""
-        return self._prefix + _column(table, column) + str(row).encode("utf-8")
+
+def _place(prefix: bytes, table: str, row: int | str, column: str) -> bytes:
+    """Associated data: version, key id, table, column and row; lengths stand before, so no place is like another."""
+    return prefix + _column(table, column) + str(row).encode("utf-8")
 
 
 def key_id(handle: KeyHandle) -> bytes:

@@ -17,7 +17,7 @@ from gateway.errors import Refused
 from gateway.store import audit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from datetime import date, datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -48,6 +48,7 @@ class BankKeys:
 
     pin_verification: KeyHandle
     audit: KeyHandle
+    audit_before: Sequence[KeyHandle] = ()
 
 
 @dataclass(slots=True)
@@ -74,6 +75,10 @@ class Bank:
     def audit_mac(self, data: bytes) -> bytes:
         """HMAC of an audit event, made in the HSM."""
         return self.hsm.mac(self.keys.audit, data)
+
+    def audit_verify(self, data: bytes, mac: bytes) -> bool:
+        """Whether an audit event's HMAC is of this bank: under the audit key, or a version of it from before."""
+        return any(self.hsm.verify_record(key, data, mac) for key in (self.keys.audit, *self.keys.audit_before))
 
 
 class Transaction:

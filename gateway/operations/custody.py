@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from keys.keytypes import KeyState
 from keys.master import read_master_key_file
 from keys.software import SoftwareHsm
 from keys.vault import Vault
+
+SEALING_LABEL, INDEX_LABEL, AUDIT_LABEL = "vault-sealing", "vault-index", "audit"
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.settings import Settings
+    from keys.hsm import Hsm
+    from keys.keytypes import KeyHandle
 
 
 def key_files(settings: Settings) -> tuple[Path, Path]:
@@ -24,7 +29,19 @@ def key_files(settings: Settings) -> tuple[Path, Path]:
     return keystore, settings.master_key_file or keystore.with_name("master.key")
 
 
+def vault_of(hsm: Hsm) -> Vault:
+    """The bank's vault over its open HSM: every version of its sealing key, and its index key."""
+    return Vault.of_labels(hsm, SEALING_LABEL, INDEX_LABEL)
+
+
+def audit_keys_before(hsm: Hsm) -> list[KeyHandle]:
+    """The older versions of the audit key, which still verify what they wrote."""
+    newest = hsm.find(AUDIT_LABEL)
+    before = [key for key in hsm.versions(AUDIT_LABEL) if key is not newest]
+    return [key for key in before if hsm.info(key).state in (KeyState.ACTIVE, KeyState.DEACTIVATED)]
+
+
 def open_vault(keystore: Path, master_key: Path) -> Vault:
     """The bank's vault over a keystore that is there. Raises KeysError where keystore or master key are not right."""
     hsm = SoftwareHsm.open(keystore, read_master_key_file(master_key))
-    return Vault(hsm, hsm.find("vault-sealing"), hsm.find("vault-index"))
+    return vault_of(hsm)

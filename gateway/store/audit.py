@@ -125,19 +125,22 @@ async def heads(connection: AsyncConnection) -> dict[str, Head]:
 
 
 async def verify_stream(
-    connection: AsyncConnection, mac: Callable[[bytes], bytes], stream: str, head: Head
+    connection: AsyncConnection, verify: Callable[[bytes, bytes], bool], stream: str, head: Head
 ) -> tuple[int, str | None]:
-    """Walk a chain from its start. Returns how many events hold, and what is wrong with the first that does not."""
+    """Walk a chain from its start. Returns how many events hold, and what is wrong with the first that does not.
+
+    VERIFY: whether an event's bytes (first) have this HMAC (second).
+    """
     previous = FIRST_HASH
     seq = 0
     events = await connection.stream(EVENTS, {"stream": stream})
     async for row in events:
         if row.seq != seq + 1:
             return seq, f"event {seq + 1} is missing"
-        expected = mac(_canonical(previous, stream, row.seq, row.at, row.actor, row.operation, row.subject, row.detail))
-        if expected != bytes(row.hash):
+        event = _canonical(previous, stream, row.seq, row.at, row.actor, row.operation, row.subject, row.detail)
+        if not verify(event, bytes(row.hash)):
             return seq, f"event {row.seq} ({row.operation} {row.subject}) was changed or moved"
-        seq, previous = row.seq, expected
+        seq, previous = row.seq, bytes(row.hash)
     if (seq, previous) != (head.seq, head.hash):
         return seq, f"the chain ends at event {seq}, its head says {head.seq}"
     return seq, None

@@ -11,10 +11,10 @@ from alembic import command
 from sqlalchemy import text
 
 from gateway.app import open_keystore
+from gateway.operations.custody import vault_of
 from gateway.rules.issuing import account_number
 from gateway.settings import load_settings
 from gateway.store import database
-from keys.vault import Vault
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from gateway.settings import Settings
+    from keys.vault import Vault
     from tests.servers import TestServer
 
 NAMES = ("SITI AMINAH", "BUDI LUBIS", "RINA PANE", "AGUS POHAN")
@@ -47,7 +48,7 @@ async def bank_before(server: TestServer, folder: Path) -> Before:
     url = server.server.database_url(name)
     settings = load_settings(database_url=url, data_dir=folder / "before", iso_port=0, http_port=0, log_level="error")
     hsm = open_keystore(settings)
-    vault = Vault(hsm, hsm.find("vault-sealing"), hsm.find("vault-index"))
+    vault = vault_of(hsm)
     opened = await database.open_database(settings, migrated=False)
     rows = [
         [f"127107411290{n:04}", account_number("BRI", "0014", n), name, "SEMBAKO", "2026-T4", "2026-10", str(AMOUNT_IDR),

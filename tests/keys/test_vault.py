@@ -10,7 +10,7 @@ from keys.vault import Purpose, Vault, key_id
 from tests.keys.samples import bank_hsm
 
 HSM = bank_hsm()
-VAULT = Vault(HSM, HSM.find("seal"), HSM.find("index"))
+VAULT = Vault(HSM, [HSM.find("seal")], HSM.find("index"))
 NIK = "1271014507900003"
 
 texts = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -86,7 +86,9 @@ def test_key_is_named_beside_the_value() -> None:
     assert b"\x01" + key_id(HSM.find("seal")) == sealed[:9]
     stranger = bank_hsm()
     with pytest.raises(VaultError, match="another key"):
-        Vault(stranger, stranger.find("seal"), stranger.find("index")).open(sealed, table="family", row=1, column="nik")
+        Vault(stranger, [stranger.find("seal")], stranger.find("index")).open(
+            sealed, table="family", row=1, column="nik"
+        )
 
 
 @given(texts, texts)
@@ -105,7 +107,7 @@ def test_index_is_apart_for_each_purpose() -> None:
 def test_index_hangs_on_its_key() -> None:
     """Nobody without the key can try all NIKs."""
     stranger = bank_hsm()
-    assert VAULT.index(NIK, "nik") != Vault(stranger, stranger.find("seal"), stranger.find("index")).index(NIK, "nik")
+    assert VAULT.index(NIK, "nik") != Vault(stranger, [stranger.find("seal")], stranger.find("index")).index(NIK, "nik")
 
 
 def test_unknown_purpose_is_refused() -> None:
@@ -120,7 +122,7 @@ def test_unknown_purpose_is_refused() -> None:
 def test_keys_of_other_usages_are_refused(sealing: str, index: str) -> None:
     """Found when the vault is made, not at the first customer."""
     with pytest.raises(KeyRefused):
-        Vault(HSM, HSM.find(sealing), HSM.find(index))
+        Vault(HSM, [HSM.find(sealing)], HSM.find(index))
 
 
 def test_vault_key_of_the_sample_is_for_sealing() -> None:

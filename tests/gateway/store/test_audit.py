@@ -23,6 +23,10 @@ def _mac(data: bytes) -> bytes:
     return hashlib.sha256(b"key" + data).digest()
 
 
+def _verify(data: bytes, mac: bytes) -> bool:
+    return _mac(data) == mac
+
+
 async def test_events_are_chained_and_hold(engine: AsyncEngine) -> None:
     """Each event has the next number and covers the one before it; the head is the last one."""
     async with engine.begin() as connection:
@@ -32,8 +36,8 @@ async def test_events_are_chained_and_hold(engine: AsyncEngine) -> None:
         heads = await audit.heads(connection)
         assert ["operations"] == list(heads)
         assert 3 == heads["operations"].seq
-        assert (3, None) == await audit.verify_stream(connection, _mac, "operations", heads["operations"])
-        count, wrong = await audit.verify_stream(connection, hashlib.sha256, "operations", heads["operations"])  # type: ignore[arg-type]
+        assert (3, None) == await audit.verify_stream(connection, _verify, "operations", heads["operations"])
+        count, wrong = await audit.verify_stream(connection, lambda *_: False, "operations", heads["operations"])
         assert (0, "event 1 (link.event link 0) was changed or moved") == (count, wrong)
 
 
@@ -44,9 +48,9 @@ async def test_streams_are_apart(engine: AsyncEngine) -> None:
         await audit.append(connection, _mac, AT, "siti", Operation.LINK_EVENT, "link", {})
         heads = await audit.heads(connection)
         assert {"lane-0": 0, "operations": 1} == {name: head.seq for name, head in heads.items()}
-        assert (0, None) == await audit.verify_stream(connection, _mac, "lane-0", heads["lane-0"])
+        assert (0, None) == await audit.verify_stream(connection, _verify, "lane-0", heads["lane-0"])
         wrong = (0, "the chain ends at event 0, its head says 5")
-        assert wrong == await audit.verify_stream(connection, _mac, "lane-0", Head(5, FIRST_HASH))
+        assert wrong == await audit.verify_stream(connection, _verify, "lane-0", Head(5, FIRST_HASH))
 
 
 @given(st.lists(TEXT, min_size=3, max_size=3), st.lists(TEXT, min_size=3, max_size=3), st.integers(0, 2**40))
