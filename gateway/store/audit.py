@@ -58,6 +58,10 @@ class Operation(StrEnum):
     SETTLEMENT_CLOSE = "settlement.close"
     SETTLEMENT_ORDER = "settlement.order"
     SETTLEMENT_PAY = "settlement.pay"
+    KEY_REFUSED = "key.refused"
+    KEY_BEGUN = "key.begun"
+    KEY_DONE = "key.done"
+    KEY_FAILED = "key.failed"
 
 
 @dataclass(frozen=True, slots=True)
