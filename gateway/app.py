@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from gateway.settings import Settings
+    from keys.hsm import Hsm
     from keys.pkcs11 import Pkcs11Hsm
     from keys.software import SoftwareHsm
     from keys.toolbox import Refusal
@@ -52,9 +53,7 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
         check_settings_match(row, settings)
         refusals = Refusals()
         hsm = await asyncio.to_thread(open_keystore, settings, refusals.note)
-        keys = BankKeys(hsm.find(PIN_LABEL), hsm.find(AUDIT_LABEL), audit_keys_before(hsm))
-        vault = vault_of(hsm)
-        bank = Bank(settings, db, row, hsm, keys, vault, refusals)
+        bank = Bank(settings, db, row, hsm, _bank_keys(hsm), vault_of(hsm), refusals)
         today = await refresh_business_date(bank)
         async with db.engine.begin() as connection:
             await partitions.make_around(connection, today)
@@ -147,13 +146,17 @@ async def _open_database(settings: Settings) -> database.Database:
     return await database.as_service(db, settings)
 
 
+def _bank_keys(hsm: Hsm) -> BankKeys:
+    return BankKeys(hsm.find(PIN_LABEL), hsm.find(AUDIT_LABEL), audit_keys_before(hsm))
+
+
 async def _watch_keys(bank: Bank) -> None:
     """Take up what a key ceremony changed, and write what the HSM refused, once a second until cancelled."""
     while True:
         await asyncio.sleep(KEY_WATCH_S)
         try:
             if bank.hsm.refresh():
-                bank.vault = vault_of(bank.hsm)
+                bank.keys, bank.vault = _bank_keys(bank.hsm), vault_of(bank.hsm)
                 _log.info("keys_changed", keys=len(bank.hsm.keys()))
             await write_refusals(bank)
         except (KeysError, SQLAlchemyError, OSError) as error:  # the keys that are loaded go on working

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from keys.cvv import CardValue, ExpiryOrder
+from keys.keytypes import KeyState
 from keys.pinblock import PinFormat
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from keys.emv_profile import Profile
     from keys.kcv import Kcv
     from keys.keystore import Component
-    from keys.keytypes import KeyHandle, KeyInfo, KeySpec, KeyState, KeyUsage
+    from keys.keytypes import KeyHandle, KeyInfo, KeySpec, KeyUsage
     from keys.sensitive import Pan, Pin
 
 
@@ -81,8 +82,10 @@ class KeyCommands(Protocol):
         """Throw away the components that wait for a key. Returns how many there were."""
         ...
 
-    def import_block(self, label: str, block: str, kbpk: KeyHandle, spec: KeySpec | None = None) -> KeyHandle:
-        """Keep the key of a TR-31 block. Its header says what it is; SPEC only adds attributes, dates and state.
+    def import_block(
+        self, label: str, block: str, kbpk: KeyHandle, spec: KeySpec | None = None, state: KeyState = KeyState.ACTIVE
+    ) -> KeyHandle:
+        """Keep the key of a TR-31 block in STATE. Its header says what it is; SPEC adds attributes and dates, or narrows.
 
         Raises KeyBlockError where the block is not authentic, KeyRefused where its key may not exist here or SPEC disagrees.
         """
@@ -126,6 +129,10 @@ class KeyCommands(Protocol):
 
     def set_state(self, handle: KeyHandle, state: KeyState) -> None:
         """Move a key along its life (keytypes.TRANSITIONS). DESTROYED leaves its header and no bytes."""
+        ...
+
+    def end_on(self, handle: KeyHandle, last_day: date) -> None:
+        """Let a key work to the end of LAST_DAY, a business date, and no longer: the older one of an overlap."""
         ...
 
     def refresh(self) -> bool:

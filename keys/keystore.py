@@ -62,6 +62,7 @@ class Keystore(Generic[Raw]):
         self._envelope = envelope
         self._head = head
         self._stamp: object = None
+        self._envelope_for: Callable[[dict[str, Any]], Envelope[Raw]] | None = None
 
     @classmethod
     def create(cls, path: Path, envelope: Envelope[Raw]) -> Keystore[Raw]:
@@ -88,6 +89,7 @@ class Keystore(Generic[Raw]):
         except KeystoreError as error:
             raise KeystoreError(f"keystore {path}: {error}") from None
         store = cls(path, envelope, head)
+        store._envelope_for = envelope_for
         store._read()
         return store
 
@@ -134,19 +136,38 @@ class Keystore(Generic[Raw]):
     def set_state(self, info: KeyInfo, state: KeyState) -> KeyInfo:
         """Move a key to another state, if its life allows it. DESTROYED takes its bytes out of the file. Gives its new header."""
 
+        def moved(stored: KeyInfo) -> KeyInfo:
+            check_transition(stored, state)
+            return replace(stored, state=state)
+
+        return self._amend(info, moved)
+
+    def end_on(self, info: KeyInfo, last_day: date) -> KeyInfo:
+        """Let a key work to the end of LAST_DAY and no longer. Gives its new header."""
+
+        def ended(stored: KeyInfo) -> KeyInfo:
+            amended = replace(stored, active_to=last_day)
+            check_header(amended)
+            return amended
+
+        return self._amend(info, ended)
+
+    def _amend(self, info: KeyInfo, amend: Callable[[KeyInfo], KeyInfo]) -> KeyInfo:
+        """Give a key another header, which it is bound to from then on."""
+
         def change(document: dict[str, Any]) -> KeyInfo:
             for place, entry in enumerate(document["keys"], start=1):
                 stored, raw = self._open_key(place, entry)
-                if (stored.label, stored.version) == (info.label, info.version):
-                    check_transition(stored, state)
-                    moved = replace(stored, state=state)
-                    before, entry["header"] = self._bound(entry["header"]), _header(moved)
-                    anew = self._bound(entry["header"])
-                    if raw is None or state is KeyState.DESTROYED:
-                        entry["sealed"] = self._envelope.seal_data(b"", anew)
-                    else:
-                        entry["sealed"] = self._envelope.rebind(entry["sealed"], before, anew)
-                    return moved
+                if (stored.label, stored.version) != (info.label, info.version):
+                    continue
+                amended = amend(stored)
+                before, entry["header"] = self._bound(entry["header"]), _header(amended)
+                anew = self._bound(entry["header"])
+                if raw is None or amended.state is KeyState.DESTROYED:
+                    entry["sealed"] = self._envelope.seal_data(b"", anew)
+                else:
+                    entry["sealed"] = self._envelope.rebind(entry["sealed"], before, anew)
+                return amended
             raise KeyRefused(f"key {info.name}: is not in the keystore")
 
         return self._change(change)
@@ -211,7 +232,7 @@ class Keystore(Generic[Raw]):
     def _read(self) -> dict[str, Any]:
         document = keyfile.read(self.path, PARTS)
         if document["head"] != self._head:
-            raise KeystoreError(f"keystore {self.path}: another file was put in its place")
+            self._follow(document["head"])
         try:
             self._envelope.open_data(document["seal"], self._whole(document))
             names = [(entry["header"]["label"], entry["header"]["version"]) for entry in document["keys"]]
@@ -222,6 +243,13 @@ class Keystore(Generic[Raw]):
         if len(set(names)) < len(names):
             raise KeystoreError(f"keystore {self.path}: is damaged: a key is in it twice")
         return document
+
+    def _follow(self, head: Any) -> None:  # noqa: ANN401 - what stands in the file
+        """The same keystore may have come under another master key since it was opened; what else has another head is refused."""
+        same = isinstance(head, dict) and head.get("store") == self._head["store"]
+        if not same or self._envelope_for is None:
+            raise KeystoreError(f"keystore {self.path}: another file was put in its place")
+        self._envelope, self._head = self._envelope_for(head), head
 
     def _write(self, document: dict[str, Any]) -> None:
         keyfile.write(self.path, document | {"seal": self._envelope.seal_data(b"", self._whole(document))})

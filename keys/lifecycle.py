@@ -26,6 +26,7 @@ from keys.sensitive import Material
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
 
     from keys.kcv import Kcv
     from keys.keystore import Component, Keystore
@@ -76,10 +77,12 @@ class Lifecycle(Generic[Raw]):
         """Throw them away."""
         return 0 if self._store is None else self._store.forget_components(label)
 
-    def import_block(self, label: str, block: str, kbpk: KeyHandle, spec: KeySpec | None = None) -> KeyHandle:
+    def import_block(
+        self, label: str, block: str, kbpk: KeyHandle, spec: KeySpec | None = None, state: KeyState = KeyState.ACTIVE
+    ) -> KeyHandle:
         """Keep the key of a TR-31 block, as its header says."""
         header, key = self._unwrap[kbpk](block)
-        return self._take(key_blocks.spec_of(header, spec), label, key)
+        return self._take(replace(key_blocks.spec_of(header, spec), state=state), label, key)
 
     def export_block(self, handle: KeyHandle, kbpk: KeyHandle) -> str:
         """The key in a TR-31 block."""
@@ -135,6 +138,12 @@ class Lifecycle(Generic[Raw]):
         check_transition(info, state)
         moved = replace(info, state=state) if self._store is None else self._store.set_state(info, state)
         self._tools.put(moved, None if state is KeyState.DESTROYED else raw)
+
+    def end_on(self, handle: KeyHandle, last_day: date) -> None:
+        """Let a key work to the end of LAST_DAY."""
+        info, raw = self._tools.known(handle)
+        ended = replace(info, active_to=last_day) if self._store is None else self._store.end_on(info, last_day)
+        self._tools.put(ended, raw)
 
     def refresh(self) -> bool:
         """Take up what another process changed."""

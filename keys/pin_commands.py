@@ -58,6 +58,11 @@ class _Ibm3624(NamedTuple):
     def reference(self, pan: Pan, pin: str) -> str:
         return offset_of(natural_pin(self.encipher(account_field(pan)), self.decimals, self.digits), pin)
 
+    def is_right(self, account: bytes, enciphered: bytes, offset: str, clear: bytes) -> bool:
+        """Whether CLEAR is the format 0 block of the right PIN, given the enciphered validation data of its account field."""
+        right = pin_of(natural_pin(enciphered, self.decimals, self.digits), offset)
+        return same(block_of(right, self.digits, account), clear)
+
 
 class _Pvv(NamedTuple):
     """A PVK of the PVV method made ready. References are PVVs, which cover the first four digits of a PIN and no more."""
@@ -102,7 +107,15 @@ class PinOperations(Generic[Raw]):
 
     def verify_pin(self, asked: PinToVerify, verification_key: KeyHandle) -> bool:
         """Whether the PIN in the block is the card's."""
-        return self.verify_pins([asked], verification_key)[0]
+        method = self._pin_verify[verification_key]
+        if isinstance(asked.key, Dukpt) or asked.pin_format is not PinFormat.ISO_0 or isinstance(method, _Pvv):
+            return self._verify_alone(asked, method)
+        cipher = self._pin_decipher[asked.key]
+        _check_format(cipher, asked.pin_format)
+        if len(asked.block) != BLOCK_BYTES or not _is_reference(asked.reference, method.digits):
+            return False
+        account = account_field(asked.pan)
+        return method.is_right(account, method.encipher(account), asked.reference, cipher.run(asked.block))
 
     def verify_pins(self, asked: Sequence[PinToVerify], verification_key: KeyHandle) -> list[bool]:
         """verify_pin for many at once.
@@ -207,11 +220,9 @@ class PinOperations(Generic[Raw]):
         accounts = [account_field(asked[place].pan) for place in places]
         enciphered = method.encipher(b"".join(accounts))
         clear = self._pin_decipher[key].run(b"".join([asked[place].block for place in places]))
-        digits, decimals = method.digits, method.decimals
         for at, (place, account) in enumerate(zip(places, accounts, strict=True)):
             piece = slice(at * BLOCK_BYTES, (at + 1) * BLOCK_BYTES)
-            right = pin_of(natural_pin(enciphered[piece], decimals, digits), asked[place].reference)
-            answers[place] = same(block_of(right, digits, account), clear[piece])
+            answers[place] = method.is_right(account, enciphered[piece], asked[place].reference, clear[piece])
 
 
 def _verification(info: KeyInfo, encipher: Callable[[bytes], bytes]) -> _Ibm3624 | _Pvv:

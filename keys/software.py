@@ -8,7 +8,7 @@ Read next: local.py (the commands), keystore.py, envelope.py.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -54,13 +54,20 @@ class SoftwareHsm(LocalHsm[Material]):
     def open(
         cls,
         keystore_path: Path,
-        master: MasterKey | Passphrase,
+        master: MasterKey | Passphrase | Callable[[], MasterKey | Passphrase],
         *,
         today: Callable[[], date] | None = None,
         on_refusal: Callable[[Refusal], None] | None = None,
     ) -> SoftwareHsm:
-        """An HSM over a keystore file. Raises KeystoreError where file or master key are not right."""
-        store = Keystore.open(keystore_path, lambda head: MasterEnvelope.for_head(master, head))
+        """An HSM over a keystore file. Raises KeystoreError where file or master key are not right.
+
+        MASTER as a function is asked again when the keystore has come under another master key.
+        """
+
+        def envelope(head: dict[str, Any]) -> MasterEnvelope:
+            return MasterEnvelope.for_head(master() if callable(master) else master, head)
+
+        store = Keystore.open(keystore_path, envelope)
         return cls(SoftwareWorkshop(), store, today=today, on_refusal=on_refusal)
 
     @classmethod

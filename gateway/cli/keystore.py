@@ -1,57 +1,442 @@
-"""`kks keys`: list keys, and form one from components typed by two custodians. Never shows key material."""
+"""`./kks keys`: the ceremonies of the bank's keys. Never shows key material; a component is typed unseen."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gateway.cli import output
-from gateway.cli.running import Json, refuse, with_bank
+from gateway.cli.running import As, Json, parse_date, refuse, settings, who, with_bank
 
 if TYPE_CHECKING:
-    from gateway.operations.bank import Bank
-    from keys.keytypes import KeyInfo
+    from collections.abc import Awaitable, Callable
 
-keys = typer.Typer(help="The bank's keys: list, form from components.", no_args_is_help=True)
+    from gateway.operations.bank import Bank
+    from keys.keytypes import KeyInfo, KeySpec
+
+keys = typer.Typer(help="The bank's keys: ceremonies, list, import, export, rotation.", no_args_is_help=True)
+
+Usage = Annotated[str, typer.Option("--usage", help="TR-31 usage code, as P0; `keys usages` lists them")]
+Algorithm = Annotated[
+    str | None, typer.Option("--algorithm", help="T triple DES, A AES, H HMAC, R RSA; default by usage")
+]
+Mode = Annotated[str | None, typer.Option("--mode", help="TR-31 mode of use, as D; default by usage")]
+Bits = Annotated[int | None, typer.Option("--bits", help="length of the key; default by usage")]
+Exportable = Annotated[bool, typer.Option("--exportable", help="may leave in a key block")]
+ActiveFrom = Annotated[str | None, typer.Option("--from", help="first business date it works on")]
+ActiveTo = Annotated[str | None, typer.Option("--to", help="last business date it works on")]
+Attributes = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="an attribute that differs from the usage's, as check_length=6; repeat"),
+]
+
+
+class Act(StrEnum):
+    """What can be done with a key that is there, besides activating it."""
+
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    RETIRE = "retire"
+    COMPROMISE = "compromise"
+    DESTROY = "destroy"
 
 
 @keys.command("list")
 def keys_list(*, json: Json = False) -> None:
-    """Every key: label, usage, check value. Never the key."""
+    """Every key and version: what it is, what it may do, its check value. Never the key."""
 
-    async def work(bank: Bank) -> list[KeyInfo]:
-        return list(bank.hsm.keys())
+    async def work(bank: Bank) -> list[dict[str, Any]]:
+        known = bank.hsm.keys()
+        return [_shown(one, str(one.state_on(bank.business_date))) for one in known]
 
     found = with_bank(work)
-    rows = [(one.label, one.usage.name.lower(), one.usage.value, one.state, str(one.kcv)) for one in found]
     if json:
-        names = ("label", "usage", "code", "state", "kcv")
-        output.as_json({"keys": [dict(zip(names, row, strict=True)) for row in rows]})
-    else:
-        output.table("Keys", ["label", "usage", "TR-31", "state", "check value"], rows)
+        output.as_json({"keys": found})
+        return
+    columns = ("key", "usage", "code", "algorithm", "bits", "mode", "state", "export", "from", "to", "kcv")
+    names = ("key", "usage", "TR-31", "algorithm", "bits", "mode", "state", "export", "from", "to", "check value")
+    output.table("Keys", names, [[row[name] for name in columns] for row in found], numbers=("bits",))
 
 
-@keys.command("form")
-def keys_form(
-    label: str, components: Annotated[int, typer.Option("--components", min=2, max=9, help="how many custodians")] = 2
+@keys.command("usages")
+def keys_usages() -> None:
+    """The usages a key can have: code, algorithms, modes, what may be set."""
+    from keys.usages import USAGES
+
+    rows = []
+    for usage, rule in USAGES.items():
+        attributes = {name: getattr(rule.attributes, name) for name in type(rule.attributes).__slots__}
+        settable = ", ".join(f"{name}={value}" for name, value in attributes.items() if value is not None)
+        algorithms = "/".join(one.value for one in rule.algorithms)
+        rows.append(
+            (usage.value, usage.name.lower(), algorithms, "/".join(mode.value for mode in rule.modes), settable)
+        )
+    output.table("Usages", ["TR-31", "usage", "algorithms", "modes", "attributes"], rows)
+
+
+@keys.command("init")
+def keys_init(
+    component: Annotated[int, typer.Option("--component", min=1, max=9, help="which component this is")],
+    of: Annotated[int, typer.Option("--of", min=2, max=9, help="of how many")] = 2,
+    by: As = "",
+    *,
+    json: Json = False,
 ) -> None:
-    """Form a link's PIN key (ZPK) from components, each typed unseen by its custodian."""
-    from keys.errors import KeysError
-    from keys.keytypes import KeyUsage
+    """Form the master key of a new keystore: each custodian enters a component of 64 hex digits in a run of their own.
 
-    parts = []
-    for number in range(1, components + 1):
-        text = typer.prompt(f"component {number} of {components} (hex)", hide_input=True)
-        try:
-            parts.append(bytes.fromhex(text))
-        except ValueError:
-            refuse(f"component {number}: is not hex")
+    A bank that does not gets a random master key when it is first opened.
+    """
+    from gateway.operations.custody import custody_of
+    from keys.errors import KeysError
+    from keys.master_ceremony import enter_master_component
+
+    custody = custody_of(settings())
+    if custody.keystore.exists():
+        refuse(f"keystore {custody.keystore}: is there already; `keys rotate-master` gives it another master key")
+    if custody.token is not None or custody.passphrase is not None:
+        refuse("the master key of this bank is in a token or comes of a passphrase: it has no components")
+    value = _typed(f"component {component} of {of} of the master key")
+    try:
+        custody.keystore.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        entered = enter_master_component(custody.master_key, component, of, who(by), value)
+    except (KeysError, OSError) as error:
+        refuse(str(error))
+    if entered.check_value is None:
+        _said(
+            {"entered": sorted(entered.custodians), "of": of},
+            json,
+            f"Component {component} is kept; others are awaited.",
+        )
+        return
+    check = entered.check_value
+
+    async def record(bank: Bank) -> None:
+        from gateway.operations import ceremony
+
+        await ceremony.record_master_key(bank, who(by), entered.custodians, check)
+
+    with_bank(record)
+    _said(
+        {"kcv": check, "custodians": list(entered.custodians.values())},
+        json,
+        f"The master key is made, check value {check}.",
+    )
+
+
+@keys.command("generate")
+def keys_generate(
+    label: str, usage: Usage, algorithm: Algorithm = None, mode: Mode = None, bits: Bits = None, by: As = "",
+    active_from: ActiveFrom = None, active_to: ActiveTo = None, attributes: Attributes = None,
+    *, exportable: Exportable = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Make a random key. It works once another person has activated it."""
+    spec = _spec(usage, algorithm, mode, bits, active_from, active_to, attributes, exportable=exportable)
+    _key(lambda bank, do: do.generate(bank, who(by), label, spec), json, "is made; another person activates it")
+
+
+@keys.command("component")
+def keys_component(
+    label: str, usage: Usage,
+    number: Annotated[int, typer.Option("--number", min=1, max=9, help="which component this is")],
+    of: Annotated[int, typer.Option("--of", min=2, max=9, help="of how many")] = 2,
+    algorithm: Algorithm = None, mode: Mode = None, by: As = "",
+    active_from: ActiveFrom = None, active_to: ActiveTo = None, attributes: Attributes = None,
+    *, exportable: Exportable = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Enter one component of a key, typed unseen. Each custodian does it in a run of their own; the last one forms the key."""
+    spec = _spec(usage, algorithm, mode, None, active_from, active_to, attributes, exportable=exportable)
+    value = _typed(f"component {number} of {of} of {label}")
+
+    async def work(bank: Bank) -> tuple[str, KeyInfo | None]:
+        from gateway.operations import ceremony
+
+        return await ceremony.enter_component(bank, who(by), label, spec, number, of, value)
+
+    check, info = with_bank(work)
+    told = {"component": number, "of": of, "component_kcv": check, "key": None if info is None else _shown(info)}
+    line = f"Component {number} of {of} is kept, check value {check}."
+    if info is not None:
+        line = f"Component {number} has check value {check}. Key {info.name} is formed, check value {info.kcv}."
+    _said(told, json, line)
+
+
+@keys.command("waiting")
+def keys_waiting(*, json: Json = False) -> None:
+    """Components that wait for others: whose, when, check value."""
+
+    async def work(bank: Bank) -> list[dict[str, Any]]:
+        return [one._asdict() for one in bank.hsm.components()]
+
+    found = with_bank(work)
+    if json:
+        output.as_json({"components": found})
+    else:
+        columns = ("label", "number", "of", "custodian", "entered", "kcv")
+        output.table("Components that wait", columns, [[row[name] for name in columns] for row in found])
+
+
+@keys.command("forget")
+def keys_forget(label: str, by: As = "", *, json: Json = False) -> None:
+    """Throw away the components that wait for a key."""
+
+    async def work(bank: Bank) -> int:
+        from gateway.operations import ceremony
+
+        return await ceremony.forget_components(bank, who(by), label)
+
+    count = with_bank(work)
+    _said({"components": count}, json, f"{count} components of {label} are thrown away.")
+
+
+@keys.command("import")
+def keys_import(
+    label: str,
+    under: Annotated[str, typer.Option("--under", help="the ZMK (usage K1) it is under: LABEL or LABEL#VERSION")],
+    block: Annotated[str, typer.Option("--block", help="the TR-31 block, @FILE, or - for standard input")],
+    usage: Annotated[str | None, typer.Option("--usage", help="what the block must hold; default: what it holds")] = None,
+    mode: Mode = None, active_from: ActiveFrom = None, active_to: ActiveTo = None, attributes: Attributes = None, by: As = "",
+    *, exportable: Exportable = True, json: Json = False,
+) -> None:  # fmt: skip
+    """Take in a key of a TR-31 key block. It works once another person has activated it."""
+    text = _text(block).decode("ascii", "replace").strip()
+    given = (mode, active_from, active_to, attributes)
+    if usage is None and any(given):
+        refuse("--usage is needed with --mode, --from, --to or --set")
+    spec = None
+    if usage is not None:
+        spec = _spec(usage, None, mode, None, active_from, active_to, attributes, exportable=exportable)
+    _key(
+        lambda bank, do: do.import_block(bank, who(by), label, text, under, spec),
+        json,
+        "is taken in; another person activates it",
+    )
+
+
+@keys.command("import-rsa")
+def keys_import_rsa(
+    label: str,
+    file: Annotated[str, typer.Option("--file", help="PEM or DER: a private key to sign with, or a partner's public key")],
+    by: As = "", *, json: Json = False,
+) -> None:  # fmt: skip
+    """Take in an RSA key. It works once another person has activated it."""
+    spec = _spec("S0", None, None, None, None, None, None)
+    encoded = _text(f"@{file}" if file != "-" else file)
+    _key(
+        lambda bank, do: do.import_signing_key(bank, who(by), label, encoded, spec),
+        json,
+        "is taken in; another person activates it",
+    )
+
+
+@keys.command("export")
+def keys_export(
+    key: str, under: Annotated[str, typer.Option("--under", help="the ZMK (usage K1): LABEL or LABEL#VERSION")],
+    by: As = "", *, json: Json = False,
+) -> None:  # fmt: skip
+    """A key in a TR-31 key block for a partner, on standard output."""
+
+    async def work(bank: Bank) -> tuple[str, str]:
+        from gateway.operations import ceremony
+
+        block = await ceremony.export_block(bank, who(by), key, under)
+        return block, str(bank.hsm.kcv(ceremony.found(bank, key)))
+
+    block, check = with_bank(work)
+    _said({"block": block, "kcv": check}, json, f"{block}\ncheck value {check}")
+
+
+@keys.command("rotate")
+def keys_rotate(label: str, by: As = "", *, json: Json = False) -> None:
+    """Make the next version of a key. The old one works on until `activate --overlap-days`, or its retirement."""
+    _key(lambda bank, do: do.rotate(bank, who(by), label), json, "is made; another person activates it")
+
+
+@keys.command("activate")
+def keys_activate(
+    key: str,
+    overlap_days: Annotated[
+        int | None, typer.Option("--overlap-days", min=0, max=90, help="days older versions work on; default: no end")
+    ] = None,
+    by: As = "", *, json: Json = False,
+) -> None:  # fmt: skip
+    """Let a key work, as another person than the one who made it or brought it in."""
+    _key(lambda bank, do: do.activate(bank, who(by), key, overlap_days), json, "works now")
+
+
+@keys.command("state")
+def keys_state(act: Act, key: str, by: As = "", *, json: Json = False) -> None:
+    """Suspend, resume or retire a key, mark it as compromised, or destroy it: KEY is LABEL#VERSION."""
+    _key(lambda bank, do: do.change_state(bank, who(by), act.value, key), json, f"({act.value}) is done")
+
+
+@keys.command("rotate-master")
+def keys_rotate_master(
+    number: Annotated[int | None, typer.Option("--number", help="of a token: which master key, made before")] = None,
+    by: As = "", *, json: Json = False,
+) -> None:  # fmt: skip
+    """Seal the keystore under a new master key. May be cut off at any point and run again."""
+
+    async def work(bank: Bank) -> int:
+        from gateway.operations import ceremony
+
+        return await ceremony.rotate_master(bank, who(by), number)
+
+    count = with_bank(work)
+    _said({"keys": count}, json, f"{count} keys are sealed under the new master key.")
+
+
+@keys.command("token-init")
+def keys_token_init(
+    officer_pin_file: Annotated[
+        Path, typer.Option("--officer-pin-file", help="file (mode 0600) of the security officer's PIN")
+    ],
+    number: Annotated[int, typer.Option("--number", min=1, max=9999, help="which master key to make")] = 1,
+) -> None:
+    """Make master key NUMBER in the PKCS#11 token, and what else the token needs, once. Before the first start, or to rotate."""
+    from gateway.operations.custody import custody_of
+    from keys.errors import KeysError
+
+    custody = custody_of(settings())
+    try:
+        custody.set_up_token(officer_pin_file, number)
+    except KeysError as error:
+        refuse(str(error))
+    output.say(f"Master key {number} is made in the token.")
+
+
+@keys.command("record")
+def keys_record(
+    out: Annotated[Path | None, typer.Option("--out", help="text file; default: standard output")] = None,
+    first: Annotated[str | None, typer.Option("--since", help="first business date")] = None,
+    last: Annotated[str | None, typer.Option("--until", help="last business date")] = None,
+) -> None:
+    """The ceremony record: who did what with which key, check values, and lines to sign. To print."""
+    from gateway.files.ceremony_record import ceremony_record
+
+    since = None if first is None else parse_date(first, "--since")
+    until = None if last is None else parse_date(last, "--until")
 
     async def work(bank: Bank) -> str:
-        try:
-            return str(bank.hsm.kcv(bank.hsm.form(KeyUsage.PIN_ENCRYPTION, label, parts)))
-        except KeysError as error:
-            refuse(str(error))
+        from gateway.operations import ceremony
 
-    output.say(f"Key {label} is formed, check value {with_bank(work)}.")
+        return ceremony_record(await ceremony.record_of(bank, since, until))
+
+    text = with_bank(work)
+    if out is None:
+        output.say(text)
+        return
+    try:
+        out.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        refuse(f"{out}: {error.strerror}")
+    output.say(f"The record is in {out}.")
+
+
+def _key(work: Callable[[Bank, Any], Awaitable[KeyInfo]], json: bool, done: str) -> None:  # noqa: FBT001 - typer's flag
+    """Run a ceremony that ends with a key."""
+
+    async def with_ceremony(bank: Bank) -> tuple[KeyInfo, str]:
+        from gateway.operations import ceremony
+
+        info = await work(bank, ceremony)
+        return info, str(info.state_on(bank.business_date))
+
+    info, state = with_bank(with_ceremony)
+    _said({"key": _shown(info, state)}, json, f"Key {info.name} {done}. Check value {info.kcv}, state {state}.")
+
+
+def _said(value: dict[str, Any], json: bool, line: str) -> None:  # noqa: FBT001 - typer's flag
+    if json:
+        output.as_json(value)
+    else:
+        output.say(line)
+
+
+def _shown(info: KeyInfo, state: str | None = None) -> dict[str, Any]:
+    return {
+        "key": info.name,
+        "label": info.label,
+        "version": info.version,
+        "usage": info.usage.name.lower(),
+        "code": info.usage.value,
+        "algorithm": info.algorithm.name,
+        "bits": info.bits,
+        "mode": info.mode.value,
+        "state": state or info.state.value,
+        "export": info.exportability.value,
+        "from": info.active_from,
+        "to": info.active_to,
+        "kcv": info.kcv.value,
+        "kcv_method": info.kcv.method.value,
+    }
+
+
+def _spec(
+    usage: str, algorithm: str | None, mode: str | None, bits: int | None, active_from: str | None, active_to: str | None,
+    attributes: list[str] | None, *, exportable: bool = False,
+) -> KeySpec:  # fmt: skip
+    """The specification that the options ask for, or one line saying which is wrong."""
+    from gateway.errors import GatewayError
+    from keys import keytypes as types
+
+    try:
+        kind = types.KeyUsage(usage)
+    except ValueError:
+        refuse(f"--usage: there is no usage {usage!r}; `keys usages` lists them")
+    try:
+        return types.KeySpec(
+            kind,
+            None if algorithm is None else types.Algorithm(algorithm),
+            None if mode is None else types.KeyMode(mode),
+            bits,
+            _attributes(kind, attributes),
+            types.Exportability.EXPORTABLE if exportable else types.Exportability.NOT_EXPORTABLE,
+            active_from=None if active_from is None else parse_date(active_from, "--from"),
+            active_to=None if active_to is None else parse_date(active_to, "--to"),
+        )
+    except (ValueError, GatewayError) as error:
+        refuse(str(error))
+
+
+def _attributes(usage: Any, given: list[str] | None) -> Any:  # noqa: ANN401 - types of keys, imported late
+    """The usage's attributes with those GIVEN as name=value."""
+    from dataclasses import replace
+
+    from keys.usages import USAGES
+
+    attributes = USAGES[usage].attributes
+    for text in given or []:
+        name, mark, value = text.partition("=")
+        known = getattr(attributes, name, None) if name in type(attributes).__slots__ else None
+        if not mark or known is None:
+            refuse(f"--set {text}: usage {usage.value} has no such attribute; `keys usages` lists them")
+        try:
+            attributes = replace(attributes, **{name: type(known)(value)})
+        except ValueError:
+            refuse(f"--set {text}: is not a number")
+    return attributes
+
+
+def _typed(what: str) -> bytes:
+    """Hex typed without being shown; from standard input where that is no terminal."""
+    text = typer.prompt(f"{what} (hex)", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        refuse(f"{what}: is not hex")
+
+
+def _text(given: str) -> bytes:
+    """What was given: itself, the content of @FILE, or standard input for -."""
+    if given == "-":
+        return sys.stdin.buffer.read()
+    if not given.startswith("@"):
+        return given.encode()
+    try:
+        return Path(given[1:]).read_bytes()
+    except OSError as error:
+        refuse(f"{given[1:]}: {error.strerror}")

@@ -73,6 +73,18 @@ def codec(
     _show(measured.measure(seconds), json=json)
 
 
+@bench.command("keys")
+def keys(
+    seconds: Annotated[float, typer.Option("--seconds", min=0.2, max=120, help="processor time of each side")] = 3,
+    *,
+    json: Json = False,
+) -> None:
+    """PIN verification, TR-31 unwrap and ARQC, against psec and pyemv."""
+    from gateway.measure import keys as measured
+
+    _show(measured.measure(seconds), json=json)
+
+
 @bench.command("proof")
 def proof(
     transfers: Annotated[

@@ -56,7 +56,7 @@ class Custody:
             from keys.pkcs11 import Pkcs11Hsm  # noqa: PLC0415 - a bank without a token needs no PKCS#11 library
 
             return Pkcs11Hsm.open(self.keystore, self.open_token(), on_refusal=on_refusal)
-        return SoftwareHsm.open(self.keystore, self.master(), on_refusal=on_refusal)
+        return SoftwareHsm.open(self.keystore, self.master, on_refusal=on_refusal)
 
     def create(self, on_refusal: Callable[[Refusal], None] | None = None) -> SoftwareHsm | Pkcs11Hsm:
         """A new keystore with the bank's own keys, which never leave it. A master key file that is not there is made."""
@@ -86,6 +86,25 @@ class Custody:
 
             return read_master_key_file(self.master_key)
         return master_key_of(self.keystore, self.master_key)
+
+    def set_up_token(self, officer_pin_file: Path, number: int) -> None:
+        """Make master key NUMBER as the token's security officer, then what else the token needs as its user."""
+        from keys.pkcs11 import Pkcs11Hsm  # noqa: PLC0415 - as above
+        from keys.token import Token  # noqa: PLC0415 - as above
+
+        if self.token is None:
+            raise KeystoreError("this bank's keys are in no token (KKS_KEY_BACKEND)")
+        module, label, _ = self.token
+        officer = Token(module, label, read_secret_file(officer_pin_file, "officer PIN file"), officer=True)
+        try:
+            Pkcs11Hsm.set_up_master(officer, number)
+        finally:
+            officer.close()
+        user = self.open_token()
+        try:
+            Pkcs11Hsm.set_up(user)
+        finally:
+            user.close()
 
     def open_token(self) -> Token:
         """The token of a PKCS#11 keystore, logged in."""

@@ -1,0 +1,84 @@
+"""The record of key ceremonies as a page to print and sign. Refuses to know where its acts come from."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+WIDTH = 96
+_TITLES = {"key.begun": "begun", "key.done": "done", "key.failed": "refused", "key.refused": "use refused"}
+_LEFT_OUT = {"act", "business_date"}
+
+
+class Written(Protocol):
+    """One act, as gateway.store.ceremonies.Act is."""
+
+    @property
+    def seq(self) -> int:
+        """Number in the audit chain."""
+
+    @property
+    def at(self) -> datetime:
+        """When, in UTC."""
+
+    @property
+    def actor(self) -> str:
+        """Who."""
+
+    @property
+    def operation(self) -> str:
+        """key.begun, key.done, key.failed or key.refused."""
+
+    @property
+    def key(self) -> str:
+        """Label, or label#version."""
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """What else."""
+
+
+def ceremony_record(acts: Sequence[Written]) -> str:
+    """Every act in order, those that never ended marked, and a line to sign for each person who took part."""
+    lines = ["RECORD OF KEY CEREMONIES".center(WIDTH).rstrip(), "=" * WIDTH]
+    lines.append(
+        "Numbers are those of the audit chain `operations`; `./kks audit verify` proves that none is changed or missing."
+    )
+    lines.append("")
+    unended = _unended(acts)
+    for act in acts:
+        if act.operation == "key.begun" and act.seq not in unended:
+            continue
+        what = str(act.detail.get("act", "use"))
+        title = "BEGUN AND NEVER ENDED" if act.seq in unended else _TITLES.get(act.operation, act.operation)
+        lines.append(f"{act.seq:>8}  {act.at:%Y-%m-%d %H:%M:%S} UTC  {act.actor}")
+        lines.append(f"          {what} {act.key}: {title}")
+        told = [f"{name} {value}" for name, value in act.detail.items() if name not in _LEFT_OUT and value is not None]
+        if told:
+            lines += _wrapped(", ".join(told))
+    if not acts:
+        lines.append("Nothing was done with keys in this time.")
+    lines += ["", "-" * WIDTH, ""]
+    for person in sorted({act.actor for act in acts if act.operation != "key.refused"}):
+        lines += [f"{person:<40}  signature ______________________________  date ______________", ""]
+    return "\n".join(lines).rstrip()
+
+
+def _unended(acts: Sequence[Written]) -> set[int]:
+    """The numbers of begun acts that no end follows: one person does one act at a time."""
+    open_acts: dict[tuple[str, Any], int] = {}
+    for act in acts:
+        place = (act.actor, act.detail.get("act"))
+        if act.operation == "key.begun":
+            open_acts[place] = act.seq
+        elif act.operation in ("key.done", "key.failed"):
+            open_acts.pop(place, None)
+    return set(open_acts.values())
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=" " * 10, subsequent_indent=" " * 10)

@@ -1,0 +1,57 @@
+"""What was done with keys, read from the audit chain. Refuses to know keys. Read next: gateway.operations.ceremony."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One audit event of a key. `operation`: key.begun, key.done, key.failed or key.refused; `key`: a label, or label#version."""
+
+    seq: int
+    at: datetime
+    actor: str
+    operation: str
+    key: str
+    detail: dict[str, Any]
+
+
+async def acts(connection: AsyncConnection, first: date | None = None, last: date | None = None) -> list[Act]:
+    """Every act from FIRST to LAST business date (both included), in order."""
+    rows = await connection.execute(ACTS, {"first": first and first.isoformat(), "last": last and last.isoformat()})
+    return [Act(row.seq, row.at, row.actor, row.operation, row.subject, json.loads(row.detail)) for row in rows]
+
+
+async def last_actor(connection: AsyncConnection, key: str, acts_of: Sequence[str]) -> str | None:
+    """Who last did one of these acts with a key (label#version), or None."""
+    return (await connection.execute(LAST_ACTOR, {"key": key, "acts": list(acts_of)})).scalar_one_or_none()
+
+
+ACTS = text(
+    """
+    SELECT seq, at, actor, operation, subject, detail FROM audit_event
+    WHERE stream = 'operations' AND operation LIKE 'key.%'
+      AND (CAST(:first AS text) IS NULL OR detail::jsonb ->> 'business_date' >= CAST(:first AS text))
+      AND (CAST(:last AS text) IS NULL OR detail::jsonb ->> 'business_date' <= CAST(:last AS text))
+    ORDER BY seq
+    """
+)
+LAST_ACTOR = text(
+    """
+    SELECT actor FROM audit_event
+    WHERE stream = 'operations' AND operation LIKE 'key.%' AND operation = 'key.done' AND subject = :key
+      AND detail::jsonb ->> 'act' = ANY (CAST(:acts AS text[]))
+    ORDER BY seq DESC LIMIT 1
+    """
+)
