@@ -6,34 +6,36 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
 from gateway.api.server import ApiServer
 from gateway.errors import GatewayError, Refused
 from gateway.jobs.runner import catch_up
 from gateway.jobs.schedule import make_schedule
 from gateway.operations.bank import Bank, BankKeys, refresh_business_date
-from gateway.operations.custody import AUDIT_LABEL, INDEX_LABEL, SEALING_LABEL, audit_keys_before, key_files, vault_of
+from gateway.operations.custody import AUDIT_LABEL, PIN_LABEL, audit_keys_before, custody_of, vault_of
 from gateway.operations.lane import Lanes
 from gateway.operations.links import note_link_event
+from gateway.operations.refusals import Refusals, write_refusals
 from gateway.operations.setup import check_settings_match, create_bank_row
 from gateway.store import database, partitions
 from gateway.terminals.listener import Listener
 from gateway.terminals.profile import read_links
 from keys.errors import KeyRefused, KeysError
-from keys.keytypes import KeyUsage
-from keys.master import create_master_key_file, read_master_key_file
-from keys.software import SoftwareHsm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from gateway.settings import Settings
+    from keys.pkcs11 import Pkcs11Hsm
+    from keys.software import SoftwareHsm
+    from keys.toolbox import Refusal
 
-BANK_KEYS = {
-    AUDIT_LABEL: KeyUsage.MAC_HMAC,
-    "pin-verification": KeyUsage.PIN_VERIFICATION_IBM,
-    SEALING_LABEL: KeyUsage.DATA_SEALING,
-    INDEX_LABEL: KeyUsage.BLIND_INDEX,
-}
+
+KEY_WATCH_S = 1.0
+
+_log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
@@ -44,18 +46,22 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
         async with db.engine.begin() as connection:
             row = await create_bank_row(connection, settings)
             used = (await connection.exec_driver_sql("SELECT count(*) FROM audit_event")).scalar_one()
-        keystore, _ = key_files(settings)
+        keystore = custody_of(settings).keystore
         if used and not keystore.exists():  # before a new one is made: the next start must refuse as well
             raise Refused(f"the database has data and {keystore} does not exist: restore the keystore")
         check_settings_match(row, settings)
-        hsm = await asyncio.to_thread(open_keystore, settings)
-        keys = BankKeys(hsm.find("pin-verification"), hsm.find("audit"), audit_keys_before(hsm))
+        refusals = Refusals()
+        hsm = await asyncio.to_thread(open_keystore, settings, refusals.note)
+        keys = BankKeys(hsm.find(PIN_LABEL), hsm.find(AUDIT_LABEL), audit_keys_before(hsm))
         vault = vault_of(hsm)
-        bank = Bank(settings, db, row, hsm, keys, vault)
+        bank = Bank(settings, db, row, hsm, keys, vault, refusals)
         today = await refresh_business_date(bank)
         async with db.engine.begin() as connection:
             await partitions.make_around(connection, today)
-        yield bank
+        try:
+            yield bank
+        finally:
+            await write_refusals(bank)
     except KeysError as error:
         raise GatewayError(str(error)) from None
     finally:
@@ -94,6 +100,7 @@ class Service:
         self.scheduler = make_schedule(bank)
         self.iso_address = ("", 0)
         self.http_address = ("", 0)
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self, *, jobs: bool, say: Callable[[str], None] | None = None) -> None:
         """Catch up missed jobs, then listen. Raises GatewayError where a port is taken."""
@@ -106,6 +113,7 @@ class Service:
                     say(f"jobs: {error}")
             self.scheduler.start()
         await self.lanes.start()
+        self._watch = asyncio.create_task(_watch_keys(self.bank))
         self.iso_address = await _listen("ISO 8583", settings.host, settings.iso_port, self.listener.start)
         self.http_address = await _listen("HTTP", settings.host, settings.http_port, self.api.start)
 
@@ -113,6 +121,8 @@ class Service:
         """Stop taking new work, answer what was accepted, close everything."""
         if self.scheduler.running:
             self.scheduler.shutdown(wait=False)
+        if self._watch is not None:
+            self._watch.cancel()
         await self.lanes.close()
         await self.listener.close()
         await self.api.close()
@@ -121,21 +131,10 @@ class Service:
         await note_link_event(self.bank, link, event)
 
 
-def open_keystore(settings: Settings) -> SoftwareHsm:
+def open_keystore(settings: Settings, on_refusal: Callable[[Refusal], None] | None = None) -> SoftwareHsm | Pkcs11Hsm:
     """The bank's HSM. A new one gets the bank's own keys; they never leave it."""
-    path, master_file = key_files(settings)
-    if path.exists():
-        return SoftwareHsm.open(path, read_master_key_file(master_file))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise Refused(f"cannot make {path.parent}: {error.strerror}") from None
-    if not master_file.exists():
-        create_master_key_file(master_file)
-    hsm = SoftwareHsm.create(path, read_master_key_file(master_file))
-    for label, usage in BANK_KEYS.items():
-        hsm.generate(usage, label)
-    return hsm
+    custody = custody_of(settings)
+    return custody.open(on_refusal) if custody.keystore.exists() else custody.create(on_refusal)
 
 
 async def _open_database(settings: Settings) -> database.Database:
@@ -146,6 +145,19 @@ async def _open_database(settings: Settings) -> database.Database:
     if not (await database.migration_status(db.engine)).up_to_date:
         await database.migrate(db.engine)
     return await database.as_service(db, settings)
+
+
+async def _watch_keys(bank: Bank) -> None:
+    """Take up what a key ceremony changed, and write what the HSM refused, once a second until cancelled."""
+    while True:
+        await asyncio.sleep(KEY_WATCH_S)
+        try:
+            if bank.hsm.refresh():
+                bank.vault = vault_of(bank.hsm)
+                _log.info("keys_changed", keys=len(bank.hsm.keys()))
+            await write_refusals(bank)
+        except (KeysError, SQLAlchemyError, OSError) as error:  # the keys that are loaded go on working
+            _log.error("key_watch_failed", error=str(error))
 
 
 async def _listen(

@@ -54,6 +54,15 @@ class Settings(BaseSettings):
         None,
         description="file (mode 0600) of the master key that seals the keystore; empty: keys/master.key in data_dir",
     )
+    master_passphrase_file: Path | None = Field(
+        None, description="file (mode 0600) of a passphrase from which the master key is derived, instead of a key file"
+    )
+    key_backend: Literal["software", "pkcs11"] = Field(
+        "software", description="where keys are used: in this process, or in a PKCS#11 token (docs/keys/backends.md)"
+    )
+    pkcs11_module: Path | None = Field(None, description="the token's PKCS#11 library")
+    pkcs11_token: str | None = Field(None, description="label of the token")
+    pkcs11_pin_file: Path | None = Field(None, description="file (mode 0600) of the token's user PIN")
     retention_years: int = Field(
         10, ge=10, le=100, description="years until a month of the journal is detached and kept apart"
     )

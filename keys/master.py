@@ -37,6 +37,13 @@ class MasterKey(Sensitive[bytes]):
 
 
 @final
+class Secret(Sensitive[str]):
+    """A text that nobody should see: the content of a secret file, a token's PIN."""
+
+    __slots__ = ()
+
+
+@final
 class Passphrase(Sensitive[str]):
     """12 characters or more, from which a master key is derived. Raises KeystoreError for fewer."""
 
@@ -53,40 +60,66 @@ class Passphrase(Sensitive[str]):
         return MasterKey(scrypt.derive(self.reveal().encode("utf-8")))
 
 
-def create_master_key_file(path: Path) -> MasterKey:
-    """Write a new random key to a new file of mode 0600, on disk before this returns. Raises KeystoreError if PATH is there."""
-    key = MasterKey(os.urandom(MASTER_BYTES))
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(key.reveal().hex().encode("ascii") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        sync_folder(path.parent)
-    except FileExistsError:
-        raise KeystoreError(f"master key file {path}: is there already; it is never overwritten") from None
-    except OSError as error:
-        raise KeystoreError(f"master key file {path}: cannot be written ({error.strerror})") from None
+def create_master_key_file(path: Path, key: MasterKey | None = None) -> MasterKey:
+    """Write KEY, or a new random one, to a new file of mode 0600, on disk before this returns.
+
+    Raises KeystoreError if PATH is there.
+    """
+    key = key or MasterKey(os.urandom(MASTER_BYTES))
+    write_secret_file(path, "master key file", key.reveal().hex())
     return key
 
 
 def read_master_key_file(path: Path) -> MasterKey:
     """The key in the file. Raises KeystoreError where it is missing, not 64 hex digits, or group or others may touch it."""
+    text = read_secret_file(path, "master key file")
+    try:
+        return MasterKey(bytes.fromhex(text.reveal()))
+    except (ValueError, KeystoreError):
+        raise KeystoreError(f"master key file {path}: is not 32 bytes in hex") from None
+
+
+def read_passphrase_file(path: Path) -> Passphrase:
+    """The passphrase in the file, its line end aside. Raises KeystoreError as read_secret_file does, or for a short one."""
+    try:
+        return Passphrase(read_secret_file(path, "passphrase file").reveal())
+    except KeystoreError as error:
+        raise KeystoreError(f"passphrase file {path}: {error}") from None
+
+
+def write_secret_file(path: Path, what: str, text: str) -> None:
+    """Write one line to a new file of mode 0600, on disk before this returns. Raises KeystoreError if PATH is there."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text.encode("utf-8") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        sync_folder(path.parent)
+    except FileExistsError:
+        raise KeystoreError(f"{what} {path}: is there already; it is never overwritten") from None
+    except OSError as error:
+        raise KeystoreError(f"{what} {path}: cannot be written ({error.strerror})") from None
+
+
+def read_secret_file(path: Path, what: str) -> Secret:
+    """The text of a file that its owner alone may read. Raises KeystoreError: missing, too long, or of another mode."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            text = file.read(_FILE_MOST)
+            data = file.read(_FILE_MOST + 1)
     except OSError as error:
-        raise KeystoreError(f"master key file {path}: cannot be read ({error.strerror})") from None
+        raise KeystoreError(f"{what} {path}: cannot be read ({error.strerror})") from None
     if not stat.S_ISREG(mode) or mode & 0o077:
-        raise KeystoreError(
-            f"master key file {path}: mode must be 0600, so that only its owner can read it (chmod 600)"
-        )
+        raise KeystoreError(f"{what} {path}: mode must be 0600, so that only its owner can read it (chmod 600)")
     try:
-        return MasterKey(bytes.fromhex(text.decode("ascii")))
-    except (ValueError, KeystoreError):
-        raise KeystoreError(f"master key file {path}: is not 32 bytes in hex") from None
+        text = data.decode("utf-8").removesuffix("\n")
+    except UnicodeDecodeError:
+        text = ""
+    if not text or len(data) > _FILE_MOST:
+        raise KeystoreError(f"{what} {path}: is not one short line of text")
+    return Secret(text)
 
 
 def sync_folder(folder: Path) -> None:

@@ -119,7 +119,8 @@ def bytes_to_make(spec: KeySpec) -> int:
 
 def normal(spec: KeySpec, key: bytes) -> bytes:
     """KEY as it is kept: three DES parts with the third equal to the first are a double length key, where one is wanted."""
-    double = USAGES[spec.usage].algorithms.get(Algorithm.TDES) is _DOUBLE
+    algorithm = algorithm_of(spec)
+    double = algorithm is Algorithm.TDES and USAGES[spec.usage].algorithms.get(algorithm) is _DOUBLE
     if double and len(key) == tdes.TRIPLE and key[: tdes.SINGLE] == key[tdes.DOUBLE :]:
         return key[: tdes.DOUBLE]
     return key
@@ -145,13 +146,13 @@ def check_key(info: KeyInfo, material: Material) -> None:
     """Raise KeyRefused unless the key may exist: its header, its length and strength, and its check value are right."""
     key = material.reveal()
     check_header(info)
-    if info.algorithm is Algorithm.RSA:
-        if rsa_keys.is_private(key) is not (info.mode is KeyMode.SIGN):
-            raise KeyRefused(f"key {info.label}: a private RSA key signs, a public one verifies")
-    elif len(key) * 8 != info.bits:
+    if info.algorithm is Algorithm.RSA and rsa_keys.is_private(key) is not (info.mode is KeyMode.SIGN):
+        raise KeyRefused(f"key {info.label}: a private RSA key signs, a public one verifies")
+    if bits_of(info.algorithm, material) != info.bits:
         raise KeyRefused(f"key {info.label}: usage {info.usage.value} takes no key of this length")
     check_strength(info.algorithm, material)
-    if not check_value(info.algorithm, material).same_as(info.kcv.value):
+    found = check_value(info.algorithm, material)
+    if found.method is not info.kcv.method or not found.same_as(info.kcv.value):
         raise KeyRefused(f"key {info.label}: its check value is not the one stored with it")
 
 

@@ -227,6 +227,7 @@ def _check_pins(bank: Bank, group: Sequence[Keyed], loaded: Sequence[Loaded]) ->
     outcomes = [PinOutcome.NOT_CHECKED] * len(group)
     places: list[int] = []
     blocks: list[PinToVerify] = []
+    labels: list[str] = []
     for place, (member, found) in enumerate(zip(group, loaded, strict=True)):
         command = member.command
         if not needs_pin_check(command.request, found.snapshot):
@@ -236,9 +237,26 @@ def _check_pins(bank: Bank, group: Sequence[Keyed], loaded: Sequence[Loaded]) ->
             continue
         places.append(place)
         blocks.append(PinToVerify(command.pin_block, command.pin_key, command.pan, found.pin_offset))
-    for place, right in zip(places, bank.hsm.verify_pins(blocks, bank.keys.pin_verification), strict=True):
+        labels.append(command.pin_key.label)
+    for place, right in zip(places, _verified(bank, blocks, labels), strict=True):
         outcomes[place] = PinOutcome.RIGHT if right else PinOutcome.WRONG
     return outcomes
+
+
+def _verified(bank: Bank, blocks: Sequence[PinToVerify], labels: Sequence[str]) -> list[bool]:
+    """Whether each PIN is right, under any of the versions of its link's key (LABELS) that work today, the newest first.
+
+    There are two while a link changes its ZPK. Trying both is one try: a wrong PIN is no likelier right under the other key.
+    """
+    versions = {label: bank.hsm.find_all(label) or [bank.hsm.find(label)] for label in set(labels)}
+    newest = [block._replace(key=versions[label][0]) for block, label in zip(blocks, labels, strict=True)]
+    answers = bank.hsm.verify_pins(newest, bank.keys.pin_verification)
+    for depth in range(1, max(map(len, versions.values()), default=0)):
+        places = [at for at, label in enumerate(labels) if not answers[at] and depth < len(versions[label])]
+        again = [blocks[at]._replace(key=versions[labels[at]][depth]) for at in places]
+        for at, right in zip(places, bank.hsm.verify_pins(again, bank.keys.pin_verification), strict=True):
+            answers[at] = right
+    return answers
 
 
 class _Work:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from gateway.operations.refusals import Refusals
     from gateway.settings import Settings
     from gateway.store.database import Database
     from keys.hsm import Hsm
@@ -61,6 +62,7 @@ class Bank:
     hsm: Hsm
     keys: BankKeys
     vault: Vault
+    refusals: Refusals
     moved_date: date | None = field(default=None)
 
     def now(self) -> datetime:

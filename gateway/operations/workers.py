@@ -17,13 +17,13 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from gateway.operations.custody import key_files, open_vault
+from gateway.operations.custody import custody_of, open_vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable
-    from pathlib import Path
 
     from gateway.operations.bank import Bank
+    from gateway.operations.custody import Custody
     from keys.vault import Vault
 
 WORTH_A_PROCESS = 50_000  # rows
@@ -60,7 +60,7 @@ class Workers(Generic[J, D]):
                 self._count,
                 multiprocessing.get_context("spawn"),
                 _begin,
-                (*key_files(self._bank.settings), self._task),
+                (custody_of(self._bank.settings), self._task),
             )
         return self
 
@@ -95,11 +95,11 @@ _vault: Vault | None = None
 _task: Task[Any, Any] | None = None
 
 
-def _begin(keystore: Path, master_key: Path, task: Task[Any, Any]) -> None:
+def _begin(custody: Custody, task: Task[Any, Any]) -> None:
     """A worker's start: keys of its own, and an end with its parent even where that was killed."""
     global _vault, _task
     gc.disable()  # what a task makes has no cycles, and looking for some takes a fifth of its time
-    _vault, _task = open_vault(keystore, master_key), task
+    _vault, _task = open_vault(custody), task
     parent = multiprocessing.parent_process()
     assert parent is not None  # noqa: S101 - a worker has one
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

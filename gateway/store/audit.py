@@ -59,6 +59,10 @@ class Operation(StrEnum):
     SETTLEMENT_ORDER = "settlement.order"
     SETTLEMENT_PAY = "settlement.pay"
     VAULT_RESEAL = "vault.reseal"
+    KEY_REFUSED = "key.refused"
+    KEY_BEGUN = "key.begun"
+    KEY_DONE = "key.done"
+    KEY_FAILED = "key.failed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway import app
 from gateway.app import open_bank, open_keystore, run_service
 from gateway.errors import GatewayError, Refused, SettingsError
 from gateway.jobs.catalogue import JOBS
 from gateway.operations import proof
-from gateway.operations.custody import key_files
+from gateway.operations.custody import BANK_KEYS, custody_of
 from gateway.operations.links import note_link_event
 from gateway.testlink import ensure_test_link
 from tests.gateway.owner import one_value
@@ -42,11 +41,11 @@ async def test_a_lost_keystore_is_never_replaced_by_a_new_one(bank_settings: Set
     """A bank with data does not start without its keys, at the second try neither."""
     async with open_bank(bank_settings) as bank:
         await note_link_event(bank, "himbara", "sign-on")
-    shutil.move(key_files(bank_settings)[0], key_files(bank_settings)[0].with_name("away.json"))
+    shutil.move(custody_of(bank_settings).keystore, custody_of(bank_settings).keystore.with_name("away.json"))
     for _ in range(2):
         with pytest.raises(Refused, match=r"the database has data and .* does not exist: restore the keystore"):
             await _open(bank_settings)
-    shutil.move(key_files(bank_settings)[0].with_name("away.json"), key_files(bank_settings)[0])
+    shutil.move(custody_of(bank_settings).keystore.with_name("away.json"), custody_of(bank_settings).keystore)
     await _open(bank_settings)
 
 
@@ -57,7 +56,7 @@ async def test_another_setup_or_master_key_is_refused(bank_settings: Settings, t
         await _open(bank_settings.model_copy(update={"lanes": 4}))
     other = bank_settings.model_copy(update={"data_dir": tmp_path / "other"})
     open_keystore(other)
-    for path in (tmp_path / "none.key", key_files(other)[0].with_name("master.key")):
+    for path in (tmp_path / "none.key", custody_of(other).keystore.with_name("master.key")):
         with pytest.raises(GatewayError) as refused:
             await _open(bank_settings.model_copy(update={"master_key_file": path}))
         assert "\n" not in str(refused.value)
@@ -67,7 +66,7 @@ def test_a_new_keystore_holds_the_banks_keys(bank_settings: Settings) -> None:
     """It is made once, with a master key beside it unless another place is set; a data folder that is a file is refused."""
     hsm = open_keystore(bank_settings)
     made = hsm.keys()
-    assert {*app.BANK_KEYS} == {info.label for info in made}
+    assert {*BANK_KEYS} == {info.label for info in made}
     assert hsm.find("audit").kcv == open_keystore(bank_settings).find("audit").kcv
     blocked = bank_settings.data_dir.parent / "file"
     blocked.write_text("")

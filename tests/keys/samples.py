@@ -1,21 +1,24 @@
-"""What the tests of this folder share: published vectors, an HSM in memory, and strategies for cards and PINs."""
+"""What the tests of this folder share: published vectors, a key of each usage, an HSM, strategies for cards and PINs."""
 
 from __future__ import annotations
 
+import functools
 import json
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from keys import luhn
-from keys.hsm import Hsm
-from keys.keytypes import KeyMode, KeyUsage
-from keys.sensitive import Pan
+from keys import luhn, rsa_keys, usages
+from keys.keytypes import Algorithm, Exportability, KeyInfo, KeyMode, KeySpec, KeyState, KeyUsage
+from keys.sensitive import Material, Pan
 from keys.software import SoftwareHsm
 
 if TYPE_CHECKING:
     from keys.errors import KeysError
+    from keys.hsm import Hsm
 
 VECTORS: list[dict[str, Any]] = json.loads((Path(__file__).parent / "vectors.json").read_text("ascii"))
 
@@ -23,6 +26,7 @@ PAN = Pan("6013010000000019")
 OTHER_PAN = Pan("6013010000000027")
 SECOND_KEY = bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")
 """The double length key of many published vectors."""
+TODAY = date(2026, 10, 5)
 
 pins = st.text("0123456789", min_size=4, max_size=12)
 six_digits = st.text("0123456789", min_size=6, max_size=6)
@@ -42,10 +46,55 @@ def components(key: bytes) -> list[bytes]:
     return [mask, bytes(one ^ other for one, other in zip(mask, key, strict=True))]
 
 
+@functools.cache
+def rsa_private() -> bytes:
+    """An RSA key of 2048 bits, the same for a whole run: PKCS #8 in DER."""
+    return rsa_keys.make(2048)
+
+
+def key_of(
+    usage: KeyUsage, algorithm: Algorithm | None = None, *, mode: KeyMode | None = None, length: int | None = None
+) -> tuple[KeyInfo, Material]:
+    """A fit key with its header, always the same bytes: of the usage's first algorithm and mode, and as long as a random one."""
+    rule = usages.USAGES[usage]
+    algorithm, mode = algorithm or next(iter(rule.algorithms)), mode or rule.modes[0]
+    if algorithm is Algorithm.RSA:
+        der = rsa_private()
+        material = Material(der if mode is KeyMode.SIGN else rsa_keys.public_of(der))
+    else:
+        material = Material(bytes(range(1, 1 + (length or rule.algorithms[algorithm].made))))
+    info = KeyInfo(
+        label="a.key",
+        usage=usage,
+        algorithm=algorithm,
+        mode=mode,
+        exportability=Exportability.NOT_EXPORTABLE,
+        state=KeyState.ACTIVE,
+        version=1,
+        created=TODAY,
+        active_from=None,
+        active_to=None,
+        bits=usages.bits_of(algorithm, material),
+        kcv=usages.check_value(algorithm, material),
+        attributes=rule.attributes,
+    )
+    return info, material
+
+
+def keys_of_all_usages() -> list[tuple[KeyInfo, Material]]:
+    """One fit key of each usage and each of its algorithms, labelled by their codes."""
+    return [
+        (replace(info, label=f"{usage}.{algorithm}"), material)
+        for usage, rule in usages.USAGES.items()
+        for algorithm in rule.algorithms
+        for info, material in [key_of(usage, algorithm)]
+    ]
+
+
 def bank_hsm() -> Hsm:
-    """An HSM with one key of each usage: zpk (both ways), zpk.bank (deciphers only), pvk, seal, index, retail, cmac, hmac."""
+    """An HSM with keys of a bank: zpk (both ways), zpk.bank (deciphers only), pvk, seal, index, retail, cmac, hmac."""
     hsm = SoftwareHsm.in_memory()
-    hsm.generate(KeyUsage.PIN_ENCRYPTION, "zpk", mode=KeyMode.BOTH)
+    hsm.generate(KeySpec(KeyUsage.PIN_ENCRYPTION, mode=KeyMode.BOTH), "zpk")
     hsm.generate(KeyUsage.PIN_ENCRYPTION, "zpk.bank")
     hsm.generate(KeyUsage.PIN_VERIFICATION_IBM, "pvk")
     hsm.generate(KeyUsage.DATA_SEALING, "seal")

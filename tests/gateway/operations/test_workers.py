@@ -16,7 +16,7 @@ import pytest
 
 from gateway.app import open_keystore
 from gateway.operations import workers
-from gateway.operations.custody import key_files
+from gateway.operations.custody import custody_of
 from gateway.operations.workers import Workers, each
 from gateway.settings import load_settings
 
@@ -91,15 +91,17 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     """A parent that is killed leaves no worker, though nobody told it to stop."""
     settings = load_settings(data_dir=tmp_path / "var")
     open_keystore(settings)
-    keystore, master = key_files(settings)
+    custody = custody_of(settings)
     script = textwrap.dedent(f"""
         import multiprocessing, time
         from concurrent.futures import ProcessPoolExecutor
         from pathlib import Path
         from gateway.operations import workers
+        from gateway.operations.custody import Custody
         if __name__ == "__main__":
             context = multiprocessing.get_context("spawn")
-            pool = ProcessPoolExecutor(1, context, workers._begin, (Path({str(keystore)!r}), Path({str(master)!r}), print))
+            custody = Custody(Path({str(custody.keystore)!r}), Path({str(custody.master_key)!r}), None, None)
+            pool = ProcessPoolExecutor(1, context, workers._begin, (custody, print))
             pool.submit(time.monotonic).result()
             print(*pool._processes, flush=True)
             time.sleep(60)
