@@ -60,6 +60,13 @@ class Resealed:
         return not self.left.total()
 
 
+@dataclass(slots=True)
+class _Seen(Resealed):
+    """What one pass over a table did. BARRED: how values begin whose key may not be used now; it is asked once, not for each."""
+
+    barred: set[bytes] = field(default_factory=set)
+
+
 async def reseal(bank: Bank, actor: str, progress: Callable[[int], None] | None = None) -> Resealed:
     """Seal anew what is sealed under an older version of the sealing key. PROGRESS hears how many rows more are done.
 
@@ -133,7 +140,7 @@ async def refuse_if_used(bank: Bank, key: KeyHandle) -> None:
 
 async def _reseal_table(bank: Bank, table: SealedTable, done: Resealed, progress: Callable[[int], None] | None) -> None:
     for _ in range(PASSES_MOST):
-        seen = Resealed()
+        seen = _Seen()
         missed = await _pass(bank, table, seen, progress)
         done.resealed.update(seen.resealed)
         if not missed:
@@ -142,7 +149,7 @@ async def _reseal_table(bank: Bank, table: SealedTable, done: Resealed, progress
     done.named += seen.named[: NAMED_MOST - len(done.named)]
 
 
-async def _pass(bank: Bank, table: SealedTable, seen: Resealed, progress: Callable[[int], None] | None) -> int:
+async def _pass(bank: Bank, table: SealedTable, seen: _Seen, progress: Callable[[int], None] | None) -> int:
     """Once through a table by key. Returns how many rows were changed or held by others meanwhile."""
     after: Key | None = None
     missed = 0
@@ -164,12 +171,12 @@ async def _pass(bank: Bank, table: SealedTable, seen: Resealed, progress: Callab
         after = rows[-1].key
 
 
-def _sealed_anew(bank: Bank, table: SealedTable, row: SealedRow, seen: Resealed) -> Change | None:
+def _sealed_anew(bank: Bank, table: SealedTable, row: SealedRow, seen: _Seen) -> Change | None:
     """A row's values under the newest key; None where none of them opens."""
     values: list[bytes | None] = []
     for column, place, old in zip(table.columns, table.places, row.values, strict=True):
         new = None
-        if old is not None:
+        if old is not None and old[: sealed.PREFIX_BYTES] not in seen.barred:
             try:
                 new = bank.vault.reseal(old, table=table.name, row=row.place, column=column)
             except VaultError as error:
@@ -177,7 +184,7 @@ def _sealed_anew(bank: Bank, table: SealedTable, row: SealedRow, seen: Resealed)
                 if len(seen.named) < NAMED_MOST:
                     seen.named.append(Unreadable(place, row.place, str(error)))
             except KeyRefused:
-                new = None  # its key is suspended: it opens again when that is over
+                seen.barred.add(old[: sealed.PREFIX_BYTES])
         values.append(new)
     return sealed.Change(row, tuple(values)) if any(value is not None for value in values) else None
 

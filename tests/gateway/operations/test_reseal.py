@@ -216,13 +216,17 @@ async def test_all_that_does_not_open_is_counted_and_some_named(
 
 
 async def test_what_is_under_a_suspended_key_waits(bank: Bank, tmp_path: Path) -> None:
-    """It does not open now and will again: it is left, and nothing is wrong with it. Then it is sealed anew."""
-    await open_families(bank, tmp_path, 2)
+    """It does not open now and will again: it is left, and nothing is wrong with it. Then it is sealed anew.
+
+    The HSM is asked, and tells the auditor of its refusal, once for each table that has such values: not once for each value.
+    """
+    await open_families(bank, tmp_path, 8)
     old = bank.vault.sealing_key
     rotate(bank.hsm)
     bank.hsm.set_state(old, KeyState.SUSPENDED)
     done = await reseal.reseal(bank, MAKER)
-    assert ({}, {}, 2) == (done.resealed, done.unreadable, done.left["card.pan"])
+    assert ({}, {}, 8) == (done.resealed, done.unreadable, done.left["card.pan"])
+    assert 3 == bank.refusals.take().total()
     bank.hsm.set_state(old, KeyState.ACTIVE)
     assert (await reseal.reseal(bank, MAKER)).whole
 
