@@ -49,19 +49,25 @@ class Vault:
         if usages != {KeyUsage.DATA_SEALING} or index_key.usage is not KeyUsage.BLIND_INDEX:
             raise KeyRefused("a vault wants keys of usage DATA_SEALING and one of usage BLIND_INDEX")
         self._hsm = hsm
-        self._sealing_key = sealing_keys[0]
         self._index_key = index_key
-        self._prefix = VERSION + key_id(self._sealing_key)
-        self._by_prefix = {VERSION + key_id(key): key for key in sealing_keys}
+        self._label: str | None = None
+        self._use(sealing_keys)
 
     @classmethod
     def of_labels(cls, hsm: Hsm, sealing: str, index: str) -> Vault:
-        """The vault over all versions of the sealing key that still have their bytes, and the index key of that label."""
-        newest = hsm.find(sealing)
-        older = [key for key in hsm.versions(sealing) if key is not newest]
-        return cls(
-            hsm, [newest, *(key for key in older if hsm.info(key).state is not KeyState.DESTROYED)], hsm.find(index)
-        )
+        """The vault over all versions of the sealing key that still have their bytes, and the index key of that label.
+
+        Versions made later, by another process too, are taken up by `refresh`, and where a value of one of them is found.
+        """
+        vault = cls(hsm, _versions(hsm, sealing), hsm.find(index))
+        vault._label = sealing
+        return vault
+
+    def refresh(self) -> None:
+        """Take up what has become of the sealing key's versions; of a vault that was made of labels."""
+        if self._label is not None:
+            self._hsm.refresh()
+            self._use(_versions(self._hsm, self._label))
 
     @property
     def sealing_key(self) -> KeyHandle:
@@ -94,6 +100,8 @@ class Vault:
     def open_bytes(self, sealed: bytes, *, table: str, row: int | str, column: str) -> bytes:
         """The data sealed for this place by seal_bytes or seal. Raises as open does."""
         prefix = sealed[:_PREFIX_BYTES]
+        if prefix not in self._by_prefix:
+            self.refresh()
         key = self._by_prefix.get(prefix)
         if key is None:
             raise VaultError("sealed data is of another key or version than this vault's")
@@ -117,6 +125,18 @@ class Vault:
             raise VaultError(f"there is no index for purpose {purpose!r}")
         index, key = self._hsm.blind_index, self._index_key
         return lambda text: index(key, prefix + text.encode("utf-8"))
+
+    def _use(self, sealing_keys: Sequence[KeyHandle]) -> None:
+        self._sealing_key = sealing_keys[0]
+        self._prefix = VERSION + key_id(self._sealing_key)
+        self._by_prefix = {VERSION + key_id(key): key for key in sealing_keys}
+
+
+def _versions(hsm: Hsm, label: str) -> list[KeyHandle]:
+    """The version to seal with, then the others that have their bytes, newest first."""
+    newest = hsm.find(label)
+    others = [key for key in hsm.versions(label) if key is not newest]
+    return [newest, *(key for key in others if hsm.info(key).state is not KeyState.DESTROYED)]
 
 
 def _place(prefix: bytes, table: str, row: int | str, column: str) -> bytes:

@@ -19,6 +19,7 @@ from gateway.cli import (
     simulate,
     story,
     trace,
+    vault,
 )
 
 app = typer.Typer(
@@ -51,6 +52,7 @@ app.add_typer(books.ledger, name="ledger")
 app.add_typer(books.audit, name="audit")
 app.add_typer(settlement.settlement, name="settlement")
 app.add_typer(keystore.keys, name="keys")
+app.add_typer(vault.vault, name="vault")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(measure.bench, name="bench")
 days.register()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import holidays
 
 from gateway.errors import NotFound, Refused
-from gateway.operations import day, dormancy, holds, partitions, settlement
+from gateway.operations import day, dormancy, holds, partitions, reseal, settlement
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -90,6 +90,17 @@ async def _make_partitions(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
     return {"made": done.made, "through": str(done.through)}
 
 
+async def _reseal(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
+    """What is sealed has no date: a run for a day that is over is nothing to do. What does not open fails no job."""
+    del run_id
+    if on != bank.business_date or not await reseal.has_older_keys(bank):
+        return {"resealed": 0}
+    done = await reseal.reseal(bank, ACTOR)
+    counts = {"resealed": done.resealed, "left": done.left, "unreadable": done.unreadable}
+    told = {name: count.total() for name, count in counts.items() if count or name == "resealed"}
+    return told | ({"named": [str(one) for one in done.named]} if done.named else {})
+
+
 async def _retention(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
     """What cannot be detached today is tried again tomorrow: nothing waits for it."""
     del run_id
@@ -102,6 +113,7 @@ async def _retention(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
 
 JOBS = (
     Job("make-partitions", "months of the journal for the days ahead", 0, 5, _make_partitions),
+    Job("reseal", "seal under the newest sealing key what is sealed under an older one", 1, 30, _reseal),
     Job("release-holds", "give back what holds set aside that nobody completed in time", 4, 50, _release_holds),
     Job("dormancy-warn", "notices to families whose aid will be blocked", 5, 0, _warn),
     Job("dormancy-block", "block aid that was not used in time", 5, 10, _block),
@@ -112,5 +124,5 @@ JOBS = (
     Job("close-day", "close the days before: lock, hash, checkpoints", 8, 30, _close_day),
     Job("retention", "months older than the retention are detached and kept apart", 9, 0, _retention),
 )
-HOUSEKEEPING = ("make-partitions", "close-day", "retention")
+HOUSEKEEPING = ("make-partitions", "reseal", "close-day", "retention")
 AWAITED = tuple(job.name for job in JOBS if job.name not in HOUSEKEEPING)  # a day is closed when these are done for it

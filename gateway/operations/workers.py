@@ -72,6 +72,7 @@ class Workers(Generic[J, D]):
         """What was made of each job, in the order of the jobs. A job is asked for when there is room for it."""
         if self._pool is None:
             async for job in jobs:
+                self._bank.vault.refresh()  # a list takes long: a sealing key made meanwhile is used from the next job on
                 yield self._task(self._bank.vault, job)
             return
         loop = asyncio.get_running_loop()
@@ -112,4 +113,5 @@ def _end_with(sentinel: int) -> None:
 def _do(job: Any) -> Any:  # noqa: ANN401 - the task knows
     assert _vault is not None  # noqa: S101 - set by _begin
     assert _task is not None  # noqa: S101 - as above
+    _vault.refresh()  # as where the job is done without a worker
     return _task(_vault, job)

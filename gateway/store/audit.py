@@ -58,6 +58,7 @@ class Operation(StrEnum):
     SETTLEMENT_CLOSE = "settlement.close"
     SETTLEMENT_ORDER = "settlement.order"
     SETTLEMENT_PAY = "settlement.pay"
+    VAULT_RESEAL = "vault.reseal"
     KEY_REFUSED = "key.refused"
     KEY_BEGUN = "key.begun"
     KEY_DONE = "key.done"

@@ -1,13 +1,32 @@
 """Sealing of personal data, and its indexes."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keys.errors import KeyRefused, VaultError
-from keys.keytypes import KeyUsage
+from keys.keytypes import KeySpec, KeyState, KeyUsage
+from keys.master import create_master_key_file, read_master_key_file
+from keys.software import SoftwareHsm
 from keys.vault import Purpose, Vault, key_id
-from tests.keys.samples import bank_hsm
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def bank_hsm() -> SoftwareHsm:
+    """An HSM with a sealing key, an index key, and two keys of other usages."""
+    hsm = SoftwareHsm.in_memory()
+    hsm.generate(KeyUsage.DATA_SEALING, "seal")
+    hsm.generate(KeyUsage.BLIND_INDEX, "index")
+    hsm.generate(KeyUsage.MAC_HMAC, "hmac")
+    hsm.generate(KeyUsage.PIN_VERIFICATION_IBM, "pvk")
+    return hsm
+
 
 HSM = bank_hsm()
 VAULT = Vault(HSM, [HSM.find("seal")], HSM.find("index"))
@@ -123,6 +142,8 @@ def test_keys_of_other_usages_are_refused(sealing: str, index: str) -> None:
     """Found when the vault is made, not at the first customer."""
     with pytest.raises(KeyRefused):
         Vault(HSM, [HSM.find(sealing)], HSM.find(index))
+    with pytest.raises(KeyRefused):
+        Vault(HSM, [HSM.find("seal"), HSM.find(sealing)], HSM.find(index))
 
 
 def test_vault_key_of_the_sample_is_for_sealing() -> None:
@@ -141,3 +162,179 @@ def test_bytes_and_many_rows_are_sealed_alike(data: bytes, text: str, row: int) 
     assert VAULT.index(text, "nik") == VAULT.indexer("nik")(text)
     with pytest.raises(VaultError):
         VAULT.indexer("other")
+
+
+def test_a_vault_without_a_sealing_key_is_refused() -> None:
+    """There is none to seal with."""
+    with pytest.raises(KeyRefused):
+        Vault(HSM, [], HSM.find("index"))
+
+
+def test_newest_seals_and_every_version_opens() -> None:
+    """Each value names its key; what an older one sealed opens beside what the newest does, and nowhere without its key."""
+    hsm, sealed = bank_hsm(), []
+    for _ in range(3):
+        sealed.append(_seal(_vault(hsm)))
+        hsm.generate(KeyUsage.DATA_SEALING, "seal")
+    vault = _vault(hsm)
+    sealed.append(_seal(vault))
+    versions = hsm.versions("seal")[::-1]
+    assert [b"\x01" + key_id(key) for key in versions] == [value[:9] for value in sealed]
+    assert 4 == len({value[:9] for value in sealed})
+    assert (versions[-1], sealed[-1][:9]) == (vault.sealing_key, vault.current)
+    assert [NIK] * 4 == [_open(vault, value) for value in sealed]
+    alone = Vault(hsm, [versions[-1]], hsm.find("index"))
+    for value in sealed[:-1]:
+        with pytest.raises(VaultError, match="another key"):
+            _open(alone, value)
+
+
+def test_a_value_is_bound_to_its_key_id() -> None:
+    """Bytes that name another version of the key do not open, though that version is there."""
+    hsm = bank_hsm()
+    old = _seal(_vault(hsm))
+    hsm.generate(KeyUsage.DATA_SEALING, "seal")
+    vault = _vault(hsm)
+    with pytest.raises(VaultError, match="does not open"):
+        _open(vault, vault.current + old[9:])
+
+
+@given(st.binary(max_size=60))
+def test_reseal_keeps_the_data(data: bytes) -> None:
+    """Any bytes, under the newest key and for the same place; what is under it already is left as it is."""
+    old = OLDER.seal_bytes(data, table="family", row=1, column="nik")
+    new = ROTATED.reseal(old, table="family", row=1, column="nik")
+    assert new is not None
+    assert ROTATED.current == new[:9]
+    assert data == NEW_ALONE.open_bytes(new, table="family", row=1, column="nik")
+    assert ROTATED.reseal(new, table="family", row=1, column="nik") is None
+
+
+def test_reseal_does_not_mend() -> None:
+    """A changed, moved or foreign value raises as when it is opened, so that nothing wrong gets a good seal."""
+    old = _seal(OLDER)
+    changed = old[:-1] + bytes([old[-1] ^ 1])
+    for value, row in ((changed, 1), (old, 2), (_seal(_vault(bank_hsm())), 1), (b"", 1), (old[:9], 1)):
+        with pytest.raises(VaultError):
+            ROTATED.reseal(value, table="family", row=row, column="nik")
+
+
+def test_an_index_outlives_the_sealing_key() -> None:
+    """It is made with another key: after a rotation the same text is still found."""
+    assert OLDER.index(NIK, "nik") == ROTATED.index(NIK, "nik")
+
+
+def test_a_destroyed_version_is_passed_over() -> None:
+    """A vault of labels does without it; what it sealed does not open any more, the rest does."""
+    hsm = bank_hsm()
+    lost, old = _seal(_vault(hsm)), hsm.find("seal")
+    hsm.generate(KeyUsage.DATA_SEALING, "seal")
+    kept = _seal(_vault(hsm))
+    hsm.set_state(old, KeyState.DEACTIVATED)
+    assert [NIK, NIK] == [_open(_vault(hsm), value) for value in (lost, kept)]
+    hsm.set_state(old, KeyState.DESTROYED)
+    vault = _vault(hsm)
+    assert NIK == _open(vault, kept)
+    with pytest.raises(VaultError, match="another key"):
+        _open(vault, lost)
+
+
+def test_a_compromised_version_opens_and_does_not_seal() -> None:
+    """What it sealed must be sealed anew, so it opens; new values go under the newest version that is not compromised."""
+    hsm = bank_hsm()
+    hsm.generate(KeyUsage.DATA_SEALING, "seal")
+    value = _seal(_vault(hsm))
+    old, newest = hsm.version("seal", 1), hsm.version("seal", 2)
+    hsm.set_state(newest, KeyState.COMPROMISED)
+    vault = _vault(hsm)
+    assert (old, NIK) == (vault.sealing_key, _open(vault, value))
+    anew = vault.reseal(value, table="family", row=1, column="nik")
+    assert anew is not None
+    assert b"\x01" + key_id(old) == anew[:9]
+    with pytest.raises(KeyRefused, match="COMPROMISED"):
+        _seal(Vault(hsm, [newest], hsm.find("index")))
+
+
+@pytest.mark.parametrize("state", [KeyState.SUSPENDED, KeyState.DEACTIVATED])
+def test_a_newest_version_out_of_use_does_not_seal(state: KeyState) -> None:
+    """The one before it does. What a suspended one sealed waits for its return; a deactivated one still opens."""
+    hsm = bank_hsm()
+    hsm.generate(KeyUsage.DATA_SEALING, "seal")
+    value = _seal(_vault(hsm))
+    hsm.set_state(hsm.version("seal", 2), state)
+    vault = _vault(hsm)
+    assert hsm.version("seal", 1) is vault.sealing_key
+    assert NIK == _open(vault, _seal(vault))
+    if state is KeyState.DEACTIVATED:
+        assert NIK == _open(vault, value)
+    else:
+        with pytest.raises(KeyRefused, match="SUSPENDED"):
+            _open(vault, value)
+        hsm.set_state(hsm.version("seal", 2), KeyState.ACTIVE)
+        assert NIK == _open(vault, value)
+
+
+def test_a_version_made_ahead_does_not_seal_yet() -> None:
+    """PRE_ACTIVE is not used; after `refresh` finds it ACTIVE it is."""
+    hsm = bank_hsm()
+    ahead = hsm.generate(KeySpec(KeyUsage.DATA_SEALING, state=KeyState.PRE_ACTIVE), "seal")
+    vault = _vault(hsm)
+    assert hsm.version("seal", 1) is vault.sealing_key
+    hsm.set_state(ahead, KeyState.ACTIVE)
+    vault.refresh()
+    assert ahead is vault.sealing_key
+
+
+def test_with_no_version_in_use_old_values_open() -> None:
+    """Nothing new is sealed, and what is there is still read."""
+    hsm = bank_hsm()
+    value = _seal(_vault(hsm))
+    hsm.set_state(hsm.find("seal"), KeyState.DEACTIVATED)
+    vault = _vault(hsm)
+    assert NIK == _open(vault, value)
+    with pytest.raises(KeyRefused, match="DEACTIVATED"):
+        _seal(vault)
+
+
+def test_a_version_of_another_process_is_taken_up(tmp_path: Path) -> None:
+    """Where a value of it is found, or by `refresh`; a vault that was given its keys knows those and no other."""
+    create_master_key_file(tmp_path / "master.key")
+    master = read_master_key_file(tmp_path / "master.key")
+    here = SoftwareHsm.create(tmp_path / "keystore.json", master)
+    here.generate(KeyUsage.DATA_SEALING, "seal")
+    here.generate(KeyUsage.BLIND_INDEX, "index")
+    vault, other, given = _vault(here), _vault(here), Vault(here, [here.find("seal")], here.find("index"))
+    there = SoftwareHsm.open(tmp_path / "keystore.json", master)
+    there.generate(KeyUsage.DATA_SEALING, "seal")
+    value = _seal(_vault(there))
+    given.refresh()
+    with pytest.raises(VaultError, match="another key"):
+        _open(given, value)
+    assert (1, NIK, 2) == (vault.sealing_key.version, _open(vault, value), vault.sealing_key.version)
+    other.refresh()
+    assert value[:9] == other.current
+    with pytest.raises(VaultError, match="another key"):
+        _open(vault, b"\x01" + bytes(8) + value[9:])
+
+
+def _vault(hsm: SoftwareHsm) -> Vault:
+    return Vault.of_labels(hsm, "seal", "index")
+
+
+def _seal(vault: Vault) -> bytes:
+    return vault.seal(NIK, table="family", row=1, column="nik")
+
+
+def _open(vault: Vault, sealed: bytes) -> str:
+    return vault.open(sealed, table="family", row=1, column="nik")
+
+
+def _rotated() -> tuple[Vault, Vault, Vault]:
+    """Vaults of one HSM: with the older key, with both, with the newest alone."""
+    hsm = bank_hsm()
+    older = Vault(hsm, [hsm.find("seal")], hsm.find("index"))
+    newest = hsm.generate(KeyUsage.DATA_SEALING, "seal")
+    return older, _vault(hsm), Vault(hsm, [newest], hsm.find("index"))
+
+
+OLDER, ROTATED, NEW_ALONE = _rotated()

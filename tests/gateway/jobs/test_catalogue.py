@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +11,12 @@ from gateway.errors import NotFound
 from gateway.jobs.catalogue import JOBS, is_working_day, job_named
 from gateway.jobs.runner import run_job
 from gateway.operations.settlement import settlements
+from gateway.operations.setup import move_business_date
 from gateway.rules.authorise import RequestKind
+from tests.gateway.lived_in import rotate
+from tests.gateway.owner import as_owner
 from tests.gateway.till import open_till
+from tests.gateway.world import open_families
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +28,8 @@ def test_a_job_is_found_by_its_name() -> None:
     """Every job is found; an unknown name is refused with the names there are."""
     assert list(JOBS) == [job_named(job.name) for job in JOBS]
     with pytest.raises(
-        NotFound, match=r"there is no job nothing; jobs: make-partitions, release-holds, .*close-day, retention$"
+        NotFound,
+        match=r"there is no job nothing; jobs: make-partitions, reseal, release-holds, .*close-day, retention$",
     ):
         job_named("nothing")
 
@@ -46,6 +51,23 @@ async def test_settle_closes_the_day_before_of_every_link(bank: Bank, tmp_path: 
         assert {"settlements": 2, "net_idr": 130_000} == (await run_job(bank, job_named("settle"), tomorrow)).summary
         assert {"settlements": 0, "net_idr": 0} == (await run_job(bank, job_named("settle"), today)).summary
         assert ["bersama", "himbara"] == [one.link for one in await settlements(bank, today, tomorrow)]
+
+
+async def test_reseal_seals_anew_what_is_under_an_older_key(bank: Bank, tmp_path: Path) -> None:
+    """Nothing while the key was never rotated, or for a past date; then all, and what does not open fails no job."""
+    await open_families(bank, tmp_path, 3)
+    today, job = bank.business_date, job_named("reseal")
+    await move_business_date(bank, "maker", today + timedelta(days=2))
+    assert {"resealed": 0} == (await run_job(bank, job, today)).summary
+    rotate(bank.hsm)
+    assert {"resealed": 0} == (await run_job(bank, job, today + timedelta(days=1))).summary
+    await as_owner(bank, "UPDATE card SET pan = 'x' WHERE id = 2")
+    done = await run_job(bank, job, today + timedelta(days=2))
+    assert ("DONE", 12, 1, 1) == (done.state, *(done.summary[name] for name in ("resealed", "left", "unreadable")))
+    assert ["card.pan of row 2"] == [one.split(":")[0] for one in done.summary["named"]]
+    await move_business_date(bank, "maker", today + timedelta(days=3))
+    await as_owner(bank, "DELETE FROM card WHERE id = 2")
+    assert {"resealed": 0} == (await run_job(bank, job, today + timedelta(days=3))).summary
 
 
 @pytest.mark.parametrize(

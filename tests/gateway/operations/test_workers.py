@@ -16,11 +16,14 @@ import pytest
 
 from gateway.app import open_keystore
 from gateway.operations import workers
-from gateway.operations.custody import custody_of
+from gateway.operations.custody import SEALING_LABEL, custody_of
 from gateway.operations.workers import Workers, each
 from gateway.settings import load_settings
+from keys.keytypes import KeyUsage
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from gateway.operations.bank import Bank
     from keys.vault import Vault
 
@@ -51,6 +54,38 @@ async def test_what_is_made_comes_in_the_order_of_the_jobs(
         made = [one async for one in work.run(each(range(12)))]
     assert [(2 * job, bank.vault.index(str(job), "nik")) for job in range(12)] == [one[:2] for one in made]
     assert (rows == 1) is ({os.getpid()} == {one[2] for one in made})
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A task: what a value sealed now begins with."""
+
+    def __call__(self, vault: Vault, job: int) -> bytes:
+        """As whoever does a job would seal."""
+        del job
+        return vault.seal("text", table="t", row=1, column="c")[:9]
+
+
+@pytest.mark.parametrize("rows", [1, MANY])
+async def test_a_sealing_key_made_meanwhile_is_used_from_the_next_job_on(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """By another process, while a long list is under way: neither this process nor a worker goes on with the old one."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    other = open_keystore(bank.settings)
+    old = bank.vault.current
+
+    async def jobs() -> AsyncIterator[int]:
+        for job in range(12):
+            if job == 8:
+                other.generate(KeyUsage.DATA_SEALING, SEALING_LABEL)
+            yield job
+
+    async with Workers(bank, Sealed(), rows) as work:
+        made = [one async for one in work.run(jobs())]
+    bank.vault.refresh()
+    assert ({old}, {bank.vault.current}) == (set(made[:4]), set(made[8:]))
+    assert old != bank.vault.current
 
 
 @pytest.mark.parametrize("rows", [1, MANY])
