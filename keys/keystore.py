@@ -183,17 +183,21 @@ class Keystore(Generic[Raw]):
         Returns how many keys it has. The old master key may go only after the file was opened with the new one.
         """
         with keyfile.locked(self.path):
+            unseen = self.changed()
             document = self._read()
             keys = [self._open_key(place, entry) for place, entry in enumerate(document["keys"], 1)]
             parts = [self._open_component(place, entry) for place, entry in enumerate(document["components"], 1)]
-            self._head = {key: self._head[key] for key in ("format", "version", "store")} | envelope.head
-            self._envelope = envelope
+            head = {name: self._head[name] for name in ("format", "version", "store")} | envelope.head
+            anew = Keystore(self.path, envelope, head)
             for entry, (_, raw) in zip(document["keys"], keys, strict=True):
-                bound = self._bound(entry["header"])
+                bound = anew._bound(entry["header"])
                 entry["sealed"] = envelope.seal_data(b"", bound) if raw is None else envelope.seal(raw, bound)
             for entry, (_, value) in zip(document["components"], parts, strict=True):
-                entry["sealed"] = envelope.seal_data(value, self._bound(entry["header"]))
-            self._write(document | {"head": self._head, "serial": document["serial"] + 1})
+                entry["sealed"] = envelope.seal_data(value, anew._bound(entry["header"]))
+            anew._write(document | {"head": head, "serial": document["serial"] + 1})
+            self._head, self._envelope = head, envelope
+            if not unseen:
+                self._stamp = keyfile.stamp(self.path)
         return len(keys)
 
     def _change(self, change: Callable[[dict[str, Any]], Result]) -> Result:
