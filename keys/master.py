@@ -22,6 +22,8 @@ SALT_BYTES = 16
 PASSPHRASE_LEAST = 12
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**16, 8, 1  # 64 MiB, about a fifth of a second
 _FILE_MOST = 256
+# Surrogates stand for input that is not UTF-8: the passphrase would be no text, and be shown in an error about its encoding.
+_NO_TEXT = range(0xD800, 0xE000)
 
 
 @final
@@ -38,13 +40,15 @@ class MasterKey(Sensitive[bytes]):
 
 @final
 class Passphrase(Sensitive[str]):
-    """12 characters or more, from which a master key is derived. Raises KeystoreError for fewer."""
+    """12 characters or more, from which a master key is derived. Raises KeystoreError for fewer, and for what is no text."""
 
     __slots__ = ()
 
     def __init__(self, value: str) -> None:
         if len(value) < PASSPHRASE_LEAST:
             raise KeystoreError("a passphrase has 12 characters or more")
+        if any(ord(character) in _NO_TEXT for character in value):
+            raise KeystoreError("a passphrase is text: what was given has bytes that are none")
         super().__init__(value)
 
     def derive(self, salt: bytes) -> MasterKey:
@@ -84,7 +88,7 @@ def read_master_key_file(path: Path) -> MasterKey:
             f"master key file {path}: mode must be 0600, so that only its owner can read it (chmod 600)"
         )
     try:
-        return MasterKey(bytes.fromhex(text.decode("ascii")))
+        return MasterKey(bytes.fromhex(text.decode("ascii", "replace")))
     except (ValueError, KeystoreError):
         raise KeystoreError(f"master key file {path}: is not 32 bytes in hex") from None
 
