@@ -92,7 +92,7 @@ class Service:
             pin_key = bank.hsm.find(self.link.pin_key)
         except KeyRefused:
             raise Refused(
-                f"link {self.link.name} wants the key {self.link.pin_key}, which the keystore lacks: `kks keys form`"
+                f"link {self.link.name} wants the key {self.link.pin_key}, which the keystore lacks: `kks keys component`"
             ) from None
         self.listener = Listener(self.link, self.lanes, pin_key, self._note, lambda: self.bank.business_date)
         self.api = ApiServer(bank, self.lanes, self.link.name, lambda: len(self.listener.connections))

@@ -1,7 +1,7 @@
 """The test key of the default link, for demo and simulators: formed in the bank's keystore from two random components.
 
 The components are also written to simulator/test-zpk.json in the data folder (mode 0600), so that a simulator can form the same
-key on its side. Only the embedded database gets one by itself; a real link's key is entered by custodians (`kks keys form`).
+key on its side. Only the embedded database gets one by itself; a real link's key is entered by custodians (`kks keys component`).
 """
 
 from __future__ import annotations

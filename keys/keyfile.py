@@ -8,9 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from keys.errors import KeystoreError
@@ -18,6 +16,7 @@ from keys.master import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 FILE_MOST = 16 * 1024 * 1024
 
@@ -42,20 +41,24 @@ def read(path: Path, parts: set[str]) -> dict[str, Any]:
 
 
 def write(path: Path, document: dict[str, Any]) -> None:
-    """Replace the file at once: a reader, or a power cut, finds the old one or the new one. Mode 0600."""
+    """Replace the file at once: a reader, or a power cut, finds the old one or the new one. Mode 0600. Only under `locked`.
+
+    The new file has one name until it takes the old one's place: a writer that was killed leaves one file at most, which the
+    next takes away, so no key outlives its destruction in a forgotten copy.
+    """
+    new = path.with_name(f".{path.name}.new")
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
-    except OSError as error:
-        raise KeystoreError(f"keystore {path}: cannot be written ({error.strerror})") from None
-    try:
+        new.unlink(missing_ok=True)
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(_text(document))
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+        new.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
         raise KeystoreError(f"keystore {path}: cannot be written ({error.strerror})") from None
 
 

@@ -44,7 +44,10 @@ PARTS = {"head", "serial", "seal", "keys", "components"}
 
 
 class Component(NamedTuple):
-    """One custodian's component that waits for the others: for which key, which part of how many, whose, its check value."""
+    """One custodian's component that waits for the others: for which key, which part of how many, whose, its check value.
+
+    `purpose`: what the key is to be, as all of its custodians must have said it.
+    """
 
     label: str
     number: int
@@ -52,6 +55,7 @@ class Component(NamedTuple):
     custodian: str
     entered: date
     kcv: str
+    purpose: str = ""
 
 
 class Keystore(Generic[Raw]):
@@ -204,17 +208,21 @@ class Keystore(Generic[Raw]):
         Returns how many keys it has. The old master key may go only after the file was opened with the new one.
         """
         with keyfile.locked(self.path):
+            unseen = self.changed()
             document = self._read()
             keys = [self._open_key(place, entry) for place, entry in enumerate(document["keys"], 1)]
             parts = [self._open_component(place, entry) for place, entry in enumerate(document["components"], 1)]
-            self._head = {key: self._head[key] for key in ("format", "version", "store")} | envelope.head
-            self._envelope = envelope
+            head = {name: self._head[name] for name in ("format", "version", "store")} | envelope.head
+            anew = Keystore(self.path, envelope, head)
             for entry, (_, raw) in zip(document["keys"], keys, strict=True):
-                bound = self._bound(entry["header"])
+                bound = anew._bound(entry["header"])
                 entry["sealed"] = envelope.seal_data(b"", bound) if raw is None else envelope.seal(raw, bound)
             for entry, (_, value) in zip(document["components"], parts, strict=True):
-                entry["sealed"] = envelope.seal_data(value, self._bound(entry["header"]))
-            self._write(document | {"head": self._head, "serial": document["serial"] + 1})
+                entry["sealed"] = envelope.seal_data(value, anew._bound(entry["header"]))
+            anew._write(document | {"head": head, "serial": document["serial"] + 1})
+            self._head, self._envelope = head, envelope
+            if not unseen:
+                self._stamp = keyfile.stamp(self.path)
         return len(keys)
 
     def _change(self, change: Callable[[dict[str, Any]], Result]) -> Result:
@@ -291,6 +299,8 @@ def _check_fits(component: Component, value: bytes, other: Component, other_valu
         raise KeyRefused(f"{name}: was entered already")
     if component.custodian == other.custodian:
         raise KeyRefused(f"{name}: {component.custodian} entered component {other.number}; nobody enters two")
+    if component.purpose != other.purpose:
+        raise KeyRefused(f"{name}: is for another kind of key than component {other.number}: {other.purpose}")
     if component.of != other.of or len(value) != len(other_value):
         raise KeyRefused(f"{name}: the other components are {other.of} of {len(other_value)} bytes")
 

@@ -61,7 +61,7 @@ class Lifecycle(Generic[Raw]):
         usages.check_component(component.label, value, component.number, component.of)
         if self._store is None:
             raise KeyRefused("keys of this HSM go with the process: it keeps no components")
-        together = self._store.add_component(component, value)
+        together = self._store.add_component(component._replace(purpose=usages.purpose_of(spec)), value)
         if len(together) < component.of:
             return None
         try:

@@ -22,6 +22,8 @@ SALT_BYTES = 16
 PASSPHRASE_LEAST = 12
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**16, 8, 1  # 64 MiB, about a fifth of a second
 _FILE_MOST = 256
+# Surrogates stand for input that is not UTF-8: the passphrase would be no text, and be shown in an error about its encoding.
+_NO_TEXT = range(0xD800, 0xE000)
 
 
 @final
@@ -45,13 +47,15 @@ class Secret(Sensitive[str]):
 
 @final
 class Passphrase(Sensitive[str]):
-    """12 characters or more, from which a master key is derived. Raises KeystoreError for fewer."""
+    """12 characters or more, from which a master key is derived. Raises KeystoreError for fewer, and for what is no text."""
 
     __slots__ = ()
 
     def __init__(self, value: str) -> None:
         if len(value) < PASSPHRASE_LEAST:
             raise KeystoreError("a passphrase has 12 characters or more")
+        if any(ord(character) in _NO_TEXT for character in value):
+            raise KeystoreError("a passphrase is text: what was given has bytes that are none")
         super().__init__(value)
 
     def derive(self, salt: bytes) -> MasterKey:
@@ -113,11 +117,9 @@ def read_secret_file(path: Path, what: str) -> Secret:
         raise KeystoreError(f"{what} {path}: cannot be read ({error.strerror})") from None
     if not stat.S_ISREG(mode) or mode & 0o077:
         raise KeystoreError(f"{what} {path}: mode must be 0600, so that only its owner can read it (chmod 600)")
-    try:
-        text = data.decode("utf-8").removesuffix("\n")
-    except UnicodeDecodeError:
-        text = ""
-    if not text or len(data) > _FILE_MOST:
+    # Replaced, not refused: an error of decoding would carry the bytes.
+    text = data.decode("utf-8", "replace").removesuffix("\n")
+    if not text or "\ufffd" in text or len(data) > _FILE_MOST:
         raise KeystoreError(f"{what} {path}: is not one short line of text")
     return Secret(text)
 

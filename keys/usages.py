@@ -105,6 +105,27 @@ def algorithm_of(spec: KeySpec) -> Algorithm:
     return spec.algorithm or next(iter(USAGES[spec.usage].algorithms))
 
 
+def purpose_of(spec: KeySpec) -> str:
+    """One text for one specification, for custodians to agree on.
+
+    >>> from keys.keytypes import KeySpec, KeyUsage
+    >>> purpose_of(KeySpec(KeyUsage.CARD_VERIFICATION))
+    'usage C0, algorithm T, mode C, exportability N'
+    """
+    rule = USAGES[spec.usage]
+    attributes = spec.attributes or rule.attributes
+    parts = {
+        "usage": spec.usage.value,
+        "algorithm": algorithm_of(spec).value,
+        "mode": (spec.mode or rule.modes[0]).value,
+        "exportability": spec.exportability.value,
+        "from": spec.active_from,
+        "to": spec.active_to,
+        **{name: getattr(attributes, name) for name in KeyAttributes.__slots__},
+    }
+    return ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)
+
+
 def bytes_to_make(spec: KeySpec) -> int:
     """Bytes of a random key of this specification. Raises KeyRefused where the usage takes no key of that length."""
     lengths = USAGES[spec.usage].algorithms.get(algorithm_of(spec))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from gateway.errors import Refused
 from gateway.operations import reseal
@@ -141,7 +141,9 @@ async def activate(bank: Bank, actor: str, key: str, overlap_days: int | None) -
         raise Refused(f"the overlap of an old and a new key is 0 to {OVERLAP_DAYS_MOST} days")
     handle = found(bank, key)
     name = _name(bank, handle)
-    await _refuse_same_person(bank, actor, name, _MADE, "made it or brought it in; another person activates it")
+    await _refuse_same_person(
+        bank, actor, "activate", name, _MADE, "made it or brought it in; another person activates it"
+    )
 
     def work() -> None:
         bank.hsm.set_state(handle, KeyState.ACTIVE)
@@ -150,7 +152,15 @@ async def activate(bank: Bank, actor: str, key: str, overlap_days: int | None) -
                 if older.version < handle.version:
                     bank.hsm.end_on(older, bank.business_date + timedelta(days=overlap_days))
 
-    await _act(bank, actor, "activate", name, work, {"overlap_days": overlap_days}, lambda _: {})
+    await _act(
+        bank,
+        actor,
+        "activate",
+        name,
+        work,
+        {"overlap_days": overlap_days, "kcv": str(bank.hsm.kcv(handle))},
+        lambda _: {},
+    )
     return bank.hsm.info(handle)
 
 
@@ -162,12 +172,14 @@ async def change_state(bank: Bank, actor: str, act: str, key: str) -> KeyInfo:
     handle = found(bank, key)
     name = _name(bank, handle)
     if act == "destroy":
-        await _refuse_same_person(bank, actor, name, _ENDED, "ended its life; another person destroys it")
+        await _refuse_same_person(bank, actor, act, name, _ENDED, "ended its life; another person destroys it")
         if handle.label == AUDIT_LABEL:
-            raise Refused(f"key {name}: the audit chain is verified with it for as long as there is a bank")
+            reason = f"key {name}: the audit chain is verified with it for as long as there is a bank"
+            await _refuse(bank, actor, act, name, reason)
         if handle.label == SEALING_LABEL:
             await reseal.refuse_if_used(bank, handle)
-    await _act(bank, actor, act, name, lambda: bank.hsm.set_state(handle, _STATES[act]), {}, lambda _: {})
+    detail = {"kcv": str(bank.hsm.kcv(handle))}
+    await _act(bank, actor, act, name, lambda: bank.hsm.set_state(handle, _STATES[act]), detail, lambda _: {})
     return bank.hsm.info(handle)
 
 
@@ -225,16 +237,21 @@ async def _tried(bank: Bank, actor: str, act: str, key: str, work: Callable[[], 
     try:
         return work()
     except (KeysError, Refused) as error:
-        async with transaction(bank, actor) as tx:
-            await tx.record(Operation.KEY_FAILED, key, act=act, reason=str(error))
-        raise Refused(str(error)) from None
+        return await _refuse(bank, actor, act, key, str(error))
 
 
-async def _refuse_same_person(bank: Bank, actor: str, key: str, acts: tuple[str, ...], why: str) -> None:
+async def _refuse(bank: Bank, actor: str, act: str, key: str, reason: str) -> NoReturn:
+    """Write that it was refused, and refuse."""
+    async with transaction(bank, actor) as tx:
+        await tx.record(Operation.KEY_FAILED, key, act=act, reason=reason)
+    raise Refused(reason)
+
+
+async def _refuse_same_person(bank: Bank, actor: str, act: str, key: str, acts: tuple[str, ...], why: str) -> None:
     async with reading(bank) as connection:
         before = await ceremonies.last_actor(connection, key, acts)
     if before is not None and before == actor.strip():
-        raise Refused(f"key {key}: {actor.strip()} {why}")
+        await _refuse(bank, actor, act, key, f"key {key}: {actor.strip()} {why}")
 
 
 def _refuse_fixed(bank: Bank, label: str) -> None:

@@ -1,5 +1,6 @@
 """Master key files and passphrases."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -91,3 +92,39 @@ def test_short_secrets_are_refused() -> None:
         Passphrase("eleven char")
     with pytest.raises(KeystoreError):
         MasterKey(bytes(31))
+
+
+def test_passphrase_of_any_script_is_taken_and_what_is_no_text_is_not() -> None:
+    """Letters of all languages; not what Python makes of input that is not UTF-8, which could not be written down."""
+    assert Passphrase("kata sandi é 密碼 🔑").derive(bytes(16)) == Passphrase("kata sandi é 密碼 🔑").derive(bytes(16))
+    for value in ("correct horse \udc80", "\ud83d correct horse", "correct horse batter\udfff"):
+        with pytest.raises(KeystoreError, match="is text") as caught:
+            Passphrase(value)
+        assert "horse" not in str(caught.value)
+        assert one_line(caught.value)
+
+
+def test_what_is_derived_is_scrypt() -> None:
+    """RFC 7914 with N 65,536, r 8, p 1: as any other program would derive it."""
+    made = hashlib.scrypt(b"correct horse battery", salt=bytes(16), n=65_536, r=8, p=1, maxmem=2**27, dklen=32)
+    assert MasterKey(made) == Passphrase("correct horse battery").derive(bytes(16))
+
+
+def test_failed_write_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk: no key is given out that would not be there tomorrow."""
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(KeystoreError, match="No space left") as caught:
+        create_master_key_file(tmp_path / "master.key")
+    assert one_line(caught.value)
+
+
+def test_link_is_not_written_through(tmp_path: Path) -> None:
+    """Not even one that leads nowhere yet."""
+    (tmp_path / "master.key").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(KeystoreError, match="there already"):
+        create_master_key_file(tmp_path / "master.key")
+    assert not (tmp_path / "elsewhere").exists()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def test_a_link_without_its_key(shell: Shell) -> None:
     """A database that others run gets no test key by itself: one line says how to form the link's key."""
     assert "zpk-himbara" in (line := shell.refused("serve"))
-    assert "kks keys form" in line
+    assert "kks keys component" in line
 
 
 def test_a_port_in_use(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
