@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from keys import aes, dukpt_tdes, emv, mac, rsa_keys, signing, tdes, usages
+from keys import aes, dukpt_tdes, emv, keystore_format_1, mac, rsa_keys, signing, tdes, usages
 from keys.envelope import MasterEnvelope
 from keys.errors import VaultError
 from keys.keystore import Keystore
@@ -67,6 +67,8 @@ class SoftwareHsm(LocalHsm[Material]):
         def envelope(head: dict[str, Any]) -> MasterEnvelope:
             return MasterEnvelope.for_head(master() if callable(master) else master, head)
 
+        if keystore_format_1.is_format_1(keystore_path):
+            keystore_format_1.upgrade(keystore_path, master() if callable(master) else master)
         store = Keystore.open(keystore_path, envelope)
         return cls(SoftwareWorkshop(), store, today=today, on_refusal=on_refusal)
 
