@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from keys import aes, dukpt_tdes, emv, keystore_format_1, mac, rsa_keys, signing, tdes, usages
+from keys import aes, dukpt_tdes, emv, keystore_format_1, mac, rsa_keys, selftest, signing, tdes, usages
 from keys.envelope import MasterEnvelope
 from keys.errors import VaultError
 from keys.keystore import Keystore
@@ -177,6 +177,10 @@ class SoftwareWorkshop:
         """Of such a signature."""
         del info
         return signing.rsa_verifier(raw.reveal())
+
+    def self_test(self) -> None:
+        """The vectors of selftest.py: they run on the ciphers of this process."""
+        selftest.run()
 
     def random(self, count: int) -> bytes:
         """Of the operating system."""

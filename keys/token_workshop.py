@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from keys import dukpt_tdes, kcv, mac, rsa_keys, signing, tdes, usages
+from keys import dukpt_tdes, kcv, mac, rsa_keys, selftest, signing, tdes, usages
 from keys import token_objects as objects
 from keys.envelope import NONCE_BYTES
 from keys.errors import KeyRefused, TokenError, VaultError
@@ -30,6 +31,33 @@ if TYPE_CHECKING:
 DATA = "kks-data"
 _COPY = b"copy to export"
 _HALVED = frozenset({KeyUsage.CARD_VERIFICATION, KeyUsage.MAC_RETAIL})
+
+
+_KNOWN = (
+    (
+        "token: triple DES",
+        (Algorithm.TDES, "0123456789ABCDEFFEDCBA9876543210", objects.DES3_ECB, bytes(8)),
+        "08d7b4fb629d0885",
+    ),
+    (
+        "token: AES (FIPS 197 C.1)",
+        (
+            Algorithm.AES, "000102030405060708090A0B0C0D0E0F", objects.AES_ECB,
+            bytes.fromhex("00112233445566778899AABBCCDDEEFF"),
+        ),
+        "69c4e0d86a7b0430d8cdb78070b4c55a",
+    ),
+    (
+        "token: AES-CMAC (SP 800-38B)",
+        (Algorithm.AES, "2B7E151628AED2A6ABF7158809CF4F3C", objects.AES_CMAC, b""),
+        "bb1d6929e95937287fa37d129b756746",
+    ),
+    (
+        "token: HMAC-SHA256 (RFC 4231)",
+        (Algorithm.HMAC, "0b" * 20, objects.SHA256_HMAC, b"Hi There"),
+        "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +212,19 @@ class TokenWorkshop:
         """With a public key there is nothing to hide."""
         del info
         return signing.rsa_verifier(raw.public or b"")
+
+    def self_test(self) -> None:
+        """The vectors of selftest.py, then published values of the token's own ciphers."""
+        selftest.run([*selftest.VECTORS, *((name, partial(self._known, *told), value) for name, told, value in _KNOWN)])
+
+    def _known(self, algorithm: Algorithm, key: str, mechanism: object, data: bytes) -> str:
+        """DATA under a published key in the token, in hex; the key is destroyed again."""
+        one = objects.bring_in(self._token, algorithm, bytes.fromhex(key))
+        try:
+            codes = mechanism in (objects.AES_CMAC, objects.DES3_CMAC, objects.SHA256_HMAC)
+            return (self._token.sign if codes else self._token.encrypt)(one, data, mechanism).hex()
+        finally:
+            self._token.destroy(one)
 
     def random(self, count: int) -> bytes:
         """Of the token."""

@@ -94,6 +94,10 @@ class Workshop(Protocol[Raw]):
         """Of a signature (data, signature)."""
         ...
 
+    def self_test(self) -> None:
+        """Compute published vectors with the ciphers of this back end. Raises SelfTestFailed."""
+        ...
+
     def random(self, count: int) -> bytes:
         """Random bytes."""
         ...

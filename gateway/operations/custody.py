@@ -51,7 +51,15 @@ class Custody:
     token: tuple[Path, str, Path] | None
 
     def open(self, on_refusal: Callable[[Refusal], None] | None = None) -> SoftwareHsm | Pkcs11Hsm:
-        """The bank's HSM over a keystore that is there. Raises KeysError where keystore, master key or token are not right."""
+        """The bank's HSM over a keystore that is there, after its self test.
+
+        Raises KeysError where keystore, master key or token are not right.
+        """
+        hsm = self._open(on_refusal)
+        hsm.self_test()
+        return hsm
+
+    def _open(self, on_refusal: Callable[[Refusal], None] | None) -> SoftwareHsm | Pkcs11Hsm:
         if self.token is not None:
             from keys.pkcs11 import Pkcs11Hsm  # noqa: PLC0415 - a bank without a token needs no PKCS#11 library
 
