@@ -49,8 +49,8 @@ _KNOWN = (
     ),
     (
         "token: AES-CMAC (SP 800-38B)",
-        (Algorithm.AES, "2B7E151628AED2A6ABF7158809CF4F3C", objects.AES_CMAC, b""),
-        "bb1d6929e95937287fa37d129b756746",
+        (Algorithm.AES, "2B7E151628AED2A6ABF7158809CF4F3C", objects.AES_CMAC, bytes.fromhex("6BC1BEE22E409F96E93D7E117393172A")),
+        "070a16b46b4d4144f79bdd9dd04a287c",
     ),
     (
         "token: HMAC-SHA256 (RFC 4231)",
