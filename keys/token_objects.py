@@ -90,7 +90,7 @@ def make(token: Token, kind: Algorithm, length: int) -> Object:
 
 
 def bring_in(token: Token, kind: Algorithm, key: bytes) -> Object:
-    """A key of bytes that came in as components or in a key bloLowLevel."""
+    """A key of bytes that came in as components or in a key block."""
     if kind is Algorithm.HMAC:
         key = key.ljust(HMAC_BYTES, b"\x00")
     return token.create([*_secret(kind, len(key), length_said=False, extractable=True), (LowLevel.CKA_VALUE, key)])
@@ -126,7 +126,7 @@ def unwrap_rsa(token: Token, master: Object, wrapped: bytes, *, rewrappable: boo
 
 
 def derive(token: Token, key: Object, data: bytes) -> Object:
-    """The triple DES key that is DATA (24 bytes) enciphered under KEY, block by bloLowLevel. It never leaves and wraps never."""
+    """The triple DES key that is DATA (24 bytes) enciphered under KEY, block by block. It never leaves and wraps never."""
     template = [*_secret(Algorithm.TDES, tdes.TRIPLE, length_said=False, extractable=False)]
     mechanism = PyKCS11.KEY_DERIVATION_STRING_DATA_MechanismBase(data, LowLevel.CKM_DES3_ECB_ENCRYPT_DATA)
     return token.derive(key, template, mechanism)
