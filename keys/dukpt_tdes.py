@@ -94,7 +94,7 @@ def walk(initial: bytes, ksn: TdesKsn) -> Iterator[bytes]:
 def pin_key(transaction: bytes) -> bytes:
     """The key of the PIN block, from the transaction key. 16 bytes both. Raises KeyRefused.
 
-    >>> from keys.pin import account_field, encode_format_0
+    >>> from keys.pinblock import account_field, encode_format_0
     >>> from keys.sensitive import Pan, Pin
     >>> key = pin_key(bytes.fromhex("0DF3D9422ACA56E547676D07AD6BADFA"))
     >>> tdes.encipherer(key)(encode_format_0(Pin("1234"), account_field(Pan("4012345678909")))).hex().upper()

@@ -104,10 +104,13 @@ class Deriver(Protocol):
 class SoftwareDeriver:
     """A Deriver of bytes in this process; contexts are made when first wanted. No parity is set: DES does not look at it.
 
+    KEY: 16 bytes, else KeyRefused: single DES would pass for a triple DES key that is all one part.
     Also a context manager, as a token's is: there is nothing to clean up.
     """
 
     def __init__(self, key: bytes) -> None:
+        if len(key) != tdes.DOUBLE:
+            raise KeyRefused("a key of the tree issuer, card, session has 16 bytes")
         self._key = key
 
     def __enter__(self) -> Self:
@@ -118,10 +121,12 @@ class SoftwareDeriver:
 
     def derive(self, data: bytes) -> SoftwareDeriver:
         """DATA enciphered."""
+        _refuse_other_lengths(data)  # an odd byte would put the context out of step for good
         return SoftwareDeriver(self.whole(data))
 
     def masked(self, mask: bytes) -> SoftwareDeriver:
         """XOR."""
+        _refuse_other_lengths(mask)
         return SoftwareDeriver(bytes(one ^ other for one, other in zip(self._key, mask, strict=True)))
 
     @cached_property
@@ -222,6 +227,11 @@ def arpc_2(key: Deriver, arqc: bytes, csu: bytes, proprietary: bytes = b"") -> b
     if len(proprietary) > PROPRIETARY_MOST:
         raise CardDataRefused(f"proprietary authentication data: must be at most {PROPRIETARY_MOST} bytes")
     return code(key, arqc + csu + proprietary)[:ARPC_2_BYTES]
+
+
+def _refuse_other_lengths(data: bytes) -> None:
+    if len(data) != tdes.DOUBLE:
+        raise KeyRefused("a key is derived from 16 bytes")
 
 
 def _double(key: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """What can be asked of an HSM: payment commands over handles. Keys never come out, clear PINs neither.
 
 This is the whole seam: the gateway knows nothing of a back end but this, and a back end (software.py, pkcs11.py, or one that
-speaks to a payment HSM over a network) needs nothing of the gateway. tests/keys/conformance.py is what each must pass.
+speaks to a payment HSM over a network) needs nothing of the gateway. tests/keys/test_conformance_*.py are what each must pass.
 Every command raises KeyRefused where a key may not do what is asked, or is not of this HSM; each refusal is told to the auditor.
 Read next: permissions.py (which key may do what), usages.py, local.py (the commands of the back ends of this process).
 """

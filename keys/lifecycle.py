@@ -157,8 +157,9 @@ class Lifecycle(Generic[Raw]):
             self._tools.put(info, raw)
 
     def _take(self, spec: KeySpec, label: str, key: bytes) -> KeyHandle:
-        material = Material(usages.normal(spec, key))
-        usages.check_strength(usages.algorithm_of(spec), material)
+        material, algorithm = Material(usages.normal(spec, key)), usages.algorithm_of(spec)
+        usages.check_length(spec, usages.bits_of(algorithm, material))
+        usages.check_strength(algorithm, material)
         return self._keep(spec, label, self._workshop.take(spec, material))
 
     def _keep(self, spec: KeySpec, label: str, raw: Raw) -> KeyHandle:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 MASTER, HEADER = "kks-master", "kks-header-mac"
 KIND = "token"
-_BEFORE = b"\x00"
 
 
 class Pkcs11Hsm(LocalHsm[TokenKey]):
@@ -157,9 +156,9 @@ class TokenEnvelope:
             raise KeyRefused(f"key {info.name}: is not of the length or algorithm of its header")
 
     def seal_data(self, data: bytes, bound: bytes) -> Entry:
-        """Nonce and ciphertext of AES-GCM in the token, with one byte before the data: SoftHSM seals nothing that is empty."""
+        """Nonce and ciphertext of AES-GCM in the token."""
         nonce = self._token.random(NONCE_BYTES)
-        sealed = self._token.encrypt(self._data, _BEFORE + data, objects.gcm(nonce, bound))
+        sealed = self._token.encrypt(self._data, data, objects.gcm(nonce, bound))
         return {"nonce": nonce.hex(), "sealed": sealed.hex()}
 
     def open_data(self, entry: Entry, bound: bytes) -> bytes:
@@ -168,7 +167,7 @@ class TokenEnvelope:
             if entry.keys() != {"nonce", "sealed"}:
                 raise DoesNotOpen("another kind of entry")
             nonce, sealed = unhex(entry["nonce"]), unhex(entry["sealed"])
-            return self._token.decrypt(self._data, sealed, objects.gcm(nonce, bound))[len(_BEFORE) :]
+            return self._token.decrypt(self._data, sealed, objects.gcm(nonce, bound))
         except (TokenError, ValueError, TypeError, AttributeError):
             raise DoesNotOpen("an entry was changed, or is of another token") from None
 

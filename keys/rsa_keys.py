@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from keys.errors import KeyRefused
 
 BITS = range(2048, 8193)
-_EXPONENT_LEAST = 65_537
+EXPONENT = 65_537
+"""Of every key made here, and the least of any key taken."""
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _PRIVATE = b"PRIVATE KEY-----"
 
@@ -67,7 +68,7 @@ def is_private(encoded: bytes) -> bool:
 
 def make(bits: int) -> bytes:
     """A random private key of BITS, in DER."""
-    return _private_der(rsa.generate_private_key(_EXPONENT_LEAST, bits))
+    return _private_der(rsa.generate_private_key(EXPONENT, bits))
 
 
 def public_of(der: bytes) -> bytes:
@@ -78,6 +79,11 @@ def public_of(der: bytes) -> bytes:
 def public_der(key: rsa.RSAPublicKey) -> bytes:
     """SubjectPublicKeyInfo in DER."""
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def public_of_numbers(modulus: int, exponent: int) -> bytes:
+    """SubjectPublicKeyInfo in DER of the two numbers of a public key, as a token tells them."""
+    return public_der(rsa.RSAPublicNumbers(exponent, modulus).public_key())
 
 
 def public_pem(der: bytes) -> str:
@@ -110,7 +116,7 @@ def _check(key: rsa.RSAPublicKey) -> None:
     """FIPS 186-5, A.1.1: 2048 bits or more, a public exponent over 2**16. And a bound above, as time grows with the length."""
     if key.key_size not in BITS:
         raise KeyRefused("an RSA key has 2048 to 8192 bits")
-    if key.public_numbers().e < _EXPONENT_LEAST:
+    if key.public_numbers().e < EXPONENT:
         raise KeyRefused("the public exponent of an RSA key is 65537 or more")
 
 

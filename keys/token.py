@@ -1,6 +1,8 @@
 """A PKCS#11 token: the module loaded once a process, one login, a pool of sessions, errors of this room.
 
 PyKCS11 initialises the module for threads of the operating system, as SoftHSM needs; a session serves one thread at a time.
+Objects are made in a session of their own, since they go with the session that made them. The others only compute: one that was
+refused something may have an operation half done, which no call can end, so it is closed and another takes its place.
 PKCS#11 forbids to use a session after a fork: open the token after it. Refuses to know what keys mean. Read next: pkcs11.py.
 """
 
@@ -41,35 +43,45 @@ class Token:
         self.label = label
         with _spoken(f"token {label}"):
             library = _load(module)
-            self._slot = _slot(library, label)
-            flags = LowLevel.CKF_SERIAL_SESSION | LowLevel.CKF_RW_SESSION
-            self._sessions = [library.openSession(self._slot, flags) for _ in range(sessions)]
+            self._library, self._slot = library, _slot(library, label)
+            self._home = self._open()
+            self._open_sessions = [self._home, *(self._open() for _ in range(sessions))]
             try:
-                self._sessions[0].login(pin.reveal(), LowLevel.CKU_SO if officer else LowLevel.CKU_USER)
+                self._home.login(pin.reveal(), LowLevel.CKU_SO if officer else LowLevel.CKU_USER)
             except PyKCS11.PyKCS11Error as error:
                 if error.value != LowLevel.CKR_USER_ALREADY_LOGGED_IN:
                     self.close()
                     raise
+        self._making = threading.Lock()
         self._free: queue.LifoQueue[Any] = queue.LifoQueue()
-        for session in self._sessions:
+        for session in self._open_sessions[1:]:
             self._free.put(session)
 
     def close(self) -> None:
         """Close its sessions; what they made is gone."""
         with _spoken(f"token {self.label}"):
-            for session in self._sessions:
+            for session in self._open_sessions:
                 session.closeSession()
-        self._sessions = []
+        self._open_sessions = []
 
     @contextmanager
     def session(self) -> Iterator[Any]:
-        """A session for one thread, waited for where all are in use. What the module refuses is TokenError."""
+        """A session for one thread to compute in, waited for where all are in use. What the module refuses is TokenError."""
         session = self._free.get()
         try:
             with _spoken(f"token {self.label}"):
                 yield session
+        except TokenError:
+            session = self._another(session)
+            raise
         finally:
             self._free.put(session)
+
+    @contextmanager
+    def home(self) -> Iterator[Any]:
+        """The session in which objects are made, for one thread at a time."""
+        with self._making, _spoken(f"token {self.label}"):
+            yield self._home
 
     def find(self, label: str) -> Object | None:
         """The object of this label, or None. Raises TokenError where there are two."""
@@ -81,23 +93,26 @@ class Token:
 
     def generate(self, mechanism: int, template: Template) -> Object:
         """A random key."""
-        with self.session() as session:
+        with self.home() as session:
             return session.generateKey(template, PyKCS11.Mechanism(mechanism, None))
 
     def create(self, template: Template) -> Object:
         """An object of bytes."""
-        with self.session() as session:
+        with self.home() as session:
             return session.createObject(template)
 
     def destroy(self, *objects: Object) -> None:
         """Objects that are no longer needed."""
-        with self.session() as session:
+        with self.home() as session:
             for one in objects:
                 session.destroyObject(one)
 
     def encrypt(self, key: Object, data: bytes, mechanism: Any) -> bytes:  # noqa: ANN401 - a mechanism of the module
-        """DATA enciphered."""
+        """DATA enciphered. There may be none of it where MECHANISM makes a tag."""
         with self.session() as session:
+            if not data:  # C_Encrypt takes no empty text, and would leave its operation open
+                session.encryptInit(mechanism, key)
+                return bytes(session.encryptFinal())
             return bytes(session.encrypt(key, data, mechanism))
 
     def decrypt(self, key: Object, data: bytes, mechanism: Any) -> bytes:  # noqa: ANN401 - the same
@@ -108,6 +123,8 @@ class Token:
     def sign(self, key: Object, data: bytes, mechanism: Any) -> bytes:  # noqa: ANN401 - the same
         """MAC or signature of DATA."""
         with self.session() as session:
+            if not data:  # the same of C_Sign
+                return _sign_nothing(session, key, mechanism)
             return bytes(session.sign(key, data, mechanism))
 
     def wrap(self, under: Object, key: Object, mechanism: Any) -> bytes:  # noqa: ANN401 - the same
@@ -117,17 +134,17 @@ class Token:
 
     def unwrap(self, under: Object, wrapped: bytes, template: Template, mechanism: Any) -> Object:  # noqa: ANN401 - the same
         """The key that WRAPPED holds."""
-        with self.session() as session:
+        with self.home() as session:
             return session.unwrapKey(under, wrapped, template, mechanism)
 
     def derive(self, key: Object, template: Template, mechanism: Any) -> Object:  # noqa: ANN401 - the same
         """A key that comes of KEY."""
-        with self.session() as session:
+        with self.home() as session:
             return session.deriveKey(key, template, mechanism)
 
     def generate_pair(self, public: Template, private: Template, mechanism: int) -> tuple[Object, Object]:
-        """A random key pair."""
-        with self.session() as session:
+        """A random key pair: public, private."""
+        with self.home() as session:
             pair: tuple[Object, Object] = session.generateKeyPair(public, private, PyKCS11.Mechanism(mechanism, None))
             return pair
 
@@ -140,6 +157,33 @@ class Token:
         """Random bytes of the token."""
         with self.session() as session:
             return bytes(session.generateRandom(count))
+
+    def _open(self) -> Any:  # noqa: ANN401 - a session of the module
+        return self._library.openSession(self._slot, LowLevel.CKF_SERIAL_SESSION | LowLevel.CKF_RW_SESSION)
+
+    def _another(self, session: Any) -> Any:  # noqa: ANN401 - the same
+        """A session in the place of one that was refused something; the same one where the token opens none."""
+        try:
+            other = self._open()
+            session.closeSession()
+        except PyKCS11.PyKCS11Error:
+            return session
+        self._open_sessions[self._open_sessions.index(session)] = other
+        return other
+
+
+def _sign_nothing(session: Any, key: Object, mechanism: Any) -> bytes:  # noqa: ANN401 - the same
+    """C_SignInit and C_SignFinal, for which PyKCS11 has no method. The first C_SignFinal only asks how long the code is."""
+    code = PyKCS11.ckbytelist()
+    _refuse_error(session.lib.C_SignInit(session.session, mechanism.to_native(), key))
+    _refuse_error(session.lib.C_SignFinal(session.session, code))
+    _refuse_error(session.lib.C_SignFinal(session.session, code))
+    return bytes(code)
+
+
+def _refuse_error(result: int) -> None:
+    if result != LowLevel.CKR_OK:
+        raise PyKCS11.PyKCS11Error(result)
 
 
 @contextmanager

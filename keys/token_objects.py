@@ -89,8 +89,22 @@ def make(token: Token, kind: Algorithm, length: int) -> Object:
     return token.generate(mechanism, _secret(kind, length, length_said=True, extractable=True))
 
 
+def make_rsa(token: Token, bits: int) -> tuple[Object, bytes]:
+    """A random RSA key: its private half, never outside, and the public half as SubjectPublicKeyInfo in DER."""
+    public: Template = [
+        (LowLevel.CKA_TOKEN, _FALSE),
+        (LowLevel.CKA_PRIVATE, _FALSE),
+        (LowLevel.CKA_MODULUS_BITS, bits),
+        (LowLevel.CKA_PUBLIC_EXPONENT, rsa_keys.EXPONENT.to_bytes(3)),
+    ]
+    half, private = token.generate_pair(public, _private(extractable=True), LowLevel.CKM_RSA_PKCS_KEY_PAIR_GEN)
+    modulus, exponent = token.attributes(half, [LowLevel.CKA_MODULUS, LowLevel.CKA_PUBLIC_EXPONENT])
+    token.destroy(half)
+    return private, rsa_keys.public_of_numbers(int.from_bytes(bytes(modulus)), int.from_bytes(bytes(exponent)))
+
+
 def bring_in(token: Token, kind: Algorithm, key: bytes) -> Object:
-    """A key of bytes that came in as components or in a key bloLowLevel."""
+    """A key of bytes that came in as components or in a key block."""
     if kind is Algorithm.HMAC:
         key = key.ljust(HMAC_BYTES, b"\x00")
     return token.create([*_secret(kind, len(key), length_said=False, extractable=True), (LowLevel.CKA_VALUE, key)])
@@ -126,7 +140,7 @@ def unwrap_rsa(token: Token, master: Object, wrapped: bytes, *, rewrappable: boo
 
 
 def derive(token: Token, key: Object, data: bytes) -> Object:
-    """The triple DES key that is DATA (24 bytes) enciphered under KEY, block by bloLowLevel. It never leaves and wraps never."""
+    """The triple DES key that is DATA (24 bytes) enciphered under KEY, block by block. It never leaves and wraps never."""
     template = [*_secret(Algorithm.TDES, tdes.TRIPLE, length_said=False, extractable=False)]
     mechanism = PyKCS11.KEY_DERIVATION_STRING_DATA_MechanismBase(data, LowLevel.CKM_DES3_ECB_ENCRYPT_DATA)
     return token.derive(key, template, mechanism)

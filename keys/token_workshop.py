@@ -83,12 +83,15 @@ class TokenWorkshop:
         self._data = objects.must_find(token, DATA)
 
     def make(self, spec: KeySpec, length: int) -> TokenKey:
-        """A random key. It is made inside unless something must be computed of its bytes: a companion, a copy to export."""
+        """A random key. It is made inside unless its bytes are wanted: for a companion, a copy to export, zeros behind."""
         algorithm = usages.algorithm_of(spec)
         if algorithm is Algorithm.RSA:
-            return self.take(spec, Material(rsa_keys.make(8 * length)))
+            private, public = objects.make_rsa(self._token, 8 * length)
+            return TokenKey(algorithm, 8 * length, private, public=public)
         outside = (
-            spec.exportability is not Exportability.NOT_EXPORTABLE or _companion_of(spec, bytes(length)) is not None
+            spec.exportability is not Exportability.NOT_EXPORTABLE
+            or _companion_of(spec, bytes(length)) is not None
+            or (algorithm is Algorithm.HMAC and length < objects.HMAC_BYTES)
         )
         if outside:
             key = self._token.random(length)
@@ -170,10 +173,9 @@ class TokenWorkshop:
 
     def sealing(self, info: KeyInfo, raw: TokenKey) -> Sealing:
         """AES-256-GCM."""
+        del info
 
         def seal(nonce: bytes, data: bytes, aad: bytes) -> bytes:
-            if not data:
-                raise KeyRefused(f"key {info.name}: a token seals no empty text")
             return self._token.encrypt(raw.main, data, objects.gcm(nonce, aad))
 
         def unseal(nonce: bytes, sealed: bytes, aad: bytes) -> bytes:

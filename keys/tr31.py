@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     Open = Callable[[bytes, bytes, bytes], bytes]
 
 _AES_VERSIONS, _TDES_VERSIONS, _WRITTEN = frozenset("DE"), frozenset("ABC"), frozenset("BD")
+_BY_CMAC = frozenset("B")
+"""Of triple DES: what the CMAC of the KBPK alone opens."""
 _MAC_BYTES = {"A": 4, "B": tdes.BLOCK, "C": 4, "D": aes.BLOCK, "E": aes.BLOCK}
 _LENGTHS = {"T": (tdes.DOUBLE, tdes.TRIPLE), "A": aes.LENGTHS}
 _HIDDEN_IN = {"T": tdes.TRIPLE, "A": max(aes.LENGTHS)}
@@ -85,17 +87,22 @@ class Opener:
     def over_cmac(
         cls, cmac: Callable[[bytes], bytes], key_bits: int, versions: str = "D", *, allow_weak_kbpk: bool = False
     ) -> Opener:
-        """The same for an AES KBPK of KEY_BITS (128, 192, 256) that is known by its CMAC alone, as one in a token is.
+        """The same for a KBPK of KEY_BITS that is known by its CMAC alone, as one in a token is.
 
         CMAC is called 2 to 8 times, here and never again: the keys it derives are in this process, the KBPK is not.
-        VERSIONS: D, E or both.
+        VERSIONS: D, E or both, of an AES key (128, 192, 256 bits); B, of a triple DES key (128, 192). A and C want the KBPK
+        itself. Nobody sees whether the parts of a triple DES key are weak or equal: who made it must have looked.
         """
-        _refuse_versions(versions, _AES_VERSIONS)
-        if key_bits % 8 or key_bits // 8 not in _AES_CODES:
-            raise KeyBlockError("an AES KBPK has 128, 192 or 256 bits")
+        _refuse_versions(versions, _AES_VERSIONS, _BY_CMAC)
+        bits = _bits_by_length(key_bits, versions[0])
         made = cls.__new__(cls)
-        made._opens = {version: _aes_open(cmac, key_bits // 8, version) for version in versions}  # noqa: SLF001 - it makes one
-        made._bits = _STRONGEST_BITS if allow_weak_kbpk else key_bits  # noqa: SLF001 - the same
+        made._opens = {  # noqa: SLF001 - it makes one
+            version: _tdes_open_derived(cmac, key_bits // 8)
+            if version in _BY_CMAC
+            else _aes_open(cmac, key_bits // 8, version)
+            for version in versions
+        }
+        made._bits = _STRONGEST_BITS if allow_weak_kbpk else bits  # noqa: SLF001 - the same
         return made
 
     def unwrap(self, block: str) -> tuple[Header, bytes]:
@@ -237,7 +244,8 @@ def _bits_by_length(key_bits: int, version: str) -> int:
     """The strength of a KBPK of KEY_BITS whose bytes nobody sees."""
     codes = _AES_CODES if version in _AES_VERSIONS else _TDES_CODES
     if key_bits % 8 or key_bits // 8 not in codes:
-        raise KeyBlockError(f"a KBPK for version {version} has no {key_bits} bits")
+        lengths = "128, 192 or 256" if codes is _AES_CODES else "128 or 192"
+        raise KeyBlockError(f"a KBPK for version {version} has {lengths} bits")
     return key_bits if version in _AES_VERSIONS else _TDES_BITS[key_bits // 8]
 
 
@@ -272,14 +280,13 @@ def _aes_open(cmac: Callable[[bytes], bytes], length: int, version: str) -> Open
 def _tdes_open(kbpk: bytes, version: str) -> Open:
     """For A, B and C."""
     if version == "B":
-        return _tdes_open_derived(mac.tdes_cmac(kbpk), len(kbpk), version)
+        return _tdes_open_derived(mac.tdes_cmac(kbpk), len(kbpk))
     kbek, kbak = (bytes(byte ^ variant for byte in kbpk) for variant in _VARIANTS)
     return _bound_by_variant(mac.cbc_mac(kbak, 1), _cbc_decipher(tdes.decipherer(kbek), tdes.BLOCK))
 
 
-def _tdes_open_derived(cmac: Callable[[bytes], bytes], length: int, version: str) -> Open:
+def _tdes_open_derived(cmac: Callable[[bytes], bytes], length: int) -> Open:
     """For B. CMAC of a KBPK of LENGTH bytes."""
-    del version
     code = mac.tdes_cmac(_derive_tdes(cmac, _FOR_MAC, length))
     return _bound_by_derivation(code, _cbc_decipher(tdes.decipherer(_derive_tdes(cmac, _FOR_CBC, length)), tdes.BLOCK))
 

@@ -128,14 +128,17 @@ def purpose_of(spec: KeySpec) -> str:
 
 def bytes_to_make(spec: KeySpec) -> int:
     """Bytes of a random key of this specification. Raises KeyRefused where the usage takes no key of that length."""
-    lengths = USAGES[spec.usage].algorithms.get(algorithm_of(spec))
-    if lengths is None:
-        raise KeyRefused(f"usage {spec.usage.value} does not go with algorithm {algorithm_of(spec).value}")
+    lengths = _lengths(spec)
     if spec.bits is None:
         return lengths.made
-    if spec.bits % 8 or spec.bits // 8 not in lengths.taken:
-        raise KeyRefused(f"usage {spec.usage.value} takes no {algorithm_of(spec).name} key of {spec.bits} bits")
+    check_length(spec, spec.bits)
     return spec.bits // 8
+
+
+def check_length(spec: KeySpec, bits: int) -> None:
+    """Raise KeyRefused unless the usage takes keys of BITS of the algorithm asked for."""
+    if bits % 8 or bits // 8 not in _lengths(spec).taken:
+        raise KeyRefused(f"usage {spec.usage.value} takes no {algorithm_of(spec).name} key of {bits} bits")
 
 
 def normal(spec: KeySpec, key: bytes) -> bytes:
@@ -223,6 +226,13 @@ def check_strength(algorithm: Algorithm, material: Material) -> None:
         tdes.refuse_weak(key)
     elif len(set(key)) == 1:
         raise KeyRefused("one byte again and again is no key")
+
+
+def _lengths(spec: KeySpec) -> Lengths:
+    lengths = USAGES[spec.usage].algorithms.get(algorithm_of(spec))
+    if lengths is None:
+        raise KeyRefused(f"usage {spec.usage.value} does not go with algorithm {algorithm_of(spec).value}")
+    return lengths
 
 
 def _check_attributes(info: KeyInfo) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from keys import dukpt_tdes, mac, tdes
 from keys.errors import KeyRefused, KsnRefused
 from keys.ksn import TdesKsn
-from keys.pin import account_field, encode_format_0
+from keys.pinblock import account_field, encode_format_0
 from keys.sensitive import Pan, Pin
 from tests.keys.samples import SECOND_KEY, vectors
 from tests.keys.test_ksn import tdes_ksns

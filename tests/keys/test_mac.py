@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from typing import Any
 
 import psec
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keys import mac
+from keys import mac, tdes
 from keys.errors import KeyRefused
 from tests.keys.samples import SECOND_KEY, vectors
 
@@ -60,6 +61,38 @@ def test_retail_same_as_psec(key: bytes, data: bytes, padding: int) -> None:
     make = mac.retail(key, padding)
     expected = psec.mac.generate_retail_mac(key[:8], key[8:], data, padding)
     assert [expected, expected] == [make(data), make(data)]
+
+
+@pytest.mark.parametrize("vector", vectors("mac.iso9797_alg3"), ids=lambda vector: vector["name"])
+def test_retail_through_vectors(vector: dict[str, Any]) -> None:
+    """The same vectors, of a key that is known by two ciphers alone."""
+    key, given_ = bytes.fromhex(vector["inputs"]["key"]), vector["inputs"]
+    code = mac.retail_through(*ciphers(key), bytes.fromhex(given_["message"]), given_["padding"])
+    assert vector["expected"]["mac8"] == code.hex().upper()
+
+
+@given(st.binary(min_size=16, max_size=16), st.binary(max_size=70), st.sampled_from([1, 2, 3]))
+def test_retail_through_two_ciphers(key: bytes, data: bytes, padding: int) -> None:
+    """As in one piece; the chain is asked once for all blocks but the last, and the whole key for one block."""
+    asked: list[tuple[str, int]] = []
+    chain, whole = ciphers(key)
+
+    def chained(blocks: bytes) -> bytes:
+        asked.append(("chain", len(blocks)))
+        return chain(blocks)
+
+    def last(block: bytes) -> bytes:
+        asked.append(("whole", len(block)))
+        return whole(block)
+
+    assert mac.retail(key, padding)(data) == mac.retail_through(chained, last, data, padding)
+    blocks = len(mac.pad(data, padding)) // 8
+    assert ([("chain", 8 * (blocks - 1))] if blocks > 1 else []) + [("whole", 8)] == asked
+
+
+def ciphers(key: bytes) -> tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]:
+    """What a token has of a retail key: CBC under its first half, ECB under the whole."""
+    return lambda blocks: tdes.cbc(key[:8]).encryptor().update(blocks), tdes.encipherer(key)
 
 
 @given(key=st.binary(min_size=1, max_size=80), data=st.binary(max_size=200))

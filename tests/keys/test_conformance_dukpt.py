@@ -1,0 +1,282 @@
+"""Every back end: PINs and MACs of DUKPT terminals, triple DES and AES, from the base key and from the initial key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keys import aes, dukpt_aes, dukpt_tdes, mac, pinblock, tdes
+from keys.dukpt_aes import KeyType, Use
+from keys.errors import KeyRefused, KeysError, KsnRefused, PinRefusal, PinRefused
+from keys.hsm import Dukpt, PinToVerify
+from keys.keytypes import Algorithm, KeyMode, KeySpec, KeyUsage
+from keys.ksn import AesKsn, TdesKsn
+from keys.pinblock import PinFormat
+from keys.sensitive import Pin
+from tests.keys.at_work import formed
+from tests.keys.backends import lacks
+from tests.keys.samples import OTHER_PAN, PAN, SECOND_KEY, one_line
+from tests.keys.test_ksn import aes_ksns, tdes_ksns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keys.hsm import Hsm
+    from keys.keytypes import KeyHandle
+
+AES_BDK = bytes.fromhex("FEDCBA9876543210F1F1F1F1F1F1F1F1")
+AES_BDKS = [AES_BDK, AES_BDK + AES_BDK[8:], AES_BDK + AES_BDK[::-1]]
+TYPES = {16: KeyType.AES_128, 24: KeyType.AES_192, 32: KeyType.AES_256}
+TDES_KSN, AES_KSN = TdesKsn.parse("FFFF9876543210E0001B"), AesKsn.parse("12345678901234560000001B")
+GOOD, OTHER = Pin("271828"), Pin("314159")
+
+
+class Terminal(NamedTuple):
+    """The working keys of one transaction, as the terminal has them."""
+
+    encipher: Callable[[bytes], bytes]
+    decipher: Callable[[bytes], bytes]
+    asks: Callable[[bytes], bytes]
+    is_answered: Callable[[bytes], bytes]
+
+
+def tdes_initial(ksn: TdesKsn) -> bytes:
+    """The initial key of a triple DES terminal."""
+    masked = tdes.encipherer(dukpt_tdes.masked(SECOND_KEY))
+    return dukpt_tdes.initial_key(tdes.encipherer(SECOND_KEY), masked, ksn)
+
+
+def aes_initial(ksn: AesKsn, bdk: bytes = AES_BDK) -> bytes:
+    """The initial key of an AES terminal."""
+    return dukpt_aes.initial_key(aes.encipherer(bdk), ksn.initial_key_id, 8 * len(bdk))
+
+
+def tdes_terminal(ksn: TdesKsn) -> Terminal:
+    """A triple DES terminal at a transaction."""
+    key = dukpt_tdes.transaction_key(tdes_initial(ksn), ksn)
+    pin_key = dukpt_tdes.pin_key(key)
+    asks, is_answered = mac.retail(dukpt_tdes.mac_request_key(key), 1), mac.retail(dukpt_tdes.mac_response_key(key), 1)
+    return Terminal(tdes.encipherer(pin_key), tdes.decipherer(pin_key), asks, is_answered)
+
+
+def aes_terminal(ksn: AesKsn, bdk: bytes = AES_BDK) -> Terminal:
+    """An AES terminal at a transaction."""
+    key = dukpt_aes.transaction_key(aes_initial(ksn, bdk), ksn)
+    kind = TYPES[len(bdk)]
+    pin_key, asking, answering = (
+        dukpt_aes.working_key(key, ksn, use, kind)
+        for use in (Use.PIN_ENCRYPTION, Use.MAC_GENERATION, Use.MAC_VERIFICATION)
+    )
+    return Terminal(aes.encipherer(pin_key), aes.decipherer(pin_key), _eight(asking), _eight(answering))
+
+
+def _eight(key: bytes) -> Callable[[bytes], bytes]:
+    """AES-CMAC, its leftmost 8 bytes."""
+    code = mac.aes_cmac(key)
+    return lambda data: code(data)[:8]
+
+
+class Keys(NamedTuple):
+    """An HSM with base keys of both ciphers, a zone key and a verification key of each kind."""
+
+    hsm: Hsm
+    tdes: KeyHandle
+    aes: KeyHandle
+    zpk: KeyHandle
+    aes_zpk: KeyHandle
+    ibm: KeyHandle
+    pvv: KeyHandle
+    zak: KeyHandle
+
+
+@pytest.fixture(scope="module")
+def keys(hsm: Hsm) -> Keys:
+    """In each back end."""
+    both = KeySpec(KeyUsage.PIN_ENCRYPTION, mode=KeyMode.BOTH)
+    return Keys(
+        hsm,
+        formed(hsm, KeyUsage.BASE_DERIVATION, SECOND_KEY),
+        formed(hsm, KeySpec(KeyUsage.BASE_DERIVATION, Algorithm.AES), AES_BDK),
+        hsm.generate(both, "zpk"),
+        hsm.generate(KeySpec(KeyUsage.PIN_ENCRYPTION, Algorithm.AES, KeyMode.BOTH), "zpk.aes"),
+        hsm.generate(KeyUsage.PIN_VERIFICATION_IBM, "ibm"),
+        hsm.generate(KeyUsage.PIN_VERIFICATION_PVV, "pvv"),
+        formed(hsm, KeyUsage.MAC_RETAIL, SECOND_KEY),
+    )
+
+
+@settings(max_examples=20)
+@given(tdes_ksns, aes_ksns, st.sampled_from([PinFormat.ISO_0, PinFormat.ISO_3]))
+def test_pins_of_any_transaction(keys: Keys, tdes_ksn: TdesKsn, aes_ksn: AesKsn, tdes_format: PinFormat) -> None:
+    """A terminal's block is verified, chosen, and translated into a zone; another card, PIN or transaction is wrong."""
+    for terminal, asked, following, pin_format, zone, zone_format in (
+        (
+            tdes_terminal(tdes_ksn),
+            Dukpt(keys.tdes, bytes(tdes_ksn)),
+            TDES_KSN,
+            tdes_format,
+            keys.aes_zpk,
+            PinFormat.ISO_4,
+        ),
+        (aes_terminal(aes_ksn), Dukpt(keys.aes, bytes(aes_ksn)), AES_KSN, PinFormat.ISO_4, keys.zpk, PinFormat.ISO_0),
+    ):
+        block = pinblock.encipher_block(pin_format, terminal.encipher, GOOD, PAN, bytes)
+        for pvk in (keys.ibm, keys.pvv):
+            reference = keys.hsm.choose_pin(block, asked, pvk, PAN, None, pin_format)
+            right = PinToVerify(block, asked, PAN, reference, pin_format)
+            wrong = [
+                right._replace(pan=OTHER_PAN),
+                right._replace(block=pinblock.encipher_block(pin_format, terminal.encipher, OTHER, PAN, bytes)),
+                right._replace(block=block[:-1]),
+                right._replace(reference=reference[:-1]),
+            ]
+            if bytes(following) != asked.ksn:
+                wrong.append(right._replace(key=Dukpt(asked.key, bytes(following))))
+            if pin_format is PinFormat.ISO_3:
+                wrong.pop(0)  # two PANs that differ behind the PIN are not always told apart
+            assert [True] + [False] * len(wrong) == keys.hsm.verify_pins([right, *wrong], pvk)
+        moved = keys.hsm.translate_pin(block, asked, zone, PAN, (pin_format, zone_format))
+        assert keys.hsm.verify_pin(PinToVerify(moved, zone, PAN, reference, zone_format), keys.pvv)
+
+
+@settings(max_examples=20)
+@given(tdes_ksns, aes_ksns)
+def test_blocks_that_the_bank_sends(keys: Keys, tdes_ksn: TdesKsn, aes_ksn: AesKsn) -> None:
+    """The PIN pad of a simulator: what it enciphers is what a terminal would."""
+    for terminal, asked, pin_format in (
+        (tdes_terminal(tdes_ksn), Dukpt(keys.tdes, bytes(tdes_ksn)), PinFormat.ISO_0),
+        (aes_terminal(aes_ksn), Dukpt(keys.aes, bytes(aes_ksn)), PinFormat.ISO_4),
+    ):
+        block = keys.hsm.encipher_pin(GOOD, asked, PAN, pin_format)
+        assert GOOD.reveal() == pinblock.decipher_block(pin_format, terminal.decipher, block, PAN)
+
+
+@settings(max_examples=20)
+@given(tdes_ksns, aes_ksns, st.binary(max_size=40))
+def test_macs_of_any_transaction(keys: Keys, tdes_ksn: TdesKsn, aes_ksn: AesKsn, data: bytes) -> None:
+    """A request is verified by the asking direction's key, the answer coded by the other's: neither passes for the other."""
+    for terminal, asked in (
+        (tdes_terminal(tdes_ksn), Dukpt(keys.tdes, bytes(tdes_ksn))),
+        (aes_terminal(aes_ksn), Dukpt(keys.aes, bytes(aes_ksn))),
+    ):
+        request, answer = terminal.asks(data), terminal.is_answered(data)
+        assert request != answer == keys.hsm.mac(asked, data)
+        assert keys.hsm.verify_mac(asked, data, request)
+        for wrong in (answer, request[:-1], request[:4], b"", request + b"\x00"):
+            assert not keys.hsm.verify_mac(asked, data, wrong)
+        assert not keys.hsm.verify_mac(asked, data + b"\x01", request)
+        moved = keys.hsm.translate_mac(asked, keys.zak, data, request)
+        assert mac.retail(SECOND_KEY, 1)(data) == moved
+        assert keys.hsm.translate_mac(asked, keys.zak, data, answer) is None
+
+
+@pytest.mark.parametrize("bdk", AES_BDKS, ids=len)
+def test_working_keys_are_as_long_as_the_base_key(hsm: Hsm, bdk: bytes) -> None:
+    """AES-128, 192 and 256."""
+    handle, terminal = formed(hsm, KeySpec(KeyUsage.BASE_DERIVATION, Algorithm.AES), bdk), aes_terminal(AES_KSN, bdk)
+    asked = Dukpt(handle, bytes(AES_KSN))
+    block = hsm.encipher_pin(GOOD, asked, PAN, PinFormat.ISO_4)
+    assert GOOD.reveal() == pinblock.decipher_block(PinFormat.ISO_4, terminal.decipher, block, PAN)
+    assert terminal.is_answered(b"data") == hsm.mac(asked, b"data")
+    assert hsm.verify_mac(asked, b"data", terminal.asks(b"data"))
+
+
+def commands(hsm: Hsm, asked: Dukpt, pin_format: PinFormat, pvk: KeyHandle) -> list[Callable[[], object]]:
+    """Everything that can be asked of the key of a transaction."""
+    return [
+        lambda: hsm.mac(asked, b"data"),
+        lambda: hsm.verify_mac(asked, b"data", bytes(8)),
+        lambda: hsm.encipher_pin(GOOD, asked, PAN, pin_format),
+        lambda: hsm.verify_pin(PinToVerify(bytes(8), asked, PAN, "000000", pin_format), pvk),
+        lambda: hsm.choose_pin(bytes(8), asked, pvk, PAN, None, pin_format),
+    ]
+
+
+def test_an_initial_key_serves_its_terminal(backend: str, hsm: Hsm) -> None:
+    """Where a back end can use one, it does what the base key does for that terminal."""
+    for initial, algorithm, ksn, terminal, pin_format in (
+        (tdes_initial(TDES_KSN), Algorithm.TDES, TDES_KSN, tdes_terminal(TDES_KSN), PinFormat.ISO_0),
+        (aes_initial(AES_KSN), Algorithm.AES, AES_KSN, aes_terminal(AES_KSN), PinFormat.ISO_4),
+    ):
+        handle = formed(hsm, KeySpec(KeyUsage.INITIAL_DUKPT, algorithm), initial)
+        asked = Dukpt(handle, bytes(ksn))
+        if lacks(backend, "initial DUKPT key"):
+            for call in commands(hsm, asked, pin_format, hsm.generate(KeyUsage.PIN_VERIFICATION_IBM, "ibm")):
+                with pytest.raises(KeyRefused, match="keep its BDK there"):
+                    call()
+            continue
+        block = hsm.encipher_pin(GOOD, asked, PAN, pin_format)
+        assert GOOD.reveal() == pinblock.decipher_block(pin_format, terminal.decipher, block, PAN)
+        assert terminal.is_answered(b"data") == hsm.mac(asked, b"data")
+
+
+BAD_KSNS = {
+    "tdes": ["", "FF" * 9, "FF" * 11, "FFFF9876543210E00000", "FFFF9876543210FFFFFF", "123456789012345600000003"],
+    "aes": ["", "12" * 11, "12" * 13, "123456789012345600000000", "1234567890123456FFFFFFFF", "FFFF9876543210E0001B"],
+}
+
+
+def test_serial_numbers_that_cannot_be(keys: Keys) -> None:
+    """Of another length, counter zero, more one-bits than a device counts to: refused, never a wrong PIN."""
+    for handle, ksns, pin_format in (
+        (keys.tdes, BAD_KSNS["tdes"], PinFormat.ISO_0),
+        (keys.aes, BAD_KSNS["aes"], PinFormat.ISO_4),
+    ):
+        for ksn in ksns:
+            asked = Dukpt(handle, bytes.fromhex(ksn))
+            for call in commands(keys.hsm, asked, pin_format, keys.ibm):
+                with pytest.raises(KsnRefused) as caught:
+                    call()
+                assert one_line(caught.value)
+
+
+@settings(max_examples=60)
+@given(st.binary(max_size=14), st.binary(max_size=20), st.sampled_from(PinFormat))
+def test_any_serial_number_and_block(keys: Keys, ksn: bytes, block: bytes, pin_format: PinFormat) -> None:
+    """A wrong PIN, or an error of ours in one line."""
+    for handle in (keys.tdes, keys.aes):
+        asked = PinToVerify(block, Dukpt(handle, ksn), PAN, "000000", pin_format)
+        try:
+            answer = keys.hsm.verify_pin(asked, keys.ibm)
+        except KeysError as refused:
+            answer = not one_line(refused)
+        assert not answer
+
+
+def test_a_bad_block_is_told_from_a_bad_number(keys: Keys) -> None:
+    """Choosing: the block is bad; changing: the old PIN is wrong; neither says more."""
+    for handle, ksn, pin_format in ((keys.tdes, TDES_KSN, PinFormat.ISO_0), (keys.aes, AES_KSN, PinFormat.ISO_4)):
+        asked = Dukpt(handle, bytes(ksn))
+        block = bytes(pin_format.block_bytes)
+        with pytest.raises(PinRefused) as caught:
+            keys.hsm.choose_pin(block, asked, keys.ibm, PAN, None, pin_format)
+        assert PinRefusal.BAD_BLOCK is caught.value.reason
+        with pytest.raises(PinRefused) as caught:
+            keys.hsm.change_pin(PinToVerify(block, asked, PAN, "000000", pin_format), block, keys.ibm, None)
+        assert PinRefusal.WRONG_PIN is caught.value.reason
+
+
+def test_a_format_wants_its_cipher(keys: Keys) -> None:
+    """Triple DES terminals do not send format 4, AES terminals nothing else."""
+    for asked, formats in (
+        (Dukpt(keys.tdes, bytes(TDES_KSN)), [PinFormat.ISO_4]),
+        (Dukpt(keys.aes, bytes(AES_KSN)), [PinFormat.ISO_0, PinFormat.ISO_1, PinFormat.ISO_3]),
+    ):
+        for pin_format in formats:
+            with pytest.raises(KeyRefused, match="of algorithm"):
+                keys.hsm.verify_pin(PinToVerify(b"", asked, PAN, "000000", pin_format), keys.ibm)
+
+
+def test_other_keys_are_no_base_keys(keys: Keys) -> None:
+    """A zone key with a KSN is refused, and so is a base key without one."""
+    with pytest.raises(KeyRefused, match="DERIVE_PIN_KEY"):
+        keys.hsm.encipher_pin(GOOD, Dukpt(keys.zpk, bytes(TDES_KSN)), PAN)
+    with pytest.raises(KeyRefused, match="DERIVE_MAC_KEY"):
+        keys.hsm.mac(Dukpt(keys.zak, bytes(TDES_KSN)), b"data")
+    with pytest.raises(KeyRefused, match="ENCIPHER_PIN"):
+        keys.hsm.encipher_pin(GOOD, keys.tdes, PAN)
+    with pytest.raises(KeyRefused, match="MAKE_MAC"):
+        keys.hsm.mac(keys.tdes, b"data")
