@@ -1,92 +1,202 @@
-"""The keystore file: nothing in it can be changed unnoticed, and nothing is lost."""
+"""The keystore: nothing in it can be changed unnoticed, and every change follows the life of its key."""
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from keys import keystore
+from keys import keyfile, keystore
+from keys.envelope import MasterEnvelope
 from keys.errors import KeyRefused, KeystoreError
-from keys.keytypes import KeyInfo, KeyMode, KeyUsage
-from keys.keystore import Keystore
+from keys.keystore import Component, Keystore
+from keys.keytypes import TRANSITIONS, KeyInfo, KeyState, KeyUsage
 from keys.master import MasterKey, Passphrase
 from keys.sensitive import Material
-from tests.keys.samples import one_line
-from tests.keys.test_usages import key_of
+from keys.usages import VERSIONS_MOST
+from tests.keys.samples import TODAY, key_of, keys_of_all_usages, one_line
 
-MASTER = MasterKey(bytes(range(32)))
+MASTER, OTHER_MASTER = MasterKey(bytes(range(32))), MasterKey(bytes(range(1, 33)))
+PASSPHRASE = Passphrase("correct horse battery")
+ONE, OTHER = bytes(range(16)), bytes(range(1, 17))
+
+Store = Keystore[Material]
+Document = Any
+
+
+def create(path: Path, master: MasterKey | Passphrase = MASTER) -> Store:
+    """A new keystore."""
+    return Keystore.create(path, MasterEnvelope(master))
+
+
+def opened(path: Path, master: MasterKey | Passphrase = MASTER) -> Store:
+    """An open one."""
+    return Keystore.open(path, lambda head: MasterEnvelope.for_head(master, head))
+
+
+def load(path: Path, master: MasterKey | Passphrase = MASTER) -> list[tuple[KeyInfo, Material | None]]:
+    """Every key of a file."""
+    return opened(path, master).load()
 
 
 def store_with(path: Path, *usages: KeyUsage) -> list[tuple[KeyInfo, Material]]:
-    """A keystore at PATH with a key of each usage, labelled by its code."""
-    store = Keystore.create(path, MASTER)
-    added = [(replace(info, label=usage.value), material) for usage in usages for info, material in [key_of(usage)]]
-    for info, material in added:
-        store.add(info, material)
-    return added
+    """A keystore with a key of each usage, labelled by its code."""
+    store = create(path)
+    keys = [(replace(info, label=usage.value), material) for usage in usages for info, material in [key_of(usage)]]
+    return [(store.add(info, material), material) for info, material in keys]
 
 
-def rewrite(path: Path, change: Callable[[Any], None]) -> None:
-    """Change the parsed file and write it just as the keystore would."""
+def part(number: int, of: int = 2, *, label: str = "zmk", custodian: str | None = None) -> Component:
+    """One component."""
+    return Component(label, number, of, custodian or f"custodian {number}", TODAY, "08D7B4")
+
+
+def rewrite(path: Path, change: Callable[[Document], object], *, reseal: MasterKey | None = None) -> None:
+    """Change the parsed file and write it in the keystore's form; RESEAL puts the seal of the whole right, as no thief could."""
     document = json.loads(path.read_bytes())
     change(document)
-    path.write_bytes(keystore._text(document))
+    if reseal is not None:
+        store: Store = Keystore(path, MasterEnvelope(reseal), document["head"])
+        document["seal"] = MasterEnvelope(reseal).seal_data(b"", store._whole(document))
+    path.write_bytes(keyfile._text(document))
 
 
-def load_again(path: Path) -> list[tuple[KeyInfo, Material]]:
-    """Open and load."""
-    return Keystore.open(path, MASTER).load()
+def swap(document: Document, name: str) -> None:
+    """Exchange one part of the first two keys."""
+    one, other = document["keys"][:2]
+    one[name], other[name] = other[name], one[name]
 
 
 def test_keys_come_back_with_their_headers(tmp_path: Path) -> None:
-    """Every usage, attributes and dates and all."""
-    added = store_with(tmp_path / "store", *KeyUsage)
-    assert added == load_again(tmp_path / "store")
+    """Every usage and algorithm, attributes and dates and all."""
+    store = create(tmp_path / "store")
+    added: list[tuple[KeyInfo, Material | None]] = []
+    for at, (info, material) in enumerate(keys_of_all_usages()):
+        dated = replace(info, active_from=TODAY if at % 2 else None, active_to=date(2027, 1, 1) if at % 3 else None)
+        assert dated == store.add(dated, material)
+        added.append((dated, material))
+    assert added == store.load() == load(tmp_path / "store")
 
 
 def test_file_holds_no_key(tmp_path: Path) -> None:
-    """Neither as bytes nor in hex; its mode is 0600."""
+    """Neither as bytes nor in hex, nor a component; its mode is 0600."""
     path = tmp_path / "store"
-    for _, material in store_with(path, *KeyUsage):
-        assert material.reveal().hex() not in path.read_text("ascii").lower()
+    store = create(path)
+    store.add_component(part(1), ONE)
+    for info, material in keys_of_all_usages():
+        store.add(info, material)
+        assert material.reveal().hex() not in path.read_text("ascii")
+    assert ONE.hex() not in path.read_text("ascii")
     assert MASTER.reveal().hex() not in path.read_text("ascii")
     assert 0o600 == path.stat().st_mode & 0o777
 
 
-def test_any_flipped_bit_is_found(tmp_path: Path) -> None:
-    """One bit of every byte of the file, head and entry: it does not load, and the error is one line with the path."""
+def test_every_flipped_bit_is_found(tmp_path: Path) -> None:
+    """Every bit of every byte of a file with one key: it does not open, in one line with the path."""
     path = tmp_path / "store"
-    store_with(path, KeyUsage.PIN_VERIFICATION_IBM)
+    store_with(path, KeyUsage.PIN_ENCRYPTION)
     whole = path.read_bytes()
-    for place in range(len(whole)):
+    for bit in range(8 * len(whole)):
         damaged = bytearray(whole)
-        damaged[place] ^= 1 << place % 8
+        damaged[bit // 8] ^= 1 << bit % 8
         path.write_bytes(damaged)
         with pytest.raises(KeystoreError) as caught:
-            load_again(path)
+            opened(path)
         assert str(path) in str(caught.value)
         assert one_line(caught.value)
     path.write_bytes(whole)
-    assert 1 == len(load_again(path))
+    assert 1 == len(load(path))
 
 
-@pytest.mark.parametrize("name", ["nonce", "sealed"])
-def test_any_flipped_bit_of_the_seal_is_found(tmp_path: Path, name: str) -> None:
-    """Every bit of nonce, ciphertext and tag, in a file that is otherwise as written."""
+def test_flipped_bits_of_a_big_file_are_found(tmp_path: Path) -> None:
+    """A sample of places over a keystore with a key of each kind."""
     path = tmp_path / "store"
-    store_with(path, KeyUsage.MAC_RETAIL)
-    sealed = bytes.fromhex(json.loads(path.read_bytes())["keys"][0][name])
-    for bit in range(8 * len(sealed)):
-        flipped = (int.from_bytes(sealed, "big") ^ 1 << bit).to_bytes(len(sealed), "big").hex()
-        document = json.loads(path.read_bytes())
-        document["keys"][0][name] = flipped
-        path.write_bytes(keystore._text(document))
-        with pytest.raises(KeystoreError, match="key 1 does not open"):
-            load_again(path)
+    store = create(path)
+    for info, material in keys_of_all_usages():
+        store.add(info, material)
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 37):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(KeystoreError):
+            opened(path)
+
+
+@pytest.mark.parametrize("place", [0, 1, 500, -2, -1])
+def test_cut_file_is_found(tmp_path: Path, place: int) -> None:
+    """Half a file, or one with more behind."""
+    path = tmp_path / "store"
+    store_with(path, KeyUsage.MAC_HMAC)
+    whole = path.read_bytes()
+    for text in (whole[:place], whole + whole[:place] + b" "):
+        path.write_bytes(text)
+        with pytest.raises(KeystoreError, match="is damaged"):
+            opened(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda document: document["keys"].reverse(),
+        lambda document: document["keys"].pop(),
+        lambda document: document["keys"].clear(),
+        lambda document: document["keys"].append(document["keys"][0]),
+        lambda document: document["components"].clear(),
+        lambda document: document["components"].append(document["components"][0]),
+        lambda document: document.update(serial=document["serial"] - 1),
+        lambda document: document.update(serial=document["serial"] + 1),
+        lambda document: swap(document, "header"),
+        lambda document: swap(document, "sealed"),
+        lambda document: document["keys"][0]["header"].update(usage="D0"),
+        lambda document: document["keys"][0].update(more=1),
+        lambda document: document["head"].update(store="00" * 16),
+        lambda document: document["head"].update(more=1),
+        lambda document: document.update(seal={}),
+        lambda document: document.update(seal=document["keys"][0]["sealed"]),
+        lambda document: document.update(seal=document["components"][0]["sealed"]),
+    ],
+)
+def test_changed_whole_is_found(tmp_path: Path, change: Callable[[Document], object]) -> None:
+    """Entries taken out, put in twice, in another order, of swapped headers: the seal over the whole finds it at once."""
+    path = tmp_path / "store"
+    store_with(path, KeyUsage.PIN_ENCRYPTION, KeyUsage.DATA_SEALING)
+    opened(path).add_component(part(1), ONE)
+    rewrite(path, change)
+    with pytest.raises(KeystoreError, match="the master key is another one, or the file is damaged"):
+        opened(path)
+
+
+def test_rolled_back_seal_is_found(tmp_path: Path) -> None:
+    """The seal of yesterday on the keys of today, and the keys of yesterday under the seal of today."""
+    path = tmp_path / "store"
+    ((info, _),) = store_with(path, KeyUsage.MAC_HMAC)
+    before = json.loads(path.read_bytes())
+    opened(path).set_state(info, KeyState.COMPROMISED)
+    after = path.read_bytes()
+    for name in ("seal", "keys", "serial"):
+        path.write_bytes(after)
+        rewrite(path, lambda document, name=name: document.update({name: before[name]}))  # type: ignore[misc]
+        with pytest.raises(KeystoreError, match="or the file is damaged"):
+            opened(path)
+
+
+def test_whole_file_rolled_back_shows_in_its_serial(tmp_path: Path) -> None:
+    """No file can tell that by itself: each change counts one up, and the ceremony record has the count."""
+    path = tmp_path / "store"
+    store = create(path)
+    assert 0 == store.serial()
+    info = store.add(*key_of(KeyUsage.MAC_HMAC))
+    before = path.read_bytes()
+    store.set_state(info, KeyState.SUSPENDED)
+    store.add_component(part(1), ONE)
+    store.forget_components("zmk")
+    assert (1, 4) == (json.loads(before)["serial"], store.serial())
+    path.write_bytes(before)
+    assert 1 == opened(path).serial()
 
 
 @pytest.mark.parametrize(
@@ -94,58 +204,72 @@ def test_any_flipped_bit_of_the_seal_is_found(tmp_path: Path, name: str) -> None
     [
         ("label", "V2"),
         ("usage", "P0"),
+        ("usage", "D0"),
         ("algorithm", "A"),
         ("mode", "G"),
+        ("exportability", "E"),
         ("state", "DEACTIVATED"),
+        ("state", "DESTROYED"),
         ("version", 2),
         ("created", "2026-01-03"),
+        ("active_from", "2026-01-03"),
+        ("active_to", "2099-01-03"),
+        ("bits", 128),
         ("kcv", "000000"),
         ("kcv_method", "AES-CMAC-0"),
         ("attributes", {"decimalisation_table": "0123456789012345", "check_length": 4}),
         ("attributes", {"decimalisation_table": "9876543210987654", "check_length": 6}),
         ("more", "x"),
+        ("created", "yesterday"),
+        ("version", "1"),
+        ("kcv", 1),
+        ("label", None),
+        ("attributes", None),
     ],
 )
-def test_any_changed_header_is_found(tmp_path: Path, name: str, value: object) -> None:
-    """Each field is bound to its key: a key never opens for more, or less, than it was sealed for."""
+def test_every_part_of_a_header_is_bound_to_its_key(tmp_path: Path, name: str, value: object) -> None:
+    """Even were the seal over the whole put right: a key never opens for more, or less, than it was sealed for."""
     path = tmp_path / "store"
     store_with(path, KeyUsage.PIN_VERIFICATION_IBM)
-    rewrite(path, lambda document: document["keys"][0]["header"].update({name: value}))
-    with pytest.raises(KeystoreError, match="key 1 does not open"):
-        load_again(path)
+    rewrite(path, lambda document: document["keys"][0]["header"].update({name: value}), reseal=MASTER)
+    store = opened(path)
+    with pytest.raises(KeystoreError, match=r"key 1 (does not open|is not fit)") as caught:
+        store.load()
+    assert one_line(caught.value)
 
 
-def test_swapped_headers_are_found(tmp_path: Path) -> None:
-    """The header of one key on the seal of another."""
+@pytest.mark.parametrize("name", ["header", "sealed"])
+def test_swapped_entries_do_not_open(tmp_path: Path, name: str) -> None:
+    """The header of a sealing key on a PIN key, the seal over the whole put right: no key is used for the other."""
     path = tmp_path / "store"
-    store_with(path, KeyUsage.PIN_ENCRYPTION, KeyUsage.PIN_VERIFICATION_IBM)
-
-    def swap(document: Any) -> None:  # noqa: ANN401 - parsed JSON
-        one, other = document["keys"]
-        one["header"], other["header"] = other["header"], one["header"]
-
-    rewrite(path, swap)
+    store_with(path, KeyUsage.PIN_ENCRYPTION, KeyUsage.DATA_SEALING)
+    rewrite(path, lambda document: swap(document, name), reseal=MASTER)
     with pytest.raises(KeystoreError, match="key 1 does not open"):
-        load_again(path)
-
-
-def test_key_twice_is_found(tmp_path: Path) -> None:
-    """A label stands for one key."""
-    path = tmp_path / "store"
-    store_with(path, KeyUsage.MAC_HMAC)
-    rewrite(path, lambda document: document["keys"].append(document["keys"][0]))
-    with pytest.raises(KeystoreError, match="twice"):
-        load_again(path)
+        load(path)
 
 
 def test_entry_of_another_keystore_does_not_open(tmp_path: Path) -> None:
-    """Even under the same master key."""
+    """Even under the same master key, and with the seal over the whole put right."""
     store_with(tmp_path / "one", KeyUsage.PIN_ENCRYPTION)
     store_with(tmp_path / "other", KeyUsage.MAC_HMAC)
-    entry = json.loads((tmp_path / "other").read_bytes())["keys"][0]
-    rewrite(tmp_path / "one", lambda document: document["keys"].append(entry))
+    opened(tmp_path / "other").add_component(part(1), ONE)
+    other = json.loads((tmp_path / "other").read_bytes())
+    rewrite(tmp_path / "one", lambda document: document["keys"].append(other["keys"][0]), reseal=MASTER)
     with pytest.raises(KeystoreError, match="key 2 does not open"):
-        load_again(tmp_path / "one")
+        load(tmp_path / "one")
+    rewrite(tmp_path / "one", lambda document: document["keys"].pop(), reseal=MASTER)
+    rewrite(tmp_path / "one", lambda document: document.update(components=other["components"]), reseal=MASTER)
+    with pytest.raises(KeystoreError, match="component 1 does not open"):
+        opened(tmp_path / "one").add_component(part(2), OTHER)
+
+
+def test_key_twice_is_found(tmp_path: Path) -> None:
+    """A name stands for one key, whoever sealed the file."""
+    path = tmp_path / "store"
+    store_with(path, KeyUsage.MAC_HMAC)
+    rewrite(path, lambda document: document["keys"].append(document["keys"][0]), reseal=MASTER)
+    with pytest.raises(KeystoreError, match="twice"):
+        opened(path)
 
 
 def test_key_that_breaks_the_rules_does_not_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,135 +277,118 @@ def test_key_that_breaks_the_rules_does_not_load(tmp_path: Path, monkeypatch: py
     path = tmp_path / "store"
     info, material = key_of(KeyUsage.MAC_HMAC)
     with monkeypatch.context() as patched:
-        patched.setattr(keystore, "check_key", lambda *_: None)
-        Keystore.create(path, MASTER).add(replace(info, mode=KeyMode.DECRYPT), material)
-    with pytest.raises(KeystoreError, match=r"key 1 is not fit: key a\.key"):
-        load_again(path)
+        patched.setattr(MasterEnvelope, "check", lambda *_: None)
+        create(path).add(info, Material(material.reveal()[::-1]))
+    with pytest.raises(KeystoreError, match=r"key 1 is not fit: key a\.key: its check value"):
+        load(path)
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b"{}", b"[]", b"null", b"1", b"\xff", b'{"head": 1, "check": 2, "keys": []}', b"[" * 100_000, b"NaN"]
-)
-def test_other_files_are_refused(tmp_path: Path, text: bytes) -> None:
-    """Whatever stands in it, it is one clear error."""
-    path = tmp_path / "store"
-    path.write_bytes(text)
-    with pytest.raises(KeystoreError, match="is damaged"):
-        load_again(path)
+def test_versions_count_up_within_a_label(tmp_path: Path) -> None:
+    """Whatever version is asked for; another label counts for itself."""
+    store = create(tmp_path / "store")
+    info, material = key_of(KeyUsage.MAC_HMAC)
+    assert [1, 2, 3] == [store.add(replace(info, version=7), material).version for _ in range(3)]
+    assert 1 == store.add(replace(info, label="b.key"), material).version
+    assert [("a.key", 1), ("a.key", 2), ("a.key", 3), ("b.key", 1)] == [
+        (known.label, known.version) for known, _ in load(tmp_path / "store")
+    ]
 
 
-@pytest.mark.parametrize(
-    ("part", "value"),
-    [("head", {}), ("head", []), ("head", 1), ("check", 1), ("keys", {}), ("keys", [1]), ("keys", [{}])],
-)
-def test_other_shapes_are_refused(tmp_path: Path, part: str, value: object) -> None:
-    """The right text form with something else in it."""
-    path = tmp_path / "store"
-    store_with(path)
-    rewrite(path, lambda document: document.update({part: value}))
-    with pytest.raises(KeystoreError):
-        load_again(path)
+def test_versions_of_a_label_have_one_usage(tmp_path: Path) -> None:
+    """Else a label would stand for a MAC key today and a PIN key tomorrow. The file is as it was."""
+    ((info, _),) = store_with(tmp_path / "store", KeyUsage.MAC_HMAC)
+    before = (tmp_path / "store").read_bytes()
+    other, material = key_of(KeyUsage.BLIND_INDEX)
+    with pytest.raises(KeyRefused, match="of another usage"):
+        opened(tmp_path / "store").add(replace(other, label=info.label), material)
+    assert before == (tmp_path / "store").read_bytes()
 
 
-def test_wrong_master_key(tmp_path: Path) -> None:
-    """Refused at once, also where no key is in the file yet."""
-    Keystore.create(tmp_path / "store", MASTER)
-    with pytest.raises(KeystoreError, match="master key is another one"):
-        Keystore.open(tmp_path / "store", MasterKey(bytes(range(1, 33))))
+def test_last_version_is_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """9,999, of which destroyed ones count too."""
+    store = create(tmp_path / "store")
+    info, material = key_of(KeyUsage.MAC_HMAC)
+    store.add(info, material)
+    monkeypatch.setattr(keystore, "max", lambda *_, **__: VERSIONS_MOST - 1, raising=False)
+    assert 9_999 == store.add(info, material).version
+    monkeypatch.undo()
+    with pytest.raises(KeyRefused, match="has had 9999 versions"):
+        store.add(info, material)
+    assert [1, 9_999] == [known.version for known, _ in load(tmp_path / "store")]
 
 
-def test_passphrase(tmp_path: Path) -> None:
-    """Opens what it created; another passphrase, or a key file, does not."""
-    path = tmp_path / "store"
-    info, material = key_of(KeyUsage.DATA_SEALING)
-    Keystore.create(path, Passphrase("correct horse battery")).add(info, material)
-    assert [(info, material)] == Keystore.open(path, Passphrase("correct horse battery")).load()
-    with pytest.raises(KeystoreError, match="master key is another one"):
-        Keystore.open(path, Passphrase("correct horse batterz"))
-    with pytest.raises(KeystoreError, match="other kind of master key"):
-        Keystore.open(path, MASTER)
-
-
-def test_passphrase_does_not_open_what_a_key_file_made(tmp_path: Path) -> None:
-    """The kind of master key is part of the file's head."""
-    Keystore.create(tmp_path / "store", MASTER)
-    with pytest.raises(KeystoreError, match="other kind of master key"):
-        Keystore.open(tmp_path / "store", Passphrase("correct horse battery"))
-
-
-def test_later_format_is_refused(tmp_path: Path) -> None:
-    """A file of a version this program does not know is not touched."""
-    path = tmp_path / "store"
-    Keystore.create(path, MASTER)
-    rewrite(path, lambda document: document["head"].update(version=2))
-    with pytest.raises(KeystoreError, match="not of format"):
-        Keystore.open(path, MASTER)
-
-
-def test_never_overwritten(tmp_path: Path) -> None:
-    """A second creation is refused, and the first keystore is still there."""
-    added = store_with(tmp_path / "store", KeyUsage.MAC_HMAC)
-    with pytest.raises(KeystoreError, match="there already"):
-        Keystore.create(tmp_path / "store", MASTER)
-    assert added == load_again(tmp_path / "store")
-
-
-def test_label_in_use_and_unfit_keys_are_not_added(tmp_path: Path) -> None:
+def test_unfit_key_is_not_added(tmp_path: Path) -> None:
     """Refused, and the file is as it was."""
     path = tmp_path / "store"
     ((info, material),) = store_with(path, KeyUsage.MAC_HMAC)
     before = path.read_bytes()
-    with pytest.raises(KeyRefused, match="there already"):
-        Keystore.open(path, MASTER).add(info, material)
-    with pytest.raises(KeyRefused, match="length"):
-        Keystore.open(path, MASTER).add(replace(info, label="short"), Material(b"short"))
+    for unfit, raw in (
+        (replace(info, label="a b"), material),
+        (replace(info, bits=8), material),
+        (info, Material(b"short")),
+        (info, Material(bytes(64))),
+        (info, Material(bytes(range(1, 65)[::-1]))),
+    ):
+        with pytest.raises(KeyRefused):
+            opened(path).add(unfit, raw)
     assert before == path.read_bytes()
 
 
-def test_two_writers_lose_nothing(tmp_path: Path) -> None:
-    """Four processes' worth of adding at once: every key is there after."""
+@pytest.mark.parametrize("before", KeyState)
+@pytest.mark.parametrize("after", KeyState)
+def test_every_transition(tmp_path: Path, before: KeyState, after: KeyState) -> None:
+    """The whole table, in the file; a refused one changes nothing."""
     path = tmp_path / "store"
-    Keystore.create(path, MASTER)
     info, material = key_of(KeyUsage.MAC_HMAC)
-    labels = [f"key.{number:02d}" for number in range(12)]
+    store = create(path)
+    first = KeyState.PRE_ACTIVE if before is KeyState.PRE_ACTIVE else KeyState.ACTIVE
+    info = store.add(replace(info, state=first), material)
+    if before is KeyState.DESTROYED:
+        info = store.set_state(info, KeyState.COMPROMISED)
+    if before is not first:
+        info = store.set_state(info, before)
+    text = path.read_bytes()
+    if after not in TRANSITIONS[before]:
+        with pytest.raises(KeyRefused, match=rf"is {before.value} and cannot become {after.value}$"):
+            store.set_state(info, after)
+        assert text == path.read_bytes()
+        return
+    assert replace(info, state=after) == store.set_state(info, after)
+    assert [(replace(info, state=after), None if after is KeyState.DESTROYED else material)] == load(path)
 
-    def add(label: str) -> None:
-        Keystore.open(path, MASTER).add(replace(info, label=label), material)
 
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(add, labels))
-    assert labels == sorted(found.label for found, _ in load_again(path))
+def test_the_file_knows_the_state_best(tmp_path: Path) -> None:
+    """A process that has not looked for a while cannot bring a key back."""
+    store = create(tmp_path / "store")
+    stale = store.add(*key_of(KeyUsage.MAC_HMAC))
+    store.set_state(stale, KeyState.COMPROMISED)
+    for state in (KeyState.ACTIVE, KeyState.SUSPENDED):
+        with pytest.raises(KeyRefused, match="is COMPROMISED and cannot"):
+            store.set_state(stale, state)
 
 
-def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk: one clear error, the keys of before, and no litter."""
+def test_destroyed_key_leaves_its_header_and_no_bytes(tmp_path: Path) -> None:
+    """What is left sealed is empty, the old ciphertext is nowhere in the folder, and its version is never given again."""
     path = tmp_path / "store"
-    added = store_with(path, KeyUsage.MAC_HMAC)
-    info, material = key_of(KeyUsage.DATA_SEALING)
-
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patched:
-        patched.setattr("keys.keystore.os.fsync", full)
-        with pytest.raises(KeystoreError, match="No space left"):
-            Keystore.open(path, MASTER).add(info, material)
-    assert added == load_again(path)
-    assert ["store", "store.lock"] == sorted(found.name for found in tmp_path.iterdir())
-
-
-def test_another_file_in_its_place_is_found(tmp_path: Path) -> None:
-    """An open keystore does not write into a file that is not its own."""
-    store = Keystore.create(tmp_path / "one", MASTER)
-    store_with(tmp_path / "other", KeyUsage.MAC_HMAC)
-    (tmp_path / "other").replace(tmp_path / "one")
-    with pytest.raises(KeystoreError, match="another file"):
-        store.add(*key_of(KeyUsage.DATA_SEALING))
+    store = create(path)
+    info, material = key_of(KeyUsage.MAC_HMAC)
+    first, second = (store.add(info, material) for _ in range(2))
+    sealed = [entry["sealed"]["sealed"] for entry in json.loads(path.read_bytes())["keys"]]
+    for state in (KeyState.DEACTIVATED, KeyState.DESTROYED):
+        store.set_state(second, state)
+    entry = json.loads(path.read_bytes())["keys"][1]
+    assert b"" == MasterEnvelope(MASTER).open_data(entry["sealed"], store._bound(entry["header"]))
+    assert [(first, material), (replace(second, state=KeyState.DESTROYED), None)] == load(path)
+    for found in tmp_path.iterdir():
+        assert sealed[1] not in found.read_text("ascii")
+    assert 3 == store.add(info, material).version
+    with pytest.raises(KeyRefused, match="DESTROYED and cannot"):
+        store.set_state(second, KeyState.ACTIVE)
 
 
-def test_missing_file_and_folder(tmp_path: Path) -> None:
-    """One line with the path, for reading and for writing."""
-    with pytest.raises(KeystoreError, match="cannot be read"):
-        Keystore.open(tmp_path / "none", MASTER)
-    with pytest.raises(KeystoreError, match="cannot be locked"):
-        Keystore.create(tmp_path / "none" / "store", MASTER)
+def test_state_of_a_key_that_is_not_there(tmp_path: Path) -> None:
+    """Another label, or another version."""
+    ((info, _),) = store_with(tmp_path / "store", KeyUsage.MAC_HMAC)
+    for other in (replace(info, label="b.key"), replace(info, version=2)):
+        with pytest.raises(KeyRefused, match=rf"{other.name}: is not in the keystore"):
+            opened(tmp_path / "store").set_state(other, KeyState.SUSPENDED)

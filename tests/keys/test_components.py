@@ -1,0 +1,185 @@
+"""Components: a key of two custodians or more, of whom none knows it, and what is kept of it until all were there."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from keys.errors import KeyRefused
+from keys.keystore import Component
+from keys.keytypes import KeySpec, KeyUsage
+from keys.master import MasterKey
+from keys.software import SoftwareHsm
+from tests.keys.samples import SECOND_KEY, TODAY, components, one_line
+
+MASTER = MasterKey(bytes(range(32)))
+USAGE = KeyUsage.PIN_ENCRYPTION
+FIRST, SECOND = components(SECOND_KEY)
+THIRD = bytes(range(100, 116))
+
+
+def part(number: int, of: int = 2, *, label: str = "zpk", custodian: str | None = None) -> Component:
+    """One component, of a custodian of its own unless one is named."""
+    return Component(label, number, of, custodian or f"custodian {number}", TODAY, "AABBCC")
+
+
+def new_hsm(folder: Path) -> SoftwareHsm:
+    """An HSM with a keystore."""
+    return SoftwareHsm.create(folder / "store", MASTER, today=lambda: TODAY)
+
+
+def opened(folder: Path) -> SoftwareHsm:
+    """The same keystore in another process, as good as."""
+    return SoftwareHsm.open(folder / "store", MASTER, today=lambda: TODAY)
+
+
+def test_two_custodians_form_a_key(tmp_path: Path) -> None:
+    """On different days, in different processes, in any order; the key is the XOR, and nothing waits any longer."""
+    hsm = new_hsm(tmp_path)
+    assert hsm.enter_component(USAGE, part(2), SECOND) is None
+    assert [part(2)] == hsm.components() == opened(tmp_path).components()
+    key = opened(tmp_path).enter_component(USAGE, part(1), FIRST)
+    assert key is not None
+    assert "08D7B4" == str(key.kcv)
+    assert [] == opened(tmp_path).components()
+    known = opened(tmp_path).keys()
+    assert ["zpk#1"] == [info.name for info in known]
+    assert opened(tmp_path).find("zpk").kcv == key.kcv
+
+
+def test_nine_custodians_form_a_key(tmp_path: Path) -> None:
+    """Each waits for all the others."""
+    hsm = new_hsm(tmp_path)
+    values = [bytes([number] * 15 + [7 * number]) for number in range(1, 9)]
+    total = SECOND_KEY
+    for value in values:
+        total = bytes(one ^ other for one, other in zip(total, value, strict=True))
+    for number, value in enumerate(values, 1):
+        assert hsm.enter_component(USAGE, part(number, 9), value) is None
+        assert number == len(hsm.components())
+    key = hsm.enter_component(USAGE, part(9, 9), total)
+    assert key is not None
+    assert "08D7B4" == str(key.kcv)
+
+
+def test_nobody_enters_two(tmp_path: Path) -> None:
+    """One person never knows two components of a key, whichever comes first; of another key they may."""
+    hsm = new_hsm(tmp_path)
+    hsm.enter_component(USAGE, part(1, custodian="siti"), FIRST)
+    with pytest.raises(KeyRefused, match="siti entered component 1; nobody enters two") as caught:
+        opened(tmp_path).enter_component(USAGE, part(2, custodian="siti"), SECOND)
+    assert one_line(caught.value)
+    assert [part(1, custodian="siti")] == hsm.components()
+    assert [] == hsm.keys()
+    assert hsm.enter_component(USAGE, part(2, label="other", custodian="siti"), SECOND) is None
+
+
+def test_no_number_is_entered_twice(tmp_path: Path) -> None:
+    """Not even the same value again."""
+    hsm = new_hsm(tmp_path)
+    hsm.enter_component(USAGE, part(1), FIRST)
+    for value in (FIRST, SECOND):
+        with pytest.raises(KeyRefused, match="component 1 of zpk: was entered already"):
+            hsm.enter_component(USAGE, part(1, custodian="budi"), value)
+    assert [part(1)] == hsm.components()
+
+
+@pytest.mark.parametrize(
+    ("component", "value"),
+    [(part(2), bytes(range(1, 25))), (part(2, 3), SECOND), (part(3, 3), SECOND)],
+    ids=["other length", "other count", "other count and number"],
+)
+def test_components_of_a_key_fit_each_other(tmp_path: Path, component: Component, value: bytes) -> None:
+    """One length, and one number of how many there are."""
+    hsm = new_hsm(tmp_path)
+    hsm.enter_component(USAGE, part(1), FIRST)
+    with pytest.raises(KeyRefused, match="the other components are 2 of 16 bytes"):
+        hsm.enter_component(USAGE, component, value)
+    assert [part(1)] == hsm.components()
+
+
+@pytest.mark.parametrize(
+    ("component", "value"),
+    [
+        (part(1), bytes(16)),
+        (part(1), b""),
+        (part(1), FIRST[:8]),
+        (part(0), FIRST),
+        (part(3), FIRST),
+        (part(1, 1), FIRST),
+        (part(1, 10), FIRST),
+    ],
+)
+def test_component_that_can_be_no_part_is_not_kept(tmp_path: Path, component: Component, value: bytes) -> None:
+    """All zeros, no length of a key, a number that is not of so many."""
+    hsm = new_hsm(tmp_path)
+    with pytest.raises(KeyRefused):
+        hsm.enter_component(USAGE, component, value)
+    assert [] == hsm.components()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        (FIRST, FIRST, "differ"),
+        (FIRST, FIRST[:8] + SECOND[8:], "parts?"),
+        (bytes(range(32)), bytes(range(1, 33)), "16 or 24 bytes"),
+    ],
+    ids=["equal", "weak", "wrong length for its usage"],
+)
+def test_key_that_may_not_be_is_forgotten_whole(tmp_path: Path, first: bytes, second: bytes, why: str) -> None:
+    """What does not make a fit key must be entered anew by all: no key, and nothing waits."""
+    hsm = new_hsm(tmp_path)
+    hsm.enter_component(USAGE, part(1), first)
+    with pytest.raises(KeyRefused, match=why) as caught:
+        hsm.enter_component(USAGE, part(2), second)
+    assert first.hex()[:8] not in str(caught.value).lower()
+    assert ([], []) == (hsm.components(), hsm.keys())
+
+
+def test_forgotten_components_can_be_entered_anew(tmp_path: Path) -> None:
+    """Of the one key that is named; how many they were is told."""
+    hsm = new_hsm(tmp_path)
+    hsm.enter_component(USAGE, part(1, 3), FIRST)
+    hsm.enter_component(USAGE, part(2, 3), SECOND)
+    hsm.enter_component(USAGE, part(1, label="other"), THIRD)
+    assert (2, 0, 0) == tuple(opened(tmp_path).forget_components(label) for label in ("zpk", "zpk", "none"))
+    assert [part(1, label="other")] == hsm.components()
+    assert hsm.enter_component(USAGE, part(1), FIRST) is None
+    assert hsm.enter_component(USAGE, part(2), SECOND) is not None
+
+
+def test_next_version_of_a_key_has_components_too(tmp_path: Path) -> None:
+    """The yearly change of a ZMK, by the same custodians."""
+    hsm = new_hsm(tmp_path)
+    spec = KeySpec(KeyUsage.KEY_BLOCK_PROTECTION)
+    for version in (1, 2):
+        assert hsm.enter_component(spec, part(1, label="zmk"), bytes(range(version, 32 + version))) is None
+        key = hsm.enter_component(spec, part(2, label="zmk"), bytes(range(60, 92)))
+        assert key is not None
+        assert version == key.version
+
+
+def test_components_wait_in_a_file_only() -> None:
+    """Keys that go with the process have no custodians."""
+    hsm = SoftwareHsm.in_memory()
+    with pytest.raises(KeyRefused, match="keeps no components"):
+        hsm.enter_component(USAGE, part(1), FIRST)
+    assert ([], 0) == (hsm.components(), hsm.forget_components("zpk"))
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda hsm: repr(hsm.components()),
+        lambda hsm: str([tuple(one) for one in hsm.components()]),
+        lambda hsm: repr(vars(hsm)),
+    ],
+)
+def test_values_of_components_never_come_out(tmp_path: Path, look: Callable[[SoftwareHsm], str]) -> None:
+    """Neither by a command nor in the file."""
+    hsm = new_hsm(tmp_path)
+    hsm.enter_component(USAGE, part(1), FIRST)
+    for seen in (look(hsm), (tmp_path / "store").read_text("ascii")):
+        assert FIRST.hex() not in seen.lower()
+        assert repr(FIRST)[2:-1] not in seen
