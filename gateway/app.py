@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway import clock
 from gateway.api.server import ApiServer
 from gateway.errors import GatewayError, Refused
 from gateway.jobs.runner import catch_up
 from gateway.jobs.schedule import make_schedule
-from gateway.operations.bank import Bank, BankKeys, refresh_business_date
-from gateway.operations.custody import AUDIT_LABEL, PIN_LABEL, audit_keys_before, custody_of, vault_of
+from gateway.operations.bank import Bank, refresh_business_date
+from gateway.operations.custody import bank_keys, custody_of, take_up_keys, vault_of
 from gateway.operations.lane import Lanes
 from gateway.operations.links import note_link_event
 from gateway.operations.refusals import Refusals, write_refusals
@@ -26,9 +27,9 @@ from keys.errors import KeyRefused, KeysError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from datetime import date
 
     from gateway.settings import Settings
-    from keys.hsm import Hsm
     from keys.pkcs11 import Pkcs11Hsm
     from keys.software import SoftwareHsm
     from keys.toolbox import Refusal
@@ -52,15 +53,20 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
             raise Refused(f"the database has data and {keystore} does not exist: restore the keystore")
         check_settings_match(row, settings)
         refusals = Refusals()
-        hsm = await asyncio.to_thread(open_keystore, settings, refusals.note)
-        bank = Bank(settings, db, row, hsm, _bank_keys(hsm), vault_of(hsm), refusals)
+        bank: Bank | None = None
+
+        def business_date() -> date:
+            return clock.jakarta_today() if bank is None else bank.business_date
+
+        hsm = await asyncio.to_thread(open_keystore, settings, refusals.note, business_date)
+        bank = Bank(settings, db, row, hsm, bank_keys(hsm), vault_of(hsm), refusals)
         today = await refresh_business_date(bank)
         async with db.engine.begin() as connection:
             await partitions.make_around(connection, today)
         try:
             yield bank
         finally:
-            await write_refusals(bank)
+            await _write_last_refusals(bank)
     except KeysError as error:
         raise GatewayError(str(error)) from None
     finally:
@@ -130,10 +136,16 @@ class Service:
         await note_link_event(self.bank, link, event)
 
 
-def open_keystore(settings: Settings, on_refusal: Callable[[Refusal], None] | None = None) -> SoftwareHsm | Pkcs11Hsm:
+def open_keystore(
+    settings: Settings,
+    on_refusal: Callable[[Refusal], None] | None = None,
+    today: Callable[[], date] = clock.jakarta_today,
+) -> SoftwareHsm | Pkcs11Hsm:
     """The bank's HSM. A new one gets the bank's own keys; they never leave it."""
     custody = custody_of(settings)
-    return custody.open(on_refusal) if custody.keystore.exists() else custody.create(on_refusal)
+    if not custody.keystore.exists():
+        custody.create()
+    return custody.open(on_refusal, today)
 
 
 async def _open_database(settings: Settings) -> database.Database:
@@ -146,8 +158,12 @@ async def _open_database(settings: Settings) -> database.Database:
     return await database.as_service(db, settings)
 
 
-def _bank_keys(hsm: Hsm) -> BankKeys:
-    return BankKeys(hsm.find(PIN_LABEL), hsm.find(AUDIT_LABEL), audit_keys_before(hsm))
+async def _write_last_refusals(bank: Bank) -> None:
+    """What is left when the bank is closed. Where the database is away it stays in the log alone."""
+    try:
+        await write_refusals(bank)
+    except (KeysError, SQLAlchemyError, OSError) as error:
+        _log.error("refusals_not_written", refusals=bank.refusals.take().total(), error=type(error).__name__)
 
 
 async def _watch_keys(bank: Bank) -> None:
@@ -155,8 +171,7 @@ async def _watch_keys(bank: Bank) -> None:
     while True:
         await asyncio.sleep(KEY_WATCH_S)
         try:
-            if bank.hsm.refresh():
-                bank.keys, bank.vault = _bank_keys(bank.hsm), vault_of(bank.hsm)
+            if take_up_keys(bank):
                 _log.info("keys_changed", keys=len(bank.hsm.keys()))
             await write_refusals(bank)
         except (KeysError, SQLAlchemyError, OSError) as error:  # the keys that are loaded go on working
