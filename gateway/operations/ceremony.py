@@ -1,21 +1,32 @@
 """Key ceremonies: what people do with the bank's keys, by whom, and what the record says of it.
 
-An act is written twice: when it begins, before the keystore is touched, and when it has ended, with the check value. An act that
-was cut off is seen by its missing end. Two people are needed for every key that comes to work: the custodians of its components,
-or one who makes or brings it in and another who activates it; and for its destruction. Refuses to know key material: it passes
-through to the HSM. Read next: keys/lifecycle.py, keys/rotation.py, docs/keys/ceremony.md.
+An act is written twice: when it begins, before the keystore is touched, and when it has ended or was refused, with the check
+value. An act that was cut off is seen by its missing end, and counts against who began it. Two people are needed for every key
+that comes to work: the custodians of its components, or one who makes or brings it in and another who activates it; and for the
+destruction of a key that has worked. The bank's own keys are rotated and nothing else, and what it cannot live without is not
+ended. Refuses to know key material: it passes through to the HSM. Read next: keys/lifecycle.py, keys/rotation.py,
+docs/keys/ceremony.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Refused
 from gateway.operations import reseal
 from gateway.operations.bank import reading, transaction
-from gateway.operations.custody import AUDIT_LABEL, INDEX_LABEL, PIN_LABEL, SEALING_LABEL, custody_of
+from gateway.operations.custody import (
+    AUDIT_LABEL,
+    BANK_KEYS,
+    INDEX_LABEL,
+    PIN_LABEL,
+    SEALING_LABEL,
+    custody_of,
+    take_up_keys,
+)
 from gateway.store import ceremonies
 from gateway.store.audit import Operation
 from keys.errors import KeysError
@@ -23,28 +34,26 @@ from keys.keystore import Component
 from keys.keytypes import KeySpec, KeyState
 from keys.rotation import rotate_master_key
 from keys.sensitive import Material
-from keys.usages import algorithm_of, check_value
+from keys.usages import algorithm_of, check_length, check_value, normal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from datetime import date
 
     from gateway.operations.bank import Bank
     from gateway.store.ceremonies import Act
     from keys.keytypes import KeyHandle, KeyInfo
 
-Result = TypeVar("Result")
-
+MASTER = "master key"
 OVERLAP_DAYS_MOST = 90
 FIXED = {
     PIN_LABEL: "the PIN offsets of all cards are made with it",
     INDEX_LABEL: "every card and family is found by it",
 }
-_BY_COMPONENTS = "form"
-_MADE = ("generate", "import", "import-rsa", "rotate")
-_ENDED = ("retire", "compromise")
-_STATES = {
-    "activate": KeyState.ACTIVE,
+MAKING = ("generate", "import", "import-rsa", "rotate")
+ENDING = ("retire", "compromise")
+FOR_GOOD = (*ENDING, "destroy")
+STATES = {
     "suspend": KeyState.SUSPENDED,
     "resume": KeyState.ACTIVE,
     "retire": KeyState.DEACTIVATED,
@@ -57,41 +66,37 @@ async def record_master_key(bank: Bank, actor: str, custodians: dict[int, str], 
     """Record who formed the master key: the audit chain that this is in came to be with it."""
     names = {str(number): name for number, name in custodians.items()}
     async with transaction(bank, actor) as tx:
-        await tx.record(Operation.KEY_DONE, "master key", act="init", custodians=names, kcv=check)
+        await tx.record(Operation.KEY_DONE, MASTER, act="init", custodians=names, kcv=check)
 
 
 async def generate(bank: Bank, actor: str, label: str, spec: KeySpec) -> KeyInfo:
     """Make a random key. It works once another person has activated it."""
     waiting = replace(spec, state=KeyState.PRE_ACTIVE)
-    return await _key_act(bank, actor, "generate", label, lambda: bank.hsm.generate(waiting, label))
+    return await _making(bank, actor, "generate", label, lambda: bank.hsm.generate(waiting, label))
 
 
 async def enter_component(
     bank: Bank, actor: str, label: str, spec: KeySpec, number: int, of: int, value: bytes
 ) -> tuple[str, KeyInfo | None]:
     """One custodian's component. Gives its check value, and the key where it was the last. The custodian is ACTOR."""
-    _refuse_fixed(bank, label)
-    check = str(check_value(algorithm_of(spec), Material(value)))
-    component = Component(label, number, of, actor.strip(), bank.business_date, check)
-
-    def enter() -> KeyHandle | None:
-        return bank.hsm.enter_component(spec, component, value)
-
-    detail = {"component": number, "of": of, "kcv": check}
-    handle = await _act(bank, actor, "component", label, enter, detail, lambda _: {})
-    if handle is None:
-        return check, None
-    info = bank.hsm.info(handle)
-    async with transaction(bank, actor) as tx:
-        await tx.record(Operation.KEY_DONE, info.name, act=_BY_COMPONENTS, **_shown(info))
-    return check, info
+    check = _check_of(spec, value)
+    async with _act(bank, actor, "component", label, component=number, of=of, kcv=check) as ended:
+        _refuse_own("component", label)
+        if check is None:
+            raise Refused(f"component {number} of {label}: its length is that of no key of usage {spec.usage.value}")
+        component = Component(label, number, of, actor.strip(), bank.business_date, check)
+        handle = bank.hsm.enter_component(spec, component, value)
+        info = None if handle is None else bank.hsm.info(handle)
+        ended.formed = info
+    return str(check), info
 
 
 async def forget_components(bank: Bank, actor: str, label: str) -> int:
     """Throw away the components that wait for a key."""
-    return await _act(
-        bank, actor, "forget", label, lambda: bank.hsm.forget_components(label), {}, lambda count: {"components": count}
-    )
+    async with _act(bank, actor, "forget", label) as ended:
+        count = bank.hsm.forget_components(label)
+        ended.told["components"] = count
+    return count
 
 
 async def import_block(bank: Bank, actor: str, label: str, block: str, under: str, spec: KeySpec | None) -> KeyInfo:
@@ -101,23 +106,22 @@ async def import_block(bank: Bank, actor: str, label: str, block: str, under: st
     def take() -> KeyHandle:
         return bank.hsm.import_block(label, block, kbpk, spec, KeyState.PRE_ACTIVE)
 
-    return await _key_act(bank, actor, "import", label, take, under=_name(bank, kbpk))
+    return await _making(bank, actor, "import", label, take, under=_name(bank, kbpk))
 
 
 async def import_signing_key(bank: Bank, actor: str, label: str, encoded: bytes, spec: KeySpec) -> KeyInfo:
     """Take in an RSA key: our private one, or a partner's public one. It works once another person has activated it."""
     waiting = replace(spec, state=KeyState.PRE_ACTIVE)
-    return await _key_act(
-        bank, actor, "import-rsa", label, lambda: bank.hsm.import_signing_key(label, encoded, waiting)
-    )
+    return await _making(bank, actor, "import-rsa", label, lambda: bank.hsm.import_signing_key(label, encoded, waiting))
 
 
 async def export_block(bank: Bank, actor: str, key: str, under: str) -> str:
     """A key in a TR-31 block for a partner."""
     handle, kbpk = found(bank, key), found(bank, under)
-    name = _name(bank, handle)
-    detail = {"under": _name(bank, kbpk), "kcv": str(bank.hsm.kcv(handle))}
-    return await _act(bank, actor, "export", name, lambda: bank.hsm.export_block(handle, kbpk), detail, lambda _: {})
+    check = str(bank.hsm.kcv(handle))
+    async with _act(bank, actor, "export", _name(bank, handle), under=_name(bank, kbpk), kcv=check):
+        block = bank.hsm.export_block(handle, kbpk)
+    return block  # noqa: RET504 - its end is written first
 
 
 async def rotate(bank: Bank, actor: str, label: str) -> KeyInfo:
@@ -132,73 +136,70 @@ async def rotate(bank: Bank, actor: str, label: str) -> KeyInfo:
         exportability=info.exportability,
         state=KeyState.PRE_ACTIVE,
     )
-    return await _key_act(bank, actor, "rotate", info.label, lambda: bank.hsm.generate(spec, info.label))
+    return await _making(bank, actor, "rotate", info.label, lambda: bank.hsm.generate(spec, info.label))
 
 
 async def activate(bank: Bank, actor: str, key: str, overlap_days: int | None) -> KeyInfo:
-    """Let a key work, as another person than the one who made it. Older versions end after OVERLAP_DAYS; None: they go on."""
+    """Let a key work, as another person than the one who made it. Older versions end after OVERLAP_DAYS; None: they go on.
+
+    An older version that ends earlier anyway keeps its day. Raises Refused where the record does not say who made the key.
+    """
     if overlap_days is not None and not 0 <= overlap_days <= OVERLAP_DAYS_MOST:
         raise Refused(f"the overlap of an old and a new key is 0 to {OVERLAP_DAYS_MOST} days")
     handle = found(bank, key)
-    name = _name(bank, handle)
-    await _refuse_same_person(
-        bank, actor, "activate", name, _MADE, "made it or brought it in; another person activates it"
-    )
-
-    def work() -> None:
+    name, check = _name(bank, handle), str(bank.hsm.kcv(handle))
+    async with _act(bank, actor, "activate", name, overlap_days=overlap_days, kcv=check):
+        if bank.hsm.info(handle).state is not KeyState.PRE_ACTIVE:
+            raise Refused(f"key {name}: is {bank.hsm.info(handle).state.value}: only a new key is activated")
+        async with reading(bank) as connection:
+            maker = await ceremonies.last_done(connection, name, MAKING)
+        _refuse_alone(actor, maker, name, "made it or brought it in", "activates")
         bank.hsm.set_state(handle, KeyState.ACTIVE)
         if overlap_days is not None:
-            for older in bank.hsm.find_all(handle.label):
-                if older.version < handle.version:
-                    bank.hsm.end_on(older, bank.business_date + timedelta(days=overlap_days))
-
-    await _act(
-        bank,
-        actor,
-        "activate",
-        name,
-        work,
-        {"overlap_days": overlap_days, "kcv": str(bank.hsm.kcv(handle))},
-        lambda _: {},
-    )
+            _end_older(bank, handle, bank.business_date + timedelta(days=overlap_days))
     return bank.hsm.info(handle)
 
 
 async def change_state(bank: Bank, actor: str, act: str, key: str) -> KeyInfo:
     """Suspend, resume, retire, or mark a key as compromised; destroy it, as another person than the one who ended its life.
 
-    Raises Refused for a sealing key under which something in the database is still sealed, and for the audit key.
+    Raises Refused for what the bank cannot live without, and for a sealing key under which something is still sealed.
     """
     handle = found(bank, key)
     name = _name(bank, handle)
-    if act == "destroy":
-        await _refuse_same_person(bank, actor, act, name, _ENDED, "ended its life; another person destroys it")
-        if handle.label == AUDIT_LABEL:
-            reason = f"key {name}: the audit chain is verified with it for as long as there is a bank"
-            await _refuse(bank, actor, act, name, reason)
-        if handle.label == SEALING_LABEL:
+    async with _act(bank, actor, act, name, kcv=str(bank.hsm.kcv(handle))):
+        _refuse_vital(bank, handle, act)
+        state = bank.hsm.info(handle).state
+        if act == "resume" and state is not KeyState.SUSPENDED:
+            raise Refused(f"key {name}: is {state.value}: only a suspended key is resumed")
+        if act == "destroy" and state is not KeyState.PRE_ACTIVE:
+            async with reading(bank) as connection:
+                ender = await ceremonies.last_begun(connection, name, ENDING)
+            _refuse_alone(actor, ender, name, "ended its life", "destroys")
+        if act == "destroy" and handle.label == SEALING_LABEL:
             await reseal.refuse_if_used(bank, handle)
-    detail = {"kcv": str(bank.hsm.kcv(handle))}
-    await _act(bank, actor, act, name, lambda: bank.hsm.set_state(handle, _STATES[act]), detail, lambda _: {})
+        bank.hsm.set_state(handle, STATES[act])
     return bank.hsm.info(handle)
 
 
 async def rotate_master(bank: Bank, actor: str, number: int | None = None) -> int:
     """Seal the keystore under a new master key: a new file, or master key NUMBER of the token. Returns how many keys it has."""
     custody = custody_of(bank.settings)
+    async with _act(bank, actor, "rotate-master", MASTER, number=number) as ended:
+        if custody.token is not None:
+            from keys.pkcs11 import rewrap  # noqa: PLC0415 - a bank without a token needs no PKCS#11 library
 
-    def work() -> int:
-        if custody.token is None:
-            if custody.passphrase is not None:
-                raise Refused("this keystore's master key comes of a passphrase: there is no key file to rotate")
-            return rotate_master_key(custody.keystore, custody.master_key)
-        from keys.pkcs11 import rewrap  # noqa: PLC0415 - a bank without a token needs no PKCS#11 library
-
-        if number is None:
-            raise Refused("a token's keystore goes under master key --number N, which its security officer has made")
-        return rewrap(custody.keystore, custody.open_token(), number)
-
-    return await _act(bank, actor, "rotate-master", "master key", work, {}, lambda count: {"keys": count})
+            if number is None:
+                raise Refused(
+                    "a token's keystore goes under master key --number N, which its security officer has made"
+                )
+            count = rewrap(custody.keystore, custody.open_token(), number)
+        elif custody.passphrase is not None:
+            raise Refused("this keystore's master key comes of a passphrase: there is no key file to rotate")
+        else:
+            count = rotate_master_key(custody.keystore, custody.master_key)
+        ended.told["keys"] = count
+    return count
 
 
 async def record_of(bank: Bank, first: date | None, last: date | None) -> list[Act]:
@@ -207,56 +208,91 @@ async def record_of(bank: Bank, first: date | None, last: date | None) -> list[A
         return await ceremonies.acts(connection, first, last)
 
 
-async def _key_act(
+@dataclass(slots=True)
+class _Ended:
+    """What the end of an act says beside what its beginning said: the key's name, if it has one only now, and what came of it."""
+
+    key: str
+    told: dict[str, Any] = field(default_factory=dict)
+    formed: KeyInfo | None = None
+
+
+@asynccontextmanager
+async def _act(bank: Bank, actor: str, act: str, key: str, **detail: object) -> AsyncIterator[_Ended]:
+    """An act with a key, or with the keystore: its beginning is written before the block, its end or its refusal after."""
+    async with transaction(bank, actor) as tx:
+        await tx.record(Operation.KEY_BEGUN, key, act=act, **detail)
+    ended = _Ended(key)
+    try:
+        yield ended
+    except (KeysError, Refused) as error:
+        async with transaction(bank, actor) as tx:
+            await tx.record(Operation.KEY_FAILED, key, act=act, **detail, reason=str(error))
+        raise Refused(str(error)) from None
+    take_up_keys(bank)
+    async with transaction(bank, actor) as tx:
+        await tx.record(Operation.KEY_DONE, ended.key, act=act, **detail | ended.told)
+        if ended.formed is not None:
+            await tx.record(Operation.KEY_DONE, ended.formed.name, act="form", **_shown(ended.formed))
+
+
+async def _making(
     bank: Bank, actor: str, act: str, label: str, work: Callable[[], KeyHandle], **detail: object
 ) -> KeyInfo:
     """An act that brings a key into being; its end names the key."""
-    _refuse_fixed(bank, label)
-    async with transaction(bank, actor) as tx:
-        await tx.record(Operation.KEY_BEGUN, label, act=act, **detail)
-    info = bank.hsm.info(await _tried(bank, actor, act, label, work))
-    async with transaction(bank, actor) as tx:
-        await tx.record(Operation.KEY_DONE, info.name, act=act, **detail, **_shown(info))
+    async with _act(bank, actor, act, label, **detail) as ended:
+        _refuse_own(act, label)
+        info = bank.hsm.info(work())
+        ended.key, ended.told = info.name, _shown(info)
     return info
 
 
-async def _act(
-    bank: Bank, actor: str, act: str, key: str, work: Callable[[], Result], detail: dict[str, Any],
-    told: Callable[[Result], dict[str, Any]],
-) -> Result:  # fmt: skip
-    """An act with a key, or with the keystore; TOLD: what its end says beside DETAIL."""
-    async with transaction(bank, actor) as tx:
-        await tx.record(Operation.KEY_BEGUN, key, act=act, **detail)
-    result = await _tried(bank, actor, act, key, work)
-    async with transaction(bank, actor) as tx:
-        await tx.record(Operation.KEY_DONE, key, act=act, **detail, **told(result))
-    return result
-
-
-async def _tried(bank: Bank, actor: str, act: str, key: str, work: Callable[[], Result]) -> Result:
-    try:
-        return work()
-    except (KeysError, Refused) as error:
-        return await _refuse(bank, actor, act, key, str(error))
-
-
-async def _refuse(bank: Bank, actor: str, act: str, key: str, reason: str) -> NoReturn:
-    """Write that it was refused, and refuse."""
-    async with transaction(bank, actor) as tx:
-        await tx.record(Operation.KEY_FAILED, key, act=act, reason=reason)
-    raise Refused(reason)
-
-
-async def _refuse_same_person(bank: Bank, actor: str, act: str, key: str, acts: tuple[str, ...], why: str) -> None:
-    async with reading(bank) as connection:
-        before = await ceremonies.last_actor(connection, key, acts)
-    if before is not None and before == actor.strip():
-        await _refuse(bank, actor, act, key, f"key {key}: {actor.strip()} {why}")
-
-
-def _refuse_fixed(bank: Bank, label: str) -> None:
-    if label in FIXED and bank.hsm.versions(label):
+def _refuse_own(act: str, label: str) -> None:
+    """The bank's own keys come into being with its keystore; what is rotated is of the same kind as they."""
+    if label in FIXED:
         raise Refused(f"key {label}: has one version for good: {FIXED[label]}")
+    if label in BANK_KEYS and act != "rotate":
+        raise Refused(f"key {label}: is the bank's own: its next version is made by `keys rotate`")
+
+
+def _refuse_vital(bank: Bank, handle: KeyHandle, act: str) -> None:
+    """Raise Refused where the bank could not go on after the act, or not prove what it did before."""
+    label, name = handle.label, _name(bank, handle)
+    if label in FIXED and act in FOR_GOOD:
+        raise Refused(f"key {name}: has one version for good: {FIXED[label]}")
+    if bank.hsm.info(handle).state is KeyState.PRE_ACTIVE:
+        return
+    if label == AUDIT_LABEL and act not in ("resume", "retire"):
+        raise Refused(f"key {name}: the audit chain is verified with it for as long as there is a bank")
+    if label in (AUDIT_LABEL, SEALING_LABEL) and act in FOR_GOOD and handle is bank.hsm.find(label):
+        raise Refused(f"key {name}: the bank works with it: rotate it, and activate the new version, first")
+
+
+def _refuse_alone(actor: str, before: str | None, name: str, did: str, does: str) -> None:
+    """Two people: BEFORE did the first half, and whoever does the second is another."""
+    if before is None:
+        raise Refused(f"key {name}: the record does not say who {did}, so nobody {does} it")
+    if before == actor.strip():
+        raise Refused(f"key {name}: {before} {did}; another person {does} it")
+
+
+def _end_older(bank: Bank, handle: KeyHandle, last_day: date) -> None:
+    """Let every older version work to the end of LAST_DAY; one that ends earlier anyway keeps its day."""
+    for older in bank.hsm.versions(handle.label):
+        info = bank.hsm.info(older)
+        if info.version < handle.version and info.state in (KeyState.ACTIVE, KeyState.SUSPENDED):
+            begun = info.active_from is None or info.active_from <= last_day
+            if begun and (info.active_to is None or info.active_to > last_day):
+                bank.hsm.end_on(older, last_day)
+
+
+def _check_of(spec: KeySpec, value: bytes) -> str | None:
+    """The check value of a component; None where no key of its usage is as long."""
+    try:
+        check_length(spec, 8 * len(normal(spec, value)))
+        return str(check_value(algorithm_of(spec), Material(value)))
+    except KeysError:
+        return None
 
 
 def found(bank: Bank, key: str) -> KeyHandle:
