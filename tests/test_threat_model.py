@@ -40,6 +40,12 @@ def _missing_modules(text: str) -> list[str]:
     return sorted({path for path in MODULES.findall(text) if not (ROOT / path).exists()})
 
 
+def _imports(path: Path) -> set[str]:
+    """The names that a module imports from others."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+
+
 def _read(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
@@ -74,6 +80,17 @@ def test_every_mitigation_names_a_module_and_a_test() -> None:
     assert 40 < len(rows)
     assert [] == [row[0] for row in rows if len(row) != 3 or not (MODULES.search(row[1]) or row[1] == "the same")]
     assert [] == [row[0] for row in rows if not (TESTS.search(row[2]) or "no test yet" in row[2])]
+
+
+def test_the_inventory_of_triple_des_is_whole() -> None:
+    """Every module that has to do with triple DES stands in the section about it; two alone import the cipher."""
+    section = _read(THREAT_MODEL).split("## Triple DES", 1)[1].split("\n## ", 1)[0]
+    modules = {f"keys/{path.name}": _imports(path) for path in (ROOT / "keys").glob("*.py")}
+    ciphers = {name for name, imported in modules.items() if "TripleDES" in imported}
+    assert {"keys/tdes.py", "keys/mac.py"} == ciphers
+    using = ciphers | {name for name, imported in modules.items() if imported & {"tdes", "dukpt_tdes", "pvv", "cvv"}}
+    assert 15 < len(using)
+    assert [] == sorted(using - set(MODULES.findall(section)))
 
 
 def test_the_checks_see_what_they_look_for() -> None:
