@@ -135,6 +135,10 @@ class KeyCommands(Protocol):
         """Let a key work to the end of LAST_DAY, a business date, and no longer: the older one of an overlap."""
         ...
 
+    def serial(self) -> int:
+        """How many changes the keys have had: one that goes down was put back to an earlier state. 0: the back end does not count."""
+        ...
+
     def refresh(self) -> bool:
         """Take up what another process changed: new versions, states. Returns whether there was something."""
         ...

@@ -145,6 +145,10 @@ class Lifecycle(Generic[Raw]):
         ended = replace(info, active_to=last_day) if self._store is None else self._store.end_on(info, last_day)
         self._tools.put(ended, raw)
 
+    def serial(self) -> int:
+        """How many changes the keystore has had."""
+        return 0 if self._store is None else self._store.serial()
+
     def refresh(self) -> bool:
         """Take up what another process changed."""
         if self._store is None or not self._store.changed():
