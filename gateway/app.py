@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway import clock
 from gateway.api.server import ApiServer
 from gateway.errors import GatewayError, Refused
 from gateway.jobs.runner import catch_up
 from gateway.jobs.schedule import make_schedule
+from gateway.operations import ceremony
 from gateway.operations.bank import Bank, BankKeys, refresh_business_date
 from gateway.operations.custody import AUDIT_LABEL, PIN_LABEL, audit_keys_before, custody_of, vault_of
 from gateway.operations.lane import Lanes
@@ -26,6 +28,7 @@ from keys.errors import KeyRefused, KeysError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from datetime import date
 
     from gateway.settings import Settings
     from keys.hsm import Hsm
@@ -52,11 +55,15 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
             raise Refused(f"the database has data and {keystore} does not exist: restore the keystore")
         check_settings_match(row, settings)
         refusals = Refusals()
-        hsm = await asyncio.to_thread(open_keystore, settings, refusals.note)
+        opened: list[Bank] = []  # the business date of keys is the bank's, once there is one
+        today = lambda: opened[0].business_date if opened else clock.jakarta_today()  # noqa: E731 - one line, used once
+        hsm = await asyncio.to_thread(open_keystore, settings, refusals.note, today)
         bank = Bank(settings, db, row, hsm, _bank_keys(hsm), vault_of(hsm), refusals)
-        today = await refresh_business_date(bank)
+        opened.append(bank)
+        date = await refresh_business_date(bank)
         async with db.engine.begin() as connection:
-            await partitions.make_around(connection, today)
+            await partitions.make_around(connection, date)
+            await ceremony.refuse_older_keystore(connection, hsm)
         try:
             yield bank
         finally:
@@ -130,10 +137,14 @@ class Service:
         await note_link_event(self.bank, link, event)
 
 
-def open_keystore(settings: Settings, on_refusal: Callable[[Refusal], None] | None = None) -> SoftwareHsm | Pkcs11Hsm:
+def open_keystore(
+    settings: Settings,
+    on_refusal: Callable[[Refusal], None] | None = None,
+    today: Callable[[], date] = clock.jakarta_today,
+) -> SoftwareHsm | Pkcs11Hsm:
     """The bank's HSM. A new one gets the bank's own keys; they never leave it."""
     custody = custody_of(settings)
-    return custody.open(on_refusal) if custody.keystore.exists() else custody.create(on_refusal)
+    return custody.open(on_refusal, today) if custody.keystore.exists() else custody.create(on_refusal, today)
 
 
 async def _open_database(settings: Settings) -> database.Database:

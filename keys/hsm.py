@@ -136,7 +136,7 @@ class KeyCommands(Protocol):
         ...
 
     def serial(self) -> int:
-        """How many changes the keys have had: one that goes down was put back to an earlier state. 0: the back end does not count."""
+        """How many changes the keys have had: where it goes down, they were put back to an earlier state. 0: not counted here."""
         ...
 
     def refresh(self) -> bool:

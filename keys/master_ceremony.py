@@ -40,7 +40,7 @@ def enter_master_component(master_file: Path, number: int, of: int, custodian: s
     for at, (who, parts_of, _) in parts.items():
         if at == number:
             raise KeyRefused(f"component {number} of the master key: was entered already")
-        if who == custodian:
+        if who.casefold() == custodian.casefold():
             raise KeyRefused(
                 f"component {number} of the master key: {custodian} entered component {at}; nobody enters two"
             )

@@ -199,16 +199,16 @@ def keys_import(
     block: Annotated[str, typer.Option("--block", help="the TR-31 block, @FILE, or - for standard input")],
     usage: Annotated[str | None, typer.Option("--usage", help="what the block must hold; default: what it holds")] = None,
     mode: Mode = None, active_from: ActiveFrom = None, active_to: ActiveTo = None, attributes: Attributes = None, by: As = "",
-    *, exportable: Exportable = True, json: Json = False,
+    *, keep: Annotated[bool, typer.Option("--not-exportable", help="it never leaves again, whatever its block permits")] = False,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Take in a key of a TR-31 key block. It works once another person has activated it."""
     text = _text(block).decode("ascii", "replace").strip()
-    given = (mode, active_from, active_to, attributes)
-    if usage is None and any(given):
-        refuse("--usage is needed with --mode, --from, --to or --set")
+    if usage is None and any((mode, active_from, active_to, attributes, keep)):
+        refuse("--usage is needed with --mode, --from, --to, --set or --not-exportable")
     spec = None
     if usage is not None:
-        spec = _spec(usage, None, mode, None, active_from, active_to, attributes, exportable=exportable)
+        spec = _spec(usage, None, mode, None, active_from, active_to, attributes, exportable=not keep)
     _key(
         lambda bank, do: do.import_block(bank, who(by), label, text, under, spec),
         json,
@@ -239,14 +239,13 @@ def keys_export(
 ) -> None:  # fmt: skip
     """A key in a TR-31 key block for a partner, on standard output."""
 
-    async def work(bank: Bank) -> tuple[str, str]:
+    async def work(bank: Bank) -> tuple[str, KeyInfo]:
         from gateway.operations import ceremony
 
-        block = await ceremony.export_block(bank, who(by), key, under)
-        return block, str(bank.hsm.kcv(ceremony.found(bank, key)))
+        return await ceremony.export_block(bank, who(by), key, under)
 
-    block, check = with_bank(work)
-    _said({"block": block, "kcv": check}, json, f"{block}\ncheck value {check}")
+    block, info = with_bank(work)
+    _said({"block": block, "kcv": info.kcv.value}, json, f"{block}\ncheck value {info.kcv}")
 
 
 @keys.command("rotate")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 WIDTH = 96
 _TITLES = {"key.begun": "begun", "key.done": "done", "key.failed": "refused", "key.refused": "use refused"}
-_LEFT_OUT = {"act", "business_date"}
+_LEFT_OUT = {"act", "business_date", "number"}
 
 
 class Written(Protocol):
@@ -69,15 +69,9 @@ def ceremony_record(acts: Sequence[Written]) -> str:
 
 
 def _unended(acts: Sequence[Written]) -> set[int]:
-    """The numbers of begun acts that no end follows: one person does one act at a time."""
-    open_acts: dict[tuple[str, Any], int] = {}
-    for act in acts:
-        place = (act.actor, act.detail.get("act"))
-        if act.operation == "key.begun":
-            open_acts[place] = act.seq
-        elif act.operation in ("key.done", "key.failed"):
-            open_acts.pop(place, None)
-    return set(open_acts.values())
+    """The acts, by their place in the chain, of which no end has the same number."""
+    ended = {act.detail.get("number") for act in acts if act.operation in ("key.done", "key.failed")}
+    return {act.seq for act in acts if act.operation == "key.begun" and act.detail.get("number") not in ended}
 
 
 def _wrapped(text: str) -> list[str]:

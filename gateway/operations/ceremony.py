@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import date
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from gateway.operations.bank import Bank
     from gateway.store.ceremonies import Act
+    from keys.hsm import Hsm
     from keys.keytypes import KeyHandle, KeyInfo
 
 OVERLAP_DAYS_MOST = 90
@@ -138,7 +141,9 @@ async def activate(bank: Bank, actor: str, key: str, overlap_days: int | None) -
         handle = found(bank, key)
         info = bank.hsm.info(handle)
         _refuse_from(info, "activate")
-        await _refuse_same_person(bank, actor, info.name, _MADE, "made it or brought it in; another person activates it")
+        await _refuse_same_person(
+            bank, actor, info.name, _MADE, "made it or brought it in; another person activates it"
+        )
         bank.hsm.set_state(handle, KeyState.ACTIVE)
         for older in bank.hsm.find_all(handle.label) if overlap_days is not None else ():
             if older.version < handle.version:
@@ -176,7 +181,9 @@ async def rotate_master(bank: Bank, actor: str, number: int | None = None) -> in
             from keys.pkcs11 import rewrap  # noqa: PLC0415 - a bank without a token needs no PKCS#11 library
 
             if number is None:
-                raise Refused("a token's keystore goes under master key --number N, which its security officer has made")
+                raise Refused(
+                    "a token's keystore goes under master key --number N, which its security officer has made"
+                )
             count = rewrap(custody.keystore, custody.open_token(), number)
         elif custody.passphrase is not None:
             raise Refused("this keystore's master key comes of a passphrase: there is no key file to rotate")
@@ -184,6 +191,16 @@ async def rotate_master(bank: Bank, actor: str, number: int | None = None) -> in
             count = rotate_master_key(custody.keystore, custody.master_key)
         told.detail["keys"] = count
         return count
+
+
+async def refuse_older_keystore(connection: AsyncConnection, hsm: Hsm) -> None:
+    """Raise Refused where the keystore has had fewer changes than the chain has seen: it was put back to an earlier state."""
+    seen = await ceremonies.last_serial(connection)
+    if seen is not None and hsm.serial() < seen:
+        raise Refused(
+            f"the keystore is older than the audit chain: it has had {hsm.serial()} changes, the chain has seen {seen}; "
+            "restore the newer one"
+        )
 
 
 async def record_of(bank: Bank, first: date | None, last: date | None) -> list[Act]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway import clock
 from gateway.errors import Refused
 from keys.errors import KeystoreError
 from keys.keytypes import KeyState, KeyUsage
@@ -20,6 +21,7 @@ from keys.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import date
     from pathlib import Path
 
     from gateway.settings import Settings
@@ -50,23 +52,27 @@ class Custody:
     passphrase: Path | None
     token: tuple[Path, str, Path] | None
 
-    def open(self, on_refusal: Callable[[Refusal], None] | None = None) -> SoftwareHsm | Pkcs11Hsm:
-        """The bank's HSM over a keystore that is there, after its self test.
+    def open(
+        self, on_refusal: Callable[[Refusal], None] | None = None, today: Callable[[], date] = clock.jakarta_today
+    ) -> SoftwareHsm | Pkcs11Hsm:
+        """The bank's HSM over a keystore that is there, after its self test. TODAY: the business date, which keys' dates are of.
 
         Raises KeysError where keystore, master key or token are not right.
         """
-        hsm = self._open(on_refusal)
+        hsm = self._open(on_refusal, today)
         hsm.self_test()
         return hsm
 
-    def _open(self, on_refusal: Callable[[Refusal], None] | None) -> SoftwareHsm | Pkcs11Hsm:
+    def _open(self, on_refusal: Callable[[Refusal], None] | None, today: Callable[[], date]) -> SoftwareHsm | Pkcs11Hsm:
         if self.token is not None:
             from keys.pkcs11 import Pkcs11Hsm  # noqa: PLC0415 - a bank without a token needs no PKCS#11 library
 
-            return Pkcs11Hsm.open(self.keystore, self.open_token(), on_refusal=on_refusal)
-        return SoftwareHsm.open(self.keystore, self.master, on_refusal=on_refusal)
+            return Pkcs11Hsm.open(self.keystore, self.open_token(), today=today, on_refusal=on_refusal)
+        return SoftwareHsm.open(self.keystore, self.master, today=today, on_refusal=on_refusal)
 
-    def create(self, on_refusal: Callable[[Refusal], None] | None = None) -> SoftwareHsm | Pkcs11Hsm:
+    def create(
+        self, on_refusal: Callable[[Refusal], None] | None = None, today: Callable[[], date] = clock.jakarta_today
+    ) -> SoftwareHsm | Pkcs11Hsm:
         """A new keystore with the bank's own keys, which never leave it. A master key file that is not there is made."""
         try:
             self.keystore.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -76,11 +82,11 @@ class Custody:
         if self.token is not None:
             from keys.pkcs11 import Pkcs11Hsm  # noqa: PLC0415 - as above
 
-            hsm = Pkcs11Hsm.create(self.keystore, self.open_token(), on_refusal=on_refusal)
+            hsm = Pkcs11Hsm.create(self.keystore, self.open_token(), today=today, on_refusal=on_refusal)
         else:
             if self.passphrase is None and not self.master_key.exists():
                 create_master_key_file(self.master_key)
-            hsm = SoftwareHsm.create(self.keystore, self.master(), on_refusal=on_refusal)
+            hsm = SoftwareHsm.create(self.keystore, self.master(), today=today, on_refusal=on_refusal)
         for label, usage in BANK_KEYS.items():
             hsm.generate(usage, label)
         return hsm
