@@ -143,8 +143,7 @@ def check_length(spec: KeySpec, bits: int) -> None:
 
 def normal(spec: KeySpec, key: bytes) -> bytes:
     """KEY as it is kept: three DES parts with the third equal to the first are a double length key, where one is wanted."""
-    algorithm = algorithm_of(spec)
-    double = algorithm is Algorithm.TDES and USAGES[spec.usage].algorithms.get(algorithm) is _DOUBLE
+    double = USAGES[spec.usage].algorithms.get(algorithm_of(spec)) is _DOUBLE
     if double and len(key) == tdes.TRIPLE and key[: tdes.SINGLE] == key[tdes.DOUBLE :]:
         return key[: tdes.DOUBLE]
     return key
