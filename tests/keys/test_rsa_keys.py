@@ -98,14 +98,10 @@ def test_made_keys() -> None:
 
 def unfit() -> list[tuple[bytes, bytes]]:
     """Private and public keys that are none, or none that is taken."""
-    short, small = private(1024), private(2048, 3)
-    keys = [
-        short,
-        small,
-        ec.generate_private_key(ec.SECP256R1()),
-        ed25519.Ed25519PrivateKey.generate(),
-        dsa.generate_private_key(2048),
-    ]
+    curve, edwards = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
+    keys: list[rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | dsa.DSAPrivateKey] = [
+        private(1024), private(2048, 3), curve, edwards, dsa.generate_private_key(2048),
+    ]  # fmt: skip
     return [(key.private_bytes(PEM, PKCS8, PLAIN), key.public_key().public_bytes(PEM, SPKI)) for key in keys]
 
 
