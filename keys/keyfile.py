@@ -65,13 +65,25 @@ def write(path: Path, document: dict[str, Any]) -> None:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """One writer at a time, over processes: a lock file beside the keystore, which itself is replaced and so cannot be locked."""
-    try:
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise KeystoreError(f"keystore {path}: cannot be locked ({error.strerror})") from None
+    descriptor = _lock_file(path)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """`locked` for one who must not wait, since it may hold another lock. Whether it is."""
+    descriptor = _lock_file(path)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(descriptor)
 
@@ -88,6 +100,13 @@ def stamp(path: Path) -> object:
 def canonical(value: dict[str, Any]) -> bytes:
     """One byte string for one value: what seals are bound to."""
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def _lock_file(path: Path) -> int:
+    try:
+        return os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise KeystoreError(f"keystore {path}: cannot be locked ({error.strerror})") from None
 
 
 def _text(document: dict[str, Any]) -> bytes:

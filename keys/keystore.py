@@ -40,6 +40,7 @@ Result = TypeVar("Result")
 FORMAT = "kks-keystore"
 VERSION = 2
 STORE_ID_BYTES = 16
+LOOKS_MOST = 3  # at a file whose master key changes while we look
 PARTS = {"head", "serial", "seal", "keys", "components"}
 
 
@@ -84,16 +85,11 @@ class Keystore(Generic[Raw]):
     def open(cls, path: Path, envelope_for: Callable[[dict[str, Any]], Envelope[Raw]]) -> Keystore[Raw]:
         """Open a keystore with the envelope that its head asks for.
 
-        Raises KeystoreError where it is missing, damaged, of another format, or of another master key.
+        ENVELOPE_FOR is asked again when the file has come under another master key. Raises KeystoreError where the file is
+        missing, damaged, of another format, or of another master key.
         """
         head = keyfile.read(path, PARTS)["head"]
-        if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("version") != VERSION:
-            raise KeystoreError(f"keystore {path}: is not of format {FORMAT} {VERSION}")
-        try:
-            envelope = envelope_for(head)
-        except KeystoreError as error:
-            raise KeystoreError(f"keystore {path}: {error}") from None
-        store = cls(path, envelope, head)
+        store = cls(path, _envelope(path, head, envelope_for), head)
         store._envelope_for = envelope_for
         store._read()
         return store
@@ -108,8 +104,10 @@ class Keystore(Generic[Raw]):
 
         Raises KeystoreError naming the file where any one of them does not open or is not fit.
         """
-        self._stamp = keyfile.stamp(self.path)
-        return [self._open_key(place, entry) for place, entry in enumerate(self._read()["keys"], start=1)]
+        stamp = keyfile.stamp(self.path)  # before it is read: what is written meanwhile is a change
+        keys = [self._open_key(place, entry) for place, entry in enumerate(self._read()["keys"], start=1)]
+        self._stamp = stamp
+        return keys
 
     def changed(self) -> bool:
         """Whether the file was written since the last load or change of ours."""
@@ -240,15 +238,12 @@ class Keystore(Generic[Raw]):
 
     def _read(self) -> dict[str, Any]:
         document = keyfile.read(self.path, PARTS)
-        if document["head"] != self._head:
-            self._follow(document["head"])
+        if document["head"] != self._head or not self._is_whole(document, self._envelope):
+            document = self._follow(document)
         try:
-            self._envelope.open_data(document["seal"], self._whole(document))
             names = [(entry["header"]["label"], entry["header"]["version"]) for entry in document["keys"]]
-        except (DoesNotOpen, TypeError, KeyError):
-            raise KeystoreError(
-                f"keystore {self.path}: the master key is another one, or the file is damaged"
-            ) from None
+        except (TypeError, KeyError):
+            raise KeystoreError(f"keystore {self.path}: is damaged") from None
         if document["serial"] < self._serial:
             raise KeystoreError(f"keystore {self.path}: was put back to an earlier state while it was open")
         self._serial = document["serial"]
@@ -256,12 +251,29 @@ class Keystore(Generic[Raw]):
             raise KeystoreError(f"keystore {self.path}: is damaged: a key is in it twice")
         return document
 
-    def _follow(self, head: Any) -> None:  # noqa: ANN401 - what stands in the file
-        """The same keystore may have come under another master key since it was opened; what else has another head is refused."""
-        same = isinstance(head, dict) and head.get("store") == self._head["store"]
-        if not same or self._envelope_for is None:
-            raise KeystoreError(f"keystore {self.path}: another file was put in its place")
-        self._envelope, self._head = self._envelope_for(head), head
+    def _follow(self, document: dict[str, Any]) -> dict[str, Any]:
+        """The same keystore may have come under another master key since it was opened, and again while we look."""
+        for _ in range(LOOKS_MOST):
+            head = document["head"]
+            if head != self._head and (self._envelope_for is None or _store_id(head) != self.store_id):
+                raise KeystoreError(f"keystore {self.path}: another file was put in its place")
+            if self._envelope_for is not None:
+                envelope = _envelope(self.path, head, self._envelope_for)
+                if self._is_whole(document, envelope):
+                    self._envelope, self._head = envelope, head
+                    return document
+            before, document = document, keyfile.read(self.path, PARTS)
+            if document == before:
+                break
+        raise KeystoreError(f"keystore {self.path}: the master key is another one, or the file is damaged")
+
+    def _is_whole(self, document: dict[str, Any], envelope: Envelope[Raw]) -> bool:
+        """Whether the seal over all of it opens."""
+        try:
+            envelope.open_data(document["seal"], self._whole(document))
+        except (DoesNotOpen, TypeError, KeyError):
+            return False
+        return True
 
     def _write(self, document: dict[str, Any]) -> None:
         keyfile.write(self.path, document | {"seal": self._envelope.seal_data(b"", self._whole(document))})
@@ -295,6 +307,19 @@ class Keystore(Generic[Raw]):
         """What the seal over the whole file is bound to."""
         body = keyfile.canonical({name: document[name] for name in sorted(PARTS - {"seal"})})
         return hashlib.sha256(body).digest()
+
+
+def _envelope(path: Path, head: Any, envelope_for: Callable[[dict[str, Any]], Envelope[Raw]]) -> Envelope[Raw]:  # noqa: ANN401 - what stands in the file
+    if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("version") != VERSION:
+        raise KeystoreError(f"keystore {path}: is not of format {FORMAT} {VERSION}")
+    try:
+        return envelope_for(head)
+    except KeystoreError as error:
+        raise KeystoreError(f"keystore {path}: {error}") from None
+
+
+def _store_id(head: Any) -> object:  # noqa: ANN401 - the same
+    return head.get("store") if isinstance(head, dict) else None
 
 
 def _check_fits(component: Component, value: bytes, other: Component, other_value: bytes) -> None:

@@ -21,7 +21,7 @@ MASTER_BYTES = 32
 SALT_BYTES = 16
 PASSPHRASE_LEAST = 12
 _SCRYPT_N, _SCRYPT_R, _SCRYPT_P = 2**16, 8, 1  # 64 MiB, about a fifth of a second
-_FILE_MOST = 256
+_FILE_MOST = 1024
 # Surrogates stand for input that is not UTF-8: the passphrase would be no text, and be shown in an error about its encoding.
 _NO_TEXT = range(0xD800, 0xE000)
 

@@ -3,10 +3,11 @@
     1  master.key.next is written: a new key, nothing else has changed
     2  the keystore is written anew, sealed under it, in one step; until then the old key opens, from then on the new one
     3  the keystore is opened with the new key, every key of it
-    4  the old key is wiped and master.key.next takes its name
+    4  master.key.next takes the old key's name; the old key is wiped
 
-Whoever opens a keystore between 2 and 4 finds that only the new key opens it, and finishes. Refuses to know tokens: their master
-keys never leave them (pkcs11.rewrap). Read next: keystore.py, master.py.
+Whoever opens a keystore between 2 and 4 finds that only the new key opens it; unless somebody is at it just now, they finish.
+So at every moment one of the two files opens the keystore. Refuses to know tokens: their master keys never leave them
+(pkcs11.rewrap). Read next: keystore.py, master.py.
 """
 
 from __future__ import annotations
@@ -30,12 +31,15 @@ if TYPE_CHECKING:
 def master_key_of(keystore: Path, master_file: Path) -> MasterKey:
     """The master key that opens KEYSTORE: of MASTER_FILE, or of the one beside it where a rotation was cut off; it finishes that.
 
-    Raises KeystoreError where neither does.
+    Never waits for a rotation, as its caller may hold the keystore's lock, which the rotation wants. Raises KeystoreError where
+    MASTER_FILE is none.
     """
     if not _following(master_file).exists():
         return read_master_key_file(master_file)
-    with keyfile.locked(master_file):
-        return _settled(keystore, master_file)
+    with keyfile.locked_if_free(master_file) as ours:
+        if ours:
+            return _settled(keystore, master_file)
+    return _waiting(keystore, master_file) or read_master_key_file(master_file)
 
 
 def rotate_master_key(keystore: Path, master_file: Path) -> int:
@@ -49,7 +53,7 @@ def rotate_master_key(keystore: Path, master_file: Path) -> int:
         following.unlink(missing_ok=True)  # of a rotation cut off before its second step: it seals nothing
         new = create_master_key_file(following)
         count = store.rewrap(MasterEnvelope(new))
-        if len(_open(keystore, new).load()) != count:
+        if len(_open(keystore, new).load()) < count:  # somebody may have added one since
             raise KeystoreError(f"keystore {keystore}: lacks keys under the new master key; the old one is kept")
         _take_over(master_file, following)
     return count
@@ -57,13 +61,20 @@ def rotate_master_key(keystore: Path, master_file: Path) -> int:
 
 def _settled(keystore: Path, master_file: Path) -> MasterKey:
     """The key of MASTER_FILE, once a rotation that had passed its second step is finished. For whoever holds the lock."""
-    following = _following(master_file)
+    waiting = _waiting(keystore, master_file)
+    if waiting is None:
+        return read_master_key_file(master_file)
+    _take_over(master_file, _following(master_file))
+    return waiting
+
+
+def _waiting(keystore: Path, master_file: Path) -> MasterKey | None:
+    """The key of a rotation that has passed its second step and not its fourth."""
     try:
-        waiting = read_master_key_file(following)
+        waiting = read_master_key_file(_following(master_file))
         _open(keystore, waiting)
     except KeystoreError:  # there is none, it was not wholly written, or the keystore is still sealed under the old one
-        return read_master_key_file(master_file)
-    _take_over(master_file, following)
+        return None
     return waiting
 
 
@@ -72,13 +83,16 @@ def _open(keystore: Path, master: MasterKey) -> Keystore[Material]:
 
 
 def _take_over(master_file: Path, following: Path) -> None:
-    """Wipe the old key and give its name to the new one."""
-    with master_file.open("r+b") as file:
-        file.write(b"0" * os.fstat(file.fileno()).st_size)
-        file.flush()
-        os.fsync(file.fileno())
-    following.replace(master_file)
-    sync_folder(master_file.parent)
+    """Give the old key's name to the new one, and wipe the old one."""
+    try:
+        with master_file.open("r+b") as old:
+            following.replace(master_file)
+            sync_folder(master_file.parent)
+            old.write(bytes(os.fstat(old.fileno()).st_size))
+            old.flush()
+            os.fsync(old.fileno())
+    except OSError as error:
+        raise KeystoreError(f"master key file {master_file}: cannot be replaced ({error.strerror})") from None
 
 
 def _following(master_file: Path) -> Path:
