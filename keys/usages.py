@@ -218,6 +218,14 @@ def check_component(label: str, value: bytes, number: int, of: int) -> None:
         raise KeyRefused(f"key {label}: component {number}: has 16, 24 or 32 to 64 bytes, not all of them zero")
 
 
+def component_check_value(spec: KeySpec, component: bytes) -> Kcv:
+    """The check value of one component of a key. Raises KeyRefused for a length that no key of the algorithm has."""
+    algorithm = algorithm_of(spec)
+    if len(component) not in _COMPONENT_LENGTHS.get(algorithm, ()):
+        raise KeyRefused(f"a component of {len(component)} bytes forms no {algorithm.name} key")
+    return _CHECK_VALUES[algorithm](component)
+
+
 def check_strength(algorithm: Algorithm, material: Material) -> None:
     """Raise KeyRefused for weak keys: single DES in any guise, equal parts, one byte again and again."""
     key = material.reveal()
@@ -254,6 +262,10 @@ def _check_attributes(info: KeyInfo) -> None:
     if attributes.mac_length is not None and attributes.mac_length not in lengths:
         raise KeyRefused(f"usage {usage.value}: a MAC of this length is not made")
 
+
+_COMPONENT_LENGTHS: Mapping[Algorithm, Sequence[int]] = MappingProxyType(
+    {_T: (tdes.DOUBLE, tdes.TRIPLE), _A: _AES.taken, _H: _HMAC.taken}
+)
 
 _CHECK_VALUES: Mapping[Algorithm, Callable[[bytes], Kcv]] = MappingProxyType(
     {

@@ -143,6 +143,7 @@ def keys_component(
     label: str, usage: Usage,
     number: Annotated[int, typer.Option("--number", min=1, max=9, help="which component this is")],
     of: Annotated[int, typer.Option("--of", min=2, max=9, help="of how many")] = 2,
+    sheet: Annotated[str, typer.Option("--kcv", help="its check value as your sheet shows it, to be compared")] = "",
     algorithm: Algorithm = None, mode: Mode = None, by: As = "",
     active_from: ActiveFrom = None, active_to: ActiveTo = None, attributes: Attributes = None,
     *, exportable: Exportable = False, json: Json = False,
@@ -154,7 +155,7 @@ def keys_component(
     async def work(bank: Bank) -> tuple[str, KeyInfo | None]:
         from gateway.operations import ceremony
 
-        return await ceremony.enter_component(bank, who(by), label, spec, number, of, value)
+        return await ceremony.enter_component(bank, who(by), label, spec, number, of, value, sheet)
 
     check, info = with_bank(work)
     told = {"component": number, "of": of, "component_kcv": check, "key": None if info is None else _shown(info)}

@@ -24,8 +24,7 @@ from keys.errors import KeysError
 from keys.keystore import Component
 from keys.keytypes import KeySpec, KeyState
 from keys.rotation import rotate_master_key
-from keys.sensitive import Material
-from keys.usages import algorithm_of, check_component, check_value
+from keys.usages import check_component, component_check_value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -72,15 +71,18 @@ async def generate(bank: Bank, actor: str, label: str, spec: KeySpec) -> KeyInfo
 
 
 async def enter_component(
-    bank: Bank, actor: str, label: str, spec: KeySpec, number: int, of: int, value: bytes
+    bank: Bank, actor: str, label: str, spec: KeySpec, number: int, of: int, value: bytes, sheet: str = ""
 ) -> tuple[str, KeyInfo | None]:
-    """One custodian's component. Gives its check value, and the key where it was the last. The custodian is ACTOR."""
+    """One custodian's component. Gives its check value, and the key where it was the last. The custodian is ACTOR.
+
+    SHEET: the check value that the custodian's sheet shows, to find a slip of the fingers; empty: not told.
+    """
     async with _ceremony(bank, actor, "component", label, component=number, of=of) as told:
         _refuse_fixed(bank, label)
         check_component(label, value, number, of)
-        check = str(check_value(algorithm_of(spec), Material(value)))
+        check = str(component_check_value(spec, value))
         told.detail["component_kcv"] = check
-        component = Component(label, number, of, actor.strip(), bank.business_date, check)
+        component = Component(label, number, of, actor.strip(), bank.business_date, sheet)
         handle = bank.hsm.enter_component(spec, component, value)
         return check, None if handle is None else told.made(bank, handle)
 

@@ -69,9 +69,9 @@ class Room:
         self.cvk = hsm.form(KeyUsage.CARD_VERIFICATION, "cvk", components(KEY))
         self.sign = hsm.import_signing_key("snap", rsa_private())
         self.vault = Vault(
-            hsm, hsm.generate(KeyUsage.DATA_SEALING, "seal"), hsm.generate(KeyUsage.BLIND_INDEX, "index")
+            hsm, [hsm.generate(KeyUsage.DATA_SEALING, "seal")], hsm.generate(KeyUsage.BLIND_INDEX, "index")
         )
-        self.waiting = Component("zmk", 1, 3, "siti", TODAY, "AABBCC")
+        self.waiting = Component("zmk", 1, 3, "siti", TODAY, "")
         hsm.enter_component(KeyUsage.KEY_BLOCK_PROTECTION, self.waiting, PARTS[0])
         self.block, self.weak = hsm.encipher_pin(PIN, self.zpk, PAN), hsm.encipher_pin(WEAK, self.zpk, PAN)
         self.offset = hsm.choose_pin(self.block, self.zpk, self.pvk, PAN, None)

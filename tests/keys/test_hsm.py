@@ -27,15 +27,15 @@ GIVES = {
     "list[bool]": "verify_pins",
     "KeyHandle": "find form generate import_block import_signing_key version",
     "KeyHandle | None": "enter_component",
-    "list[KeyHandle]": "find_all",
+    "list[KeyHandle]": "find_all versions",
     "KeyInfo": "info",
     "list[KeyInfo]": "keys",
     "Kcv": "kcv",
     "list[Component]": "components",
     "NewPin": "random_pin",
     "ChipAnswer": "verify_cryptogram",
-    "int": "forget_components",
-    "None": "self_test set_state",
+    "int": "forget_components serial",
+    "None": "end_on self_test set_state",
 }
 COMMANDS = sorted(name for name, _ in inspect.getmembers(Hsm, inspect.isfunction) if not name.startswith("_"))
 

@@ -150,9 +150,6 @@ def test_requirement_08_a_key_is_formed_by_different_people(tmp_path: Path) -> N
             again.form(KeyUsage.PIN_ENCRYPTION, "alone", fewer)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a component's check value is kept as it was typed, and not yet compared with the component"
-)
 def test_requirement_08_a_component_is_the_one_on_its_sheet(tmp_path: Path) -> None:
     """A slip of the fingers is found when the component is entered, not when the ceremony is over: by its check value."""
     hsm = SoftwareHsm.create(tmp_path / "store", MASTER, today=lambda: TODAY)
