@@ -14,9 +14,9 @@ from gateway.api.server import ApiServer
 from gateway.errors import GatewayError, Refused
 from gateway.jobs.runner import catch_up
 from gateway.jobs.schedule import make_schedule
-from gateway.operations import ceremony
-from gateway.operations.bank import Bank, BankKeys, refresh_business_date
-from gateway.operations.custody import AUDIT_LABEL, PIN_LABEL, audit_keys_before, custody_of, vault_of
+from gateway.operations.bank import Bank, refresh_business_date
+from gateway.operations.ceremony import refuse_older_keystore
+from gateway.operations.custody import bank_keys, custody_of, take_up_keys, vault_of
 from gateway.operations.lane import Lanes
 from gateway.operations.links import note_link_event
 from gateway.operations.refusals import Refusals, write_refusals
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from datetime import date
 
     from gateway.settings import Settings
-    from keys.hsm import Hsm
     from keys.pkcs11 import Pkcs11Hsm
     from keys.software import SoftwareHsm
     from keys.toolbox import Refusal
@@ -55,19 +54,21 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
             raise Refused(f"the database has data and {keystore} does not exist: restore the keystore")
         check_settings_match(row, settings)
         refusals = Refusals()
-        opened: list[Bank] = []  # the business date of keys is the bank's, once there is one
-        today = lambda: opened[0].business_date if opened else clock.jakarta_today()  # noqa: E731 - one line, used once
-        hsm = await asyncio.to_thread(open_keystore, settings, refusals.note, today)
-        bank = Bank(settings, db, row, hsm, _bank_keys(hsm), vault_of(hsm), refusals)
-        opened.append(bank)
-        date = await refresh_business_date(bank)
+        bank: Bank | None = None
+
+        def business_date() -> date:
+            return clock.jakarta_today() if bank is None else bank.business_date
+
+        hsm = await asyncio.to_thread(open_keystore, settings, refusals.note, business_date)
+        bank = Bank(settings, db, row, hsm, bank_keys(hsm), vault_of(hsm), refusals)
+        today = await refresh_business_date(bank)
         async with db.engine.begin() as connection:
-            await partitions.make_around(connection, date)
-            await ceremony.refuse_older_keystore(connection, hsm)
+            await partitions.make_around(connection, today)
+            await refuse_older_keystore(connection, hsm)
         try:
             yield bank
         finally:
-            await write_refusals(bank)
+            await _write_last_refusals(bank)
     except KeysError as error:
         raise GatewayError(str(error)) from None
     finally:
@@ -144,7 +145,9 @@ def open_keystore(
 ) -> SoftwareHsm | Pkcs11Hsm:
     """The bank's HSM. A new one gets the bank's own keys; they never leave it."""
     custody = custody_of(settings)
-    return custody.open(on_refusal, today) if custody.keystore.exists() else custody.create(on_refusal, today)
+    if not custody.keystore.exists():
+        custody.create()
+    return custody.open(on_refusal, today)
 
 
 async def _open_database(settings: Settings) -> database.Database:
@@ -157,8 +160,12 @@ async def _open_database(settings: Settings) -> database.Database:
     return await database.as_service(db, settings)
 
 
-def _bank_keys(hsm: Hsm) -> BankKeys:
-    return BankKeys(hsm.find(PIN_LABEL), hsm.find(AUDIT_LABEL), audit_keys_before(hsm))
+async def _write_last_refusals(bank: Bank) -> None:
+    """What is left when the bank is closed. Where the database is away it stays in the log alone."""
+    try:
+        await write_refusals(bank)
+    except (KeysError, SQLAlchemyError, OSError) as error:
+        _log.error("refusals_not_written", refusals=bank.refusals.take().total(), error=type(error).__name__)
 
 
 async def _watch_keys(bank: Bank) -> None:
@@ -166,8 +173,7 @@ async def _watch_keys(bank: Bank) -> None:
     while True:
         await asyncio.sleep(KEY_WATCH_S)
         try:
-            if bank.hsm.refresh():
-                bank.keys, bank.vault = _bank_keys(bank.hsm), vault_of(bank.hsm)
+            if take_up_keys(bank):
                 _log.info("keys_changed", keys=len(bank.hsm.keys()))
             await write_refusals(bank)
         except (KeysError, SQLAlchemyError, OSError) as error:  # the keys that are loaded go on working

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 WIDTH = 96
 _TITLES = {"key.begun": "begun", "key.done": "done", "key.failed": "refused", "key.refused": "use refused"}
-_LEFT_OUT = {"act", "business_date", "number"}
+_LEFT_OUT = {"act", "business_date"}
 
 
 class Written(Protocol):
@@ -57,22 +57,50 @@ def ceremony_record(acts: Sequence[Written]) -> str:
         title = "BEGUN AND NEVER ENDED" if act.seq in unended else _TITLES.get(act.operation, act.operation)
         lines.append(f"{act.seq:>8}  {act.at:%Y-%m-%d %H:%M:%S} UTC  {act.actor}")
         lines.append(f"          {what} {act.key}: {title}")
-        told = [f"{name} {value}" for name, value in act.detail.items() if name not in _LEFT_OUT and value is not None]
+        told = [
+            f"{name} {_said(value)}"
+            for name, value in act.detail.items()
+            if name not in _LEFT_OUT and value is not None
+        ]
         if told:
             lines += _wrapped(", ".join(told))
     if not acts:
         lines.append("Nothing was done with keys in this time.")
     lines += ["", "-" * WIDTH, ""]
-    for person in sorted({act.actor for act in acts if act.operation != "key.refused"}):
+    for person in _people(acts):
         lines += [f"{person:<40}  signature ______________________________  date ______________", ""]
     return "\n".join(lines).rstrip()
 
 
 def _unended(acts: Sequence[Written]) -> set[int]:
-    """The acts, by their place in the chain, of which no end has the same number."""
-    ended = {act.detail.get("number") for act in acts if act.operation in ("key.done", "key.failed")}
-    return {act.seq for act in acts if act.operation == "key.begun" and act.detail.get("number") not in ended}
+    """The numbers of begun acts that no end follows, or that their person began again before: one does one act at a time."""
+    open_acts: dict[tuple[str, Any, str], int] = {}
+    unended: set[int] = set()
+    for act in acts:
+        place = (act.actor, act.detail.get("act"), act.key.partition("#")[0])
+        if act.operation == "key.begun":
+            unended |= {open_acts[place]} if place in open_acts else set()
+            open_acts[place] = act.seq
+        elif act.operation in ("key.done", "key.failed"):
+            open_acts.pop(place, None)
+    return unended | set(open_acts.values())
+
+
+def _people(acts: Sequence[Written]) -> list[str]:
+    """Whoever took part: who did an act, and the custodians that an act names."""
+    people = {act.actor for act in acts if act.operation != "key.refused"}
+    for act in acts:
+        custodians = act.detail.get("custodians")
+        people |= set(custodians.values()) if isinstance(custodians, dict) else set()
+    return sorted(people)
+
+
+def _said(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    return str(value)
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=" " * 10, subsequent_indent=" " * 10)
+    indent = " " * 10
+    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)

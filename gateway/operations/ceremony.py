@@ -1,33 +1,42 @@
 """Key ceremonies: what people do with the bank's keys, by whom, and what the record says of it.
 
-An act is written twice: when it begins, before the keystore is touched, and when it has ended, with the check value. An act that
-was cut off is seen by its missing end. Two people are needed for every key that comes to work: the custodians of its components,
-or one who makes or brings it in and another who activates it; and for its destruction. Refuses to know key material: it passes
-through to the HSM. Read next: keys/lifecycle.py, keys/rotation.py, docs/keys/ceremony.md.
+An act is written twice: when it begins, before the keystore is touched, and when it has ended or was refused, with the check
+value. An act that was cut off is seen by its missing end, and counts against who began it. Two people are needed for every key
+that comes to work: the custodians of its components, or one who makes or brings it in and another who activates it; and for the
+destruction of a key that has worked. The bank's own keys are rotated and nothing else, and what it cannot live without is not
+ended. Refuses to know key material: it passes through to the HSM. Read next: keys/lifecycle.py, keys/rotation.py,
+docs/keys/ceremony.md.
 """
 
 from __future__ import annotations
 
-import secrets
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Refused
 from gateway.operations import reseal
 from gateway.operations.bank import reading, transaction
-from gateway.operations.custody import AUDIT_LABEL, INDEX_LABEL, PIN_LABEL, SEALING_LABEL, custody_of
+from gateway.operations.custody import (
+    AUDIT_LABEL,
+    BANK_KEYS,
+    INDEX_LABEL,
+    PIN_LABEL,
+    SEALING_LABEL,
+    custody_of,
+    take_up_keys,
+)
 from gateway.store import ceremonies
 from gateway.store.audit import Operation
 from keys.errors import KeysError
 from keys.keystore import Component
 from keys.keytypes import KeySpec, KeyState
 from keys.rotation import rotate_master_key
-from keys.usages import check_component, component_check_value
+from keys.usages import component_check_value
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from datetime import date
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -37,15 +46,16 @@ if TYPE_CHECKING:
     from keys.hsm import Hsm
     from keys.keytypes import KeyHandle, KeyInfo
 
+MASTER = "master key"
 OVERLAP_DAYS_MOST = 90
 FIXED = {
     PIN_LABEL: "the PIN offsets of all cards are made with it",
     INDEX_LABEL: "every card and family is found by it",
 }
-_MADE = ("generate", "import", "import-rsa", "rotate")
-_ENDED = ("retire", "compromise")
-_STATES = {
-    "activate": KeyState.ACTIVE,
+MAKING = ("generate", "import", "import-rsa", "rotate")
+ENDING = ("retire", "compromise")
+FOR_GOOD = (*ENDING, "destroy")
+STATES = {
     "suspend": KeyState.SUSPENDED,
     "resume": KeyState.ACTIVE,
     "retire": KeyState.DEACTIVATED,
@@ -58,16 +68,13 @@ async def record_master_key(bank: Bank, actor: str, custodians: dict[int, str], 
     """Record who formed the master key: the audit chain that this is in came to be with it."""
     names = {str(number): name for number, name in custodians.items()}
     async with transaction(bank, actor) as tx:
-        await tx.record(
-            Operation.KEY_DONE, "master key", act="init", custodians=names, kcv=check, serial=bank.hsm.serial()
-        )
+        await tx.record(Operation.KEY_DONE, MASTER, act="init", custodians=names, kcv=check, serial=bank.hsm.serial())
 
 
 async def generate(bank: Bank, actor: str, label: str, spec: KeySpec) -> KeyInfo:
     """Make a random key. It works once another person has activated it."""
-    async with _ceremony(bank, actor, "generate", label) as told:
-        _refuse_fixed(bank, label)
-        return told.made(bank, bank.hsm.generate(replace(spec, state=KeyState.PRE_ACTIVE), label))
+    waiting = replace(spec, state=KeyState.PRE_ACTIVE)
+    return await _making(bank, actor, "generate", label, lambda: bank.hsm.generate(waiting, label))
 
 
 async def enter_component(
@@ -77,108 +84,113 @@ async def enter_component(
 
     SHEET: the check value that the custodian's sheet shows, to find a slip of the fingers; empty: not told.
     """
-    async with _ceremony(bank, actor, "component", label, component=number, of=of) as told:
-        _refuse_fixed(bank, label)
-        check_component(label, value, number, of)
-        check = str(component_check_value(spec, value))
-        told.detail["component_kcv"] = check
+    check = _check_of(spec, value)
+    async with _act(bank, actor, "component", label, component=number, of=of, kcv=check) as ended:
+        _refuse_own("component", label)
+        if check is None:
+            raise Refused(f"component {number} of {label}: its length is that of no key of usage {spec.usage.value}")
         component = Component(label, number, of, actor.strip(), bank.business_date, sheet)
         handle = bank.hsm.enter_component(spec, component, value)
-        return check, None if handle is None else told.made(bank, handle)
+        info = None if handle is None else bank.hsm.info(handle)
+        ended.formed = info
+    return str(check), info
 
 
 async def forget_components(bank: Bank, actor: str, label: str) -> int:
     """Throw away the components that wait for a key."""
-    async with _ceremony(bank, actor, "forget", label) as told:
-        told.detail["components"] = bank.hsm.forget_components(label)
-        return int(told.detail["components"])
+    async with _act(bank, actor, "forget", label) as ended:
+        count = bank.hsm.forget_components(label)
+        ended.told["components"] = count
+    return count
 
 
 async def import_block(bank: Bank, actor: str, label: str, block: str, under: str, spec: KeySpec | None) -> KeyInfo:
     """Take in a key of a TR-31 block. It works once another person has activated it."""
-    async with _ceremony(bank, actor, "import", label, under=under) as told:
-        _refuse_fixed(bank, label)
-        kbpk = found(bank, under)
-        return told.made(bank, bank.hsm.import_block(label, block, kbpk, spec, KeyState.PRE_ACTIVE))
+    kbpk = found(bank, under)
+
+    def take() -> KeyHandle:
+        return bank.hsm.import_block(label, block, kbpk, spec, KeyState.PRE_ACTIVE)
+
+    return await _making(bank, actor, "import", label, take, under=_name(bank, kbpk))
 
 
 async def import_signing_key(bank: Bank, actor: str, label: str, encoded: bytes, spec: KeySpec) -> KeyInfo:
     """Take in an RSA key: our private one, or a partner's public one. It works once another person has activated it."""
-    async with _ceremony(bank, actor, "import-rsa", label) as told:
-        _refuse_fixed(bank, label)
-        waiting = replace(spec, state=KeyState.PRE_ACTIVE)
-        return told.made(bank, bank.hsm.import_signing_key(label, encoded, waiting))
+    waiting = replace(spec, state=KeyState.PRE_ACTIVE)
+    return await _making(bank, actor, "import-rsa", label, lambda: bank.hsm.import_signing_key(label, encoded, waiting))
 
 
-async def export_block(bank: Bank, actor: str, key: str, under: str) -> tuple[str, KeyInfo]:
-    """A key in a TR-31 block for a partner, and what it is."""
-    async with _ceremony(bank, actor, "export", key, under=under) as told:
-        handle = found(bank, key)
-        block = bank.hsm.export_block(handle, found(bank, under))
-        return block, told.made(bank, handle)
+async def export_block(bank: Bank, actor: str, key: str, under: str) -> str:
+    """A key in a TR-31 block for a partner."""
+    handle, kbpk = found(bank, key), found(bank, under)
+    check = str(bank.hsm.kcv(handle))
+    async with _act(bank, actor, "export", _name(bank, handle), under=_name(bank, kbpk), kcv=check):
+        block = bank.hsm.export_block(handle, kbpk)
+    return block  # noqa: RET504 - its end is written first
 
 
 async def rotate(bank: Bank, actor: str, label: str) -> KeyInfo:
     """Make the next version of a key, of the same kind as its newest. It works once another person has activated it."""
-    async with _ceremony(bank, actor, "rotate", label) as told:
-        _refuse_fixed(bank, label)
-        info = bank.hsm.info(found(bank, label))
-        spec = KeySpec(
-            info.usage,
-            info.algorithm,
-            info.mode,
-            bits=info.bits,
-            attributes=info.attributes,
-            exportability=info.exportability,
-            state=KeyState.PRE_ACTIVE,
-        )
-        return told.made(bank, bank.hsm.generate(spec, info.label))
+    info = bank.hsm.info(found(bank, label))
+    spec = KeySpec(
+        info.usage,
+        info.algorithm,
+        info.mode,
+        bits=info.bits,
+        attributes=info.attributes,
+        exportability=info.exportability,
+        state=KeyState.PRE_ACTIVE,
+    )
+    return await _making(bank, actor, "rotate", info.label, lambda: bank.hsm.generate(spec, info.label))
 
 
 async def activate(bank: Bank, actor: str, key: str, overlap_days: int | None) -> KeyInfo:
-    """Let a key work, as another person than the one who made it. Older versions end after OVERLAP_DAYS; None: they go on."""
-    async with _ceremony(bank, actor, "activate", key, overlap_days=overlap_days) as told:
-        if overlap_days is not None and not 0 <= overlap_days <= OVERLAP_DAYS_MOST:
-            raise Refused(f"the overlap of an old and a new key is 0 to {OVERLAP_DAYS_MOST} days")
-        handle = found(bank, key)
-        info = bank.hsm.info(handle)
-        _refuse_from(info, "activate")
-        await _refuse_same_person(
-            bank, actor, info.name, _MADE, "made it or brought it in; another person activates it"
-        )
+    """Let a key work, as another person than the one who made it. Older versions end after OVERLAP_DAYS; None: they go on.
+
+    An older version that ends earlier anyway keeps its day. Raises Refused where the record does not say who made the key.
+    """
+    if overlap_days is not None and not 0 <= overlap_days <= OVERLAP_DAYS_MOST:
+        raise Refused(f"the overlap of an old and a new key is 0 to {OVERLAP_DAYS_MOST} days")
+    handle = found(bank, key)
+    name, check = _name(bank, handle), str(bank.hsm.kcv(handle))
+    async with _act(bank, actor, "activate", name, overlap_days=overlap_days, kcv=check):
+        if bank.hsm.info(handle).state is not KeyState.PRE_ACTIVE:
+            raise Refused(f"key {name}: is {bank.hsm.info(handle).state.value}: only a new key is activated")
+        async with reading(bank) as connection:
+            maker = await ceremonies.last_done(connection, name, MAKING)
+        _refuse_alone(actor, maker, name, "made it or brought it in", "activates")
         bank.hsm.set_state(handle, KeyState.ACTIVE)
-        for older in bank.hsm.find_all(handle.label) if overlap_days is not None else ():
-            if older.version < handle.version:
-                bank.hsm.end_on(older, bank.business_date + timedelta(days=overlap_days or 0))
-        return told.made(bank, handle)
+        if overlap_days is not None:
+            _end_older(bank, handle, bank.business_date + timedelta(days=overlap_days))
+    return bank.hsm.info(handle)
 
 
 async def change_state(bank: Bank, actor: str, act: str, key: str) -> KeyInfo:
     """Suspend, resume, retire, or mark a key as compromised; destroy it, as another person than the one who ended its life.
 
-    Raises Refused for a sealing key under which something in the database is still sealed, and for keys that the bank cannot
-    be without.
+    Raises Refused for what the bank cannot live without, and for a sealing key under which something is still sealed.
     """
-    async with _ceremony(bank, actor, act, key) as told:
-        handle = found(bank, key)
-        info = bank.hsm.info(handle)
-        _refuse_from(info, act)
-        if act in ("retire", "destroy") and info.label in FIXED:
-            raise Refused(f"key {info.name}: goes with the bank: {FIXED[info.label]}")
-        if act == "destroy":
-            if info.label == AUDIT_LABEL:
-                raise Refused(f"key {info.name}: the audit chain is verified with it for as long as there is a bank")
-            await _refuse_same_person(bank, actor, info.name, _ENDED, "ended its life; another person destroys it")
-            if info.label == SEALING_LABEL:
-                await reseal.refuse_if_used(bank, handle)
-        bank.hsm.set_state(handle, _STATES[act])
-        return told.made(bank, handle)
+    handle = found(bank, key)
+    name = _name(bank, handle)
+    async with _act(bank, actor, act, name, kcv=str(bank.hsm.kcv(handle))):
+        _refuse_vital(bank, handle, act)
+        state = bank.hsm.info(handle).state
+        if act == "resume" and state is not KeyState.SUSPENDED:
+            raise Refused(f"key {name}: is {state.value}: only a suspended key is resumed")
+        if act == "destroy" and state is not KeyState.PRE_ACTIVE:
+            async with reading(bank) as connection:
+                ender = await ceremonies.last_begun(connection, name, ENDING)
+            _refuse_alone(actor, ender, name, "ended its life", "destroys")
+        if act == "destroy" and handle.label == SEALING_LABEL:
+            await reseal.refuse_if_used(bank, handle)
+        bank.hsm.set_state(handle, STATES[act])
+    return bank.hsm.info(handle)
 
 
 async def rotate_master(bank: Bank, actor: str, number: int | None = None) -> int:
     """Seal the keystore under a new master key: a new file, or master key NUMBER of the token. Returns how many keys it has."""
     custody = custody_of(bank.settings)
-    async with _ceremony(bank, actor, "rotate-master", "master key", number=number) as told:
+    async with _act(bank, actor, "rotate-master", MASTER, number=number) as ended:
         if custody.token is not None:
             from keys.pkcs11 import rewrap  # noqa: PLC0415 - a bank without a token needs no PKCS#11 library
 
@@ -191,8 +203,8 @@ async def rotate_master(bank: Bank, actor: str, number: int | None = None) -> in
             raise Refused("this keystore's master key comes of a passphrase: there is no key file to rotate")
         else:
             count = rotate_master_key(custody.keystore, custody.master_key)
-        told.detail["keys"] = count
-        return count
+        ended.told["keys"] = count
+    return count
 
 
 async def refuse_older_keystore(connection: AsyncConnection, hsm: Hsm) -> None:
@@ -212,78 +224,113 @@ async def record_of(bank: Bank, first: date | None, last: date | None) -> list[A
 
 
 @dataclass(slots=True)
-class _Told:
-    """What the end of an act says: the key by its whole name, and the rest."""
+class _Ended:
+    """What the end of an act says beside what its beginning said: the key's name, if it has one only now, and what came of it."""
 
     key: str
-    detail: dict[str, Any]
-
-    def made(self, bank: Bank, handle: KeyHandle) -> KeyInfo:
-        """The act ended with this key."""
-        info = bank.hsm.info(handle)
-        self.key = info.name
-        self.detail |= {
-            "usage": info.usage.value,
-            "algorithm": info.algorithm.value,
-            "bits": info.bits,
-            "mode": info.mode.value,
-            "exportability": info.exportability.value,
-            "kcv": info.kcv.value,
-            "kcv_method": info.kcv.method.value,
-        }
-        return info
+    told: dict[str, Any] = field(default_factory=dict)
+    formed: KeyInfo | None = None
 
 
 @asynccontextmanager
-async def _ceremony(bank: Bank, actor: str, act: str, key: str, **detail: object) -> AsyncIterator[_Told]:
-    """Write that an act begins; then that it ended, with what was told; or that it was refused, and why.
-
-    Both have one number, so that an act that was cut off is seen by its missing end.
-    """
-    told = _Told(key, dict(detail))
-    number = secrets.token_hex(4)
+async def _act(bank: Bank, actor: str, act: str, key: str, **detail: object) -> AsyncIterator[_Ended]:
+    """An act with a key, or with the keystore: its beginning is written before the block, its end or its refusal after."""
     async with transaction(bank, actor) as tx:
-        await tx.record(Operation.KEY_BEGUN, key, act=act, number=number, **detail)
+        await tx.record(Operation.KEY_BEGUN, key, act=act, **detail)
+    ended = _Ended(key)
     try:
-        yield told
+        yield ended
     except (KeysError, Refused) as error:
         async with transaction(bank, actor) as tx:
-            await tx.record(Operation.KEY_FAILED, key, act=act, number=number, reason=str(error))
+            await tx.record(Operation.KEY_FAILED, key, act=act, **detail, reason=str(error))
         raise Refused(str(error)) from None
+    take_up_keys(bank)
     async with transaction(bank, actor) as tx:
-        ended = told.detail | {"serial": bank.hsm.serial()}
-        await tx.record(Operation.KEY_DONE, told.key, act=act, number=number, **ended)
+        serial = bank.hsm.serial()
+        await tx.record(Operation.KEY_DONE, ended.key, act=act, **detail | ended.told, serial=serial)
+        if ended.formed is not None:
+            await tx.record(Operation.KEY_DONE, ended.formed.name, act="form", **_shown(ended.formed), serial=serial)
 
 
-async def _refuse_same_person(bank: Bank, actor: str, key: str, acts: tuple[str, ...], why: str) -> None:
-    """Two people are two names, whatever their case. A key of which the chain does not know who did it is refused as well."""
-    async with reading(bank) as connection:
-        before = await ceremonies.last_actor(connection, key, acts)
-    if before is None:
-        raise Refused(f"key {key}: the audit chain does not say who did {' or '.join(acts)}: make it anew")
-    if before.casefold() == actor.strip().casefold():
-        raise Refused(f"key {key}: {actor.strip()} {why}")
+async def _making(
+    bank: Bank, actor: str, act: str, label: str, work: Callable[[], KeyHandle], **detail: object
+) -> KeyInfo:
+    """An act that brings a key into being; its end names the key."""
+    async with _act(bank, actor, act, label, **detail) as ended:
+        _refuse_own(act, label)
+        info = bank.hsm.info(work())
+        ended.key, ended.told = info.name, _shown(info)
+    return info
 
 
-def _refuse_from(info: KeyInfo, act: str) -> None:
-    """An act that leads to ACTIVE belongs to one state alone: what was never activated is not resumed."""
-    start = {"activate": KeyState.PRE_ACTIVE, "resume": KeyState.SUSPENDED}.get(act)
-    if start is not None and info.state is not start:
-        raise Refused(f"key {info.name}: is {info.state.value}; only a {start.value} key can be {act}d")
-
-
-def _refuse_fixed(bank: Bank, label: str) -> None:
-    if label in FIXED and bank.hsm.versions(label):
+def _refuse_own(act: str, label: str) -> None:
+    """The bank's own keys come into being with its keystore; what is rotated is of the same kind as they."""
+    if label in FIXED:
         raise Refused(f"key {label}: has one version for good: {FIXED[label]}")
+    if label in BANK_KEYS and act != "rotate":
+        raise Refused(f"key {label}: is the bank's own: its next version is made by `keys rotate`")
+
+
+def _refuse_vital(bank: Bank, handle: KeyHandle, act: str) -> None:
+    """Raise Refused where the bank could not go on after the act, or not prove what it did before."""
+    label, name = handle.label, _name(bank, handle)
+    if label in FIXED and act in FOR_GOOD:
+        raise Refused(f"key {name}: has one version for good: {FIXED[label]}")
+    if bank.hsm.info(handle).state is KeyState.PRE_ACTIVE:
+        return
+    if label == AUDIT_LABEL and act not in ("resume", "retire"):
+        raise Refused(f"key {name}: the audit chain is verified with it for as long as there is a bank")
+    if label in (AUDIT_LABEL, SEALING_LABEL) and act in FOR_GOOD and handle is bank.hsm.find(label):
+        raise Refused(f"key {name}: the bank works with it: rotate it, and activate the new version, first")
+
+
+def _refuse_alone(actor: str, before: str | None, name: str, did: str, does: str) -> None:
+    """Two people: BEFORE did the first half, and whoever does the second is another."""
+    if before is None:
+        raise Refused(f"key {name}: the record does not say who {did}, so nobody {does} it")
+    if before.casefold() == actor.strip().casefold():
+        raise Refused(f"key {name}: {before} {did}; another person {does} it")
+
+
+def _end_older(bank: Bank, handle: KeyHandle, last_day: date) -> None:
+    """Let every older version work to the end of LAST_DAY; one that ends earlier anyway keeps its day."""
+    for older in bank.hsm.versions(handle.label):
+        info = bank.hsm.info(older)
+        if info.version < handle.version and info.state in (KeyState.ACTIVE, KeyState.SUSPENDED):
+            begun = info.active_from is None or info.active_from <= last_day
+            if begun and (info.active_to is None or info.active_to > last_day):
+                bank.hsm.end_on(older, last_day)
+
+
+def _check_of(spec: KeySpec, value: bytes) -> str | None:
+    """The check value of a component; None where no key of its algorithm is as long."""
+    try:
+        return str(component_check_value(spec, value))
+    except KeysError:
+        return None
 
 
 def found(bank: Bank, key: str) -> KeyHandle:
     """The handle of label#version, or of a label's newest version. Raises Refused."""
     label, mark, number = key.partition("#")
-    if not mark:
-        newest = bank.hsm.versions(label)
-        if newest:
-            return newest[0]
-    elif number.isascii() and number.isdigit():
-        return bank.hsm.version(label, int(number))
-    raise Refused(f"there is no key {key}: give LABEL or LABEL#VERSION")
+    try:
+        return bank.hsm.version(label, int(number)) if mark else bank.hsm.find(label)
+    except (KeysError, ValueError) as error:
+        raise Refused(str(error) if isinstance(error, KeysError) else f"{key}: is not LABEL or LABEL#VERSION") from None
+
+
+def _name(bank: Bank, handle: KeyHandle) -> str:
+    return bank.hsm.info(handle).name
+
+
+def _shown(info: KeyInfo) -> dict[str, Any]:
+    """What the record says of a key."""
+    return {
+        "usage": info.usage.value,
+        "algorithm": info.algorithm.value,
+        "bits": info.bits,
+        "mode": info.mode.value,
+        "exportability": info.exportability.value,
+        "kcv": info.kcv.value,
+        "kcv_method": info.kcv.method.value,
+    }

@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING
 
 from gateway import clock
 from gateway.errors import Refused
+from gateway.operations.bank import BankKeys
+from keys import keyfile
 from keys.errors import KeystoreError
 from keys.keytypes import KeyState, KeyUsage
-from keys.master import create_master_key_file, read_passphrase_file, read_secret_file
+from keys.master import (
+    create_master_key_file,
+    read_master_key_file,
+    read_passphrase_file,
+    read_secret_file,
+    sync_folder,
+)
+from keys.master_ceremony import master_components
 from keys.rotation import master_key_of
 from keys.software import SoftwareHsm
 from keys.vault import Vault
@@ -24,9 +33,9 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
+    from gateway.operations.bank import Bank
     from gateway.settings import Settings
     from keys.hsm import Hsm
-    from keys.keytypes import KeyHandle
     from keys.master import MasterKey, Passphrase
     from keys.pkcs11 import Pkcs11Hsm
     from keys.token import Token
@@ -42,6 +51,8 @@ BANK_KEYS = {
 }
 """The bank's own keys, by label: made with a new keystore, and used by every process of the bank."""
 
+_VERIFIES = (KeyState.ACTIVE, KeyState.DEACTIVATED)
+
 
 @dataclass(frozen=True, slots=True)
 class Custody:
@@ -55,49 +66,58 @@ class Custody:
     def open(
         self, on_refusal: Callable[[Refusal], None] | None = None, today: Callable[[], date] = clock.jakarta_today
     ) -> SoftwareHsm | Pkcs11Hsm:
-        """The bank's HSM over a keystore that is there, after its self test. TODAY: the business date, which keys' dates are of.
+        """The bank's HSM over a keystore that is there, after its self test. TODAY: the date by which keys begin and end.
 
         Raises KeysError where keystore, master key or token are not right.
         """
-        hsm = self._open(on_refusal, today)
-        hsm.self_test()
-        return hsm
-
-    def _open(self, on_refusal: Callable[[Refusal], None] | None, today: Callable[[], date]) -> SoftwareHsm | Pkcs11Hsm:
+        hsm: SoftwareHsm | Pkcs11Hsm
         if self.token is not None:
             from keys.pkcs11 import Pkcs11Hsm  # noqa: PLC0415 - a bank without a token needs no PKCS#11 library
 
-            return Pkcs11Hsm.open(self.keystore, self.open_token(), today=today, on_refusal=on_refusal)
-        return SoftwareHsm.open(self.keystore, self.master, today=today, on_refusal=on_refusal)
+            hsm = Pkcs11Hsm.open(self.keystore, self.open_token(), today=today, on_refusal=on_refusal)
+        else:
+            hsm = SoftwareHsm.open(self.keystore, self.master, today=today, on_refusal=on_refusal)
+        hsm.self_test()
+        return hsm
 
-    def create(
-        self, on_refusal: Callable[[Refusal], None] | None = None, today: Callable[[], date] = clock.jakarta_today
-    ) -> SoftwareHsm | Pkcs11Hsm:
-        """A new keystore with the bank's own keys, which never leave it. A master key file that is not there is made."""
+    def create(self) -> None:
+        """A new keystore with the bank's own keys, which never leave it. A master key file that is not there is made.
+
+        The keystore is there with all of them or not at all, and once, whoever else does the same just now.
+        """
         try:
             self.keystore.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise Refused(f"cannot make {self.keystore.parent}: {error.strerror}") from None
-        hsm: SoftwareHsm | Pkcs11Hsm
+        with keyfile.locked(self.keystore):
+            if self.keystore.exists():
+                return
+            first = self.keystore.with_name(f".{self.keystore.name}.first")
+            first.unlink(missing_ok=True)  # of a start that was cut off
+            hsm = self._new(first)
+            for label, usage in BANK_KEYS.items():
+                hsm.generate(usage, label)
+            first.replace(self.keystore)
+            sync_folder(self.keystore.parent)
+            first.with_name(f"{first.name}.lock").unlink(missing_ok=True)
+
+    def _new(self, keystore: Path) -> SoftwareHsm | Pkcs11Hsm:
+        """Over an empty keystore."""
         if self.token is not None:
             from keys.pkcs11 import Pkcs11Hsm  # noqa: PLC0415 - as above
 
-            hsm = Pkcs11Hsm.create(self.keystore, self.open_token(), today=today, on_refusal=on_refusal)
-        else:
-            if self.passphrase is None and not self.master_key.exists():
-                create_master_key_file(self.master_key)
-            hsm = SoftwareHsm.create(self.keystore, self.master(), today=today, on_refusal=on_refusal)
-        for label, usage in BANK_KEYS.items():
-            hsm.generate(usage, label)
-        return hsm
+            return Pkcs11Hsm.create(keystore, self.open_token(), today=clock.jakarta_today)
+        if self.passphrase is None and not self.master_key.exists():
+            if waiting := master_components(self.master_key):
+                raise Refused(f"{len(waiting)} components of the master key wait for others: `kks keys init`")
+            create_master_key_file(self.master_key)
+        return SoftwareHsm.create(keystore, self.master(), today=clock.jakarta_today)
 
     def master(self) -> MasterKey | Passphrase:
         """The master key of a software keystore."""
         if self.passphrase is not None:
             return read_passphrase_file(self.passphrase)
         if not self.keystore.exists():
-            from keys.master import read_master_key_file  # noqa: PLC0415
-
             return read_master_key_file(self.master_key)
         return master_key_of(self.keystore, self.master_key)
 
@@ -147,11 +167,18 @@ def vault_of(hsm: Hsm) -> Vault:
     return Vault.of_labels(hsm, SEALING_LABEL, INDEX_LABEL)
 
 
-def audit_keys_before(hsm: Hsm) -> list[KeyHandle]:
-    """The older versions of the audit key, which still verify what they wrote."""
-    newest = hsm.find(AUDIT_LABEL)
-    before = [key for key in hsm.versions(AUDIT_LABEL) if key is not newest]
-    return [key for key in before if hsm.info(key).state in (KeyState.ACTIVE, KeyState.DEACTIVATED)]
+def bank_keys(hsm: Hsm) -> BankKeys:
+    """The keys the bank works with; older versions of the audit key still verify what they wrote."""
+    audit = hsm.find(AUDIT_LABEL)
+    before = [key for key in hsm.versions(AUDIT_LABEL) if key is not audit and hsm.info(key).state in _VERIFIES]
+    return BankKeys(hsm.find(PIN_LABEL), audit, before)
+
+
+def take_up_keys(bank: Bank) -> bool:
+    """Let an open bank work with what has become of its keys, here or elsewhere. Whether another process changed some."""
+    changed = bank.hsm.refresh()
+    bank.keys, bank.vault = bank_keys(bank.hsm), vault_of(bank.hsm)
+    return changed
 
 
 def open_vault(custody: Custody) -> Vault:

@@ -33,9 +33,14 @@ async def acts(connection: AsyncConnection, first: date | None = None, last: dat
     return [Act(row.seq, row.at, row.actor, row.operation, row.subject, json.loads(row.detail)) for row in rows]
 
 
-async def last_actor(connection: AsyncConnection, key: str, acts_of: Sequence[str]) -> str | None:
+async def last_done(connection: AsyncConnection, key: str, acts_of: Sequence[str]) -> str | None:
     """Who last did one of these acts with a key (label#version), or None."""
-    return (await connection.execute(LAST_ACTOR, {"key": key, "acts": list(acts_of)})).scalar_one_or_none()
+    return (await connection.execute(LAST_DONE, {"key": key, "acts": list(acts_of)})).scalar_one_or_none()
+
+
+async def last_begun(connection: AsyncConnection, key: str, acts_of: Sequence[str]) -> str | None:
+    """Who last began one of these acts with a key and was not refused, whether or not the record has its end; or None."""
+    return (await connection.execute(LAST_BEGUN, {"key": key, "acts": list(acts_of)})).scalar_one_or_none()
 
 
 async def last_serial(connection: AsyncConnection) -> int | None:
@@ -59,11 +64,23 @@ LAST_SERIAL = text(
     ORDER BY seq DESC LIMIT 1
     """
 )
-LAST_ACTOR = text(
+LAST_DONE = text(
     """
     SELECT actor FROM audit_event
     WHERE stream = 'operations' AND operation LIKE 'key.%' AND operation = 'key.done' AND subject = :key
       AND detail::jsonb ->> 'act' = ANY (CAST(:acts AS text[]))
+    ORDER BY seq DESC LIMIT 1
+    """
+)
+LAST_BEGUN = text(
+    """
+    SELECT actor FROM (
+        SELECT seq, actor, operation, lead(operation) OVER (PARTITION BY actor, detail::jsonb ->> 'act' ORDER BY seq) AS ended
+        FROM audit_event
+        WHERE stream = 'operations' AND operation LIKE 'key.%' AND subject = :key
+          AND detail::jsonb ->> 'act' = ANY (CAST(:acts AS text[]))
+    ) AS told
+    WHERE operation = 'key.begun' AND ended IS DISTINCT FROM 'key.failed'
     ORDER BY seq DESC LIMIT 1
     """
 )
