@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -237,6 +239,40 @@ def test_nobody_but_the_officer_trusts_a_key(token: Token) -> None:
     with pytest.raises(TokenError):
         token.generate(LowLevel.CKM_AES_KEY_GEN, template)
     assert token.find("mine") is None
+
+
+STRANGER = """
+import sys
+import PyKCS11
+from PyKCS11 import LowLevel
+library = PyKCS11.PyKCS11Lib()
+library.load(sys.argv[1])
+for slot in library.getSlotList(tokenPresent=True):
+    if library.getTokenInfo(slot).label.strip() == sys.argv[2]:
+        session = library.openSession(slot)
+        (master,) = session.findObjects([(LowLevel.CKA_LABEL, sys.argv[3])])
+        wrapped = bytes.fromhex(sys.argv[4])
+        for private in (LowLevel.CK_FALSE, LowLevel.CK_TRUE, None):
+            asked = [
+                (LowLevel.CKA_CLASS, LowLevel.CKO_SECRET_KEY), (LowLevel.CKA_KEY_TYPE, LowLevel.CKK_DES2),
+                (LowLevel.CKA_TOKEN, LowLevel.CK_FALSE), (LowLevel.CKA_SENSITIVE, LowLevel.CK_TRUE),
+                (LowLevel.CKA_WRAP_WITH_TRUSTED, LowLevel.CK_TRUE), (LowLevel.CKA_ENCRYPT, LowLevel.CK_TRUE),
+            ]
+            asked += [] if private is None else [(LowLevel.CKA_PRIVATE, private)]
+            try:
+                session.unwrapKey(master, wrapped, asked, PyKCS11.Mechanism(LowLevel.CKM_AES_KEY_WRAP, None))
+                print("unwrapped")
+            except PyKCS11.PyKCS11Error as error:
+                print(PyKCS11.CKR[error.value])
+"""
+
+
+def test_nobody_unwraps_without_the_users_pin(token: Token) -> None:
+    """The master key is a public object; what it unwraps is private, and so of no use to one who has not logged in."""
+    wrapped = token.wrap(master(token), objects.bring_in(token, Algorithm.TDES, SECOND_KEY), objects.KEY_WRAP)
+    asked = [str(softhsm.module()), softhsm.LABEL, f"{MASTER}-1", wrapped.hex()]
+    run = subprocess.run([sys.executable, "-c", STRANGER, *asked], capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - our own script
+    assert ["CKR_TEMPLATE_INCONSISTENT", "CKR_USER_NOT_LOGGED_IN", "CKR_USER_NOT_LOGGED_IN"] == run.stdout.split()
 
 
 def test_the_master_key_stays_in(token: Token) -> None:
