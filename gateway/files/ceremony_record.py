@@ -45,9 +45,10 @@ class Written(Protocol):
 def ceremony_record(acts: Sequence[Written]) -> str:
     """Every act in order, those that never ended marked, and a line to sign for each person who took part."""
     lines = ["RECORD OF KEY CEREMONIES".center(WIDTH).rstrip(), "=" * WIDTH]
-    lines.append(
-        "Numbers are those of the audit chain `operations`; `./kks audit verify` proves that none is changed or missing."
-    )
+    lines += [
+        "Numbers are those of the audit chain `operations`;",
+        "`./kks audit verify` proves that none is changed or missing.",
+    ]
     lines.append("")
     unended = _unended(acts)
     for act in acts:
