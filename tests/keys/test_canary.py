@@ -130,7 +130,9 @@ class Room:
             lambda: hsm.enter_component(KeyUsage.KEY_BLOCK_PROTECTION, part(number=2, custodian="x"), KBPK),
             lambda: hsm.enter_component(KeyUsage.KEY_BLOCK_PROTECTION, part(number=9), PARTS[1]),
             lambda: hsm.enter_component(KeyUsage.KEY_BLOCK_PROTECTION, part(number=2), PARTS[1][:7]),
-            lambda: hsm.import_block("came", self.exported[:-1] + "0", self.kbpk),
+            lambda: hsm.import_block(
+                "came", self.exported[:-1] + ("1" if self.exported[-1] == "0" else "0"), self.kbpk
+            ),
             lambda: hsm.import_block("came", self.exported + KEY.hex(), self.kbpk),
             lambda: hsm.import_block("came", self.exported, self.zpk),
             lambda: hsm.import_block("came", self.exported, self.kbpk, KeySpec(KeyUsage.MAC_CMAC)),
