@@ -14,6 +14,7 @@ from keys.keystore import Component, Keystore
 from keys.keytypes import Algorithm, Exportability, KeyMode, KeySpec, KeyState, KeyUsage
 from keys.local import LocalHsm
 from keys.master import MasterKey
+from keys.sensitive import Material
 from keys.tr31_header import Header
 from tests.keys.samples import SECOND_KEY, components
 from tests.keys.watched import WatchedWorkshop, watched_hsm
@@ -21,7 +22,6 @@ from tests.keys.watched import WatchedWorkshop, watched_hsm
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from keys.sensitive import Material
 
 KBPK = bytes(range(32))
 RETAIL = KeySpec(KeyUsage.MAC_RETAIL)
@@ -91,6 +91,18 @@ def test_versions_in_memory() -> None:
     for state in (KeyState.COMPROMISED, KeyState.DESTROYED):
         hsm.set_state(hsm.version("a", 3), state)
     assert 4 == hsm.generate(RETAIL, "a").version
+
+
+def test_a_destroyed_key_is_not_kept_in_memory_either() -> None:
+    """Its record stays, without its bytes and without what was made ready of them."""
+    hsm, _ = watched_hsm()
+    handle = hsm.form(RETAIL, "a", components(SECOND_KEY))
+    hsm.mac(handle, b"message")
+    hsm.set_state(handle, KeyState.DEACTIVATED)
+    assert Material(SECOND_KEY) == hsm._tools.known(handle).raw
+    hsm.set_state(handle, KeyState.DESTROYED)
+    assert hsm._tools.known(handle).raw is None
+    assert all(handle not in tools for tools in hsm._tools._ready)
 
 
 def test_what_the_store_refuses_is_not_known(tmp_path: Path) -> None:

@@ -191,6 +191,7 @@ def test_random_digits_are_fair() -> None:
     bank = Bank(scripted(bytes(range(256))))
     digits = bank.hsm._random_digits(250)
     assert dict.fromkeys("0123456789", 25) == Counter(digits)
+    assert "777777" == Bank(scripted(bytes([250, 251, 252, 253, 254, 255]) * 2, b"\x07" * 12)).hsm._random_digits(6)
 
 
 def test_weak_random_pins_are_made_anew() -> None:
