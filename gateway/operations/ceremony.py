@@ -31,7 +31,7 @@ from gateway.store import ceremonies
 from gateway.store.audit import Operation
 from keys.errors import KeysError
 from keys.keystore import Component
-from keys.keytypes import KeySpec, KeyState
+from keys.keytypes import KeySpec, KeyState, check_transition
 from keys.rotation import rotate_master_key
 from keys.usages import component_check_value
 
@@ -177,6 +177,7 @@ async def change_state(bank: Bank, actor: str, act: str, key: str) -> KeyInfo:
         state = bank.hsm.info(handle).state
         if act == "resume" and state is not KeyState.SUSPENDED:
             raise Refused(f"key {name}: is {state.value}: only a suspended key is resumed")
+        check_transition(bank.hsm.info(handle), STATES[act])
         if act == "destroy" and state is not KeyState.PRE_ACTIVE:
             async with reading(bank) as connection:
                 ender = await ceremonies.last_begun(connection, name, ENDING)
@@ -311,9 +312,10 @@ def _check_of(spec: KeySpec, value: bytes) -> str | None:
 
 
 def found(bank: Bank, key: str) -> KeyHandle:
-    """The handle of label#version, or of a label's newest version. Raises Refused."""
+    """The handle of label#version, or of a label's newest version, as it is by now. Raises Refused."""
     label, mark, number = key.partition("#")
     try:
+        take_up_keys(bank)
         return bank.hsm.version(label, int(number)) if mark else bank.hsm.find(label)
     except (KeysError, ValueError) as error:
         raise Refused(str(error) if isinstance(error, KeysError) else f"{key}: is not LABEL or LABEL#VERSION") from None

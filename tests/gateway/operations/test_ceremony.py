@@ -1,0 +1,268 @@
+"""Tests of gateway.operations.ceremony: each act, who may do it, and what the record says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.app import open_bank
+from gateway.errors import Refused
+from gateway.operations import ceremony
+from gateway.operations.refusals import write_refusals
+from gateway.operations.setup import move_business_date
+from keys import rsa_keys
+from keys.errors import KeyRefused
+from keys.keytypes import Algorithm, Exportability, KeyMode, KeySpec, KeyState, KeyUsage
+from tests.gateway.rites import (
+    BUDI,
+    FIRST,
+    RATNA,
+    SITI,
+    ZMK,
+    ZPK,
+    details,
+    new_zmk,
+    new_zpk,
+    refused,
+    told,
+)
+from tests.gateway.street import assert_proved
+
+if TYPE_CHECKING:
+    from gateway.operations.bank import Bank
+    from gateway.settings import Settings
+
+
+async def test_a_key_is_made_by_one_and_activated_by_another(bank: Bank) -> None:
+    """It works from then on, not before. The record says who did what, with the check value and never the key."""
+    made = await ceremony.generate(bank, f" {SITI} ", "zpk", ZPK)
+    handle = bank.hsm.find("zpk")
+    assert (KeyState.PRE_ACTIVE, "zpk#1") == (made.state, made.name)
+    assert [] == bank.hsm.find_all("zpk")
+    await refused(bank, "zpk#1: siti made it or brought it in; another", ceremony.activate(bank, SITI, "zpk#1", None))
+    await refused(bank, "another person activates it", ceremony.activate(bank, f"{SITI}  ", "zpk", None))
+    works = await ceremony.activate(bank, BUDI, "zpk", None)
+    assert (replace(made, state=KeyState.ACTIVE), [handle]) == (works, bank.hsm.find_all("zpk"))
+    assert [
+        ("begun", "generate", "zpk", SITI),
+        ("done", "generate", "zpk#1", SITI),
+        ("begun", "activate", "zpk#1", SITI),
+        ("failed", "activate", "zpk#1", SITI),
+        ("begun", "activate", "zpk#1", SITI),
+        ("failed", "activate", "zpk#1", SITI),
+        ("begun", "activate", "zpk#1", BUDI),
+        ("done", "activate", "zpk#1", BUDI),
+    ] == await told(bank)
+    kcv = made.kcv.value
+    header = {
+        "act": "generate", "usage": "P0", "algorithm": "T", "bits": 192, "mode": "B", "exportability": "E", "kcv": kcv,
+        "kcv_method": "TDES-ECB-0",
+    }  # fmt: skip
+    assert [{"act": "generate"}, header] == (await details(bank))[:2]
+    assert [{"act": "activate", "overlap_days": None, "kcv": kcv}] * 2 == (await details(bank))[-2:]
+    await assert_proved(bank)
+
+
+async def test_only_a_new_key_is_activated_and_only_a_suspended_one_resumed(bank: Bank) -> None:
+    """Or the maker of a key could let it work alone, by calling it resumed."""
+    await ceremony.generate(bank, SITI, "zpk", ZPK)
+    await refused(bank, "zpk#1: is PRE_ACTIVE: only a suspended", ceremony.change_state(bank, SITI, "resume", "zpk#1"))
+    await refused(bank, "only a suspended", ceremony.change_state(bank, BUDI, "resume", "zpk#1"))
+    await ceremony.activate(bank, BUDI, "zpk", None)
+    await refused(bank, "zpk#1: is ACTIVE: only a new key", ceremony.activate(bank, RATNA, "zpk", None))
+    await ceremony.change_state(bank, SITI, "suspend", "zpk")
+    await refused(bank, "is SUSPENDED: only a new key", ceremony.activate(bank, RATNA, "zpk", None))
+    await ceremony.change_state(bank, SITI, "resume", "zpk")
+    assert KeyState.ACTIVE is bank.hsm.info(bank.hsm.find("zpk")).state
+
+
+async def test_a_key_whose_maker_is_not_on_record_works_for_nobody(bank: Bank) -> None:
+    """Made past the ceremony, or cut off before it was told: whoever activates it might be who made it."""
+    bank.hsm.generate(replace(ZPK, state=KeyState.PRE_ACTIVE), "zpk")
+    for actor in (SITI, BUDI):
+        await refused(
+            bank, "does not say who made it or brought it in, so nobody", ceremony.activate(bank, actor, "zpk", 1)
+        )
+    gone = await ceremony.change_state(bank, SITI, "destroy", "zpk#1")
+    assert KeyState.DESTROYED is gone.state
+
+
+async def test_a_key_goes_out_and_comes_in(bank: Bank) -> None:
+    """In a block under a ZMK; what comes in waits for another person, as what is made here does."""
+    await new_zmk(bank)
+    sent = await new_zpk(bank)
+    block = await ceremony.export_block(bank, SITI, "zpk", "zmk")
+    taken = await ceremony.import_block(bank, BUDI, "zpk-partner", block, "zmk#1", None)
+    assert (sent.kcv, KeyState.PRE_ACTIVE, "zpk-partner#1") == (taken.kcv, taken.state, taken.name)
+    await refused(bank, "budi made it or brought it in", ceremony.activate(bank, BUDI, "zpk-partner", None))
+    await ceremony.activate(bank, SITI, "zpk-partner", None)
+    export, taking = [one for one in await details(bank) if one["act"] in ("export", "import")][1::2]
+    assert {"act": "export", "under": "zmk#1", "kcv": sent.kcv.value} == export
+    assert ("zmk#1", sent.kcv.value) == (taking["under"], taking["kcv"])
+    assert block not in json.dumps(await details(bank))
+
+
+async def test_a_block_under_another_zmk_is_refused(bank: Bank) -> None:
+    """Under the wrong ZMK, changed, or of a key that may be none: recorded, and no key comes of it."""
+    await new_zmk(bank)
+    await new_zmk(bank, "zmk-other", FIRST[::-1])
+    await new_zpk(bank)
+    block = await ceremony.export_block(bank, SITI, "zpk", "zmk")
+    take = ceremony.import_block
+    await refused(bank, "not authentic|MAC", take(bank, SITI, "new", block, "zmk-other", None))
+    flipped = block[:-1] + ("0" if block[-1] != "0" else "1")
+    for text, why in ((flipped, "not authentic|MAC"), (block[:-2], "length"), ("", "."), ("\u00e9" * 40, ".")):
+        await refused(bank, why, take(bank, SITI, "new", text, "zmk", None))
+    await refused(bank, ".", take(bank, SITI, "new", block, "zmk", KeySpec(KeyUsage.MAC_RETAIL)))
+    await refused(bank, "key label", take(bank, SITI, "no label", block, "zmk", None))
+    known = bank.hsm.keys()
+    assert "new" not in {info.label for info in known}
+    with pytest.raises(Refused, match="no key 'none'"):
+        await take(bank, SITI, "new", block, "none", None)
+
+
+async def test_a_key_that_is_no_zmk_protects_nothing(bank: Bank) -> None:
+    """A ZPK in its place: refused, in the ceremony's record and among the refused uses."""
+    await new_zmk(bank)
+    await new_zpk(bank)
+    block = await ceremony.export_block(bank, SITI, "zpk", "zmk")
+    assert 0 == await write_refusals(bank)
+    await refused(bank, "may not do UNWRAP_KEY", ceremony.import_block(bank, SITI, "new", block, "zpk", None))
+    await refused(bank, "may not do WRAP_KEY", ceremony.export_block(bank, SITI, "zpk", "zpk"))
+    assert 2 == await write_refusals(bank)
+    assert [("refused", "", "zpk#1", "hsm")] * 2 == (await told(bank))[-2:]
+
+
+async def test_what_does_not_leave(bank: Bank) -> None:
+    """A key that is not exportable, one that does not work yet, one that no longer does."""
+    await new_zmk(bank)
+    made = await ceremony.generate(bank, SITI, "zpk", ZPK)
+    await refused(bank, "it is PRE_ACTIVE", ceremony.export_block(bank, BUDI, "zpk", "zmk"))
+    await ceremony.activate(bank, BUDI, made.name, None)
+    await ceremony.change_state(bank, SITI, "retire", "zpk")
+    await refused(bank, "it is DEACTIVATED", ceremony.export_block(bank, BUDI, "zpk", "zmk"))
+    for label in ("audit", "pin-verification", "vault-sealing", "vault-index", "zmk"):
+        await refused(bank, "exportable|may not do LEAVE", ceremony.export_block(bank, SITI, label, "zmk"))
+
+
+async def test_rsa_keys(bank: Bank) -> None:
+    """Ours to sign, a partner's public one; activated by another person; what is no key is refused in one line."""
+    der = rsa_keys.make(2048)
+    spec = KeySpec(KeyUsage.SIGNATURE)
+    ours = await ceremony.import_signing_key(bank, SITI, "snap", der, spec)
+    theirs = await ceremony.import_signing_key(bank, SITI, "snap-partner", rsa_keys.public_pem(der).encode(), spec)
+    assert (Algorithm.RSA, KeyMode.SIGN, KeyMode.VERIFY) == (ours.algorithm, ours.mode, theirs.mode)
+    with pytest.raises(KeyRefused, match="PRE_ACTIVE"):
+        bank.hsm.sign(bank.hsm.find("snap"), b"data")
+    await refused(bank, "siti made it or brought it in", ceremony.activate(bank, SITI, "snap", None))
+    for name in ("snap", "snap-partner"):
+        await ceremony.activate(bank, BUDI, name, None)
+    signature = bank.hsm.sign(bank.hsm.find("snap"), b"data")
+    assert bank.hsm.verify_signature(bank.hsm.find("snap-partner"), b"data", signature)
+    for rubbish in (b"", b"rubbish", der[:100], b"-----BEGIN CERTIFICATE-----"):
+        await refused(bank, ".", ceremony.import_signing_key(bank, SITI, "snap", rubbish, spec))
+    assert rsa_keys.public_pem(der) not in json.dumps(await details(bank))
+
+
+async def test_rotation_with_overlap(bank: Bank) -> None:
+    """The next version is of the same kind; both work until the end of the old one's last day, a business date; then one."""
+    await move_business_date(bank, "ops", bank.business_date)
+    await new_zpk(bank)
+    second = await ceremony.rotate(bank, SITI, "zpk")
+    assert ("zpk#2", KeyState.PRE_ACTIVE, 192, KeyMode.BOTH, Exportability.EXPORTABLE) == (
+        second.name, second.state, second.bits, second.mode, second.exportability,
+    )  # fmt: skip
+    assert 1 == bank.hsm.find("zpk").version
+    await ceremony.activate(bank, BUDI, "zpk#2", 2)
+    last_day = bank.business_date + timedelta(days=2)
+    old, new = bank.hsm.version("zpk", 1), bank.hsm.version("zpk", 2)
+    assert (last_day, None) == (bank.hsm.info(old).active_to, bank.hsm.info(new).active_to)
+    for days, working in ((0, [2, 1]), (1, [2, 1]), (2, [2, 1]), (3, [2]), (30, [2])):
+        await move_business_date(bank, "ops", last_day + timedelta(days=days - 2))
+        assert working == [key.version for key in bank.hsm.find_all("zpk")]
+    assert 2 == (await details(bank))[-1]["overlap_days"]
+
+
+async def test_overlaps_end_as_first_said(bank: Bank) -> None:
+    """A third version does not prolong the first; it shortens what would end later; a suspended one ends too."""
+    await new_zpk(bank)
+    for number, days in ((2, 3), (3, 30), (4, 1)):
+        await ceremony.rotate(bank, SITI, "zpk")
+        if number == 4:
+            await ceremony.change_state(bank, RATNA, "suspend", "zpk#2")
+        await ceremony.activate(bank, BUDI, f"zpk#{number}", days)
+        ends = [bank.hsm.info(key).active_to for key in reversed(bank.hsm.versions("zpk"))]
+        left = [None if end is None else (end - bank.business_date).days for end in ends]
+        assert {2: [3, None], 3: [3, 30, None], 4: [1, 1, 1, None]}[number] == left
+    await ceremony.rotate(bank, SITI, "zpk")
+    await ceremony.activate(bank, BUDI, "zpk#5", None)
+    assert None is bank.hsm.info(bank.hsm.version("zpk", 4)).active_to
+
+
+async def test_an_old_version_that_is_activated_late_ends_no_newer_one(bank: Bank) -> None:
+    """Versions are numbered as they were made, and an overlap ends what is older."""
+    for _ in range(3):
+        await ceremony.generate(bank, SITI, "zpk", ZPK)
+    await ceremony.activate(bank, BUDI, "zpk#3", None)
+    await ceremony.activate(bank, BUDI, "zpk#2", 0)
+    infos = [bank.hsm.info(key) for key in bank.hsm.versions("zpk")]
+    assert [(KeyState.ACTIVE, None), (KeyState.ACTIVE, None), (KeyState.PRE_ACTIVE, None)] == [
+        (info.state, info.active_to) for info in infos
+    ]
+
+
+@pytest.mark.parametrize("days", [-1, 91])
+async def test_an_overlap_has_bounds(bank: Bank, days: int) -> None:
+    """0 to 90 days; nothing is begun."""
+    await ceremony.generate(bank, SITI, "zpk", ZPK)
+    with pytest.raises(Refused, match="is 0 to 90 days"):
+        await ceremony.activate(bank, BUDI, "zpk", days)
+    assert 2 == len(await told(bank))
+    await ceremony.activate(bank, BUDI, "zpk", 0 if days < 0 else 90)
+
+
+async def test_two_processes_at_once(bank: Bank, bank_settings: Settings) -> None:
+    """Both make a key of one label: two versions, both on record, both known to both."""
+    async with open_bank(bank_settings) as other:
+        made = await asyncio.gather(*[ceremony.generate(one, SITI, "zpk", ZPK) for one in (bank, other, bank, other)])
+        assert [1, 2, 3, 4] == sorted(info.version for info in made)
+        for one in (bank, other):
+            one.hsm.refresh()
+        assert bank.hsm.keys() == other.hsm.keys()
+    assert 8 == len(await told(bank))
+    await assert_proved(bank)
+
+
+@pytest.mark.parametrize("actor", ["", "  ", "x" * 61, "si\nti"])
+async def test_nobody_is_no_one(bank: Bank, actor: str) -> None:
+    """Without a name that the record can hold nothing is done to any key."""
+    before = bank.hsm.keys()
+    for act in (
+        ceremony.generate(bank, actor, "zpk", ZPK),
+        ceremony.enter_component(bank, actor, "zmk", ZMK, 1, 2, FIRST),
+        ceremony.rotate(bank, actor, "audit"),
+        ceremony.change_state(bank, actor, "suspend", "pin-verification"),
+        ceremony.rotate_master(bank, actor),
+    ):
+        with pytest.raises(Refused, match="a user name of 1 to 60"):
+            await act
+    assert (before, [], []) == (bank.hsm.keys(), bank.hsm.components(), await told(bank))
+
+
+@pytest.mark.parametrize("key", ["none", "zpk#2", "zpk#", "zpk#x", "zpk#1#1", "", "#1", "zpk#-1", "zpk#1.0"])
+async def test_keys_are_named_by_label_and_version(bank: Bank, key: str) -> None:
+    """What is not there, or no name, is one line and begins nothing."""
+    made = await ceremony.generate(bank, SITI, "zpk", ZPK)
+    assert bank.hsm.version("zpk", 1) is ceremony.found(bank, "zpk") is ceremony.found(bank, made.name)
+    for act in (
+        ceremony.activate(bank, BUDI, key, None), ceremony.change_state(bank, BUDI, "destroy", key),
+        ceremony.export_block(bank, BUDI, key, "zpk"), ceremony.import_block(bank, BUDI, "a", "", key, None),
+    ):  # fmt: skip
+        with pytest.raises(Refused, match=r"there is no key|is not LABEL or LABEL#VERSION"):
+            await act
+    assert 2 == len(await told(bank))
