@@ -15,6 +15,7 @@ from gateway.errors import GatewayError, Refused
 from gateway.jobs.runner import catch_up
 from gateway.jobs.schedule import make_schedule
 from gateway.operations.bank import Bank, refresh_business_date
+from gateway.operations.ceremony import refuse_older_keystore
 from gateway.operations.custody import bank_keys, custody_of, take_up_keys, vault_of
 from gateway.operations.lane import Lanes
 from gateway.operations.links import note_link_event
@@ -63,6 +64,7 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
         today = await refresh_business_date(bank)
         async with db.engine.begin() as connection:
             await partitions.make_around(connection, today)
+            await refuse_older_keystore(connection, hsm)
         try:
             yield bank
         finally:

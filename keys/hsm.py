@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from keys.cvv import CardValue, ExpiryOrder
-from keys.keytypes import KeyState
 from keys.pinblock import PinFormat
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from keys.emv_profile import Profile
     from keys.kcv import Kcv
     from keys.keystore import Component
-    from keys.keytypes import KeyHandle, KeyInfo, KeySpec, KeyUsage
+    from keys.keytypes import KeyHandle, KeyInfo, KeySpec, KeyState, KeyUsage
     from keys.sensitive import Pan, Pin
 
 
@@ -71,7 +70,10 @@ class KeyCommands(Protocol):
         ...
 
     def enter_component(self, spec: KeySpec | KeyUsage, component: Component, value: bytes) -> KeyHandle | None:
-        """Keep one custodian's component until all are there; the last one forms the key. None while others are awaited."""
+        """Keep one custodian's component until all are there; the last one forms the key. None while others are awaited.
+
+        The component's check value is compared with COMPONENT's, as its sheet has it; empty: there is none to compare.
+        """
         ...
 
     def components(self) -> list[Component]:
@@ -83,9 +85,11 @@ class KeyCommands(Protocol):
         ...
 
     def import_block(
-        self, label: str, block: str, kbpk: KeyHandle, spec: KeySpec | None = None, state: KeyState = KeyState.ACTIVE
+        self, label: str, block: str, kbpk: KeyHandle, spec: KeySpec | None = None, state: KeyState | None = None
     ) -> KeyHandle:
-        """Keep the key of a TR-31 block in STATE. Its header says what it is; SPEC adds attributes and dates, or narrows.
+        """Keep the key of a TR-31 block. Its header says what it is; SPEC adds attributes, dates and state, or narrows.
+
+        STATE: for a block of which nothing else is to be said.
 
         Raises KeyBlockError where the block is not authentic, KeyRefused where its key may not exist here or SPEC disagrees.
         """
@@ -133,6 +137,10 @@ class KeyCommands(Protocol):
 
     def end_on(self, handle: KeyHandle, last_day: date) -> None:
         """Let a key work to the end of LAST_DAY, a business date, and no longer: the older one of an overlap."""
+        ...
+
+    def serial(self) -> int:
+        """How many changes the keys have had: where it goes down, they were put back to an earlier state. 0: not counted here."""
         ...
 
     def refresh(self) -> bool:

@@ -18,6 +18,7 @@ TDES_BYTES = 3
 AES_BYTES = 5
 HMAC_BYTES = 5
 RSA_BYTES = 5
+SHEET_DIGITS = 6
 
 
 class KcvMethod(StrEnum):
@@ -52,6 +53,11 @@ class Kcv:
     def same_as(self, value: str) -> bool:
         """Whether VALUE, as somebody typed or sent it, is this check value: all of its digits, case aside, in constant time."""
         return mac.same(self.value.encode("ascii"), value.strip().upper().encode("utf-8"))
+
+    def on_sheet(self, value: str) -> bool:
+        """Whether VALUE, as a custodian's sheet shows it, is this check value: all of it, or its first six digits."""
+        text = value.strip().upper()
+        return len(text) >= SHEET_DIGITS and mac.same(self.value[: len(text)].encode("ascii"), text.encode("utf-8"))
 
 
 def of_tdes(key: bytes) -> Kcv:

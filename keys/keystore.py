@@ -67,6 +67,7 @@ class Keystore(Generic[Raw]):
         self._envelope = envelope
         self._head = head
         self._stamp: object = None
+        self._serial = 0
         self._envelope_for: Callable[[dict[str, Any]], Envelope[Raw]] | None = None
 
     @classmethod
@@ -243,6 +244,9 @@ class Keystore(Generic[Raw]):
             names = [(entry["header"]["label"], entry["header"]["version"]) for entry in document["keys"]]
         except (TypeError, KeyError):
             raise KeystoreError(f"keystore {self.path}: is damaged") from None
+        if document["serial"] < self._serial:
+            raise KeystoreError(f"keystore {self.path}: was put back to an earlier state while it was open")
+        self._serial = document["serial"]
         if len(set(names)) < len(names):
             raise KeystoreError(f"keystore {self.path}: is damaged: a key is in it twice")
         return document
@@ -322,7 +326,7 @@ def _check_fits(component: Component, value: bytes, other: Component, other_valu
     name = f"component {component.number} of {component.label}"
     if component.number == other.number:
         raise KeyRefused(f"{name}: was entered already")
-    if component.custodian == other.custodian:
+    if component.custodian.casefold() == other.custodian.casefold():
         raise KeyRefused(f"{name}: {component.custodian} entered component {other.number}; nobody enters two")
     if component.purpose != other.purpose:
         raise KeyRefused(f"{name}: is for another kind of key than component {other.number}: {other.purpose}")

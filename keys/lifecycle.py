@@ -61,7 +61,13 @@ class Lifecycle(Generic[Raw]):
         usages.check_component(component.label, value, component.number, component.of)
         if self._store is None:
             raise KeyRefused("keys of this HSM go with the process: it keeps no components")
-        together = self._store.add_component(component._replace(purpose=usages.purpose_of(spec)), value)
+        check = usages.component_check_value(spec, value)
+        if component.kcv and not check.on_sheet(component.kcv):
+            raise KeyRefused(
+                f"component {component.number} of {component.label}: its check value is {check}, not as told"
+            )
+        component = component._replace(kcv=check.value, purpose=usages.purpose_of(spec))
+        together = self._store.add_component(component, value)
         if len(together) < component.of:
             return None
         try:
@@ -78,11 +84,12 @@ class Lifecycle(Generic[Raw]):
         return 0 if self._store is None else self._store.forget_components(label)
 
     def import_block(
-        self, label: str, block: str, kbpk: KeyHandle, spec: KeySpec | None = None, state: KeyState = KeyState.ACTIVE
+        self, label: str, block: str, kbpk: KeyHandle, spec: KeySpec | None = None, state: KeyState | None = None
     ) -> KeyHandle:
         """Keep the key of a TR-31 block, as its header says."""
         header, key = self._unwrap[kbpk](block)
-        return self._take(replace(key_blocks.spec_of(header, spec), state=state), label, key)
+        known = key_blocks.spec_of(header, spec)
+        return self._take(known if state is None else replace(known, state=state), label, key)
 
     def export_block(self, handle: KeyHandle, kbpk: KeyHandle) -> str:
         """The key in a TR-31 block."""
@@ -144,6 +151,10 @@ class Lifecycle(Generic[Raw]):
         info, raw = self._tools.known(handle)
         ended = replace(info, active_to=last_day) if self._store is None else self._store.end_on(info, last_day)
         self._tools.put(ended, raw)
+
+    def serial(self) -> int:
+        """How many changes the keystore has had."""
+        return 0 if self._store is None else self._store.serial()
 
     def refresh(self) -> bool:
         """Take up what another process changed."""

@@ -84,7 +84,7 @@ def _check_fits(number: int, part: _Part, at: int, other: _Part) -> None:
     name = f"component {number} of the master key"
     if at == number:
         raise KeyRefused(f"{name}: was entered already")
-    if other.custodian == part.custodian:
+    if other.custodian.casefold() == part.custodian.casefold():
         raise KeyRefused(f"{name}: {part.custodian} entered component {at}; nobody enters two")
     if other.of != part.of:
         raise KeyRefused(f"{name}: the others are of {other.of}")

@@ -29,6 +29,8 @@ Object = Any
 
 Template = list[tuple[int, Any]]
 
+_LOAD_FAILED = -1
+
 _modules: dict[str, Any] = {}
 _loading = threading.Lock()
 
@@ -192,10 +194,9 @@ def _spoken(who: str) -> Iterator[None]:
     try:
         yield
     except PyKCS11.PyKCS11Error as error:
-        code = (
-            PyKCS11.CKR.get(error.value, str(error.value)) if isinstance(error.value, int) else "module does not load"
-        )
-        raise TokenError(f"{who}: {code}") from None
+        # Below zero are PyKCS11's own: its text for them would hold a path, or what was given.
+        known = {_LOAD_FAILED: "module does not load"} if error.value < 0 else PyKCS11.CKR
+        raise TokenError(f"{who}: {known.get(error.value, f'error {error.value}')}") from None
 
 
 def _load(module: Path) -> Any:  # noqa: ANN401 - PyKCS11 has no types

@@ -55,7 +55,7 @@ def make_master(officer: Token, label: str) -> None:
         (LowLevel.CKA_SIGN, _FALSE),
         (LowLevel.CKA_VERIFY, _FALSE),
         (LowLevel.CKA_TRUSTED, _TRUE),
-        (LowLevel.CKA_UNWRAP_TEMPLATE, list(_KEPT_IN)),
+        (LowLevel.CKA_UNWRAP_TEMPLATE, [*_KEPT_IN, (LowLevel.CKA_PRIVATE, _TRUE)]),
     ]
     officer.generate(LowLevel.CKM_AES_KEY_GEN, template)
 

@@ -143,8 +143,7 @@ def check_length(spec: KeySpec, bits: int) -> None:
 
 def normal(spec: KeySpec, key: bytes) -> bytes:
     """KEY as it is kept: three DES parts with the third equal to the first are a double length key, where one is wanted."""
-    algorithm = algorithm_of(spec)
-    double = algorithm is Algorithm.TDES and USAGES[spec.usage].algorithms.get(algorithm) is _DOUBLE
+    double = USAGES[spec.usage].algorithms.get(algorithm_of(spec)) is _DOUBLE
     if double and len(key) == tdes.TRIPLE and key[: tdes.SINGLE] == key[tdes.DOUBLE :]:
         return key[: tdes.DOUBLE]
     return key
@@ -219,6 +218,14 @@ def check_component(label: str, value: bytes, number: int, of: int) -> None:
         raise KeyRefused(f"key {label}: component {number}: has 16, 24 or 32 to 64 bytes, not all of them zero")
 
 
+def component_check_value(spec: KeySpec, component: bytes) -> Kcv:
+    """The check value of one component of a key. Raises KeyRefused for a length that no key of the algorithm has."""
+    algorithm = algorithm_of(spec)
+    if len(component) not in _COMPONENT_LENGTHS.get(algorithm, ()):
+        raise KeyRefused(f"a component of {len(component)} bytes forms no {algorithm.name} key")
+    return _CHECK_VALUES[algorithm](component)
+
+
 def check_strength(algorithm: Algorithm, material: Material) -> None:
     """Raise KeyRefused for weak keys: single DES in any guise, equal parts, one byte again and again."""
     key = material.reveal()
@@ -255,6 +262,10 @@ def _check_attributes(info: KeyInfo) -> None:
     if attributes.mac_length is not None and attributes.mac_length not in lengths:
         raise KeyRefused(f"usage {usage.value}: a MAC of this length is not made")
 
+
+_COMPONENT_LENGTHS: Mapping[Algorithm, Sequence[int]] = MappingProxyType(
+    {_T: (tdes.DOUBLE, tdes.TRIPLE), _A: _AES.taken, _H: _HMAC.taken}
+)
 
 _CHECK_VALUES: Mapping[Algorithm, Callable[[bytes], Kcv]] = MappingProxyType(
     {

@@ -37,7 +37,7 @@ CLOCKS = {
 }  # fmt: skip
 CLOCK_PLACES = {
     "gateway/clock.py",
-    "keys/software.py",  # the default creation date of a key; keys may not import the bank's clock
+    "keys/local.py",  # the default creation date of a key; keys may not import the bank's clock
 }
 RANDOM_PLACES = ("gateway/simulator/", "gateway/measure/", "gateway/demo.py")
 NO_TWIN = {"__init__.py", "__main__.py"}

@@ -143,6 +143,7 @@ def keys_component(
     label: str, usage: Usage,
     number: Annotated[int, typer.Option("--number", min=1, max=9, help="which component this is")],
     of: Annotated[int, typer.Option("--of", min=2, max=9, help="of how many")] = 2,
+    sheet: Annotated[str, typer.Option("--kcv", help="its check value as your sheet shows it, to be compared")] = "",
     algorithm: Algorithm = None, mode: Mode = None, by: As = "",
     active_from: ActiveFrom = None, active_to: ActiveTo = None, attributes: Attributes = None,
     *, exportable: Exportable = False, json: Json = False,
@@ -154,7 +155,7 @@ def keys_component(
     async def work(bank: Bank) -> tuple[str, KeyInfo | None]:
         from gateway.operations import ceremony
 
-        return await ceremony.enter_component(bank, who(by), label, spec, number, of, value)
+        return await ceremony.enter_component(bank, who(by), label, spec, number, of, value, sheet)
 
     check, info = with_bank(work)
     told = {"component": number, "of": of, "component_kcv": check, "key": None if info is None else _shown(info)}
@@ -199,16 +200,16 @@ def keys_import(
     block: Annotated[str, typer.Option("--block", help="the TR-31 block, @FILE, or - for standard input")],
     usage: Annotated[str | None, typer.Option("--usage", help="what the block must hold; default: what it holds")] = None,
     mode: Mode = None, active_from: ActiveFrom = None, active_to: ActiveTo = None, attributes: Attributes = None, by: As = "",
-    *, exportable: Exportable = True, json: Json = False,
+    *, keep: Annotated[bool, typer.Option("--not-exportable", help="it never leaves again, whatever its block permits")] = False,
+    json: Json = False,
 ) -> None:  # fmt: skip
     """Take in a key of a TR-31 key block. It works once another person has activated it."""
     text = _text(block).decode("ascii", "replace").strip()
-    given = (mode, active_from, active_to, attributes)
-    if usage is None and any(given):
-        refuse("--usage is needed with --mode, --from, --to or --set")
+    if usage is None and any((mode, active_from, active_to, attributes, keep)):
+        refuse("--usage is needed with --mode, --from, --to, --set or --not-exportable")
     spec = None
     if usage is not None:
-        spec = _spec(usage, None, mode, None, active_from, active_to, attributes, exportable=exportable)
+        spec = _spec(usage, None, mode, None, active_from, active_to, attributes, exportable=not keep)
     _key(
         lambda bank, do: do.import_block(bank, who(by), label, text, under, spec),
         json,

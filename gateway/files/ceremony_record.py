@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 
 WIDTH = 96
 _TITLES = {"key.begun": "begun", "key.done": "done", "key.failed": "refused", "key.refused": "use refused"}
+_NOTE = (
+    "Numbers are those of the audit chain `operations`;",
+    "`./kks audit verify` proves that none is changed or missing.",
+    "",
+)
 _LEFT_OUT = {"act", "business_date"}
 
 
@@ -45,10 +50,7 @@ class Written(Protocol):
 def ceremony_record(acts: Sequence[Written]) -> str:
     """Every act in order, those that never ended marked, and a line to sign for each person who took part."""
     lines = ["RECORD OF KEY CEREMONIES".center(WIDTH).rstrip(), "=" * WIDTH]
-    lines.append(
-        "Numbers are those of the audit chain `operations`; `./kks audit verify` proves that none is changed or missing."
-    )
-    lines.append("")
+    lines += _NOTE
     unended = _unended(acts)
     for act in acts:
         if act.operation == "key.begun" and act.seq not in unended:
@@ -68,7 +70,7 @@ def ceremony_record(acts: Sequence[Written]) -> str:
         lines.append("Nothing was done with keys in this time.")
     lines += ["", "-" * WIDTH, ""]
     for person in _people(acts):
-        lines += [f"{person:<40}  signature ______________________________  date ______________", ""]
+        lines += [f"{person:<40}  signature _________________________  date ____________", ""]
     return "\n".join(lines).rstrip()
 
 

@@ -33,15 +33,17 @@ from keys.errors import KeysError
 from keys.keystore import Component
 from keys.keytypes import KeySpec, KeyState, check_transition
 from keys.rotation import rotate_master_key
-from keys.sensitive import Material
-from keys.usages import algorithm_of, check_length, check_value, normal
+from keys.usages import component_check_value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from datetime import date
 
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
     from gateway.operations.bank import Bank
     from gateway.store.ceremonies import Act
+    from keys.hsm import Hsm
     from keys.keytypes import KeyHandle, KeyInfo
 
 MASTER = "master key"
@@ -66,7 +68,7 @@ async def record_master_key(bank: Bank, actor: str, custodians: dict[int, str], 
     """Record who formed the master key: the audit chain that this is in came to be with it."""
     names = {str(number): name for number, name in custodians.items()}
     async with transaction(bank, actor) as tx:
-        await tx.record(Operation.KEY_DONE, MASTER, act="init", custodians=names, kcv=check)
+        await tx.record(Operation.KEY_DONE, MASTER, act="init", custodians=names, kcv=check, serial=bank.hsm.serial())
 
 
 async def generate(bank: Bank, actor: str, label: str, spec: KeySpec) -> KeyInfo:
@@ -76,15 +78,18 @@ async def generate(bank: Bank, actor: str, label: str, spec: KeySpec) -> KeyInfo
 
 
 async def enter_component(
-    bank: Bank, actor: str, label: str, spec: KeySpec, number: int, of: int, value: bytes
+    bank: Bank, actor: str, label: str, spec: KeySpec, number: int, of: int, value: bytes, sheet: str = ""
 ) -> tuple[str, KeyInfo | None]:
-    """One custodian's component. Gives its check value, and the key where it was the last. The custodian is ACTOR."""
+    """One custodian's component. Gives its check value, and the key where it was the last. The custodian is ACTOR.
+
+    SHEET: the check value that the custodian's sheet shows, to find a slip of the fingers; empty: not told.
+    """
     check = _check_of(spec, value)
     async with _act(bank, actor, "component", label, component=number, of=of, kcv=check) as ended:
         _refuse_own("component", label)
         if check is None:
             raise Refused(f"component {number} of {label}: its length is that of no key of usage {spec.usage.value}")
-        component = Component(label, number, of, actor.strip(), bank.business_date, check)
+        component = Component(label, number, of, actor.strip(), bank.business_date, sheet)
         handle = bank.hsm.enter_component(spec, component, value)
         info = None if handle is None else bank.hsm.info(handle)
         ended.formed = info
@@ -203,6 +208,16 @@ async def rotate_master(bank: Bank, actor: str, number: int | None = None) -> in
     return count
 
 
+async def refuse_older_keystore(connection: AsyncConnection, hsm: Hsm) -> None:
+    """Raise Refused where the keystore has had fewer changes than the chain has seen: it was put back to an earlier state."""
+    seen = await ceremonies.last_serial(connection)
+    if seen is not None and hsm.serial() < seen:
+        raise Refused(
+            f"the keystore is older than the audit chain: it has had {hsm.serial()} changes, the chain has seen {seen}; "
+            "restore the newer one"
+        )
+
+
 async def record_of(bank: Bank, first: date | None, last: date | None) -> list[Act]:
     """Everything done with keys from FIRST to LAST business date, for the record."""
     async with reading(bank) as connection:
@@ -232,9 +247,10 @@ async def _act(bank: Bank, actor: str, act: str, key: str, **detail: object) -> 
         raise Refused(str(error)) from None
     take_up_keys(bank)
     async with transaction(bank, actor) as tx:
-        await tx.record(Operation.KEY_DONE, ended.key, act=act, **detail | ended.told)
+        serial = bank.hsm.serial()
+        await tx.record(Operation.KEY_DONE, ended.key, act=act, **detail | ended.told, serial=serial)
         if ended.formed is not None:
-            await tx.record(Operation.KEY_DONE, ended.formed.name, act="form", **_shown(ended.formed))
+            await tx.record(Operation.KEY_DONE, ended.formed.name, act="form", **_shown(ended.formed), serial=serial)
 
 
 async def _making(
@@ -273,7 +289,7 @@ def _refuse_alone(actor: str, before: str | None, name: str, did: str, does: str
     """Two people: BEFORE did the first half, and whoever does the second is another."""
     if before is None:
         raise Refused(f"key {name}: the record does not say who {did}, so nobody {does} it")
-    if before == actor.strip():
+    if before.casefold() == actor.strip().casefold():
         raise Refused(f"key {name}: {before} {did}; another person {does} it")
 
 
@@ -288,10 +304,9 @@ def _end_older(bank: Bank, handle: KeyHandle, last_day: date) -> None:
 
 
 def _check_of(spec: KeySpec, value: bytes) -> str | None:
-    """The check value of a component; None where no key of its usage is as long."""
+    """The check value of a component; None where no key of its algorithm is as long."""
     try:
-        check_length(spec, 8 * len(normal(spec, value)))
-        return str(check_value(algorithm_of(spec), Material(value)))
+        return str(component_check_value(spec, value))
     except KeysError:
         return None
 

@@ -43,6 +43,11 @@ async def last_begun(connection: AsyncConnection, key: str, acts_of: Sequence[st
     return (await connection.execute(LAST_BEGUN, {"key": key, "acts": list(acts_of)})).scalar_one_or_none()
 
 
+async def last_serial(connection: AsyncConnection) -> int | None:
+    """The keystore's serial at the end of the last act, or None before the first."""
+    return (await connection.execute(LAST_SERIAL)).scalar_one_or_none()
+
+
 ACTS = text(
     """
     SELECT seq, at, actor, operation, subject, detail FROM audit_event
@@ -50,6 +55,13 @@ ACTS = text(
       AND (CAST(:first AS text) IS NULL OR detail::jsonb ->> 'business_date' >= CAST(:first AS text))
       AND (CAST(:last AS text) IS NULL OR detail::jsonb ->> 'business_date' <= CAST(:last AS text))
     ORDER BY seq
+    """
+)
+LAST_SERIAL = text(
+    """
+    SELECT CAST(detail::jsonb ->> 'serial' AS bigint) FROM audit_event
+    WHERE stream = 'operations' AND operation LIKE 'key.%' AND operation = 'key.done'
+    ORDER BY seq DESC LIMIT 1
     """
 )
 LAST_DONE = text(

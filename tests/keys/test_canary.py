@@ -1,110 +1,214 @@
-"""Nothing this room shows or raises holds a PIN, a PAN or a key."""
+"""Nothing this room shows, raises, logs or writes holds a PIN, a PAN, a key, a component or a passphrase."""
 
+import hashlib
+import logging
 import re
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from keys import usages
+from keys.cvv import CardValue
+from keys.envelope import MasterEnvelope
 from keys.errors import KeysError
-from keys.keytypes import KeyMode, KeyUsage
-from keys.keystore import Keystore
+from keys.hsm import Dukpt, PinToVerify
+from keys.keystore import Component, Keystore
+from keys.keytypes import Exportability, KeyHandle, KeyMode, KeySpec, KeyState, KeyUsage
 from keys.master import MasterKey, Passphrase, create_master_key_file, read_master_key_file
+from keys.pinblock import PinFormat
 from keys.sensitive import Material, Pan, Pin
 from keys.software import SoftwareHsm
 from keys.vault import Vault
-from tests.keys.samples import components
+from tests.keys.samples import TODAY, rsa_private
+
+if TYPE_CHECKING:
+    from keys.toolbox import Refusal
 
 PAN = Pan("6013019753124683")
 PIN, WEAK = Pin("805193"), Pin("627627")
 KEY = bytes.fromhex("C1A5E7103B5D79F24E6A8C0FB3D19725")
+KBPK = bytes.fromhex("9D27F3186CB44E0AA35BD8E2710F964C35C8F1027EA96D4BB01D58E3F627948A")
+PARTS = [bytes.fromhex("7E13A9D5406BC8F23D915EA70BC4F682"), bytes.fromhex("D35F08B17AC62E94E1487D3B60F5A91C")]
 MASTER = MasterKey(bytes(range(101, 133)))
 PASSPHRASE = Passphrase("canary in a coal mine")
 NIK = "1271014507908462"
 
+
+def components(key: bytes) -> list[bytes]:
+    """Two components that form KEY, of bytes that stand nowhere else."""
+    mask = hashlib.shake_256(b"canary").digest(len(key))
+    return [mask, bytes(one ^ other for one, other in zip(mask, key, strict=True))]
+
+
 SHORT = 8
+_KEYS = [KEY, KBPK, MASTER.reveal(), rsa_private()[-48:], *PARTS, *components(KEY), *components(KBPK)]
 SECRETS = [
-    PAN.reveal(), PAN.reveal()[6:12], PIN.reveal(), WEAK.reveal(), KEY.hex(), KEY[:8].hex(), KEY[8:].hex(), repr(KEY)[2:-1],
-    MASTER.reveal().hex(), repr(MASTER.reveal())[2:-1], PASSPHRASE.reveal(), NIK,
-    *(part.hex() for part in components(KEY)),
+    PAN.reveal(), PAN.reveal()[6:12], PIN.reveal(), WEAK.reveal(), PASSPHRASE.reveal(), NIK,
+    *(key.hex() for key in _KEYS), *(key[at : at + 8].hex() for key in _KEYS for at in range(0, len(key), 8)),
+    *(repr(key)[2:-1] for key in _KEYS),
 ]  # fmt: skip
+
+
+class Room:
+    """An HSM at work over a keystore, with everything in it that could leak."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.path = folder, folder / "store"
+        self.refusals: list[Refusal] = []
+        self.hsm = SoftwareHsm.create(self.path, MASTER, today=lambda: TODAY, on_refusal=self.refusals.append)
+        hsm = self.hsm
+        self.pvk = hsm.form(KeyUsage.PIN_VERIFICATION_IBM, "pvk", components(KEY))
+        leaves = KeySpec(KeyUsage.PIN_ENCRYPTION, mode=KeyMode.BOTH, exportability=Exportability.EXPORTABLE)
+        self.zpk = hsm.form(leaves, "zpk", components(KEY))
+        self.kbpk = hsm.form(KeyUsage.KEY_BLOCK_PROTECTION, "kbpk", components(KBPK))
+        self.bdk = hsm.form(KeyUsage.BASE_DERIVATION, "bdk", components(KEY))
+        self.cvk = hsm.form(KeyUsage.CARD_VERIFICATION, "cvk", components(KEY))
+        self.sign = hsm.import_signing_key("snap", rsa_private())
+        self.vault = Vault(
+            hsm, [hsm.generate(KeyUsage.DATA_SEALING, "seal")], hsm.generate(KeyUsage.BLIND_INDEX, "index")
+        )
+        self.waiting = Component("zmk", 1, 3, "siti", TODAY, "")
+        hsm.enter_component(KeyUsage.KEY_BLOCK_PROTECTION, self.waiting, PARTS[0])
+        self.block, self.weak = hsm.encipher_pin(PIN, self.zpk, PAN), hsm.encipher_pin(WEAK, self.zpk, PAN)
+        self.offset = hsm.choose_pin(self.block, self.zpk, self.pvk, PAN, None)
+        self.sealed = self.vault.seal(NIK, table="family", row=1, column="nik")
+        self.exported = hsm.export_block(self.zpk, self.kbpk)
+
+    def asked(self, block: bytes, key: KeyHandle | Dukpt | None = None) -> PinToVerify:
+        """A PIN block of the card."""
+        return PinToVerify(block, key or self.zpk, PAN, self.offset)
+
+    def values(self) -> list[object]:
+        """Whatever somebody may print or log."""
+        hsm = self.hsm
+        store = Keystore.open(self.path, lambda head: MasterEnvelope.for_head(MASTER, head))
+        info, raw = store.load()[0]
+        return [
+            PAN, PIN, WEAK, MASTER, PASSPHRASE, Material(KEY), hsm, vars(hsm), self.pvk, self.zpk, hsm.keys(),
+            hsm.kcv(self.pvk), self.vault, vars(self.vault), self.block, self.sealed, self.offset, self.exported,
+            self.asked(self.block), hsm.random_pin(self.zpk, self.pvk, PAN), Dukpt(self.bdk, bytes(10)),
+            hsm.components(), self.waiting, store, vars(store), info, raw, MasterEnvelope(MASTER),
+            self.vault.index(NIK, "nik"), hsm.sign(self.sign, NIK.encode()), hsm.mac(Dukpt(self.bdk, KSN), b"data"),
+            hsm.card_value(CardValue.CVV2, self.cvk, PAN, "2912"), self.refusals, vars(hsm._tools), hsm._tools.infos(),
+        ]  # fmt: skip
+
+    def failing(self) -> list[Callable[[], object]]:
+        """Everything going wrong that may go wrong with a secret at hand."""
+        hsm, vault, folder = self.hsm, self.vault, self.folder
+        part = self.waiting._replace
+        return [
+            lambda: Pan(PAN.reveal() + "x"),
+            lambda: Pan(PAN.reveal()[:-1] + "0", luhn=True),
+            lambda: Pin(PIN.reveal() + "x"),
+            lambda: Pin(PIN.reveal() * 3),
+            lambda: MasterKey(MASTER.reveal() + b"x"),
+            lambda: Passphrase(PASSPHRASE.reveal()[:8]),
+            lambda: Passphrase(PASSPHRASE.reveal() + "\udc80"),
+            lambda: hsm.choose_pin(self.weak, self.zpk, self.pvk, PAN, None),
+            lambda: hsm.choose_pin(self.block[:7], self.zpk, self.pvk, PAN, None),
+            lambda: hsm.change_pin(self.asked(self.weak), self.block, self.pvk, None),
+            lambda: hsm.change_pin(self.asked(self.block), self.weak, self.pvk, None),
+            lambda: hsm.encipher_pin(PIN, self.pvk, PAN),
+            lambda: hsm.encipher_pin(PIN, self.zpk, PAN, PinFormat.ISO_4),
+            lambda: hsm.encipher_pin(PIN, Dukpt(self.bdk, b"x"), PAN),
+            lambda: hsm.verify_pin(self.asked(self.block, self.pvk), self.pvk),
+            lambda: hsm.translate_pin(self.weak[::-1], self.zpk, self.zpk, PAN, (PinFormat.ISO_0, PinFormat.ISO_3)),
+            lambda: hsm.translate_pin(self.weak, self.zpk, self.zpk, PAN, (PinFormat.ISO_0, PinFormat.ISO_1)),
+            lambda: hsm.card_value(CardValue.CVV1, self.cvk, PAN, "2913", "201"),
+            lambda: hsm.card_value(CardValue.CVV2, self.pvk, PAN, "2912"),
+            lambda: hsm.form(KeyUsage.DATA_SEALING, "short", components(KEY)),
+            lambda: hsm.form(KeyUsage.MAC_HMAC, "pvk", [KBPK, KBPK[::-1]]),
+            lambda: hsm.form(KeyUsage.PIN_ENCRYPTION, "same", [KEY, KEY]),
+            lambda: hsm.form(KeyUsage.PIN_ENCRYPTION, "bad label", components(KEY)),
+            lambda: hsm.form(KeyUsage.PIN_ENCRYPTION, "weak", [KEY, KEY[:8] + KEY[:8]]),
+            lambda: hsm.enter_component(KeyUsage.KEY_BLOCK_PROTECTION, part(), PARTS[1]),
+            lambda: hsm.enter_component(KeyUsage.KEY_BLOCK_PROTECTION, part(number=2), PARTS[1]),
+            lambda: hsm.enter_component(KeyUsage.KEY_BLOCK_PROTECTION, part(number=2, custodian="x"), KBPK),
+            lambda: hsm.enter_component(KeyUsage.KEY_BLOCK_PROTECTION, part(number=9), PARTS[1]),
+            lambda: hsm.enter_component(KeyUsage.KEY_BLOCK_PROTECTION, part(number=2), PARTS[1][:7]),
+            lambda: hsm.import_block(
+                "came", self.exported[:-1] + ("1" if self.exported[-1] == "0" else "0"), self.kbpk
+            ),
+            lambda: hsm.import_block("came", self.exported + KEY.hex(), self.kbpk),
+            lambda: hsm.import_block("came", self.exported, self.zpk),
+            lambda: hsm.import_block("came", self.exported, self.kbpk, KeySpec(KeyUsage.MAC_CMAC)),
+            lambda: hsm.export_block(self.pvk, self.kbpk),
+            lambda: hsm.import_signing_key("snap", rsa_private()[:-1]),
+            lambda: hsm.import_signing_key("snap", b"-----BEGIN PRIVATE KEY-----\n" + KEY.hex().encode()),
+            lambda: hsm.import_signing_key("snap", rsa_private(), KeySpec(KeyUsage.MAC_HMAC)),
+            lambda: hsm.set_state(self.zpk, KeyState.DESTROYED),
+            lambda: hsm.find(PAN.masked),
+            lambda: usages.combine([KEY]),
+            lambda: usages.check_key(replace(hsm.info(self.zpk), bits=192), Material(KEY)),
+            lambda: usages.check_key(hsm.info(self.zpk), Material(KEY[::-1])),
+            lambda: vault.open(self.sealed, table="family", row=2, column="nik"),
+            lambda: vault.open(self.sealed[:-1], table="family", row=1, column="nik"),
+            lambda: vault.open(b"x" + self.sealed, table="family", row=1, column="nik"),
+            lambda: SoftwareHsm.open(self.path, PASSPHRASE),
+            lambda: SoftwareHsm.open(self.path, MasterKey(MASTER.reveal()[::-1])),
+            lambda: SoftwareHsm.create(self.path, MASTER),
+            lambda: SoftwareHsm.open(folder / "none", MASTER),
+            lambda: create_master_key_file(self.path),
+            lambda: read_master_key_file(self.path),
+            *(lambda text=text: read_master_key_file(_file(folder, text)) for text in _damaged_master_keys()),
+        ]
+
+
+KSN = bytes.fromhex("FFFF9876543210E00003")
+
+
+def _damaged_master_keys() -> list[bytes]:
+    """A key file that somebody edited: the rest of the key is still in it."""
+    text = MASTER.reveal().hex().encode("ascii")
+    return [text + b"zz", text[:-2], b"\xff" + text, text + b"\xff", MASTER.reveal(), PASSPHRASE.reveal().encode()]
+
+
+def _file(folder: Path, text: bytes) -> Path:
+    path = folder / "damaged.key"
+    path.write_bytes(text)
+    path.chmod(0o600)
+    return path
+
+
+def shown_by(error: BaseException) -> Iterator[str]:
+    """All that can be seen of an error: its text, what it carries, how it is logged, and of what it came, hidden or not."""
+    yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
+    yield "".join(traceback.format_exception(error))
+    for beneath in (error.__cause__, error.__context__):
+        if beneath is not None:
+            yield from shown_by(beneath)
 
 
 def shown(folder: Path) -> Iterator[str]:
     """All that can be seen of an HSM at work and of everything in it going wrong."""
-    path = folder / "store"
-    hsm = SoftwareHsm.create(path, MASTER)
-    pvk = hsm.form(KeyUsage.PIN_VERIFICATION_IBM, "pvk", components(KEY))
-    zpk = hsm.generate(KeyUsage.PIN_ENCRYPTION, "zpk", mode=KeyMode.BOTH)
-    vault = Vault(hsm, hsm.generate(KeyUsage.DATA_SEALING, "seal"), hsm.generate(KeyUsage.BLIND_INDEX, "index"))
-    block, weak = hsm.encipher_pin(PIN, zpk, PAN), hsm.encipher_pin(WEAK, zpk, PAN)
-    offset = hsm.choose_pin(block, zpk, pvk, PAN, None)
-    sealed = vault.seal(NIK, table="family", row=1, column="nik")
-    values = [
-        PAN,
-        PIN,
-        WEAK,
-        MASTER,
-        PASSPHRASE,
-        Material(KEY),
-        hsm,
-        pvk,
-        zpk,
-        hsm.keys(),
-        hsm.kcv(pvk),
-        vault,
-        block,
-        sealed,
-    ]
-    values += [Keystore.open(path, MASTER), Keystore.open(path, MASTER).load(), vault.index(NIK, "nik"), offset]
-    for value in values:
-        yield from (repr(value), str(value), f"{value}", f"{[value]}")
-    yield path.read_text("ascii")
-    failing: list[Callable[[], object]] = [
-        lambda: Pan(PAN.reveal() + "x"),
-        lambda: Pan(PAN.reveal()[:-1] + "0", luhn=True),
-        lambda: Pin(PIN.reveal() + "x"),
-        lambda: Pin(PIN.reveal() * 3),
-        lambda: MasterKey(MASTER.reveal() + b"x"),
-        lambda: hsm.choose_pin(weak, zpk, pvk, PAN, None),
-        lambda: hsm.choose_pin(block[:7], zpk, pvk, PAN, None),
-        lambda: hsm.change_pin(weak, block, zpk, pvk, PAN, offset, None),
-        lambda: hsm.encipher_pin(PIN, pvk, PAN),
-        lambda: hsm.form(KeyUsage.PIN_ENCRYPTION, "zpk", components(KEY)),
-        lambda: hsm.form(KeyUsage.DATA_SEALING, "short", components(KEY)),
-        lambda: hsm.form(KeyUsage.PIN_ENCRYPTION, "same", [KEY, KEY]),
-        lambda: usages.combine([KEY]),
-        lambda: vault.open(sealed, table="family", row=2, column="nik"),
-        lambda: vault.open(sealed[:-1], table="family", row=1, column="nik"),
-        lambda: vault.open(b"x" + sealed, table="family", row=1, column="nik"),
-        lambda: Keystore.open(path, PASSPHRASE),
-        lambda: Keystore.create(path, MASTER),
-        lambda: Keystore.open(folder / "none", MASTER),
-        lambda: create_master_key_file(path),
-        lambda: read_master_key_file(path),
-    ]
-    for fails in failing:
+    room = Room(folder)
+    for fails in room.failing():
         with pytest.raises(KeysError) as caught:
             fails()
-        error = caught.value
-        yield from (str(error), repr(error), repr(error.args), repr(vars(error)))
-        yield "".join(traceback.format_exception(error))
-    (folder / "garbage.key").write_bytes(MASTER.reveal().hex().encode("ascii") + b"zz")
-    (folder / "garbage.key").chmod(0o600)
-    with pytest.raises(KeysError) as garbage:
-        read_master_key_file(folder / "garbage.key")
-    yield "".join(traceback.format_exception(garbage.value))
+        yield from shown_by(caught.value)
+    for value in room.values():
+        yield from (repr(value), str(value), f"{value}", f"{[value]}", "%s" % (value,))  # noqa: UP031 - as loggers do
+    (folder / "damaged.key").unlink()
+    for path in sorted(folder.iterdir()):
+        yield path.name
+        yield path.read_text("ascii")
 
 
-def test_no_secret_is_shown(tmp_path: Path) -> None:
-    """Every repr, text, file and traceback, looked through for every secret, letter case aside."""
+def test_no_secret_is_shown(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Every repr, text, file, log, output and traceback, looked through for every secret, letter case aside."""
+    caplog.set_level(logging.DEBUG)
     # Long random hex and addresses may hold any six digits by chance, so they are searched for the long secrets only.
     seen = [text.lower() for text in shown(tmp_path)]
-    seen += [re.sub(r"0x[0-9a-f]+|[0-9a-f]{24,}", "", text) for text in seen]
-    assert 200 < len(seen)
-    whole = len(seen) // 2
+    seen += [caplog.text.lower(), *(text.lower() for text in capfd.readouterr())]
+    whole = len(seen)
+    assert 400 < whole
+    seen += [re.sub(r"0x[0-9a-f]+|[0-9a-f]{24,}|\\x[0-9a-f]{2}[!-~]*", "", text) for text in seen]
     found = [
         (secret, text)
         for secret in SECRETS
@@ -115,8 +219,16 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
 
 
 def test_canaries_would_be_found(tmp_path: Path) -> None:
-    """The search is no empty one: the masked forms it should meet are there."""
+    """The search is no empty one: the masked forms it should meet are there, and a secret in an error is met."""
     seen = "".join(shown(tmp_path))
-    assert "601301******4683" in seen
-    assert "Pin(******)" in seen
-    assert "KeyHandle(pvk" in seen
+    for expected in ("601301******4683", "Pin(******)", "Material(******)", "KeyHandle(pvk#1", "siti", "kks-keystore"):
+        assert expected in seen
+    error = KeysError("no more is said")
+    error.__context__ = ValueError(KEY.hex())
+    assert KEY.hex() in "".join(shown_by(error))
+
+
+def test_nothing_is_written_beside_the_keystore(tmp_path: Path) -> None:
+    """No scratch file, no dump: the keystore and its lock."""
+    Room(tmp_path)
+    assert ["store", "store.lock"] == sorted(path.name for path in tmp_path.iterdir())

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keys import aes, pinblock, tdes
+from keys import aes, pinblock, pvv, tdes
 from keys.errors import KeyRefused, PinRefusal, PinRefused
 from keys.hsm import Hsm, PinToVerify
 from keys.keytypes import Algorithm, KeyAttributes, KeyHandle, KeyMode, KeySpec, KeyUsage
-from keys.pin import weakness
+from keys.pin import DEFAULT_DECIMALISATION, decimalisation_map, natural_pin, offset_of, weakness
 from keys.pinblock import PinFormat
 from keys.sensitive import Pan, Pin
 from tests.keys.at_work import formed
@@ -150,6 +150,24 @@ def test_format_1_is_read(keys: Keys) -> None:
         keys.hsm.encipher_pin(GOOD, keys.zpk, PAN, PinFormat.ISO_1)
 
 
+def test_a_bad_block_is_no_pin_of_zeros(keys: Keys) -> None:
+    """Whatever a command reckons with in the place of digits that are not there: a card of that PIN does not take it."""
+    zeros = Pin("000000")
+    natural = natural_pin(
+        tdes.encipherer(SECOND_KEY)(pinblock.account_field(PAN)), decimalisation_map(DEFAULT_DECIMALISATION), 6
+    )
+    references = {
+        keys.ibm: offset_of(natural, "000000"),
+        keys.pvv: pvv.pvv(tdes.encipherer(SECOND_KEY), PAN, 3, "0000"),
+    }
+    for pvk, reference in references.items():
+        for pin_format in MADE:
+            right = keys.block(zeros, PAN, pin_format)
+            assert keys.right(pvk, right, reference, PAN, pin_format)
+            for broken in (bytes(len(right)), right[:-1], b"", bytes([right[0] ^ 1]) + right[1:]):
+                assert not keys.right(pvk, broken, reference, PAN, pin_format)
+
+
 def test_format_2_is_for_chips_alone(keys: Keys) -> None:
     """Neither made nor read here, whatever is in the block."""
     asked = PinToVerify(bytes(8), keys.zpk, PAN, "000000", PinFormat.ISO_2)
@@ -201,6 +219,7 @@ def test_every_cause_of_failure_has_one_answer(keys: Keys) -> None:
             (keys.block(GOOD, OTHER_PAN), reference, PAN, PinFormat.ISO_0),
             (keys.block(GOOD), reference, OTHER_PAN, PinFormat.ISO_0),
             (keys.hsm.encipher_pin(GOOD, keys.other_zpk, PAN), reference, PAN, PinFormat.ISO_0),
+            *((keys.block(Pin(digits), PAN, one), reference, PAN, one) for one in MADE for digits in OTHER_LENGTHS),
             (keys.block(GOOD, PAN, PinFormat.ISO_4), reference, OTHER_PAN, PinFormat.ISO_4),
             (keys.block(OTHER, PAN, PinFormat.ISO_4), reference, PAN, PinFormat.ISO_4),
             (keys.block(GOOD, FAR_PAN, PinFormat.ISO_3), reference, PAN, PinFormat.ISO_3),
@@ -227,6 +246,7 @@ def test_every_cause_of_failure_has_one_answer(keys: Keys) -> None:
         assert keys.right(pvk, keys.block(GOOD), reference)
 
 
+OTHER_LENGTHS = ["3718", "37182", "3718281", "371828182845"]
 SWAPPED = [(one, other) for one in TDES_FORMATS for other in (*TDES_FORMATS, PinFormat.ISO_1) if one is not other]
 
 

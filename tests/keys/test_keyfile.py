@@ -135,6 +135,9 @@ def test_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(keyfile, "FILE_MOST", path.stat().st_size - 1)
     with pytest.raises(KeystoreError, match="is damaged"):
         keyfile.read(path, PARTS)
+    os.truncate(path, 2**36)  # holes: no disk is filled, but no memory would hold it
+    with pytest.raises(KeystoreError, match="is damaged"):
+        keyfile.read(path, PARTS)
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:

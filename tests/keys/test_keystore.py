@@ -334,6 +334,21 @@ def test_unfit_key_is_not_added(tmp_path: Path) -> None:
     assert before == path.read_bytes()
 
 
+def test_header_is_looked_at_whatever_the_envelope_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token knows the length of its key alone: what else a key must look like is the keystore's to see."""
+    info, material = key_of(KeyUsage.MAC_HMAC)
+    store = create(tmp_path / "store")
+    monkeypatch.setattr(MasterEnvelope, "check", lambda *_: None)
+    for unfit in (
+        replace(info, label="a b"),
+        replace(info, bits=8),
+        replace(info, active_from=TODAY, active_to=date.min),
+    ):
+        with pytest.raises(KeyRefused):
+            store.add(unfit, material)
+    assert [] == store.load()
+
+
 @pytest.mark.parametrize("before", KeyState)
 @pytest.mark.parametrize("after", KeyState)
 def test_every_transition(tmp_path: Path, before: KeyState, after: KeyState) -> None:

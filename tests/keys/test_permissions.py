@@ -176,7 +176,7 @@ def test_every_command_is_called() -> None:
                 found.add((name, parameter.name, False))
             if "Dukpt" in kind or "PinToVerify" in kind:
                 found.add((name, parameter.name, True))
-    for name in ("info", "kcv", "set_state"):  # these ask only whether the key is known
+    for name in ("info", "kcv", "set_state", "end_on"):  # these ask only whether the key is known
         found.remove((name, "handle", False))
     assert found == {(call.command, call.place, call.dukpt) for call in CALLS}
 

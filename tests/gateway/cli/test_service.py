@@ -19,8 +19,12 @@ def test_a_link_without_its_key(shell: Shell) -> None:
 
 def test_a_port_in_use(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """One line names the port."""
-    components = "0123456789ABCDEFFEDCBA9876543210\nA1B2C3D4E5F60718293A4B5C6D7E8F90\n"
-    assert 0 == shell.run("keys", "form", "zpk-himbara", typed=components)[0]
+    for number, custodian, part in (
+        ("1", "siti", "0123456789ABCDEFFEDCBA9876543210"),
+        ("2", "budi", "A1B2C3D4E5F60718293A4B5C6D7E8F90"),
+    ):
+        asked = ("keys", "component", "zpk-himbara", "--usage", "P0", "--number", number, "--as", custodian)
+        assert 0 == shell.run(*asked, typed=part + "\n")[0]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         monkeypatch.setenv("KKS_ISO_PORT", port)

@@ -1,0 +1,68 @@
+"""Tests of gateway.store.ceremonies."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from gateway.store import audit, ceremonies
+from gateway.store.audit import Operation
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+AT = datetime(2026, 11, 28, 1, 2, 3, tzinfo=UTC)
+
+
+async def write(connection: AsyncConnection, actor: str, operation: Operation, key: str, **detail: Any) -> None:  # noqa: ANN401 - JSON values
+    """One audit event, on the first business date unless another is named."""
+    told = {"business_date": "2026-11-28"} | detail
+    await audit.append(connection, lambda data: data[:32].ljust(32), AT, actor, operation, key, told)
+
+
+async def test_acts_are_those_of_keys_in_their_order(engine: AsyncEngine) -> None:
+    """Other events are left out, and so are other days."""
+    async with engine.begin() as connection:
+        await write(connection, "siti", Operation.KEY_BEGUN, "zpk", act="generate", business_date="2026-11-27")
+        await write(connection, "siti", Operation.LINK_EVENT, "zpk", act="generate")
+        await write(connection, "siti", Operation.KEY_DONE, "zpk#1", act="generate", kcv="08D7B4")
+        await write(connection, "hsm", Operation.KEY_REFUSED, "zpk#1", refused="SEAL", business_date="2026-11-29")
+        found = await ceremonies.acts(connection)
+        assert ["key.begun", "key.done", "key.refused"] == [act.operation for act in found]
+        assert ("siti", "zpk#1", "08D7B4", AT) == (found[1].actor, found[1].key, found[1].detail["kcv"], found[1].at)
+        days = [(date(2026, 11, 28), None), (None, date(2026, 11, 28)), (date(2026, 11, 28), date(2026, 11, 28))]
+        counts = [len(await ceremonies.acts(connection, *pair)) for pair in days]
+        assert [2, 2, 1] == counts
+
+
+async def test_who_did_it_last(engine: AsyncEngine) -> None:
+    """Of the acts asked for, with this key, that have ended."""
+    async with engine.begin() as connection:
+        assert await ceremonies.last_done(connection, "zpk#1", ["generate"]) is None
+        await write(connection, "siti", Operation.KEY_DONE, "zpk#1", act="generate")
+        await write(connection, "budi", Operation.KEY_DONE, "zpk#2", act="generate")
+        await write(connection, "budi", Operation.KEY_DONE, "zpk#1", act="activate")
+        await write(connection, "budi", Operation.KEY_BEGUN, "zpk#1", act="import")
+        await write(connection, "budi", Operation.KEY_FAILED, "zpk#1", act="import")
+        assert "siti" == await ceremonies.last_done(connection, "zpk#1", ["generate", "import"])
+        assert "budi" == await ceremonies.last_done(connection, "zpk#1", ["activate"])
+
+
+async def test_who_began_it_last_and_was_not_refused(engine: AsyncEngine) -> None:
+    """An act that was cut off counts: whoever began it may have done it."""
+    async with engine.begin() as connection:
+        await write(connection, "siti", Operation.KEY_BEGUN, "zpk#1", act="retire")
+        assert "siti" == await ceremonies.last_begun(connection, "zpk#1", ["retire"])
+        await write(connection, "budi", Operation.KEY_BEGUN, "zpk#1", act="retire")
+        await write(connection, "budi", Operation.KEY_FAILED, "zpk#1", act="retire")
+        assert "siti" == await ceremonies.last_begun(connection, "zpk#1", ["retire"])
+        assert await ceremonies.last_begun(connection, "zpk#2", ["retire"]) is None
+
+
+async def test_last_serial(engine: AsyncEngine) -> None:
+    """Of the last act that ended; None before the first."""
+    async with engine.begin() as connection:
+        assert await ceremonies.last_serial(connection) is None
+        await write(connection, "siti", Operation.KEY_DONE, "zpk#1", act="generate", serial=7)
+        await write(connection, "siti", Operation.KEY_BEGUN, "zpk#1", act="activate")
+        assert 7 == await ceremonies.last_serial(connection)
