@@ -30,9 +30,9 @@ async def told(bank: Bank) -> list[tuple[str, str, str, str]]:
 
 
 async def details(bank: Bank) -> list[dict[str, Any]]:
-    """The details of each act, in order, without its date."""
+    """The details of each act, in order, without its date and the keystore's serial."""
     acts = await ceremony.record_of(bank, None, None)
-    return [{name: value for name, value in one.detail.items() if name != "business_date"} for one in acts]
+    return [{name: one.detail[name] for name in one.detail if name not in ("business_date", "serial")} for one in acts]
 
 
 async def last_reason(bank: Bank) -> str:
