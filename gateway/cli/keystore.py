@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.operations.bank import Bank
+    from gateway.operations.custody import Custody
     from keys.keytypes import KeyInfo, KeySpec
 
 keys = typer.Typer(help="The bank's keys: ceremonies, list, import, export, rotation.", no_args_is_help=True)
@@ -90,11 +91,10 @@ def keys_init(
 
     A bank that does not gets a random master key when it is first opened.
     """
-    from gateway.operations.custody import custody_of
     from keys.errors import KeysError
     from keys.master_ceremony import enter_master_component
 
-    custody = custody_of(settings())
+    custody = _custody()
     if custody.keystore.exists():
         refuse(f"keystore {custody.keystore}: is there already; `keys rotate-master` gives it another master key")
     if custody.token is not None or custody.passphrase is not None:
@@ -298,10 +298,9 @@ def keys_token_init(
     number: Annotated[int, typer.Option("--number", min=1, max=9999, help="which master key to make")] = 1,
 ) -> None:
     """Make master key NUMBER in the PKCS#11 token, and what else the token needs, once. Before the first start, or to rotate."""
-    from gateway.operations.custody import custody_of
     from keys.errors import KeysError
 
-    custody = custody_of(settings())
+    custody = _custody()
     try:
         custody.set_up_token(officer_pin_file, number)
     except KeysError as error:
@@ -318,12 +317,11 @@ def keys_record(
     """The ceremony record: who did what with which key, check values, and lines to sign. To print."""
     from gateway.files.ceremony_record import ceremony_record
 
-    since = None if first is None else parse_date(first, "--since")
-    until = None if last is None else parse_date(last, "--until")
-
     async def work(bank: Bank) -> str:
         from gateway.operations import ceremony
 
+        since = None if first is None else parse_date(first, "--since")
+        until = None if last is None else parse_date(last, "--until")
         return ceremony_record(await ceremony.record_of(bank, since, until))
 
     text = with_bank(work)
@@ -335,6 +333,17 @@ def keys_record(
     except OSError as error:
         refuse(f"{out}: {error.strerror}")
     output.say(f"The record is in {out}.")
+
+
+def _custody() -> Custody:
+    """Where the settings say that the keys are, or one line saying which setting lacks."""
+    from gateway.errors import GatewayError
+    from gateway.operations.custody import custody_of
+
+    try:
+        return custody_of(settings())
+    except GatewayError as error:
+        refuse(str(error))
 
 
 def _key(work: Callable[[Bank, Any], Awaitable[KeyInfo]], json: bool, done: str) -> None:  # noqa: FBT001 - typer's flag
