@@ -22,6 +22,7 @@ from tests.gateway.rites import (
     BUDI,
     FIRST,
     RATNA,
+    SECOND,
     SITI,
     ZMK,
     ZPK,
@@ -46,6 +47,9 @@ async def test_a_key_is_made_by_one_and_activated_by_another(bank: Bank) -> None
     assert [] == bank.hsm.find_all("zpk")
     await refused(bank, "zpk#1: siti made it or brought it in; another", ceremony.activate(bank, SITI, "zpk#1", None))
     await refused(bank, "another person activates it", ceremony.activate(bank, f"{SITI}  ", "zpk", None))
+    why = f"key zpk#1: {SITI} made it or brought it in; another person activates it"
+    refusal = {"act": "activate", "overlap_days": None, "kcv": made.kcv.value, "reason": why}
+    assert refusal == (await details(bank))[3] == (await details(bank))[5]
     works = await ceremony.activate(bank, BUDI, "zpk", None)
     assert (replace(made, state=KeyState.ACTIVE), [handle]) == (works, bank.hsm.find_all("zpk"))
     assert [
@@ -66,6 +70,17 @@ async def test_a_key_is_made_by_one_and_activated_by_another(bank: Bank) -> None
     assert [{"act": "generate"}, header] == (await details(bank))[:2]
     assert [{"act": "activate", "overlap_days": None, "kcv": kcv}] * 2 == (await details(bank))[-2:]
     await assert_proved(bank)
+
+
+async def test_a_name_is_one_however_it_is_written(bank: Bank) -> None:
+    """Siti and SITI are one person, for whoever checks as for whoever enters components."""
+    await ceremony.generate(bank, "Siti", "zpk", ZPK)
+    await refused(bank, "Siti made it or brought it in", ceremony.activate(bank, "SITI", "zpk", None))
+    await ceremony.enter_component(bank, "Siti", "zmk", ZMK, 1, 2, FIRST)
+    await refused(bank, "nobody enters two", ceremony.enter_component(bank, "sITI", "zmk", ZMK, 2, 2, SECOND))
+    await ceremony.activate(bank, BUDI, "zpk", None)
+    await ceremony.change_state(bank, "Budi", "retire", "zpk")
+    await refused(bank, "Budi ended its life", ceremony.change_state(bank, BUDI, "destroy", "zpk"))
 
 
 async def test_only_a_new_key_is_activated_and_only_a_suspended_one_resumed(bank: Bank) -> None:
