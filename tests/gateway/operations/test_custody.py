@@ -1,19 +1,61 @@
-"""Tests of gateway.operations.custody."""
+"""Tests of gateway.operations.custody: where the keys are, how a new keystore comes to be, and the whole bank on a token."""
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.operations.custody import custody_of, open_vault
-from keys.errors import KeysError
+from gateway import clock
+from gateway.app import open_bank, open_keystore
+from gateway.errors import GatewayError, Refused
+from gateway.operations.custody import BANK_KEYS, bank_keys, custody_of, open_vault, take_up_keys
+from gateway.operations.setup import move_business_date
+from gateway.settings import load_settings
+from keys.errors import KeyRefused, KeysError, KeystoreError
+from keys.keytypes import KeySpec, KeyState, KeyUsage
+from keys.master import create_master_key_file, read_master_key_file, write_secret_file
+from keys.master_ceremony import enter_master_component
+from keys.software import SoftwareHsm
+from tests.gateway.rites import FIRST, SECOND
+from tests.keys.softhsm import MODULE, needs_token
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.operations.bank import Bank
+    from gateway.operations.custody import Custody
+    from gateway.settings import Settings
+    from keys.hsm import Hsm
+    from keys.keytypes import KeyInfo
+
+ROOT = Path(__file__).resolve().parents[3]
+PASSPHRASE = "correct horse battery staple"
+TOKEN_SETTINGS = {"pkcs11_module": Path("module.so"), "pkcs11_token": "bank", "pkcs11_pin_file": Path("pin")}
+
+
+@pytest.fixture
+def custody(tmp_path: Path) -> Custody:
+    """Of a bank that was never opened."""
+    return custody_of(load_settings(data_dir=tmp_path / "var"))
+
+
+def known(hsm: Hsm) -> list[KeyInfo]:
+    """All its keys."""
+    return hsm.keys()
+
+
+def names(custody: Custody) -> set[str]:
+    """What is in the folder of keys, locks aside."""
+    return {path.name for path in custody.keystore.parent.iterdir() if path.suffix != ".lock"}
 
 
 def test_a_worker_opens_the_same_vault(bank: Bank) -> None:
@@ -30,3 +72,300 @@ def test_the_master_key_may_be_elsewhere(bank: Bank, tmp_path: Path) -> None:
     assert tmp_path / "other.key" == custody_of(moved).master_key
     with pytest.raises(KeysError):
         open_vault(replace(custody_of(bank.settings), keystore=tmp_path / "none.json"))
+
+
+def test_a_new_keystore(custody: Custody) -> None:
+    """All of the bank's own keys, active and not to leave, in a folder that is its owner's; nothing else is left there."""
+    custody.create()
+    hsm = custody.open()
+    found = {info.label: (info.usage, info.state, info.exportability.value) for info in known(hsm)}
+    assert {label: (usage, KeyState.ACTIVE, "N") for label, usage in BANK_KEYS.items()} == found
+    assert {"keystore.json", "master.key"} == names(custody)
+    assert 0o700 == custody.keystore.parent.stat().st_mode & 0o777
+    keystore, master = custody.keystore.read_bytes(), custody.master_key.read_bytes()
+    custody.create()
+    assert (keystore, master) == (custody.keystore.read_bytes(), custody.master_key.read_bytes())
+
+
+@pytest.mark.parametrize("made", range(4))
+def test_a_start_that_is_cut_off_leaves_no_half_keystore(
+    custody: Custody, monkeypatch: pytest.MonkeyPatch, made: int
+) -> None:
+    """After so many keys: there is no keystore, and the next start makes one with all of them."""
+    left = [made]
+    generate = SoftwareHsm.generate
+
+    def cut(hsm: SoftwareHsm, spec: KeySpec | KeyUsage, label: str) -> object:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return generate(hsm, spec, label)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SoftwareHsm, "generate", cut)
+        with pytest.raises(KeyboardInterrupt):
+            custody.create()
+    assert not custody.keystore.exists()
+    custody.create()
+    assert {*BANK_KEYS} == {info.label for info in known(custody.open())}
+    assert {"keystore.json", "master.key"} == names(custody)
+
+
+def test_two_first_starts_at_once(custody: Custody) -> None:
+    """One makes the keystore and the master key, the others find them: all have the same keys."""
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: custody.create(), range(4)))
+        found = list(pool.map(lambda _: [info.kcv for info in known(custody.open())], range(4)))
+    assert [found[0]] * 4 == found
+    assert len(BANK_KEYS) == len(found[0])
+
+
+def test_components_of_a_master_key_are_waited_for(custody: Custody) -> None:
+    """A bank whose custodians have begun does not get a random master key meanwhile."""
+    custody.keystore.parent.mkdir(parents=True)
+    enter_master_component(custody.master_key, 1, 2, "siti", FIRST)
+    with pytest.raises(Refused, match="1 components of the master key wait for others: `kks keys init`"):
+        custody.create()
+    assert (False, False) == (custody.master_key.exists(), custody.keystore.exists())
+    enter_master_component(custody.master_key, 2, 2, "budi", SECOND)
+    custody.create()
+    assert (
+        bytes(one ^ other for one, other in zip(FIRST, SECOND, strict=True))
+        == read_master_key_file(custody.master_key).reveal()
+    )
+    assert custody.open().keys()
+
+
+def test_a_passphrase(custody: Custody, tmp_path: Path) -> None:
+    """In a file that its owner alone may read; no master key file is made beside it."""
+    spoken = replace(custody, passphrase=tmp_path / "passphrase")
+    with pytest.raises(KeystoreError, match="passphrase: cannot be read"):
+        spoken.create()
+    assert not spoken.keystore.exists()
+    write_secret_file(tmp_path / "passphrase", "passphrase file", PASSPHRASE)
+    spoken.create()
+    assert {*BANK_KEYS} == {info.label for info in known(spoken.open())}
+    assert {"keystore.json"} == names(spoken)
+    (tmp_path / "passphrase").chmod(0o644)
+    with pytest.raises(KeystoreError, match="passphrase: mode must be 0600"):
+        spoken.open()
+    create_master_key_file(custody.master_key)
+    with pytest.raises(KeystoreError, match="another kind of master key"):
+        custody.open()
+
+
+def test_a_master_key_that_is_there_is_used(custody: Custody, tmp_path: Path) -> None:
+    """On another disk, made before: not overwritten."""
+    elsewhere = replace(custody, master_key=tmp_path / "elsewhere.key")
+    key = create_master_key_file(tmp_path / "elsewhere.key")
+    elsewhere.create()
+    assert key == elsewhere.master()
+    assert {"keystore.json"} == names(elsewhere)
+    with pytest.raises(KeystoreError, match="cannot be read"):
+        custody.open()
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    """A file in its place is one line."""
+    (tmp_path / "var").write_text("")
+    with pytest.raises(Refused, match=r"cannot make .*: Not a directory"):
+        custody_of(load_settings(data_dir=tmp_path / "var")).create()
+
+
+def test_every_opening_tests_itself(custody: Custody, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cipher that computes wrongly is seen before anything is done with it."""
+    custody.create()
+    monkeypatch.setattr(SoftwareHsm, "self_test", lambda _: (_ for _ in ()).throw(KeystoreError("vector")))
+    with pytest.raises(KeystoreError, match="vector"):
+        custody.open()
+
+
+async def test_keys_begin_and_end_by_the_business_date(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jakarta's day, or the day the bank was moved to; not the day in London, which begins seven hours later."""
+    today = bank.business_date
+    key = bank.hsm.generate(KeySpec(KeyUsage.MAC_CMAC, active_from=today, active_to=today), "link")
+    assert today == bank.hsm.info(key).created
+    for days, working in ((0, True), (1, False), (0, True)):
+        bank.moved_date = today + timedelta(days=days)
+        assert working is ([key] == bank.hsm.find_all("link"))
+    bank.moved_date = None
+    monkeypatch.setattr(clock, "jakarta_today", lambda: today + timedelta(days=1))
+    assert [] == bank.hsm.find_all("link")
+    monkeypatch.undo()
+    await move_business_date(bank, "ops", today + timedelta(days=1))
+    with pytest.raises(KeyRefused, match="it is DEACTIVATED"):
+        bank.hsm.mac(key, b"data")
+    assert today + timedelta(days=1) == bank.hsm.info(bank.hsm.generate(KeyUsage.MAC_CMAC, "link")).created
+
+
+def test_a_worker_goes_by_jakarta(custody: Custody) -> None:
+    """Who has no bank open takes Jakarta's day."""
+    custody.create()
+    hsm = custody.open()
+    assert clock.jakarta_today() == hsm.info(hsm.find("audit")).created
+    day = date(2027, 1, 1)
+    made = custody.open(today=lambda: day).generate(KeyUsage.MAC_CMAC, "link")
+    assert 1 == made.version
+    assert [day] == [info.created for info in known(custody.open()) if info.label == "link"]
+
+
+def test_take_up_keys(bank: Bank, bank_settings: Settings) -> None:
+    """Newest audit and sealing keys to work with; older audit keys to verify, unless they are lost or gone."""
+    other = open_keystore(bank_settings)
+    assert not take_up_keys(bank)
+    for label, usage in (("audit", KeyUsage.MAC_HMAC), ("vault-sealing", KeyUsage.DATA_SEALING)):
+        other.generate(usage, label)
+    other.generate(KeySpec(KeyUsage.MAC_HMAC, state=KeyState.PRE_ACTIVE), "audit")
+    assert take_up_keys(bank)
+    assert (2, [1], 2, 1) == (
+        bank.keys.audit.version, [key.version for key in bank.keys.audit_before], bank.vault.sealing_key.version,
+        bank.keys.pin_verification.version,
+    )  # fmt: skip
+    for state, before in ((KeyState.DEACTIVATED, [1]), (KeyState.COMPROMISED, [])):
+        other.set_state(other.version("audit", 1), state)
+        assert take_up_keys(bank)
+        assert before == [key.version for key in bank.keys.audit_before]
+    assert bank_keys(bank.hsm) == bank.keys
+
+
+@pytest.mark.parametrize("missing", list(TOKEN_SETTINGS))
+def test_a_token_is_wholly_named_or_refused(tmp_path: Path, missing: str) -> None:
+    """Module, label and PIN file: one line names the three settings."""
+    named = {name: value for name, value in TOKEN_SETTINGS.items() if name != missing}
+    settings = load_settings(data_dir=tmp_path, key_backend="pkcs11", **named)
+    with pytest.raises(Refused, match="wants KKS_PKCS11_MODULE, KKS_PKCS11_TOKEN and KKS_PKCS11_PIN_FILE"):
+        custody_of(settings)
+    whole = load_settings(data_dir=tmp_path, key_backend="pkcs11", **TOKEN_SETTINGS)
+    assert tuple(TOKEN_SETTINGS.values()) == custody_of(whole).token
+    assert None is custody_of(load_settings(data_dir=tmp_path, **TOKEN_SETTINGS)).token
+
+
+def test_a_bank_without_a_token(custody: Custody, tmp_path: Path) -> None:
+    """Is told so where a token is asked for."""
+    for call in (custody.open_token, lambda: custody.set_up_token(tmp_path / "pin", 1)):
+        with pytest.raises(KeystoreError, match="this bank's keys are in no token"):
+            call()
+
+
+async def test_a_module_or_pin_that_is_none(bank_settings: Settings, tmp_path: Path) -> None:
+    """A library that does not load, a PIN file that is not there: the bank does not open, in one line, and has no keystore."""
+    token = {"key_backend": "pkcs11", "pkcs11_token": "bank", "pkcs11_pin_file": tmp_path / "pin"}
+    settings = bank_settings.model_copy(update={**token, "pkcs11_module": tmp_path / "none.so"})
+    for why in ("token PIN file .*pin: cannot be read", "token bank: module does not load"):
+        with pytest.raises(GatewayError, match=why) as caught:
+            async with open_bank(settings):
+                pass
+        assert "\n" not in str(caught.value)
+        assert not custody_of(settings).keystore.exists()
+        if not (tmp_path / "pin").exists():
+            write_secret_file(tmp_path / "pin", "PIN", "1234")
+
+
+BANK_ON_A_TOKEN = """
+    import asyncio, json, os, subprocess, sys
+    from pathlib import Path
+    from gateway.app import open_bank
+    from gateway.operations import ceremony, reseal
+    from gateway.operations.custody import custody_of, open_vault, take_up_keys
+    from gateway.operations.refusals import write_refusals
+    from gateway.settings import load_settings
+    from keys.errors import KeyRefused, KeystoreError, TokenError
+    from keys.keytypes import KeySpec, KeyUsage
+    from keys.sensitive import Pin
+    from tests.gateway.street import assert_proved, open_street
+
+    async def main(url, folder, module, label):
+        folder = Path(folder)
+        settings = load_settings(
+            database_url=url, data_dir=folder / "var", key_backend="pkcs11", pkcs11_module=Path(module), pkcs11_token=label,
+            pkcs11_pin_file=folder / "user.pin", iso_port=0, http_port=0, log_level="error",
+        )
+        custody = custody_of(settings)
+        told = {}
+        try:
+            custody.set_up_token(folder / "wrong.pin", 1)
+        except TokenError as error:
+            told["wrong officer"] = str(error)
+        custody.set_up_token(folder / "officer.pin", 1)
+        try:
+            custody.set_up_token(folder / "officer.pin", 1)
+        except TokenError as error:
+            told["twice"] = str(error)
+        async with open_bank(settings) as bank:
+            told["back end"] = type(bank.hsm).__name__
+            told["keys"] = sorted(info.name for info in bank.hsm.keys())
+            async with open_street(bank, folder, families=2) as street:
+                card = street.wallet.cards[0]
+                told["paid"] = (await street.atm.withdraw(card, 100_000)).code
+                told["wrong PIN"] = (await street.atm.withdraw(card, 100_000, Pin("314159"))).code
+                await ceremony.rotate(bank, "siti", "vault-sealing")
+                await ceremony.activate(bank, "budi", "vault-sealing#2", None)
+                await ceremony.rotate(bank, "siti", "audit")
+                await ceremony.activate(bank, "budi", "audit#2", 0)
+                told["resealed"] = (await reseal.reseal(bank, "ratna")).whole
+                told["after"] = (await street.shop.purchase(card, 50_000)).code
+            zmk = KeySpec(KeyUsage.KEY_BLOCK_PROTECTION)
+            await ceremony.enter_component(bank, "siti", "zmk", zmk, 1, 2, bytes(range(32)))
+            subprocess.run(
+                [sys.executable, "-m", "gateway", "keys", "token-init", "--number", "2", "--officer-pin-file", folder / "officer.pin"],
+                check=True, capture_output=True, env={
+                    **os.environ, "KKS_DATA_DIR": str(folder / "var"), "KKS_KEY_BACKEND": "pkcs11", "KKS_PKCS11_MODULE": module,
+                    "KKS_PKCS11_TOKEN": label, "KKS_PKCS11_PIN_FILE": str(folder / "user.pin"),
+                },
+            )
+            told["rewrapped"] = await ceremony.rotate_master(bank, "siti", 2)
+            await ceremony.enter_component(bank, "budi", "zmk", zmk, 2, 2, bytes(range(100, 132)))
+            told["head"] = json.loads(custody.keystore.read_text())["head"]["master"]
+            try:
+                bank.hsm.mac(bank.hsm.find("vault-sealing"), b"data")
+            except KeyRefused:
+                told["refused"] = await write_refusals(bank)
+            await assert_proved(bank)
+            sealed = bank.vault.seal("text", table="t", row=1, column="c")
+        vault = open_vault(custody)
+        told["worker"] = vault.open(sealed, table="t", row=1, column="c")
+        async with open_bank(settings) as again:
+            told["again"] = len(again.hsm.keys())
+            await assert_proved(again)
+        print(json.dumps(told))
+
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@needs_token
+def test_the_whole_bank_on_a_token(database_url: str, tmp_path: Path) -> None:
+    """Token set up, PINs chosen and checked, money paid, keys and master key rotated: only a setting differs."""
+    told = _on_a_token(BANK_ON_A_TOKEN, database_url, tmp_path)
+    assert "Pkcs11Hsm" == told["back end"]
+    assert sorted(f"{label}#1" for label in BANK_KEYS) == told["keys"]
+    assert ["00", "55", "00"] == [told[name] for name in ("paid", "wrong PIN", "after")]
+    assert (True, 7, 2, 1, "text", 8) == (
+        told["resealed"], told["rewrapped"], told["head"], told["refused"], told["worker"], told["again"],
+    )  # fmt: skip
+    assert "CKR_PIN_INCORRECT" in str(told["wrong officer"])
+    assert "kks-master-1" in str(told["twice"])
+
+
+def _on_a_token(script: str, url: str, folder: Path) -> dict[str, object]:
+    """Run SCRIPT in a process of its own, with a token of its own: SoftHSM reads where they are when it is loaded."""
+    assert MODULE is not None
+    (folder / "tokens").mkdir()
+    conf = folder / "softhsm2.conf"
+    conf.write_text(f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n")
+    for name, pin in (("user", "user-pin-1234"), ("officer", "officer-pin-1234"), ("wrong", "wrong-pin-1234")):
+        write_secret_file(folder / f"{name}.pin", "PIN", pin)
+    environment = {
+        **os.environ, "SOFTHSM2_CONF": str(conf), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore",
+    }  # fmt: skip
+    util = shutil.which("softhsm2-util")
+    assert util is not None
+    words = ["--init-token", "--free", "--label", "bank", "--pin", "user-pin-1234", "--so-pin", "officer-pin-1234"]
+    subprocess.run([util, *words], env=environment, check=True, capture_output=True)  # noqa: S603 - the tool of the path
+    child = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", textwrap.dedent(script), url, str(folder), str(MODULE), "bank"],
+        env=environment, check=False, capture_output=True, text=True, cwd=folder,
+    )  # fmt: skip
+    assert 0 == child.returncode, child.stderr
+    found: dict[str, object] = json.loads(child.stdout.splitlines()[-1])
+    return found
