@@ -97,6 +97,20 @@ async def test_a_component_that_does_not_fit(
     await assert_no_material(bank)
 
 
+async def test_a_component_is_compared_with_its_sheet(bank: Bank) -> None:
+    """A slip of the fingers is found before the other custodians have come: refused, recorded, and entered rightly after."""
+    check, _ = await ceremony.enter_component(bank, SITI, "other", ZMK, 1, 2, FIRST)
+    slip = FIRST[:-1] + b"\x00"
+    enter = ceremony.enter_component
+    await refused(bank, "its check value is .*, not as told", enter(bank, SITI, "zmk", ZMK, 1, 2, slip, check))
+    assert ["other"] == [one.label for one in bank.hsm.components()]
+    assert (check, None) == await enter(bank, SITI, "zmk", ZMK, 1, 2, FIRST, check)
+    await refused(bank, "not as told", enter(bank, BUDI, "zmk", ZMK, 2, 2, SECOND, check))
+    _, info = await enter(bank, BUDI, "zmk", ZMK, 2, 2, SECOND)
+    assert info is not None
+    await assert_no_material(bank)
+
+
 async def test_components_that_make_no_key_are_entered_anew(bank: Bank) -> None:
     """Equal ones would leave it to one custodian: refused at the last, and nothing waits."""
     await ceremony.enter_component(bank, SITI, "zmk", ZMK, 1, 2, FIRST)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.app import open_bank
-from gateway.errors import Refused
+from gateway.errors import GatewayError, Refused
 from gateway.operations import ceremony, proof, reseal
 from gateway.operations.custody import BANK_KEYS, custody_of, take_up_keys
 from gateway.operations.links import note_link_event
@@ -274,11 +274,42 @@ async def test_a_keystore_that_cannot_be_written(bank: Bank, monkeypatch: pytest
     assert "zpk#1" == (await ceremony.generate(bank, SITI, "zpk", ZPK)).name
 
 
+async def test_a_keystore_put_back_to_an_earlier_state(bank: Bank, bank_settings: Settings) -> None:
+    """Each act tells how many changes the keystore has had: an older copy of the file is refused, open or opened anew."""
+    path = custody_of(bank_settings).keystore
+    older = path.read_bytes()
+    await ceremony.generate(bank, SITI, "zpk", ZPK)
+    before = path.read_bytes()
+    await ceremony.activate(bank, BUDI, "zpk", None)
+    newer = path.read_bytes()
+    acts = await ceremony.record_of(bank, None, None)
+    assert [5, 6] == [act.detail["serial"] for act in acts if act.operation == "key.done"]
+    for text in (older, before):
+        path.write_bytes(text)
+        with pytest.raises(
+            Refused, match=r"keystore is older than the audit chain: it has had \d changes.* has seen 6"
+        ):
+            await _open(bank_settings)
+        with pytest.raises(Refused, match="was put back to an earlier state while it was open"):
+            await ceremony.activate(bank, RATNA, "zpk", None)
+    path.write_bytes(newer)
+    await _open(bank_settings)
+    await ceremony.rotate_master(bank, SITI)
+    path.write_bytes(newer)
+    with pytest.raises(GatewayError, match="the master key is another one"):
+        await _open(bank_settings)
+
+
 async def test_who_formed_the_master_key(bank: Bank) -> None:
     """Custodians and check value, in the chain that came to be with it."""
     await ceremony.record_master_key(bank, BUDI, {1: SITI, 2: BUDI}, "0011223344")
     assert [("done", "init", "master key", BUDI)] == await told(bank)
     assert {"act": "init", "custodians": {"1": SITI, "2": BUDI}, "kcv": "0011223344"} == (await details(bank))[0]
+
+
+async def _open(settings: Settings) -> None:
+    async with open_bank(settings):
+        pass
 
 
 async def _destroy(bank: Bank, actor: str) -> object:

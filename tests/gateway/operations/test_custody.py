@@ -280,8 +280,7 @@ BANK_ON_A_TOKEN = """
             database_url=url, data_dir=folder / "var", key_backend="pkcs11", pkcs11_module=Path(module), pkcs11_token=label,
             pkcs11_pin_file=folder / "user.pin", iso_port=0, http_port=0, log_level="error",
         )
-        custody = custody_of(settings)
-        told = {}
+        custody, told, officer = custody_of(settings), {}, ["--officer-pin-file", str(folder / "officer.pin")]
         try:
             custody.set_up_token(folder / "wrong.pin", 1)
         except TokenError as error:
@@ -307,7 +306,7 @@ BANK_ON_A_TOKEN = """
             zmk = KeySpec(KeyUsage.KEY_BLOCK_PROTECTION)
             await ceremony.enter_component(bank, "siti", "zmk", zmk, 1, 2, bytes(range(32)))
             subprocess.run(
-                [sys.executable, "-m", "gateway", "keys", "token-init", "--number", "2", "--officer-pin-file", folder / "officer.pin"],
+                [sys.executable, "-m", "gateway", "keys", "token-init", "--number", "2", *officer],
                 check=True, capture_output=True, env={
                     **os.environ, "KKS_DATA_DIR": str(folder / "var"), "KKS_KEY_BACKEND": "pkcs11", "KKS_PKCS11_MODULE": module,
                     "KKS_PKCS11_TOKEN": label, "KKS_PKCS11_PIN_FILE": str(folder / "user.pin"),
