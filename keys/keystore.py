@@ -219,7 +219,7 @@ class Keystore(Generic[Raw]):
             for entry, (_, value) in zip(document["components"], parts, strict=True):
                 entry["sealed"] = envelope.seal_data(value, anew._bound(entry["header"]))
             anew._write(document | {"head": head, "serial": document["serial"] + 1})
-            self._head, self._envelope = head, envelope
+            self._head, self._envelope, self._serial = head, envelope, document["serial"] + 1
             if not unseen:
                 self._stamp = keyfile.stamp(self.path)
         return len(keys)
@@ -232,6 +232,7 @@ class Keystore(Generic[Raw]):
             result = change(document)
             document["serial"] += 1
             self._write(document)
+            self._serial = document["serial"]
             if not unseen:
                 self._stamp = keyfile.stamp(self.path)
         return result

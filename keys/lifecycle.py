@@ -149,8 +149,9 @@ class Lifecycle(Generic[Raw]):
     def end_on(self, handle: KeyHandle, last_day: date) -> None:
         """Let a key work to the end of LAST_DAY."""
         info, raw = self._tools.known(handle)
-        ended = replace(info, active_to=last_day) if self._store is None else self._store.end_on(info, last_day)
-        self._tools.put(ended, raw)
+        ended = replace(info, active_to=last_day)
+        usages.check_header(ended)
+        self._tools.put(ended if self._store is None else self._store.end_on(info, last_day), raw)
 
     def serial(self) -> int:
         """How many changes the keystore has had."""

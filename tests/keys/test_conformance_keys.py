@@ -204,7 +204,9 @@ def test_versions_of_a_label(dated: Hsm, day: list[date]) -> None:
     for find in (dated.find, lambda label: dated.version(label, 1)):
         with pytest.raises(KeyRefused, match="no key"):
             find("nobody")
-    assert [] == dated.find_all("nobody")
+    assert ([], []) == (dated.find_all("nobody"), dated.versions("nobody"))
+    dated.set_state(made[1], KeyState.COMPROMISED)
+    assert ([made[1], made[0]], [made[0]]) == (dated.versions("link"), dated.find_all("link"))
 
 
 def test_old_and_new_overlap(dated: Hsm, day: list[date]) -> None:
@@ -308,6 +310,27 @@ def test_components_that_do_not_fit(lasting: str, tmp_path: Path) -> None:
             opened.enter_component(KeyUsage.MAC_RETAIL, changed, value)
         assert [first] == [one._replace(kcv="", purpose="") for one in opened.components()]
     assert [] == opened.keys()
+
+
+def test_components_are_compared_with_their_sheets(lasting: str, tmp_path: Path) -> None:
+    """A check value that is not the part's, or a key that is to be another than its other custodians said, is refused."""
+    opened = BACKENDS[lasting](tmp_path)
+    first, second = components(SECOND_KEY)
+    sheet = Component("zmk", 1, 2, "one", TODAY, check_value(RETAIL, first).value)
+    with pytest.raises(KeyRefused, match="its check value is"):
+        opened.enter_component(KeyUsage.MAC_RETAIL, sheet._replace(kcv=check_value(RETAIL, second).value), first)
+    assert [] == opened.components()
+    assert opened.enter_component(KeyUsage.MAC_RETAIL, sheet, first) is None
+    other = Component("zmk", 2, 2, "two", TODAY, "")
+    wishes = [KeyUsage.PIN_ENCRYPTION, KeySpec(KeyUsage.MAC_RETAIL, exportability=Exportability.EXPORTABLE)]
+    for spec in (*wishes, KeySpec(KeyUsage.MAC_RETAIL, mode=KeyMode.GENERATE)):
+        with pytest.raises(KeyRefused, match="another kind of key"):
+            opened.enter_component(spec, other, second)
+    with pytest.raises(KeyRefused, match="nobody enters two"):
+        opened.enter_component(KeyUsage.MAC_RETAIL, other._replace(custodian="ONE"), second)
+    handle = opened.enter_component(KeyUsage.MAC_RETAIL, other, second)
+    assert handle is not None
+    assert works(opened, handle, SECOND_KEY)
 
 
 def test_components_are_forgotten(lasting: str, tmp_path: Path) -> None:
