@@ -27,6 +27,7 @@ from keys.keytypes import (
     KeyMode,
     KeyState,
     KeyUsage,
+    check_end,
     check_transition,
 )
 from keys.usages import VERSIONS_MOST, check_header
@@ -149,6 +150,7 @@ class Keystore(Generic[Raw]):
         """Let a key work to the end of LAST_DAY and no longer. Gives its new header."""
 
         def ended(stored: KeyInfo) -> KeyInfo:
+            check_end(stored, last_day)
             amended = replace(stored, active_to=last_day)
             check_header(amended)
             return amended

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.operations.bank import Bank
+    from gateway.operations.custody import Custody
     from keys.keytypes import KeyInfo, KeySpec
 
 keys = typer.Typer(help="The bank's keys: ceremonies, list, import, export, rotation.", no_args_is_help=True)
@@ -82,6 +83,7 @@ def keys_usages() -> None:
 def keys_init(
     component: Annotated[int, typer.Option("--component", min=1, max=9, help="which component this is")],
     of: Annotated[int, typer.Option("--of", min=2, max=9, help="of how many")] = 2,
+    sheet: Annotated[str, typer.Option("--kcv", help="its check value as your sheet shows it, to be compared")] = "",
     by: As = "",
     *,
     json: Json = False,
@@ -90,11 +92,10 @@ def keys_init(
 
     A bank that does not gets a random master key when it is first opened.
     """
-    from gateway.operations.custody import custody_of
     from keys.errors import KeysError
     from keys.master_ceremony import enter_master_component
 
-    custody = custody_of(settings())
+    custody = _custody()
     if custody.keystore.exists():
         refuse(f"keystore {custody.keystore}: is there already; `keys rotate-master` gives it another master key")
     if custody.token is not None or custody.passphrase is not None:
@@ -102,15 +103,12 @@ def keys_init(
     value = _typed(f"component {component} of {of} of the master key")
     try:
         custody.keystore.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        entered = enter_master_component(custody.master_key, component, of, who(by), value)
+        entered = enter_master_component(custody.master_key, component, of, who(by), value, sheet)
     except (KeysError, OSError) as error:
         refuse(str(error))
     if entered.check_value is None:
-        _said(
-            {"entered": sorted(entered.custodians), "of": of},
-            json,
-            f"Component {component} is kept; others are awaited.",
-        )
+        line = f"Component {component} is kept, check value {entered.component}; others are awaited."
+        _said({"entered": sorted(entered.custodians), "of": of, "component_kcv": entered.component}, json, line)
         return
     check = entered.check_value
 
@@ -121,9 +119,9 @@ def keys_init(
 
     with_bank(record)
     _said(
-        {"kcv": check, "custodians": list(entered.custodians.values())},
+        {"kcv": check, "component_kcv": entered.component, "custodians": list(entered.custodians.values())},
         json,
-        f"The master key is made, check value {check}.",
+        f"Component {component} has check value {entered.component}. The master key is made, check value {check}.",
     )
 
 
@@ -298,10 +296,9 @@ def keys_token_init(
     number: Annotated[int, typer.Option("--number", min=1, max=9999, help="which master key to make")] = 1,
 ) -> None:
     """Make master key NUMBER in the PKCS#11 token, and what else the token needs, once. Before the first start, or to rotate."""
-    from gateway.operations.custody import custody_of
     from keys.errors import KeysError
 
-    custody = custody_of(settings())
+    custody = _custody()
     try:
         custody.set_up_token(officer_pin_file, number)
     except KeysError as error:
@@ -318,12 +315,11 @@ def keys_record(
     """The ceremony record: who did what with which key, check values, and lines to sign. To print."""
     from gateway.files.ceremony_record import ceremony_record
 
-    since = None if first is None else parse_date(first, "--since")
-    until = None if last is None else parse_date(last, "--until")
-
     async def work(bank: Bank) -> str:
         from gateway.operations import ceremony
 
+        since = None if first is None else parse_date(first, "--since")
+        until = None if last is None else parse_date(last, "--until")
         return ceremony_record(await ceremony.record_of(bank, since, until))
 
     text = with_bank(work)
@@ -335,6 +331,17 @@ def keys_record(
     except OSError as error:
         refuse(f"{out}: {error.strerror}")
     output.say(f"The record is in {out}.")
+
+
+def _custody() -> Custody:
+    """Where the keys are, or one line saying why that is not told."""
+    from gateway.errors import GatewayError
+    from gateway.operations.custody import custody_of
+
+    try:
+        return custody_of(settings())
+    except GatewayError as error:
+        refuse(str(error))
 
 
 def _key(work: Callable[[Bank, Any], Awaitable[KeyInfo]], json: bool, done: str) -> None:  # noqa: FBT001 - typer's flag
@@ -436,7 +443,7 @@ def _text(given: str) -> bytes:
     if given == "-":
         return sys.stdin.buffer.read()
     if not given.startswith("@"):
-        return given.encode()
+        return given.encode("utf-8", "replace")
     try:
         return Path(given[1:]).read_bytes()
     except OSError as error:

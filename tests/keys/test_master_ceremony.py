@@ -57,11 +57,14 @@ def test_two_custodians_make_a_master_key(master: Path, first: int) -> None:
     """In either order: its XOR in a file of mode 0600, its check value and their names told, and nothing else left."""
     parts = {1: ("siti", FIRST), 2: ("budi", SECOND)}
     name, value = parts.pop(first)
-    assert Entered({first: name}, None) == enter_master_component(master, first, 2, name, value)
+    part = str(kcv.of_aes(value))
+    assert Entered({first: name}, part, None) == enter_master_component(master, first, 2, name, value, part[:6].lower())
     assert not master.exists()
     ((last, (name, value)),) = parts.items()
-    check = str(kcv.of_aes(BOTH))
-    assert Entered({1: "siti", 2: "budi"}, check) == enter_master_component(master, last, 2, name, value)
+    check, part = str(kcv.of_aes(BOTH)), str(kcv.of_aes(value))
+    with pytest.raises(KeyRefused, match=part):
+        enter_master_component(master, last, 2, name, value, "000000")
+    assert Entered({1: "siti", 2: "budi"}, part, check) == enter_master_component(master, last, 2, name, value)
     assert MasterKey(BOTH) == read_master_key_file(master)
     assert 0o600 == master.stat().st_mode & 0o777
     assert {"master.key"} == names(master)
