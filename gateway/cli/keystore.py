@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gateway.operations.custody import Custody
     from keys.keytypes import KeyInfo, KeySpec
 
+TAKEN_IN = "is taken in; another person activates it"
 keys = typer.Typer(help="The bank's keys: ceremonies, list, import, export, rotation.", no_args_is_help=True)
 
 Usage = Annotated[str, typer.Option("--usage", help="TR-31 usage code, as P0; `keys usages` lists them")]
@@ -205,14 +206,9 @@ def keys_import(
     text = _text(block).decode("ascii", "replace").strip()
     if usage is None and any((mode, active_from, active_to, attributes, keep)):
         refuse("--usage is needed with --mode, --from, --to, --set or --not-exportable")
-    spec = None
-    if usage is not None:
-        spec = _spec(usage, None, mode, None, active_from, active_to, attributes, exportable=not keep)
-    _key(
-        lambda bank, do: do.import_block(bank, who(by), label, text, under, spec),
-        json,
-        "is taken in; another person activates it",
-    )
+    dates = active_from, active_to
+    spec = None if usage is None else _spec(usage, None, mode, None, *dates, attributes, exportable=not keep)
+    _key(lambda bank, do: do.import_block(bank, who(by), label, text, under, spec), json, TAKEN_IN)
 
 
 @keys.command("import-rsa")
@@ -224,11 +220,7 @@ def keys_import_rsa(
     """Take in an RSA key. It works once another person has activated it."""
     spec = _spec("S0", None, None, None, None, None, None)
     encoded = _text(f"@{file}" if file != "-" else file)
-    _key(
-        lambda bank, do: do.import_signing_key(bank, who(by), label, encoded, spec),
-        json,
-        "is taken in; another person activates it",
-    )
+    _key(lambda bank, do: do.import_signing_key(bank, who(by), label, encoded, spec), json, TAKEN_IN)
 
 
 @keys.command("export")
@@ -334,7 +326,7 @@ def keys_record(
 
 
 def _custody() -> Custody:
-    """Where the keys are, or one line saying why that is not told."""
+    """Where the settings say that the keys are, or one line saying which setting lacks."""
     from gateway.errors import GatewayError
     from gateway.operations.custody import custody_of
 

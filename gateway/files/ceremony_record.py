@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 WIDTH = 96
+_NAME = 40  # columns for a name beside its signature; a longer one stands above
 _TITLES = {"key.begun": "begun", "key.done": "done", "key.failed": "refused", "key.refused": "use refused"}
 _NOTE = (
     "Numbers are those of the audit chain `operations`;",
@@ -58,7 +59,7 @@ def ceremony_record(acts: Sequence[Written]) -> str:
         what = str(act.detail.get("act", "use"))
         title = "BEGUN AND NEVER ENDED" if act.seq in unended else _TITLES.get(act.operation, act.operation)
         lines.append(f"{act.seq:>8}  {act.at:%Y-%m-%d %H:%M:%S} UTC  {act.actor}")
-        lines.append(f"          {what} {act.key}: {title}")
+        lines += _wrapped(f"{what} {act.key}: {title}")
         told = [
             f"{name} {_said(value)}"
             for name, value in act.detail.items()
@@ -70,7 +71,9 @@ def ceremony_record(acts: Sequence[Written]) -> str:
         lines.append("Nothing was done with keys in this time.")
     lines += ["", "-" * WIDTH, ""]
     for person in _people(acts):
-        lines += [f"{person:<40}  signature _________________________  date ____________", ""]
+        lines += [] if len(person) <= _NAME else [person]
+        name = person if len(person) <= _NAME else ""
+        lines += [f"{name:<{_NAME}}  signature _________________________  date ____________", ""]
     return "\n".join(lines).rstrip()
 
 

@@ -2,32 +2,414 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import os
+import pty
+import select
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway import clock
+from gateway.operations.custody import BANK_KEYS
+from keys import kcv, rsa_keys, tr31
+from keys.master import MasterKey, read_master_key_file, write_secret_file
+from keys.tr31_header import Header
+from tests.gateway.rites import FIRST, SECOND
+from tests.keys.softhsm import MODULE, needs_token
 
 if TYPE_CHECKING:
     from tests.gateway.cli.shell import Shell
 
-ONE, TWO = "0123456789ABCDEFFEDCBA9876543210", "A1B2C3D4E5F60718293A4B5C6D7E8F90"
+ROOT = Path(__file__).resolve().parents[3]
+BOTH = bytes(one ^ other for one, other in zip(FIRST, SECOND, strict=True))
+ZPK = bytes.fromhex("89B07B35A1B3F47E89B07B35A1B3F488")
+KEY_PARTS = {
+    "key", "label", "version", "usage", "code", "algorithm", "bits", "mode", "state", "export", "from", "to", "kcv", "kcv_method",
+}  # fmt: skip
+SITI, BUDI = ("--as", "siti"), ("--as", "budi")
 
 
-def test_keys_are_formed_from_components(shell: Shell) -> None:
-    """Two custodians' components make a key; neither is ever shown; the label is then taken."""
-    code, out, err = shell.run("keys", "form", "zpk-himbara", typed=f"{ONE}\n{TWO}\n")
-    assert (0, "") == (code, err)
-    assert "Key zpk-himbara is formed, check value " in out
-    found = {one["label"]: one for one in shell.json("keys", "list")["keys"]}
-    assert {"audit", "pin-verification", "vault-sealing", "vault-index", "zpk-himbara"} == set(found)
-    assert {"label", "usage", "code", "state", "kcv"} == set(found["zpk-himbara"])
-    shown = shell.text("keys", "list") + out
-    assert [] == [part for part in (ONE, TWO) if part in shown]
-    assert "zpk-himbara" in shell.refused("keys", "form", "zpk-himbara", typed=f"{ONE}\n{TWO}\n")
+def secrets() -> list[str]:
+    """What may never be seen, as it would look."""
+    return [secret.hex()[:20] for secret in (FIRST, SECOND, BOTH, ZPK)]
 
 
-def test_components_that_make_no_key(shell: Shell) -> None:
-    """Not hex, equal, too short, or too few: refused in a line that holds none of them."""
-    assert "component 2: is not hex" == shell.refused("keys", "form", "zpk", typed=f"{ONE}\nhello\n")
-    for first, second in ((ONE, ONE), (ONE, ONE[:16]), ("00", "11")):
-        line = shell.refused("keys", "form", "zpk", typed=f"{first}\n{second}\n")
-        assert first not in line
-    shell.usage("keys", "form", "zpk", "--components", "1")
-    assert "zpk" not in [one["label"] for one in shell.json("keys", "list")["keys"]]
+class Rites:
+    """`kks keys`, whose every output is looked at for key material."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+
+    def run(self, *words: str, typed: str | None = None) -> str:
+        """What a person reads; nothing on standard error."""
+        code, out, err = self.shell.run("keys", *words, typed=typed)
+        assert (0, "") == (code, err), err
+        return self._looked_at(out)
+
+    def json(self, *words: str, typed: str | None = None) -> dict[str, Any]:
+        """One object, in the last line."""
+        found: dict[str, Any] = json.loads(self.run(*words, "--json", typed=typed).splitlines()[-1])
+        return found
+
+    def refused(self, *words: str, typed: str | None = None) -> str:
+        """One line, exit 1, no traceback."""
+        return self._looked_at(self.shell.refused("keys", *words, typed=typed))
+
+    def component(
+        self, number: int, *words: str, label: str = "zmk", usage: str = "K1", value: bytes | None = None
+    ) -> str:
+        """Arguments apart, FIRST by siti or SECOND by budi."""
+        value = value or (FIRST, SECOND)[number - 1]
+        by = (SITI, BUDI)[number - 1]
+        return self.run(
+            "component", label, "--usage", usage, "--number", str(number), *by, *words, typed=f"{value.hex()}\n"
+        )
+
+    def zmk(self) -> None:
+        """A ZMK of two custodians."""
+        self.component(1)
+        self.component(2)
+
+    def zpk(self, label: str = "zpk") -> None:
+        """A ZPK of two people that may leave."""
+        self.run("generate", label, "--usage", "P0", "--mode", "B", "--exportable", *SITI)
+        self.run("activate", label, *BUDI)
+
+    def state(self, key: str) -> str:
+        """Of one key, as the list has it."""
+        (state,) = [one["state"] for one in self.json("list")["keys"] if one["key"] == key]
+        return str(state)
+
+    def _looked_at(self, text: str) -> str:
+        assert [] == [secret for secret in secrets() if secret in text.lower().replace(" ", "")]
+        return text
+
+
+@pytest.fixture
+def rites(shell: Shell) -> Rites:
+    """On a bank that was never opened."""
+    return Rites(shell)
+
+
+def test_list_and_usages(rites: Rites) -> None:
+    """A new bank has its own keys; every usage is told with what may be set."""
+    found = rites.json("list")["keys"]
+    assert {*BANK_KEYS} == {one["label"] for one in found}
+    assert [KEY_PARTS] * 4 == [set(one) for one in found]
+    audit = found[0]
+    assert ("audit#1", 1, "mac_hmac", "M7", "HMAC", 512, "C", "ACTIVE", "N", None, None) == tuple(
+        audit[name] for name in ("key", "version", "usage", "code", "algorithm", "bits", "mode", "state", "export", "from", "to")
+    )  # fmt: skip
+    table = rites.run("list")
+    assert [one["kcv"] in table and one["key"] in table for one in found] == [True] * 4
+    usages = rites.run("usages")
+    assert ["P0", "pin_encryption", "K1", "check_length=6"] == [
+        word for word in ("P0", "pin_encryption", "K1", "check_length=6") if word in usages
+    ]
+
+
+def test_a_key_of_two_people(rites: Rites) -> None:
+    """Made by one, activated by another, and told so; the JSON has the same parts as the list."""
+    made = rites.json(
+        "generate", "zpk", "--usage", "P0", "--bits", "128", "--from", "2026-01-01", "--to", "2090-12-31", *SITI
+    )
+    assert {"key"} == set(made)
+    assert KEY_PARTS == set(made["key"])
+    assert ("zpk#1", 128, "D", "PRE_ACTIVE", "N", "2026-01-01", "2090-12-31") == tuple(
+        made["key"][name] for name in ("key", "bits", "mode", "state", "export", "from", "to")
+    )
+    assert "key zpk#1: siti made it or brought it in; another person activates it" == rites.refused(
+        "activate", "zpk", *SITI
+    )
+    line = rites.run("activate", "zpk#1", *BUDI)
+    assert f"Key zpk#1 works now. Check value {made['key']['kcv']}, state ACTIVE.\n" == line
+    assert "ACTIVE" == rites.state("zpk#1")
+
+
+def test_a_key_of_components(rites: Rites) -> None:
+    """Each typed from a pipe in a run of its own; what waits is listed; the last one forms the key; sheets are compared."""
+    told = json.loads(rites.component(1, "--json").splitlines()[-1])
+    check = str(kcv.of_aes(FIRST))
+    assert {"component": 1, "of": 2, "component_kcv": check, "key": None} == told
+    (waiting,) = rites.json("waiting")["components"]
+    assert ("zmk", 1, 2, "siti", check) == tuple(
+        waiting[name] for name in ("label", "number", "of", "custodian", "kcv")
+    )
+    assert check in rites.run("waiting")
+    second = ("component", "zmk", "--usage", "K1", "--number", "2")
+    assert "siti entered component 1; nobody enters two" in rites.refused(*second, *SITI, typed=SECOND.hex())
+    assert "not as told" in rites.refused(*second, *BUDI, "--kcv", check, typed=SECOND.hex())
+    assert "another kind of key" in rites.refused(*second, *BUDI, "--exportable", typed=SECOND.hex())
+    line = rites.component(2, "--kcv", str(kcv.of_aes(SECOND)))
+    assert (
+        f"Component 2 has check value {kcv.of_aes(SECOND)}. Key zmk#1 is formed, check value {kcv.of_aes(BOTH)}.\n"
+        == line
+    )
+    assert [] == rites.json("waiting")["components"]
+    again = json.loads(rites.component(1, "--of", "3", "--json").splitlines()[-1])
+    assert 3 == again["of"]
+    assert {"components": 1} == rites.json("forget", "zmk", *SITI)
+    assert "0 components of zmk are thrown away.\n" == rites.run("forget", "zmk")
+
+
+def test_hex_is_typed_as_people_type_it(rites: Rites) -> None:
+    """In groups, in either case; with what is no hex the line says which component, and none of what was typed."""
+    grouped = " ".join(FIRST.hex().upper()[at : at + 4] for at in range(0, 64, 4))
+    rites.run("component", "zmk", "--usage", "K1", "--number", "1", *SITI, typed=f"{grouped}\r\n")
+    for typed in ("hello world\n", FIRST.hex()[:-1], "", "\n", FIRST.hex() + "zz", "\u00e9" * 64):
+        line = rites.refused("component", "zmk", "--usage", "K1", "--number", "2", *BUDI, typed=typed)
+        assert "component 2 of" in line
+        assert "hello" not in line
+
+
+def test_a_component_on_a_terminal_is_not_shown(rites: Rites) -> None:
+    """What is typed on a real terminal is not echoed."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    main, theirs = pty.openpty()
+    words = [sys.executable, "-m", "gateway", "keys", "component", "zmk", "--usage", "K1", "--number", "1", *SITI]
+    with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as child:  # noqa: S603 - ourselves
+        os.close(theirs)
+        seen = _read_until(main, b"(hex): ")
+        os.write(main, FIRST.hex().encode() + b"\n")
+        seen += _read_until(main, b"check value")
+        child.wait(timeout=60)
+        os.close(main)
+    assert 0 == child.returncode
+    assert b"component 1 of 2 of zmk (hex): " in seen
+    assert FIRST.hex()[:6].encode() not in seen.lower()
+    assert ["zmk"] == [one["label"] for one in rites.json("waiting")["components"]]
+
+
+def test_keys_go_out_and_come_in(rites: Rites, tmp_path: Path) -> None:
+    """A block on standard output; taken in from the command line, a file, or standard input."""
+    rites.zmk()
+    rites.zpk()
+    sent = rites.json("export", "zpk", "--under", "zmk", *SITI)
+    assert {"block", "kcv"} == set(sent)
+    lines = rites.run("export", "zpk#1", "--under", "zmk#1", *SITI).splitlines()
+    assert (2, f"check value {sent['kcv']}") == (len(lines), lines[1])
+    assert 112 == len(lines[0])
+    (tmp_path / "block").write_text(f"  {lines[0]}\n")
+    for place, (block, typed) in enumerate(
+        ((sent["block"], None), (f"@{tmp_path}/block", None), ("-", f"{lines[0]}\r\n"))
+    ):
+        taken = rites.json("import", f"zpk-{place}", "--under", "zmk", "--block", block, *SITI, typed=typed)
+        assert (sent["kcv"], "PRE_ACTIVE", "E") == tuple(taken["key"][name] for name in ("kcv", "state", "export"))
+    kept = ("--usage", "P0", "--mode", "B", "--to", "2090-01-01", "--not-exportable")
+    taken = rites.json("import", "kept", "--under", "zmk", "--block", sent["block"], *kept, *SITI)
+    assert ("N", "2090-01-01") == (taken["key"]["export"], taken["key"]["to"])
+
+
+def test_a_partners_block(rites: Rites) -> None:
+    """Made elsewhere: the key is what its header says. Blocks that are none are one line each."""
+    rites.zmk()
+    block = tr31.wrap(BOTH, Header("D", "P0", "T", "B", "00", "E"), ZPK)
+    taken = rites.json("import", "zpk", "--under", "zmk", "--block", block, *SITI)
+    assert ("P0", str(kcv.of_tdes(ZPK))) == (taken["key"]["code"], taken["key"]["kcv"])
+    wrong = tr31.wrap(FIRST, Header("D", "P0", "T", "B", "00", "E"), ZPK)
+    for text in (wrong, block[:-1], block + "0", block.replace("P0", "D0"), "", "rubbish", "\u00e9"):
+        rites.refused("import", "zpk", "--under", "zmk", "--block", text, *SITI)
+    for option in (
+        ("--mode", "B"),
+        ("--from", "2026-01-01"),
+        ("--to", "2026-01-01"),
+        ("--set", "pvki=1"),
+        ("--not-exportable",),
+    ):
+        line = rites.refused("import", "zpk", "--under", "zmk", "--block", block, *option, *SITI)
+        assert line.startswith("--usage is needed with")
+    assert "none: No such file" in rites.refused("import", "zpk", "--under", "zmk", "--block", "@none", *SITI)
+
+
+def test_rsa_keys(rites: Rites, tmp_path: Path) -> None:
+    """From a file or standard input."""
+    der = rsa_keys.make(2048)
+    (tmp_path / "key.der").write_bytes(der)
+    made = rites.json("import-rsa", "snap", "--file", str(tmp_path / "key.der"), *SITI)
+    assert ("S0", "RSA", 2048, "S", "PRE_ACTIVE") == tuple(
+        made["key"][name] for name in ("code", "algorithm", "bits", "mode", "state")
+    )
+    public = rites.json("import-rsa", "partner", "--file", "-", *SITI, typed=rsa_keys.public_pem(der))
+    assert "V" == public["key"]["mode"]
+    (tmp_path / "key.der").write_bytes(b"rubbish")
+    rites.refused("import-rsa", "snap", "--file", str(tmp_path / "key.der"), *SITI)
+    assert "none: No such file" in rites.refused("import-rsa", "snap", "--file", "none", *SITI)
+
+
+def test_rotation_and_states(rites: Rites) -> None:
+    """The next version, an overlap of days, and the end of the old one by two people."""
+    rites.zpk()
+    made = rites.json("rotate", "zpk", *SITI)
+    assert ("zpk#2", "PRE_ACTIVE") == (made["key"]["key"], made["key"]["state"])
+    rites.run("activate", "zpk#2", "--overlap-days", "7", *BUDI)
+    (old,) = [one for one in rites.json("list")["keys"] if one["key"] == "zpk#1"]
+    assert str(clock.jakarta_today() + timedelta(days=7)) == old["to"]
+    for act, state in (
+        ("suspend", "SUSPENDED"),
+        ("resume", "ACTIVE"),
+        ("retire", "DEACTIVATED"),
+        ("compromise", "COMPROMISED"),
+    ):
+        told = rites.json("state", act, "zpk#1", *SITI)
+        assert (state, state) == (told["key"]["state"], rites.state("zpk#1"))
+    assert "siti ended its life; another person destroys it" in rites.refused("state", "destroy", "zpk#1", *SITI)
+    assert "Key zpk#1 (destroy) is done." in rites.run("state", "destroy", "zpk#1", *BUDI)
+    assert "DESTROYED" == rites.state("zpk#1")
+
+
+MISTAKES = {
+    "usage": ("generate", "a", "--usage", "ZZ"),
+    "algorithm": ("generate", "a", "--usage", "P0", "--algorithm", "X"),
+    "mode": ("generate", "a", "--usage", "P0", "--mode", "X"),
+    "mode of usage": ("generate", "a", "--usage", "P0", "--mode", "G"),
+    "algorithm of usage": ("generate", "a", "--usage", "P0", "--algorithm", "H"),
+    "bits": ("generate", "a", "--usage", "P0", "--bits", "100"),
+    "attribute": ("generate", "a", "--usage", "M7", "--set", "foo=1"),
+    "attribute of others": ("generate", "a", "--usage", "M7", "--set", "pvki=1"),
+    "attribute value": ("generate", "a", "--usage", "M7", "--set", "mac_length=99"),
+    "attribute number": ("generate", "a", "--usage", "M7", "--set", "mac_length=x"),
+    "attribute form": ("generate", "a", "--usage", "M7", "--set", "mac_length"),
+    "first day": ("generate", "a", "--usage", "M7", "--from", "tomorrow"),
+    "last day": ("generate", "a", "--usage", "M7", "--to", "2026-13-01"),
+    "days": ("generate", "a", "--usage", "M7", "--from", "2027-01-01", "--to", "2026-01-01"),
+    "label": ("generate", "no label", "--usage", "M7"),
+    "own": ("generate", "audit", "--usage", "M7"),
+    "person": ("generate", "a", "--usage", "M7", "--as", "x" * 61),
+    "one version": ("rotate", "pin-verification"),
+    "no key": ("rotate", "none"),
+    "no version": ("activate", "audit#9"),
+    "no name": ("activate", "audit#x"),
+    "not new": ("activate", "audit#1"),
+    "vital": ("state", "retire", "audit"),
+    "export": ("export", "audit", "--under", "vault-sealing"),
+    "under": ("export", "audit", "--under", "none"),
+    "since": ("record", "--since", "yesterday"),
+    "until": ("record", "--until", "2026-02-30"),
+    "out": ("record", "--out", "none/record.txt"),
+    "token": ("token-init", "--officer-pin-file", "none"),
+    "init": ("init", "--component", "1"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line(rites: Rites, name: str) -> None:
+    """Exit 1, one line, no traceback, and no key more or less than before."""
+    before = rites.json("list")["keys"]
+    assert rites.refused(*MISTAKES[name])
+    assert before == rites.json("list")["keys"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("state", "explode", "audit"), ("component", "a", "--usage", "K1", "--number", "0"),
+        ("component", "a", "--usage", "K1", "--number", "10"), ("component", "a", "--usage", "K1", "--number", "1", "--of", "1"),
+        ("activate", "audit", "--overlap-days", "91"), ("activate", "audit", "--overlap-days", "-1"), ("generate", "a"),
+        ("import", "a"), ("init",), ("rotate",), ("token-init",), ("generate", "a", "--usage", "P0", "--bits", "many"),
+        ("form", "a"),
+    ],
+)  # fmt: skip
+def test_a_wrong_use_is_told(shell: Shell, words: tuple[str, ...]) -> None:
+    """Exit 2."""
+    assert shell.usage("keys", *words)
+
+
+def test_the_record(rites: Rites, tmp_path: Path) -> None:
+    """On standard output or in a file, of all days or some."""
+    rites.zmk()
+    rites.zpk()
+    text = rites.run("record")
+    for said in (
+        "component zmk: done",
+        "form zmk#1: done",
+        "generate zpk#1: done",
+        "activate zpk#1: done",
+        "signature",
+    ):
+        assert said in text
+    out = tmp_path / "record.txt"
+    assert f"The record is in {out}.\n" == rites.run("record", "--out", str(out))
+    assert text.strip() == out.read_text().strip()
+    today = clock.jakarta_today()
+    assert "form zmk#1" in rites.run("record", "--since", str(today), "--until", str(today))
+    for words in (("--since", str(today + timedelta(days=1))), ("--until", str(today - timedelta(days=1)))):
+        assert "Nothing was done with keys in this time." in rites.run("record", *words)
+
+
+def test_another_master_key(rites: Rites, tmp_path: Path) -> None:
+    """The keys stay; a bank whose master key comes of a passphrase has none to rotate."""
+    keys, old = rites.json("list"), read_master_key_file(tmp_path / "var" / "keys" / "master.key")
+    assert {"keys": 4} == rites.json("rotate-master", *SITI)
+    assert "4 keys are sealed under the new master key.\n" == rites.run("rotate-master", *SITI)
+    assert old != read_master_key_file(tmp_path / "var" / "keys" / "master.key")
+    assert keys == rites.json("list")
+
+
+def test_a_master_key_of_components(rites: Rites, tmp_path: Path) -> None:
+    """Before there is a keystore: each custodian in a run of their own; the bank waits for the last and then works with it."""
+    assert {"entered": [1], "of": 2} == rites.json("init", "--component", "1", *SITI, typed=f"{FIRST.hex()}\n")
+    assert "components of the master key wait for others" in rites.refused("list")
+    for words, typed in (
+        (("--component", "2", *SITI), SECOND.hex()), (("--component", "1", *BUDI), SECOND.hex()),
+        (("--component", "2", *BUDI), FIRST.hex()), (("--component", "2", *BUDI), SECOND.hex()[:32]),
+        (("--component", "2", *BUDI), "hello"), (("--component", "2", "--of", "3", *BUDI), SECOND.hex()),
+        (("--component", "3", *BUDI), SECOND.hex()), (("--component", "2", "--as", "x" * 61), SECOND.hex()),
+    ):  # fmt: skip
+        rites.refused("init", *words, typed=f"{typed}\n")
+    told = rites.json("init", "--component", "2", *BUDI, typed=f"{SECOND.hex()}\n")
+    assert {"kcv": str(kcv.of_aes(BOTH)), "custodians": ["siti", "budi"]} == told
+    assert MasterKey(BOTH) == read_master_key_file(tmp_path / "var" / "keys" / "master.key")
+    assert {"keystore.json", "master.key"} == {
+        path.name for path in (tmp_path / "var" / "keys").iterdir() if path.suffix != ".lock"
+    }
+    assert 4 == len(rites.json("list")["keys"])
+    record = rites.run("record")
+    assert "init master key: done" in record
+    assert 2 == record.count("signature")
+    assert "is there already; `keys rotate-master`" in rites.refused("init", "--component", "1", typed=FIRST.hex())
+
+
+def test_a_bank_with_a_passphrase(rites: Rites, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its master key has no components and no file."""
+    write_secret_file(tmp_path / "passphrase", "passphrase", "correct horse battery staple")
+    monkeypatch.setenv("KKS_MASTER_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
+    assert "it has no components" in rites.refused("init", "--component", "1", typed=FIRST.hex())
+    assert 4 == len(rites.json("list")["keys"])
+    assert "there is no key file to rotate" in rites.refused("rotate-master")
+
+
+def test_a_token_that_is_not_wholly_named(rites: Rites, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, whatever is asked."""
+    monkeypatch.setenv("KKS_KEY_BACKEND", "pkcs11")
+    for words in (
+        ("list",), ("init", "--component", "1"), ("token-init", "--officer-pin-file", "none"), ("rotate-master",),
+    ):  # fmt: skip
+        assert "wants KKS_PKCS11_MODULE" in rites.refused(*words, typed="")
+
+
+@needs_token
+def test_a_token_that_is_not_there(rites: Rites, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Named, with a PIN, but not in the slot: one line."""
+    write_secret_file(tmp_path / "pin", "PIN", "1234")
+    monkeypatch.setenv("KKS_KEY_BACKEND", "pkcs11")
+    monkeypatch.setenv("KKS_PKCS11_MODULE", str(MODULE))
+    monkeypatch.setenv("KKS_PKCS11_TOKEN", "of nobody")
+    monkeypatch.setenv("KKS_PKCS11_PIN_FILE", str(tmp_path / "pin"))
+    for words in (("list",), ("token-init", "--officer-pin-file", str(tmp_path / "pin"))):
+        assert "token of nobody: is not there" in rites.refused(*words)
+    assert "it has no components" in rites.refused("init", "--component", "1", typed=FIRST.hex())
+
+
+def _read_until(terminal: int, wanted: bytes) -> bytes:
+    """What a program shows, up to WANTED."""
+    seen = b""
+    while wanted not in seen:
+        ready, _, _ = select.select([terminal], [], [], 60)
+        assert ready, seen
+        seen += os.read(terminal, 1_024)
+    return seen

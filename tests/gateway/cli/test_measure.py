@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.measure import authorise, chaos, codec, lists, proof
+from gateway.measure import authorise, chaos, codec, keys, lists, proof
 from gateway.measure.authorise import AuthoriseFigures
 from gateway.measure.chaos import ChaosFigures
 from gateway.measure.codec import CodecFigures
+from gateway.measure.keys import KeyFigures
 from gateway.measure.lists import ListFigures
 from gateway.measure.proof import ProofFigures
 from gateway.measure.torture import run as torture
@@ -33,6 +34,7 @@ LISTS = ListFigures(
     1_000, 12_000.0, 200_000.0, 16.67, 0.083, 0.005, 90.0, 40.0, 3.5, 0.024, {"import": 0.083}, 2, same_ledger=True
 )
 CODEC = CodecFigures(50_000.0, 10_000.0, 5.0, 0.5, 60.0, 120.0, 15, 20_000)
+KEYS = KeyFigures(6.5, 10.1, 2.4, 330_000.0, 50_000.0, 700_000.0, 200_000.0, 19_000.0, 63_000.0, 26_000.0, 3.0)
 PROOF = ProofFigures(2_000_001, 18, 100_000, 16.7, 1.2, 1.1, 0.4, 13.9)
 CHAOS = ChaosFigures(100, 110, 0, 0, 7, proof_ok=True, gateway_kills=3, postgres_kills=4, cuts=2, pool_fills=2,
                      restarts=1, abuses=1, longest_silence_s=4.5, repeated=9, reversed=5, seconds=60.0, wrong=[])  # fmt: skip
@@ -47,6 +49,7 @@ BENCHES: list[tuple[str, ModuleType, str, Any, set[str]]] = [
     ("credit", lists, "measure_credit", LISTS, LIST_KEYS),
     ("proof", proof, "measure", PROOF, {"transfers", "full_s", "incremental_s", "close_s", "ratio"}),
     ("codec", codec, "measure", CODEC, {"ops_per_s", "pyiso8583_ops_per_s", "ratio", "server_cost_ratio"}),
+    ("keys", keys, "measure", KEYS, {"pin_verify_ratio", "tr31_unwrap_ratio", "arqc_ratio", "pin_verifications_per_s"}),
 ]  # fmt: skip
 
 

@@ -56,6 +56,49 @@ def test_an_act_that_was_cut_off_is_seen() -> None:
     assert "rotate zpk#2: done" in text
 
 
+def test_acts_of_others_do_not_end_it() -> None:
+    """Another person's, another act's, another key's end; a refused use of the key; the end of one that began later."""
+    cut = act(1, "siti", "begun", "zpk#1", act="retire")
+    others = [
+        act(2, "budi", "done", "zpk#1", act="retire"),
+        act(3, "siti", "done", "zpk#1", act="suspend"),
+        act(4, "siti", "failed", "zak#1", act="retire"),
+        act(5, "hsm", "refused", "zpk#1", refused="SEAL", reason="may not", times=1),
+    ]
+    assert "retire zpk#1: BEGUN AND NEVER ENDED" in ceremony_record([cut, *others])
+    for end in ("done", "failed"):
+        assert "NEVER ENDED" not in ceremony_record([cut, *others, act(6, "siti", end, "zpk#1", act="retire")])
+    again = act(6, "siti", "begun", "zpk#1", act="retire")
+    assert 2 == ceremony_record([cut, *others, again]).count("NEVER ENDED")
+    assert 1 == ceremony_record([cut, again, act(7, "siti", "failed", "zpk#1", act="retire")]).count("NEVER ENDED")
+
+
+def test_acts_stand_in_their_order() -> None:
+    """By number, each with its title; what is not known to this page is shown as it is."""
+    acts = [
+        act(3, "siti", "done", "zpk#1", act="generate"),
+        act(12_345_678, "budi", "failed", "zpk#1", act="activate", reason="no"),
+        act(12_345_679, "budi", "else", "zpk#1", act="activate"),
+    ]
+    lines = ceremony_record(acts).splitlines()
+    numbers = [line.split()[0] for line in lines if line.endswith(("siti", "budi")) and "UTC" in line]
+    assert ["3", "12345678", "12345679"] == numbers
+    titles = [line.strip() for line in lines if "zpk#1" in line]
+    assert ["generate zpk#1: done", "activate zpk#1: refused", "activate zpk#1: key.else"] == titles
+
+
+def test_the_longest_names_fit_the_page() -> None:
+    """A person of 60 letters, a label of 64, in the longest act: no line is wider than the page, and a label is never broken."""
+    person, label = "S" * 60, "zpk-" * 16
+    begun = act(1, person, "begun", label, act="rotate-master", under=f"{label}#9999")
+    text = ceremony_record([begun, act(2, person, "done", f"{label}#9999", act="import", reason=f"a b {label}")])
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= WIDTH
+    assert (4, 1, 3) == (text.count(label), text.count("signature"), text.count(person))
+    assert lines[-1].startswith(" " * 40 + "  signature")
+    assert person == lines[-2]
+
+
 def test_custodians_of_a_master_key_sign_too() -> None:
     """Whoever the act names took part in it."""
     custodians = {"1": "siti", "2": "budi"}

@@ -12,6 +12,8 @@ import pytest
 
 from gateway.errors import Refused
 from gateway.measure import keys
+from keys.errors import KeyRefused
+from keys.software import SoftwareHsm
 
 
 async def test_each_side_is_measured() -> None:
@@ -28,6 +30,40 @@ async def test_each_side_is_measured() -> None:
         assert figures[ratio] == pytest.approx(figures[ours] / figures[theirs], abs=0.02)
 
 
+async def test_our_side_is_the_facades_own_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is timed asks for the key's permission each time: a key that is refused is refused to the measurement too."""
+    for name in ("verify_pin", "verify_pins", "verify_cryptogram"):
+        with monkeypatch.context() as patch:
+            patch.setattr(SoftwareHsm, name, _refuses)
+            with pytest.raises(KeyRefused):
+                await keys.measure(0.02)
+
+
+async def test_answers_of_ours_that_are_wrong_are_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything right is as wrong as nothing right."""
+    for name, answer in (("verify_pins", [False] * keys.SHAPES), ("verify_pin", True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(SoftwareHsm, name, lambda *_, answer=answer: answer)
+            with pytest.raises(Refused, match="which PIN is right: nothing to compare"):
+                await keys.measure(0.02)
+
+
+def test_turns_are_fair() -> None:
+    """Whoever has had least time is next: a slow side gets as much time as a quick one, and as many calls as it earns."""
+    counts = [0, 0]
+
+    def quick(_: int) -> None:
+        counts[0] += 1
+
+    def slow(_: int) -> None:
+        counts[1] += 1
+        sum(range(2_000))
+
+    fast, late = keys._rates(0.02, (quick, slow))
+    assert counts[0] > counts[1] > 0
+    assert fast > late
+
+
 async def test_answers_that_differ_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """A yardstick that does something else measures nothing."""
     for owner, name, other in (
@@ -39,6 +75,10 @@ async def test_answers_that_differ_are_not_compared(monkeypatch: pytest.MonkeyPa
             patch.setattr(owner, name, other)
             with pytest.raises(Refused, match="nothing to compare"):
                 await keys.measure(0.02)
+
+
+def _refuses(*_: object) -> object:
+    raise KeyRefused("key a#1: may not")
 
 
 async def test_without_the_yardsticks_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

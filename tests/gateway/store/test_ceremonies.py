@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import pytest
+from sqlalchemy import text
 
 from gateway.store import audit, ceremonies
 from gateway.store.audit import Operation
@@ -66,3 +70,36 @@ async def test_last_serial(engine: AsyncEngine) -> None:
         await write(connection, "siti", Operation.KEY_DONE, "zpk#1", act="generate", serial=7)
         await write(connection, "siti", Operation.KEY_BEGUN, "zpk#1", act="activate")
         assert 7 == await ceremonies.last_serial(connection)
+
+
+async def test_an_act_that_was_refused_and_done_again(engine: AsyncEngine) -> None:
+    """Each beginning with its own end: of the same person, the same act, the same key; a use that was refused is no end."""
+    async with engine.begin() as connection:
+        last = partial(ceremonies.last_begun, connection, "zpk#1", ["retire", "compromise"])
+        await write(connection, "siti", Operation.KEY_BEGUN, "zpk#1", act="retire")
+        await write(connection, "siti", Operation.KEY_FAILED, "zpk#1", act="retire")
+        assert await last() is None
+        await write(connection, "siti", Operation.KEY_BEGUN, "zpk#1", act="retire")
+        await write(connection, "hsm", Operation.KEY_REFUSED, "zpk#1", refused="SEAL", reason="may not", times=1)
+        await write(connection, "siti", Operation.KEY_FAILED, "zpk#1", act="suspend")
+        await write(connection, "siti", Operation.KEY_FAILED, "zpk#2", act="retire")
+        await write(connection, "budi", Operation.KEY_FAILED, "zpk#1", act="retire")
+        assert "siti" == await last()
+        await write(connection, "siti", Operation.KEY_DONE, "zpk#1", act="retire")
+        await write(connection, "budi", Operation.KEY_BEGUN, "zpk#1", act="compromise")
+        assert "budi" == await last()
+        await write(connection, "budi", Operation.KEY_FAILED, "zpk#1", act="compromise")
+        assert "siti" == await last()
+
+
+@pytest.mark.parametrize("statement", ["ACTS", "LAST_DONE", "LAST_BEGUN", "LAST_SERIAL"])
+async def test_the_few_events_of_keys_are_found_by_their_index(engine: AsyncEngine, statement: str) -> None:
+    """Not by reading all that a bank has ever done."""
+    values = {"first": None, "last": None, "key": "zpk#1", "acts": ["retire"]}
+    query = getattr(ceremonies, statement)
+    named = {name: values[name] for name in query.compile().params}
+    async with engine.begin() as connection:
+        await write(connection, "siti", Operation.KEY_DONE, "zpk#1", act="generate", serial=7)
+        await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        plan = await connection.execute(text(f"EXPLAIN {query.text}"), named)
+        assert "audit_event_key" in " ".join(plan.scalars())
