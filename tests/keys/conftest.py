@@ -7,11 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.keys.backends import BACKENDS, FORGETFUL, MARKS
-from tests.keys.house import House
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from keys.hsm import Hsm
 
 _all = [pytest.param(name, marks=MARKS.get(name, ())) for name in BACKENDS]
@@ -34,9 +31,3 @@ def lasting(request: pytest.FixtureRequest) -> str:
 def hsm(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Hsm:
     """An HSM of each back end that the tests of a module share: each makes its own keys in it."""
     return BACKENDS[backend](tmp_path_factory.mktemp(backend))
-
-
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    """A keystore with its master key file, of its own."""
-    return House(tmp_path)

@@ -1,4 +1,4 @@
-"""A keystore with its master key file, as a bank has them, for the tests of rotations; and processes that rotate it."""
+"""A keystore with its master key file, as a bank has them, and processes that rotate its master key."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from keys.rotation import master_key_of, rotate_master_key
 from keys.software import SoftwareHsm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from keys.keytypes import KeyInfo
     from keys.sensitive import Material
+
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = 5
 
@@ -32,6 +33,7 @@ print("open", flush=True)
 sys.stdin.readline()
 for _ in range(int(sys.argv[3])):
     assert int(sys.argv[4]) <= rotate_master_key(keystore, master)
+    print("rotated", flush=True)
 """
 
 
@@ -89,17 +91,6 @@ def part(number: int) -> Component:
     return Component("zmk", number, 2, f"custodian {number}", date(2026, 10, 5), "")
 
 
-def calls(service: SoftwareHsm) -> list[Callable[[], object]]:
-    """What a service does with its keystore."""
-    return [
-        service.refresh,
-        service.components,
-        lambda: service.generate(KeyUsage.MAC_HMAC, "audit"),
-        lambda: service.set_state(service.version("audit", 1), KeyState.SUSPENDED),
-        lambda: service.forget_components("zmk"),
-    ]
-
-
 @contextmanager
 def rotators(house: House, count: int, times: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """COUNT processes that begin at once to rotate, each TIMES times. They have ended afterwards."""
@@ -124,5 +115,5 @@ def rotators(house: House, count: int, times: int) -> Iterator[list[subprocess.P
 
 
 def cut(*_: object) -> None:
-    """In the place of a step: the power goes."""
+    """For what is cut off before it begins."""
     raise Cut

@@ -1,4 +1,4 @@
-"""A service that has its keystore open while another process rotates the master key."""
+"""A master key that is rotated under processes that have the keystore open: they follow, change, and are never held up."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ from keys.keystore import Keystore
 from keys.keytypes import KeyState, KeyUsage
 from keys.master import MasterKey, read_master_key_file
 from keys.software import SoftwareHsm
-from tests.keys.house import KEYS, Cut, House, calls, cut, part, rotators
+from tests.keys.house import KEYS, Cut, House, cut, part, rotators
 from tests.keys.samples import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 ROTATIONS_EACH = 12
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    """A house of its own."""
+    return House(tmp_path)
 
 
 def test_a_service_follows(house: House) -> None:
@@ -102,7 +109,7 @@ def test_a_strangers_file_in_its_place_is_refused(house: House, tmp_path: Path) 
     ):
         assert text != whole
         house.keystore.write_bytes(text)
-        for call in calls(service):
+        for call in _calls(service):
             with pytest.raises(KeystoreError, match=why) as caught:
                 call()
             assert one_line(caught.value)
@@ -142,3 +149,13 @@ def test_services_that_change_keys_under_rotations(house: House) -> None:
     assert [0, 0] == [child.returncode for child in children]
     assert 0 < made
     assert made + KEYS == len(house.load()) == len(house.opened().keys())
+
+
+def _calls(service: SoftwareHsm) -> list[Callable[[], object]]:
+    return [
+        service.refresh,
+        service.components,
+        lambda: service.generate(KeyUsage.MAC_HMAC, "audit"),
+        lambda: service.set_state(service.version("audit", 1), KeyState.SUSPENDED),
+        lambda: service.forget_components("zmk"),
+    ]
