@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 WHAT = "master key component"
 # Of the letters that look alike only one kind, as in every ceremony.
-_NAME = re.compile(r"[A-Za-z0-9]+(?:[ ._@'-][A-Za-z0-9]+)*")
+_NAME = re.compile(r"[A-Za-z0-9]+(?:(?:[ ._@'-]|\. )[A-Za-z0-9]+)*")
 CUSTODIAN_MOST = 60
 
 
@@ -50,7 +50,7 @@ def enter_master_component(
     """
     custodian = custodian.strip()
     if len(custodian) > CUSTODIAN_MOST or not _NAME.fullmatch(custodian):
-        raise KeyRefused(f"a custodian's name has up to {CUSTODIAN_MOST} letters, digits and . _ @ ' - between them")
+        raise KeyRefused(f"a custodian's name has 1 to {CUSTODIAN_MOST} letters, digits and . _ @ ' - between them")
     check_component("master", value, number, of)
     if len(value) != MASTER_BYTES:
         raise KeyRefused(f"a component of a master key has {MASTER_BYTES} bytes")

