@@ -330,16 +330,8 @@ def test_components_are_compared_with_their_sheets(lasting: str, tmp_path: Path)
     assert [] == opened.components()
     assert opened.enter_component(KeyUsage.MAC_RETAIL, sheet, first) is None
     other = Component("zmk", 2, 2, "two", TODAY, "")
-<<<<<<< HEAD
-    wishes: list[KeySpec | KeyUsage] = [
-        KeyUsage.PIN_ENCRYPTION,
-        KeySpec(KeyUsage.MAC_RETAIL, exportability=Exportability.EXPORTABLE),
-    ]
-    for spec in (*wishes, KeySpec(KeyUsage.MAC_RETAIL, mode=KeyMode.GENERATE)):
-=======
     leaves = KeySpec(KeyUsage.MAC_RETAIL, exportability=Exportability.EXPORTABLE)
     for spec in (KeySpec(KeyUsage.PIN_ENCRYPTION), leaves, KeySpec(KeyUsage.MAC_RETAIL, mode=KeyMode.GENERATE)):
->>>>>>> facade
         with pytest.raises(KeyRefused, match="another kind of key"):
             opened.enter_component(spec, other, second)
     with pytest.raises(KeyRefused, match="nobody enters two"):
