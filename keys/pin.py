@@ -1,7 +1,7 @@
 """IBM 3624 PINs and offsets, decimalisation, and what a weak PIN is. Pure functions over bytes and digits.
 
 Refuses to know keys: what is enciphered comes in enciphered. Read next: pinblock.py (how a PIN travels), pvv.py (the other way to
-verify one), software.py (where these meet the keys).
+verify one), pin_commands.py (where these meet the keys).
 """
 
 from __future__ import annotations

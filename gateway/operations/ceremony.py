@@ -197,7 +197,7 @@ async def rotate_master(bank: Bank, actor: str, number: int | None = None) -> in
     custody = custody_of(bank.settings)
     async with _act(bank, actor, "rotate-master", MASTER, number=number) as ended:
         if custody.token is not None:
-            from keys.pkcs11 import rewrap  # noqa: PLC0415 - a bank without a token needs no PKCS#11 library
+            from keys.pkcs11 import rewrap  # noqa: PLC0415 - loaded only where there is a token
 
             if number is None:
                 raise Refused(

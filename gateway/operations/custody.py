@@ -72,7 +72,7 @@ class Custody:
         """
         hsm: SoftwareHsm | Pkcs11Hsm
         if self.token is not None:
-            from keys.pkcs11 import Pkcs11Hsm  # noqa: PLC0415 - a bank without a token needs no PKCS#11 library
+            from keys.pkcs11 import Pkcs11Hsm  # noqa: PLC0415 - loaded only where there is a token
 
             hsm = Pkcs11Hsm.open(self.keystore, self.open_token(), today=today, on_refusal=on_refusal)
         else:
