@@ -191,7 +191,7 @@ def test_headers_are_the_same_when_opened_again(lasting: str, tmp_path: Path) ->
 
 
 def test_a_key_ends_on_a_day(backend: str, tmp_path: Path) -> None:
-    """It works to the end of that day and no longer, tool made ready or not; a later day lets it work again."""
+    """It works to the end of that day and no longer, tool made ready or not; no later day lets it work again, and an earlier one is taken."""
     today = [TODAY]
     hsm = BACKENDS[backend](tmp_path, today=lambda: today[0])
     old, new = (hsm.generate(KeyUsage.MAC_CMAC, "zak") for _ in range(2))
@@ -203,12 +203,17 @@ def test_a_key_ends_on_a_day(backend: str, tmp_path: Path) -> None:
     assert [new] == hsm.find_all("zak")
     with pytest.raises(KeyRefused, match="DEACTIVATED"):
         hsm.mac(old, b"message")
-    hsm.end_on(old, today[0])
-    assert mac == hsm.mac(old, b"message")
+    with pytest.raises(KeyRefused, match="and no later"):
+        hsm.end_on(old, today[0])
+    hsm.end_on(old, TODAY - timedelta(days=1))
+    hsm.set_state(new, KeyState.COMPROMISED)
+    with pytest.raises(KeyRefused, match="it has ended"):
+        hsm.end_on(new, TODAY)
     if backend not in FORGETFUL:
         again = BACKENDS[backend](tmp_path, today=lambda: today[0])
         assert hsm.keys() == again.keys()
-        assert mac == again.mac(again.version("zak", 1), b"message")
+        with pytest.raises(KeyRefused, match="DEACTIVATED"):
+            again.mac(again.version("zak", 1), b"message")
 
 
 def test_a_key_does_not_end_before_it_begins(hsm: Hsm) -> None:
