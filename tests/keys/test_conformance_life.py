@@ -191,7 +191,7 @@ def test_headers_are_the_same_when_opened_again(lasting: str, tmp_path: Path) ->
 
 
 def test_a_key_ends_on_a_day(backend: str, tmp_path: Path) -> None:
-    """It works to the end of that day and no longer, tool made ready or not; no later day lets it work again, and an earlier one is taken."""
+    """It works to the end of that day and no longer, tool made ready or not. The day moves only nearer."""
     today = [TODAY]
     hsm = BACKENDS[backend](tmp_path, today=lambda: today[0])
     old, new = (hsm.generate(KeyUsage.MAC_CMAC, "zak") for _ in range(2))
