@@ -14,5 +14,6 @@ What stands where, from the outside in:
     ciphers               tdes, aes
     values and data       sensitive (types that show themselves masked), luhn, vault (sealing of PAN and NIK), errors, selftest
 
-Everything from PINs down is pure functions over bytes. Refuses to know customers, accounts and messages. Read next: hsm.py.
+Everything from PINs to ciphers is pure functions over bytes, but for the memory of KSN. Refuses to know customers, accounts and
+messages. Read next: hsm.py.
 """

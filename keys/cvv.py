@@ -2,7 +2,7 @@
 
 One computation over PAN, expiry date and service code; the kinds differ only in what stands in those fields, which is what keeps
 a value read at one place from being used at another. Refuses to know keys, and which card is whose.
-Read next: pin.py (numerals), software.py (who calls).
+Read next: pin.py (numerals), card_commands.py (who calls).
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ def mchip_r(atc: bytes, unpredictable: bytes) -> bytes:
 def visa_script_data(atc: bytes) -> bytes:
     """What is XORed to a card's script master key for Visa's session key: 00 * 6 || ATC || 00 * 6 || ~ATC, 16 bytes.
 
-    A token does it by CKM_XOR_BASE_AND_DATA. Raises CardDataRefused.
+    PKCS#11 has CKM_XOR_BASE_AND_DATA for it, which tokens tried here lack. Raises CardDataRefused.
     """
     _exactly(atc, ATC_BYTES, "tag 9F36")
     return bytes(6) + atc + bytes(6) + bytes(byte ^ 0xFF for byte in atc)

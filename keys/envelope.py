@@ -1,8 +1,8 @@
 """How a keystore protects a key: the seam between the file and whatever holds its master key.
 
 `Raw` is a key as its back end has it: Material (bytes of this process) or an object of a token. Whatever is bound to a key opens
-with exactly the same bytes alone. Refuses to know the file's format and what keys are for. Read next: keystore.py, master.py
-(the envelope of the software back end), pkcs11.py (that of a token).
+with exactly the same bytes alone. Refuses to know the file's format and what keys are for. Read next: keystore.py,
+master.py (whose key MasterEnvelope takes), pkcs11.py (the envelope of a token).
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 This is the whole seam: the gateway knows nothing of a back end but this, and a back end (software.py, pkcs11.py, or one that
 speaks to a payment HSM over a network) needs nothing of the gateway. tests/keys/test_conformance_*.py are what each must pass.
-Every command raises KeyRefused where a key may not do what is asked, or is not of this HSM; each refusal is told to the auditor.
+Every command raises KeyRefused where a key may not do what is asked, or is not of this HSM: the auditor hears of each use that
+the permission table refuses.
 Read next: permissions.py (which key may do what), usages.py, local.py (the commands of the back ends of this process).
 """
 

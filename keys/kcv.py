@@ -52,12 +52,14 @@ class Kcv:
 
     def same_as(self, value: str) -> bool:
         """Whether VALUE, as somebody typed or sent it, is this check value: all of its digits, case aside, in constant time."""
-        return mac.same(self.value.encode("ascii"), value.strip().upper().encode("utf-8"))
+        return mac.same(self.value.encode("ascii"), value.strip().upper().encode("utf-8", "replace"))
 
     def on_sheet(self, value: str) -> bool:
         """Whether VALUE, as a custodian's sheet shows it, is this check value: all of it, or its first six digits."""
         text = value.strip().upper()
-        return len(text) >= SHEET_DIGITS and mac.same(self.value[: len(text)].encode("ascii"), text.encode("utf-8"))
+        return len(text) >= SHEET_DIGITS and mac.same(
+            self.value[: len(text)].encode("ascii"), text.encode("utf-8", "replace")
+        )
 
 
 def of_tdes(key: bytes) -> Kcv:

@@ -95,7 +95,7 @@ def _attributes(usage: KeyUsage, header: Header) -> KeyAttributes:
         return attributes
     if text not in HASHES:
         raise KeyRefused(f"an HMAC key of hash {text} is not kept here")
-    return replace(attributes, digest=HASHES[text])
+    return replace(attributes, digest=HASHES[text], mac_length=int(HASHES[text].removeprefix("SHA-")) // 8)
 
 
 def _header(version: str, info: KeyInfo) -> Header:

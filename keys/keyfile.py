@@ -46,12 +46,15 @@ def write(path: Path, document: dict[str, Any]) -> None:
     The new file has one name until it takes the old one's place: a writer that was killed leaves one file at most, which the
     next takes away, so no key outlives its destruction in a forgotten copy.
     """
-    new = path.with_name(f".{path.name}.new")
+    new, text = path.with_name(f".{path.name}.new"), _text(document)
+    if len(text) > FILE_MOST:
+        raise KeystoreError(f"keystore {path}: would have {len(text)} bytes, and {FILE_MOST} is the most it can have")
     try:
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(_text(document))
+            _keep_owner(path, file.fileno())
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
@@ -60,6 +63,14 @@ def write(path: Path, document: dict[str, Any]) -> None:
         with suppress(OSError):
             new.unlink(missing_ok=True)
         raise KeystoreError(f"keystore {path}: cannot be written ({error.strerror})") from None
+
+
+def _keep_owner(path: Path, descriptor: int) -> None:
+    """The new file belongs to whom the old one did: a ceremony by root must not lock the service out of its keys."""
+    if path.exists():
+        before, now = path.stat(), os.fstat(descriptor)
+        if (before.st_uid, before.st_gid) != (now.st_uid, now.st_gid):
+            os.fchown(descriptor, before.st_uid, before.st_gid)
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from keys.keytypes import (
     KeyMode,
     KeyState,
     KeyUsage,
+    check_end,
     check_transition,
 )
 from keys.usages import VERSIONS_MOST, check_header
@@ -149,6 +150,7 @@ class Keystore(Generic[Raw]):
         """Let a key work to the end of LAST_DAY and no longer. Gives its new header."""
 
         def ended(stored: KeyInfo) -> KeyInfo:
+            check_end(stored, last_day)
             amended = replace(stored, active_to=last_day)
             check_header(amended)
             return amended
@@ -219,7 +221,7 @@ class Keystore(Generic[Raw]):
             for entry, (_, value) in zip(document["components"], parts, strict=True):
                 entry["sealed"] = envelope.seal_data(value, anew._bound(entry["header"]))
             anew._write(document | {"head": head, "serial": document["serial"] + 1})
-            self._head, self._envelope = head, envelope
+            self._head, self._envelope, self._serial = head, envelope, document["serial"] + 1
             if not unseen:
                 self._stamp = keyfile.stamp(self.path)
         return len(keys)
@@ -232,6 +234,7 @@ class Keystore(Generic[Raw]):
             result = change(document)
             document["serial"] += 1
             self._write(document)
+            self._serial = document["serial"]
             if not unseen:
                 self._stamp = keyfile.stamp(self.path)
         return result

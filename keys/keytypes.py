@@ -192,6 +192,14 @@ class KeyHandle:
         return f"KeyHandle({self.label}#{self.version}, {self.usage.name}, kcv {self.kcv})"
 
 
+def check_end(info: KeyInfo, last_day: date) -> None:
+    """Raise KeyRefused unless a key's last day may become LAST_DAY: earlier than it was, and of a key that has not ended."""
+    if info.state not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE, KeyState.SUSPENDED):
+        raise KeyRefused(f"key {info.name}: is {info.state.value}: it has ended")
+    if info.active_to is not None and last_day > info.active_to:
+        raise KeyRefused(f"key {info.name}: ends on {info.active_to}, and no later")
+
+
 def check_transition(info: KeyInfo, state: KeyState) -> None:
     """Raise KeyRefused unless a key may go from its state to STATE."""
     if state not in TRANSITIONS[info.state]:

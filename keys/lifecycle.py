@@ -19,6 +19,7 @@ from keys.keytypes import (
     KeySpec,
     KeyState,
     KeyUsage,
+    check_end,
     check_transition,
 )
 from keys.permissions import Operation
@@ -149,8 +150,10 @@ class Lifecycle(Generic[Raw]):
     def end_on(self, handle: KeyHandle, last_day: date) -> None:
         """Let a key work to the end of LAST_DAY."""
         info, raw = self._tools.known(handle)
-        ended = replace(info, active_to=last_day) if self._store is None else self._store.end_on(info, last_day)
-        self._tools.put(ended, raw)
+        check_end(info, last_day)
+        ended = replace(info, active_to=last_day)
+        usages.check_header(ended)
+        self._tools.put(ended if self._store is None else self._store.end_on(info, last_day), raw)
 
     def serial(self) -> int:
         """How many changes the keystore has had."""
@@ -200,7 +203,9 @@ class Lifecycle(Generic[Raw]):
         known = self._tools.versions(info.label)
         if known and known[0].usage is not info.usage:
             raise KeyRefused(f"key {info.label}: is of another usage in its other versions")
-        return replace(info, version=known[0].version + 1 if known else 1)
+        numbered = replace(info, version=known[0].version + 1 if known else 1)
+        usages.check_header(numbered)
+        return numbered
 
 
 def _spec(spec: KeySpec | KeyUsage) -> KeySpec:

@@ -1,6 +1,6 @@
 """Message authentication codes: ISO/IEC 9797-1 algorithms 1 and 3, CMAC, HMAC. Each is made ready once for its key, then called.
 
-Refuses to know which key may do what. Read next: hsm.py (who may), software.py (who calls).
+Refuses to know which key may do what. Read next: permissions.py (who may), software.py and token_workshop.py (who calls).
 """
 
 from __future__ import annotations

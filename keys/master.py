@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, final
 
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
@@ -95,14 +96,19 @@ def write_secret_file(path: Path, what: str, text: str) -> None:
     """Write one line to a new file of mode 0600, on disk before this returns. Raises KeystoreError if PATH is there."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        raise KeystoreError(f"{what} {path}: is there already; it is never overwritten") from None
+    except OSError as error:
+        raise KeystoreError(f"{what} {path}: cannot be written ({error.strerror})") from None
+    try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(text.encode("utf-8") + b"\n")
             file.flush()
             os.fsync(file.fileno())
         sync_folder(path.parent)
-    except FileExistsError:
-        raise KeystoreError(f"{what} {path}: is there already; it is never overwritten") from None
     except OSError as error:
+        with suppress(OSError):
+            path.unlink()  # half a secret would be in the way of the whole one
         raise KeystoreError(f"{what} {path}: cannot be written ({error.strerror})") from None
 
 
@@ -122,6 +128,14 @@ def read_secret_file(path: Path, what: str) -> Secret:
     if not text or "\ufffd" in text or len(data) > _FILE_MOST:
         raise KeystoreError(f"{what} {path}: is not one short line of text")
     return Secret(text)
+
+
+def wipe(path: Path) -> None:
+    """Write zeros over a file that is to go, on disk before this returns: what a file system keeps elsewhere it cannot reach."""
+    with path.open("r+b") as file:
+        file.write(bytes(os.fstat(file.fileno()).st_size))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -7,11 +7,12 @@ can read them could as well read the master key file that they become. Refuses t
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from keys import kcv, keyfile
 from keys.errors import KeyRefused, KeystoreError
-from keys.master import MASTER_BYTES, MasterKey, create_master_key_file, read_secret_file, write_secret_file
+from keys.master import MASTER_BYTES, MasterKey, create_master_key_file, read_secret_file, wipe, write_secret_file
 from keys.usages import COMPONENTS_MOST, check_component, combine
 
 if TYPE_CHECKING:
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
 
 
 WHAT = "master key component"
+# Of the letters that look alike only one kind, as in every ceremony.
+_NAME = re.compile(r"[A-Za-z0-9]+(?:(?:[ ._@'-]|\. )[A-Za-z0-9]+)*")
 CUSTODIAN_MOST = 60
 
 
 class Entered(NamedTuple):
-    """What the custodians did so far: their names by component, and the master key's check value once it is made."""
+    """What the custodians did so far: names by component, this component's check value, and the master key's once it is made."""
 
     custodians: dict[int, str]
+    component: str
     check_value: str | None
 
 
@@ -35,18 +39,24 @@ class _Part(NamedTuple):
     value: bytes
 
 
-def enter_master_component(master_file: Path, number: int, of: int, custodian: str, value: bytes) -> Entered:
+def enter_master_component(
+    master_file: Path, number: int, of: int, custodian: str, value: bytes, sheet: str = ""
+) -> Entered:
     """Keep component NUMBER of OF (32 bytes); the last one is not kept: it makes the master key file, and the others go.
 
+    SHEET: the check value that the custodian's sheet shows, to be compared; empty: not told.
     Raises KeyRefused where a part was entered before, its custodian entered another, or it cannot be a part; KeystoreError
     where there is a master key file already. What was refused changes nothing: it may be entered anew.
     """
     custodian = custodian.strip()
-    if not custodian or len(custodian) > CUSTODIAN_MOST or not custodian.isprintable():
-        raise KeyRefused(f"a custodian's name has 1 to {CUSTODIAN_MOST} printable characters")
+    if len(custodian) > CUSTODIAN_MOST or not _NAME.fullmatch(custodian):
+        raise KeyRefused(f"a custodian's name has 1 to {CUSTODIAN_MOST} letters, digits and . _ @ ' - between them")
     check_component("master", value, number, of)
     if len(value) != MASTER_BYTES:
         raise KeyRefused(f"a component of a master key has {MASTER_BYTES} bytes")
+    check = kcv.of_aes(value)
+    if sheet and not check.on_sheet(sheet):
+        raise KeyRefused(f"component {number} of the master key: its check value is {check}, not as told")
     with keyfile.locked(master_file):  # or each of two last custodians would wait for the other
         if master_file.exists():
             forget_master_components(master_file)  # of a run that was cut off when it had made the key
@@ -60,11 +70,11 @@ def enter_master_component(master_file: Path, number: int, of: int, custodian: s
         if len(parts) < of:
             text = json.dumps({"custodian": custodian, "of": of, "value": value.hex()})
             write_secret_file(_path(master_file, number), WHAT, text)
-            return Entered(custodians, None)
+            return Entered(custodians, str(check), None)
         key = combine([part.value for part in parts.values()])
         create_master_key_file(master_file, MasterKey(key))
         forget_master_components(master_file)
-    return Entered(custodians, str(kcv.of_aes(key)))
+    return Entered(custodians, str(check), str(kcv.of_aes(key)))
 
 
 def master_components(master_file: Path) -> list[Path]:
@@ -76,6 +86,7 @@ def forget_master_components(master_file: Path) -> int:
     """Throw away what was entered. Returns how many components it were."""
     found = master_components(master_file)
     for path in found:
+        wipe(path)
         path.unlink()
     return len(found)
 

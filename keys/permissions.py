@@ -71,7 +71,7 @@ _DUKPT = {KeyUsage.BASE_DERIVATION, KeyUsage.INITIAL_DUKPT}
 _PIN_VERIFICATION = {KeyUsage.PIN_VERIFICATION_IBM, KeyUsage.PIN_VERIFICATION_PVV}
 _MACS = {KeyUsage.MAC_CBC, KeyUsage.MAC_RETAIL, KeyUsage.MAC_CMAC, KeyUsage.MAC_HMAC}
 # What was protected before stays readable: a deactivated key may still process, a compromised one only opens what must
-# be sealed anew (NIST SP 800-57 part 1, 7.3 and 7.5). No transaction is ever accepted on either.
+# be sealed anew (NIST SP 800-57 part 1, 7.4 and 7.5). No transaction is ever accepted on either.
 _OLD = KeyState.DEACTIVATED
 _LOST = KeyState.COMPROMISED
 

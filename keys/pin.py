@@ -1,7 +1,7 @@
 """IBM 3624 PINs and offsets, decimalisation, and what a weak PIN is. Pure functions over bytes and digits.
 
 Refuses to know keys: what is enciphered comes in enciphered. Read next: pinblock.py (how a PIN travels), pvv.py (the other way to
-verify one), software.py (where these meet the keys).
+verify one), pin_commands.py (where these meet the keys).
 """
 
 from __future__ import annotations
@@ -78,8 +78,10 @@ def offset_of(natural: bytes, pin: str) -> str:
     return both.to_bytes(len(natural)).translate(_SUM_DIGIT).decode("ascii")
 
 
-def weakness(pin: str, birth_date: date | None = None) -> PinRefusal | None:
+def weakness(pin: str, birth_date: date | None = None, digits: int = POLICY_DIGITS) -> PinRefusal | None:
     """Why the bank does not let a family choose this PIN, or None. Six digits (BI SE 17/52/DKSP), and none that is guessed first.
+
+    DIGITS: another length, for cards whose verification key has another.
 
     >>> weakness("123456")
     <PinRefusal.WEAK_SEQUENCE: 'WEAK_SEQUENCE'>
@@ -88,9 +90,9 @@ def weakness(pin: str, birth_date: date | None = None) -> PinRefusal | None:
     """
     if not (pin.isascii() and pin.isdigit()):
         return PinRefusal.NOT_DIGITS
-    if len(pin) != POLICY_DIGITS:
+    if len(pin) != digits:
         return PinRefusal.WRONG_LENGTH
-    if pin in (pin[:1] * 6, pin[:2] * 3, pin[:3] * 2):
+    if any(pin == (pin[:group] * digits)[:digits] for group in (1, 2, 3)):
         return PinRefusal.WEAK_REPEATED
     if pin[::2] == pin[1::2]:
         return PinRefusal.WEAK_PAIRS
@@ -101,9 +103,9 @@ def weakness(pin: str, birth_date: date | None = None) -> PinRefusal | None:
     return None
 
 
-def refuse_weak(pin: str, birth_date: date | None) -> None:
+def refuse_weak(pin: str, birth_date: date | None, digits: int = POLICY_DIGITS) -> None:
     """Raise PinRefused with its reason where `weakness` finds one."""
-    reason = weakness(pin, birth_date)
+    reason = weakness(pin, birth_date, digits)
     if reason is not None:
         raise PinRefused(reason)
 
@@ -114,7 +116,7 @@ def _birth_date_pins(birth_date: date) -> set[str]:
 
 
 _LETTERS = bytes.maketrans(b"abcdef", b"012345")
-_UP = "0123456789" * 2
+_UP = "0123456789" * 3
 _DOWN = _UP[::-1]
 # Sum of two ASCII digits (96 to 114) to the ASCII digit of their sum without its tens.
 _SUM_DIGIT = bytes(48 + (value - 96) % 10 for value in range(256))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple
 from keys import pvv
 from keys.dukpt_commands import DukptKeys
 from keys.envelope import Raw
-from keys.errors import KeyRefused, PinRefusal, PinRefused
+from keys.errors import KeyRefused, KsnRefused, PinRefusal, PinRefused
 from keys.hsm import Dukpt, NewPin, PinToVerify
 from keys.keytypes import KeyHandle, KeyInfo, KeyUsage
 from keys.mac import same
@@ -88,6 +88,7 @@ class PinOperations(Generic[Raw]):
             return _verification(info, workshop.encipherer(info, raw))
 
         self._pin_random = workshop.random
+        self._pin_tell = tools.tell
         self._pin_encipher = tools.ready(Operation.ENCIPHER_PIN, enciphering)
         self._pin_decipher = tools.ready(Operation.DECIPHER_PIN, deciphering)
         self._pin_make = tools.ready(Operation.MAKE_OFFSET, verification)
@@ -153,9 +154,7 @@ class PinOperations(Generic[Raw]):
         digits = self._clear(block, key, pan, pin_format)
         if digits is None:
             raise PinRefused(PinRefusal.BAD_BLOCK)
-        if isinstance(method, _Ibm3624) and len(digits) != method.digits:
-            raise PinRefused(PinRefusal.WRONG_LENGTH)
-        refuse_weak(digits, birth_date)
+        refuse_weak(digits, birth_date, _digits(method))
         return method.reference(pan, digits)
 
     def change_pin(
@@ -169,11 +168,11 @@ class PinOperations(Generic[Raw]):
     def random_pin(
         self, key: KeyHandle, verification_key: KeyHandle, pan: Pan, pin_format: PinFormat = PinFormat.ISO_0
     ) -> NewPin:
-        """A random PIN of six digits that is not weak; of the digits that count for the key where those are others."""
+        """A random PIN that is not weak, of as many digits as the key checks (six, unless it was made for others)."""
         method = self._pin_make[verification_key]
         digits = method.digits if isinstance(method, _Ibm3624) else POLICY_DIGITS
         pin = self._random_digits(digits)
-        while digits == POLICY_DIGITS and weakness(pin) is not None:
+        while weakness(pin, digits=digits) is not None:
             pin = self._random_digits(digits)
         return NewPin(self.encipher_pin(Pin(pin), key, pan, pin_format), method.reference(pan, pin))
 
@@ -186,7 +185,9 @@ class PinOperations(Generic[Raw]):
             raise KeyRefused("a PIN block of format 1 is read here and never made")
         _check_format(self._pin_encipher[target], formats[1])
         digits = self._clear(block, source, pan, formats[0])
-        if digits is None:
+        if digits is None:  # whoever sees many of these is guessing digits by changing PANs: the auditor hears of each
+            key = source.key if isinstance(source, Dukpt) else source
+            self._pin_tell(key, Operation.DECIPHER_PIN, "a PIN block to be translated is none of its PAN")
             raise PinRefused(PinRefusal.BAD_BLOCK)
         return self.encipher_pin(Pin(digits), target, pan, formats[1])
 
@@ -198,9 +199,12 @@ class PinOperations(Generic[Raw]):
         return digits[:count]
 
     def _clear(self, block: bytes, key: KeyHandle | Dukpt, pan: Pan, pin_format: PinFormat) -> str | None:
-        """The digits in a block; None for a bad one."""
+        """The digits in a block; None for a bad one, and for one of a KSN that cannot be."""
         if isinstance(key, Dukpt):
-            cipher = _BlockCipher(*self._pin_dukpt.pin_cipher(key, encipher=False))
+            try:
+                cipher = _BlockCipher(*self._pin_dukpt.pin_cipher(key, encipher=False))
+            except KsnRefused:
+                return None
         else:
             cipher = self._pin_decipher[key]
         _check_format(cipher, pin_format)

@@ -3,7 +3,7 @@
 Formats 0 to 3 are encoded in clear and enciphered as one triple DES block; format 4 is two AES blocks chained over the PAN. A
 cipher comes in as a function over whole blocks (tdes.py, aes.py, or a token's). What does not decode is None whatever the cause,
 and all causes take the same steps: an answer that told them apart would be an oracle. Refuses to know keys and which PIN is
-right. Read next: pin.py (IBM 3624, weak PINs), pvv.py, software.py (where these meet the keys).
+right. Read next: pin.py (IBM 3624, weak PINs), pvv.py, pin_commands.py (where these meet keys).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class PinFormat(StrEnum):
 
     @property
     def cipher(self) -> Literal["T", "A"]:
-        """The cipher of a PIN encryption key for this format: an algorithm code of ANSI X9.143, as in hsm.Algorithm."""
+        """The cipher of a PIN encryption key for this format: an algorithm code of ANSI X9.143, as in keytypes.Algorithm."""
         return "A" if self is PinFormat.ISO_4 else "T"
 
 

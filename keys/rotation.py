@@ -13,6 +13,7 @@ So at every moment one of the two files opens the keystore. Refuses to know toke
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from keys import keyfile
@@ -50,7 +51,11 @@ def rotate_master_key(keystore: Path, master_file: Path) -> int:
     with keyfile.locked(master_file):
         store = _open(keystore, _settled(keystore, master_file))
         following = _following(master_file)
-        following.unlink(missing_ok=True)  # of a rotation cut off before its second step: it seals nothing
+        try:
+            with master_file.open("r+b"):  # or the last step could not be done
+                following.unlink(missing_ok=True)  # of a rotation cut off before its second step: it seals nothing
+        except OSError as error:
+            raise KeystoreError(f"master key file {master_file}: cannot be replaced ({error.strerror})") from None
         new = create_master_key_file(following)
         count = store.rewrap(MasterEnvelope(new))
         if len(_open(keystore, new).load()) < count:  # somebody may have added one since
@@ -64,7 +69,8 @@ def _settled(keystore: Path, master_file: Path) -> MasterKey:
     waiting = _waiting(keystore, master_file)
     if waiting is None:
         return read_master_key_file(master_file)
-    _take_over(master_file, _following(master_file))
+    with suppress(KeystoreError):  # the next one tries again; meanwhile the key that opens is at hand
+        _take_over(master_file, _following(master_file))
     return waiting
 
 

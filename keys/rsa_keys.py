@@ -40,7 +40,7 @@ def load_public(encoded: bytes) -> rsa.RSAPublicKey:
     """
     try:
         key = _public(encoded)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion):
         raise KeyRefused("a key to verify with is a public key or an X.509 certificate in PEM") from None
     if not isinstance(key, rsa.RSAPublicKey):
         raise KeyRefused("a key to verify with is an RSA key")

@@ -80,13 +80,17 @@ class Toolbox(Generic[Raw]):
             info, raw = self.known(handle)
             check_allowed(info, operation, self.today())
         except KeyRefused as refused:
-            if self._on_refusal is not None:
-                name = f"{handle.label}#{handle.version}" if isinstance(handle, KeyHandle) else "no handle"
-                self._on_refusal(Refusal(name, operation, str(refused)))
+            self.tell(handle, operation, str(refused))
             raise
         if raw is None:
             raise KeyRefused(f"key {info.name}: is destroyed")
         return info, raw
+
+    def tell(self, handle: KeyHandle, operation: Operation, reason: str) -> None:
+        """Tell the auditor of a use that was refused."""
+        if self._on_refusal is not None:
+            name = f"{handle.label}#{handle.version}" if isinstance(handle, KeyHandle) else "no handle"
+            self._on_refusal(Refusal(name, operation, reason))
 
     def known(self, handle: KeyHandle) -> Known[Raw]:
         """The key of a handle, whatever it may do. Raises KeyRefused for a handle of another HSM."""

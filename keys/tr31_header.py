@@ -8,7 +8,7 @@
     byte  9-10  version of the key; 00 none; a c first: a component, not a whole key
     byte 11     exportability: E under a trusted key, N not at all, S by the sender's rules
     byte 12-13  number of optional blocks, decimal
-    byte 14-15  reserved, 00
+    byte 14-15  reserved, 00; X9.143:2021 has a key context in byte 14, of which only 0 is read here
     then each optional block: name (2), its whole length in hex (2), text; a length of 256 or more is 00, its bytes (2), itself
 
 Refuses to know keys: that the header is authentic, tr31.py finds. It is strict, so that one header has one reading, and the

@@ -129,6 +129,8 @@ def purpose_of(spec: KeySpec) -> str:
 def bytes_to_make(spec: KeySpec) -> int:
     """Bytes of a random key of this specification. Raises KeyRefused where the usage takes no key of that length."""
     lengths = _lengths(spec)
+    if spec.mode is KeyMode.VERIFY and algorithm_of(spec) is Algorithm.RSA:
+        raise KeyRefused("a key to verify a partner with is the partner's: it is brought in, not made")
     if spec.bits is None:
         return lengths.made
     check_length(spec, spec.bits)
@@ -142,11 +144,14 @@ def check_length(spec: KeySpec, bits: int) -> None:
 
 
 def normal(spec: KeySpec, key: bytes) -> bytes:
-    """KEY as it is kept: three DES parts with the third equal to the first are a double length key, where one is wanted."""
-    double = USAGES[spec.usage].algorithms.get(algorithm_of(spec)) is _DOUBLE
-    if double and len(key) == tdes.TRIPLE and key[: tdes.SINGLE] == key[tdes.DOUBLE :]:
-        return key[: tdes.DOUBLE]
-    return key
+    """KEY as it is kept: three DES parts with the third equal to the first, parity aside, are a double length key.
+
+    They are no stronger than one, and would be counted as a triple length key by their length.
+    """
+    if algorithm_of(spec) is not Algorithm.TDES or len(key) != tdes.TRIPLE:
+        return key
+    first, third = (tdes.odd_parity(key[at : at + tdes.BLOCK]) for at in (0, tdes.DOUBLE))
+    return key[: tdes.DOUBLE] if first == third else key
 
 
 def check_header(info: KeyInfo) -> None:

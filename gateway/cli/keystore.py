@@ -84,6 +84,7 @@ def keys_usages() -> None:
 def keys_init(
     component: Annotated[int, typer.Option("--component", min=1, max=9, help="which component this is")],
     of: Annotated[int, typer.Option("--of", min=2, max=9, help="of how many")] = 2,
+    sheet: Annotated[str, typer.Option("--kcv", help="its check value as your sheet shows it, to be compared")] = "",
     by: As = "",
     *,
     json: Json = False,
@@ -103,15 +104,12 @@ def keys_init(
     value = _typed(f"component {component} of {of} of the master key")
     try:
         custody.keystore.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        entered = enter_master_component(custody.master_key, component, of, who(by), value)
+        entered = enter_master_component(custody.master_key, component, of, who(by), value, sheet)
     except (KeysError, OSError) as error:
         refuse(str(error))
     if entered.check_value is None:
-        _said(
-            {"entered": sorted(entered.custodians), "of": of},
-            json,
-            f"Component {component} is kept; others are awaited.",
-        )
+        line = f"Component {component} is kept, check value {entered.component}; others are awaited."
+        _said({"entered": sorted(entered.custodians), "of": of, "component_kcv": entered.component}, json, line)
         return
     check = entered.check_value
 
@@ -122,9 +120,9 @@ def keys_init(
 
     with_bank(record)
     _said(
-        {"kcv": check, "custodians": list(entered.custodians.values())},
+        {"kcv": check, "component_kcv": entered.component, "custodians": list(entered.custodians.values())},
         json,
-        f"The master key is made, check value {check}.",
+        f"Component {component} has check value {entered.component}. The master key is made, check value {check}.",
     )
 
 
@@ -437,7 +435,7 @@ def _text(given: str) -> bytes:
     if given == "-":
         return sys.stdin.buffer.read()
     if not given.startswith("@"):
-        return given.encode()
+        return given.encode("utf-8", "replace")
     try:
         return Path(given[1:]).read_bytes()
     except OSError as error:

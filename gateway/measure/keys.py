@@ -1,8 +1,9 @@
 """`kks bench keys`: PIN verification, TR-31 unwrap and ARQC verification, ours beside psec and pyemv, in one run.
 
-Ours is the facade's own call, with its permission check. Each is timed in short slices of processor time, in turns, so that a
-busy machine slows both; inputs differ from call to call, so that nobody answers from memory. psec and pyemv are what the tests
-compare with, not part of what a bank installs: without them this refuses.
+Ours is the facade's own call, with its permission check; of key blocks it is the opener that the facade keeps for a KBPK. Each is
+timed in short slices of processor time, in turns, so that a busy machine slows both; inputs differ from call to call, so that
+nobody answers from memory. psec and pyemv are what the tests compare with, not part of what a bank installs: without them this
+refuses.
 """
 
 from __future__ import annotations

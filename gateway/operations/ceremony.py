@@ -10,6 +10,7 @@ docs/keys/ceremony.md.
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
     from keys.keytypes import KeyHandle, KeyInfo
 
 MASTER = "master key"
+KEY_MOST = 80
+# Of the letters that look alike only one kind: two names that a reader takes for one must not be two people.
+_NAME = re.compile(r"[A-Za-z0-9]+(?:(?:[ ._@'-]|\. )[A-Za-z0-9]+)*")
 OVERLAP_DAYS_MOST = 90
 FIXED = {
     PIN_LABEL: "the PIN offsets of all cards are made with it",
@@ -193,7 +197,7 @@ async def rotate_master(bank: Bank, actor: str, number: int | None = None) -> in
     custody = custody_of(bank.settings)
     async with _act(bank, actor, "rotate-master", MASTER, number=number) as ended:
         if custody.token is not None:
-            from keys.pkcs11 import rewrap  # noqa: PLC0415 - a bank without a token needs no PKCS#11 library
+            from keys.pkcs11 import rewrap  # noqa: PLC0415 - loaded only where there is a token
 
             if number is None:
                 raise Refused(
@@ -236,14 +240,18 @@ class _Ended:
 @asynccontextmanager
 async def _act(bank: Bank, actor: str, act: str, key: str, **detail: object) -> AsyncIterator[_Ended]:
     """An act with a key, or with the keystore: its beginning is written before the block, its end or its refusal after."""
+    if actor.strip() and actor.isprintable() and not _NAME.fullmatch(actor.strip()):
+        raise Refused("whoever works with keys is named in letters, digits and . _ @ ' - with single spaces between")
+    if not key.isprintable() or len(key) > KEY_MOST:
+        raise Refused("a key is named by LABEL or LABEL#VERSION")
     async with transaction(bank, actor) as tx:
-        await tx.record(Operation.KEY_BEGUN, key, act=act, **detail)
+        await tx.record(Operation.KEY_BEGUN, key, act=act, **detail, serial=bank.hsm.serial())
     ended = _Ended(key)
     try:
         yield ended
     except (KeysError, Refused) as error:
         async with transaction(bank, actor) as tx:
-            await tx.record(Operation.KEY_FAILED, key, act=act, **detail, reason=str(error))
+            await tx.record(Operation.KEY_FAILED, key, act=act, **detail, reason=str(error), serial=bank.hsm.serial())
         raise Refused(str(error)) from None
     take_up_keys(bank)
     async with transaction(bank, actor) as tx:

@@ -72,7 +72,7 @@ class Custody:
         """
         hsm: SoftwareHsm | Pkcs11Hsm
         if self.token is not None:
-            from keys.pkcs11 import Pkcs11Hsm  # noqa: PLC0415 - a bank without a token needs no PKCS#11 library
+            from keys.pkcs11 import Pkcs11Hsm  # noqa: PLC0415 - loaded only where there is a token
 
             hsm = Pkcs11Hsm.open(self.keystore, self.open_token(), today=today, on_refusal=on_refusal)
         else:
@@ -152,13 +152,14 @@ class Custody:
 
 def custody_of(settings: Settings) -> Custody:
     """Where the settings say that the keys are. Raises Refused where a token is asked for and not wholly named."""
-    keystore = settings.data_dir / "keys" / "keystore.json"
+    # Where links lead: what is replaced is the file, not a link to it that leaves the old one behind.
+    keystore = (settings.data_dir / "keys" / "keystore.json").resolve()
     token = None
     if settings.key_backend == "pkcs11":
         if settings.pkcs11_module is None or settings.pkcs11_token is None or settings.pkcs11_pin_file is None:
             raise Refused("KKS_KEY_BACKEND=pkcs11 wants KKS_PKCS11_MODULE, KKS_PKCS11_TOKEN and KKS_PKCS11_PIN_FILE")
         token = (settings.pkcs11_module, settings.pkcs11_token, settings.pkcs11_pin_file)
-    master_key = settings.master_key_file or keystore.with_name("master.key")
+    master_key = (settings.master_key_file or keystore.with_name("master.key")).resolve()
     return Custody(keystore, master_key, settings.master_passphrase_file, token)
 
 

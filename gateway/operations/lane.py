@@ -20,6 +20,7 @@ from gateway.rules.authorise import DeclineReason
 from gateway.rules.issuing import cell_of_pan
 from gateway.store import policy
 from gateway.store.lane_connection import DATABASE_ERRORS, LaneConnection, cause, unreachable
+from keys.errors import KeysError
 from ledger.posting import PostingError
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Lanes:
         """Decide a group; one bad member is found by deciding its members one by one."""
         try:
             outcomes = await self._decide(lane, group)
-        except (PostingError, *DATABASE_ERRORS) as error:
+        except (PostingError, KeysError, *DATABASE_ERRORS) as error:
             log.warning("group.failed", lane=lane.number, members=len(group), error=type(error).__name__)
             lane.statistics.retried += len(group)
             outcomes = [await self._alone(lane, member) for member in group]
@@ -150,7 +151,7 @@ class Lanes:
         """Decide one member by itself; what still fails is declined."""
         try:
             return (await self._decide(lane, [member]))[0]
-        except (PostingError, *DATABASE_ERRORS) as error:
+        except (PostingError, KeysError, *DATABASE_ERRORS) as error:
             log.error("authorisation.failed", lane=lane.number, error=type(error).__name__)  # noqa: TRY400 - may hold data
             return _undecided(lane, member, DeclineReason.SYSTEM_ERROR)
 

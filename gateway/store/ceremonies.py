@@ -44,7 +44,7 @@ async def last_begun(connection: AsyncConnection, key: str, acts_of: Sequence[st
 
 
 async def last_serial(connection: AsyncConnection) -> int | None:
-    """The keystore's serial at the end of the last act, or None before the first."""
+    """The highest serial of the keystore that the chain has seen, or None before the first act."""
     return (await connection.execute(LAST_SERIAL)).scalar_one_or_none()
 
 
@@ -59,9 +59,8 @@ ACTS = text(
 )
 LAST_SERIAL = text(
     """
-    SELECT CAST(detail::jsonb ->> 'serial' AS bigint) FROM audit_event
-    WHERE stream = 'operations' AND operation LIKE 'key.%' AND operation = 'key.done'
-    ORDER BY seq DESC LIMIT 1
+    SELECT max(CAST(detail::jsonb ->> 'serial' AS bigint)) FROM audit_event
+    WHERE stream = 'operations' AND operation LIKE 'key.%'
     """
 )
 LAST_DONE = text(

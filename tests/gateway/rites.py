@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ZPK = KeySpec(KeyUsage.PIN_ENCRYPTION, mode=KeyMode.BOTH, exportability=Exportability.EXPORTABLE)
 ZMK = KeySpec(KeyUsage.KEY_BLOCK_PROTECTION)
 FIRST, SECOND = bytes(range(32)), bytes(range(100, 132))
+LEFT_OUT = {"business_date", "serial"}
 SITI, BUDI, RATNA = "siti", "budi", "ratna"
 
 
@@ -32,7 +33,7 @@ async def told(bank: Bank) -> list[tuple[str, str, str, str]]:
 async def details(bank: Bank) -> list[dict[str, Any]]:
     """The details of each act, in order, without its date and the keystore's serial."""
     acts = await ceremony.record_of(bank, None, None)
-    return [{name: one.detail[name] for name in one.detail if name not in ("business_date", "serial")} for one in acts]
+    return [{name: value for name, value in one.detail.items() if name not in LEFT_OUT} for one in acts]
 
 
 async def last_reason(bank: Bank) -> str:

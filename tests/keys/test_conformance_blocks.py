@@ -237,6 +237,20 @@ def test_a_specification_narrows_and_never_widens(hsm: Hsm) -> None:
             hsm.import_block(new_label(), block, zone, other)
 
 
+def test_a_key_may_wait_for_its_check_value(hsm: Hsm) -> None:
+    """A state alone narrows nothing else: the block's mode and exportability stay; it works once it is active."""
+    zone = kbpk(hsm, "D")
+    block = tr31.wrap(key_of(AES_KBPK), Header("D", "M3", "T", "C", exportability="E"), SECOND_KEY)
+    handle = hsm.import_block(new_label(), block, zone, state=KeyState.PRE_ACTIVE)
+    assert (KeyState.PRE_ACTIVE, Exportability.EXPORTABLE) == (hsm.info(handle).state, hsm.info(handle).exportability)
+    with pytest.raises(KeyRefused, match="PRE_ACTIVE"):
+        hsm.mac(handle, b"message")
+    hsm.set_state(handle, KeyState.ACTIVE)
+    assert works(hsm, handle, SECOND_KEY)
+    with pytest.raises(KeyRefused, match="a new key is PRE_ACTIVE or ACTIVE"):
+        hsm.import_block(new_label(), block, zone, state=KeyState.SUSPENDED)
+
+
 @psec_warns
 def test_blocks_of_version_c(backend: str, hsm: Hsm) -> None:
     """Of old; read where the KBPK itself is at hand."""

@@ -220,17 +220,22 @@ BAD_KSNS = {
 
 
 def test_serial_numbers_that_cannot_be(keys: Keys) -> None:
-    """Of another length, counter zero, more one-bits than a device counts to: refused, never a wrong PIN."""
+    """Of another length, counter zero, more one-bits than a device counts to: refused; a PIN with it is a wrong one."""
     for handle, ksns, pin_format in (
         (keys.tdes, BAD_KSNS["tdes"], PinFormat.ISO_0),
         (keys.aes, BAD_KSNS["aes"], PinFormat.ISO_4),
     ):
         for ksn in ksns:
             asked = Dukpt(handle, bytes.fromhex(ksn))
-            for call in commands(keys.hsm, asked, pin_format, keys.ibm):
+            *making, verify, choose = commands(keys.hsm, asked, pin_format, keys.ibm)
+            for call in making:
                 with pytest.raises(KsnRefused) as caught:
                     call()
                 assert one_line(caught.value)
+            assert verify() is False
+            with pytest.raises(PinRefused) as bad:
+                choose()
+            assert PinRefusal.BAD_BLOCK is bad.value.reason
 
 
 @settings(max_examples=60)

@@ -190,6 +190,74 @@ def test_headers_are_the_same_when_opened_again(lasting: str, tmp_path: Path) ->
     assert hsm.keys() == BACKENDS[lasting](tmp_path).keys()
 
 
+def test_a_key_ends_on_a_day(backend: str, tmp_path: Path) -> None:
+    """It works to the end of that day and no longer, tool made ready or not. The day moves only nearer."""
+    today = [TODAY]
+    hsm = BACKENDS[backend](tmp_path, today=lambda: today[0])
+    old, new = (hsm.generate(KeyUsage.MAC_CMAC, "zak") for _ in range(2))
+    mac = hsm.mac(old, b"message")
+    hsm.end_on(old, TODAY)
+    assert (TODAY, ACTIVE, [new, old]) == (hsm.info(old).active_to, hsm.info(old).state, hsm.find_all("zak"))
+    assert mac == hsm.mac(old, b"message")
+    today[0] = TODAY + timedelta(days=1)
+    assert [new] == hsm.find_all("zak")
+    with pytest.raises(KeyRefused, match="DEACTIVATED"):
+        hsm.mac(old, b"message")
+    with pytest.raises(KeyRefused, match="and no later"):
+        hsm.end_on(old, today[0])
+    hsm.end_on(old, TODAY - timedelta(days=1))
+    hsm.set_state(new, KeyState.COMPROMISED)
+    with pytest.raises(KeyRefused, match="it has ended"):
+        hsm.end_on(new, TODAY)
+    if backend not in FORGETFUL:
+        again = BACKENDS[backend](tmp_path, today=lambda: today[0])
+        assert hsm.keys() == again.keys()
+        with pytest.raises(KeyRefused, match="DEACTIVATED"):
+            again.mac(again.version("zak", 1), b"message")
+
+
+def test_a_key_does_not_end_before_it_begins(hsm: Hsm) -> None:
+    """Nothing is changed; nor is a key of another HSM."""
+    handle = hsm.generate(KeySpec(KeyUsage.MAC_CMAC, active_from=TODAY), new_label())
+    info = hsm.info(handle)
+    with pytest.raises(KeyRefused, match="its last day is before its first"):
+        hsm.end_on(handle, TODAY - timedelta(days=1))
+    assert info == hsm.info(handle)
+    with pytest.raises(KeyRefused, match="not a key of this HSM"):
+        hsm.end_on(None, TODAY)  # type: ignore[arg-type]
+
+
+def test_changes_are_counted(backend: str, tmp_path: Path) -> None:
+    """Each by one, over the end of a process and of another's too; looking changes nothing. In memory none are counted."""
+    hsm = BACKENDS[backend](tmp_path)
+    start = hsm.serial()
+    handle = hsm.generate(KeyUsage.MAC_CMAC, "a")
+    hsm.set_state(handle, SUSPENDED)
+    hsm.end_on(handle, TODAY)
+    hsm.mac(hsm.generate(KeyUsage.MAC_CMAC, "b"), b"message")
+    hsm.keys()
+    if backend in FORGETFUL:
+        assert (0, 0) == (start, hsm.serial())
+        return
+    assert (0, 4) == (start, hsm.serial())
+    other = BACKENDS[backend](tmp_path)
+    other.generate(KeyUsage.MAC_CMAC, "b")
+    assert (5, 5) == (other.serial(), hsm.serial())
+
+
+def test_a_keystore_put_back_is_found(lasting: str, tmp_path: Path) -> None:
+    """While it is open: an earlier file in its place is refused, whole as it is."""
+    hsm = BACKENDS[lasting](tmp_path)
+    handle = hsm.generate(KeyUsage.MAC_CMAC, "a")
+    earlier = (tmp_path / "keystore").read_bytes()
+    hsm.set_state(handle, SUSPENDED)
+    (tmp_path / "keystore").write_bytes(earlier)
+    with pytest.raises(KeystoreError, match="put back to an earlier state"):
+        hsm.refresh()
+    with pytest.raises(KeyRefused, match="SUSPENDED"):
+        hsm.mac(handle, b"message")
+
+
 def test_another_process_is_taken_up(lasting: str, tmp_path: Path) -> None:
     """New versions and states of another process come with refresh; handles stay; nothing new is False."""
     one = BACKENDS[lasting](tmp_path)

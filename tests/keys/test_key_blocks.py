@@ -102,10 +102,10 @@ def test_versions_follow_the_protection_key(kbpk: bytes, algorithm: Algorithm, v
 
 def test_the_hash_of_an_hmac_key() -> None:
     """Read from block HM; where it is not there, that of the usage; a hash of another kind is refused."""
-    for code, digest in (("21", "SHA-256"), ("23", "SHA-512")):
+    for code, digest, length in (("21", "SHA-256", 32), ("23", "SHA-512", 64)):
         attributes = key_blocks.spec_of(Header("D", "M7", "H", "C", blocks=(("HM", code),)), None).attributes
         assert attributes is not None
-        assert (digest, 32) == (attributes.digest, attributes.mac_length)
+        assert (digest, length) == (attributes.digest, attributes.mac_length)
     assert USAGES[KeyUsage.MAC_HMAC].attributes == key_blocks.spec_of(Header("D", "M7", "H", "C"), None).attributes
     for code in ("10", "20", "22", "00", "2"):
         with pytest.raises(KeyRefused, match=f"hash {code} is not kept here"):

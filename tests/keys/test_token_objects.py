@@ -271,7 +271,9 @@ def test_nobody_unwraps_without_the_users_pin(token: Token) -> None:
     """The master key is a public object; what it unwraps is private, and so of no use to one who has not logged in."""
     wrapped = token.wrap(master(token), objects.bring_in(token, Algorithm.TDES, SECOND_KEY), objects.KEY_WRAP)
     asked = [str(softhsm.module()), softhsm.LABEL, f"{MASTER}-1", wrapped.hex()]
-    run = subprocess.run([sys.executable, "-c", STRANGER, *asked], capture_output=True, text=True, check=True, timeout=60)  # noqa: S603 - our own script
+    run = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", STRANGER, *asked], capture_output=True, text=True, check=True, timeout=60
+    )
     assert ["CKR_TEMPLATE_INCONSISTENT", "CKR_USER_NOT_LOGGED_IN", "CKR_USER_NOT_LOGGED_IN"] == run.stdout.split()
 
 

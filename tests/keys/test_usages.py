@@ -289,11 +289,13 @@ def test_weak_triple_des_keys_are_refused(key: bytes) -> None:
 
 
 def test_third_part_like_the_first_is_a_double_key_where_one_is_wanted() -> None:
-    """As older systems print it; a usage that takes 24 bytes keeps them, and an AES key is never cut."""
+    """As older systems print it, parity aside: it is no stronger; and an AES key is never cut."""
     long = SECOND_KEY + SECOND_KEY[:8]
     assert SECOND_KEY == usages.normal(KeySpec(KeyUsage.CARD_VERIFICATION), long)
     assert SECOND_KEY == usages.normal(KeySpec(KeyUsage.BASE_DERIVATION), long)
-    assert long == usages.normal(KeySpec(KeyUsage.PIN_ENCRYPTION), long)
+    assert SECOND_KEY == usages.normal(KeySpec(KeyUsage.PIN_ENCRYPTION), long)
+    other_parity = SECOND_KEY + bytes(byte ^ 1 for byte in SECOND_KEY[:8])
+    assert SECOND_KEY == usages.normal(KeySpec(KeyUsage.KEY_BLOCK_PROTECTION, T), other_parity)
     assert long == usages.normal(KeySpec(KeyUsage.BASE_DERIVATION, A), long)
     other = SECOND_KEY + SECOND_KEY[8:]
     assert other == usages.normal(KeySpec(KeyUsage.CARD_VERIFICATION), other)

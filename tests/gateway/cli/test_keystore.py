@@ -352,7 +352,9 @@ def test_another_master_key(rites: Rites, tmp_path: Path) -> None:
 
 def test_a_master_key_of_components(rites: Rites, tmp_path: Path) -> None:
     """Before there is a keystore: each custodian in a run of their own; the bank waits for the last and then works with it."""
-    assert {"entered": [1], "of": 2} == rites.json("init", "--component", "1", *SITI, typed=f"{FIRST.hex()}\n")
+    check = str(kcv.of_aes(FIRST))
+    asked = ("init", "--component", "1", "--kcv", check, *SITI)
+    assert {"entered": [1], "of": 2, "component_kcv": check} == rites.json(*asked, typed=f"{FIRST.hex()}\n")
     assert "components of the master key wait for others" in rites.refused("list")
     for words, typed in (
         (("--component", "2", *SITI), SECOND.hex()), (("--component", "1", *BUDI), SECOND.hex()),
@@ -362,7 +364,8 @@ def test_a_master_key_of_components(rites: Rites, tmp_path: Path) -> None:
     ):  # fmt: skip
         rites.refused("init", *words, typed=f"{typed}\n")
     told = rites.json("init", "--component", "2", *BUDI, typed=f"{SECOND.hex()}\n")
-    assert {"kcv": str(kcv.of_aes(BOTH)), "custodians": ["siti", "budi"]} == told
+    part = str(kcv.of_aes(SECOND))
+    assert {"kcv": str(kcv.of_aes(BOTH)), "component_kcv": part, "custodians": ["siti", "budi"]} == told
     assert MasterKey(BOTH) == read_master_key_file(tmp_path / "var" / "keys" / "master.key")
     assert {"keystore.json", "master.key"} == {
         path.name for path in (tmp_path / "var" / "keys").iterdir() if path.suffix != ".lock"

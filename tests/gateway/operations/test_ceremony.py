@@ -281,3 +281,13 @@ async def test_keys_are_named_by_label_and_version(bank: Bank, key: str) -> None
         with pytest.raises(Refused, match=r"there is no key|is not LABEL or LABEL#VERSION"):
             await act
     assert 2 == len(await told(bank))
+
+
+@pytest.mark.parametrize("actor", ["budi\u034f", "\uff42udi", "bud\u0456", "budi  b", "'budi"])
+async def test_names_that_look_like_others_are_refused(bank: Bank, actor: str) -> None:
+    """A reader of the record must see two people as two, and one as one."""
+    made = await ceremony.generate(bank, SITI, "zpk", ZPK)
+    with pytest.raises(Refused, match="named in letters"):
+        await ceremony.activate(bank, actor, made.name, None)
+    assert KeyState.PRE_ACTIVE is bank.hsm.info(bank.hsm.find("zpk")).state
+    assert KeyState.ACTIVE is (await ceremony.activate(bank, "budi a. santoso", made.name, None)).state
