@@ -53,7 +53,7 @@ def write(path: Path, document: dict[str, Any]) -> None:
         new.unlink(missing_ok=True)
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            _keep_owner(path, file.fileno())
+            keep_owner(path, file.fileno())
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -65,12 +65,15 @@ def write(path: Path, document: dict[str, Any]) -> None:
         raise KeystoreError(f"keystore {path}: cannot be written ({error.strerror})") from None
 
 
-def _keep_owner(path: Path, descriptor: int) -> None:
-    """The new file belongs to whom the old one did: a ceremony by root must not lock the service out of its keys."""
+def keep_owner(path: Path, new: Path | int) -> None:
+    """NEW, a path or an open file, belongs to whom PATH does, if it is there. Raises OSError.
+
+    A ceremony by root must not lock the service out of its keys.
+    """
     if path.exists():
-        before, now = path.stat(), os.fstat(descriptor)
+        before, now = path.stat(), os.stat(new)  # noqa: PTH116 - of a descriptor too
         if (before.st_uid, before.st_gid) != (now.st_uid, now.st_gid):
-            os.fchown(descriptor, before.st_uid, before.st_gid)
+            os.chown(new, before.st_uid, before.st_gid)
 
 
 @contextmanager
@@ -115,9 +118,12 @@ def canonical(value: dict[str, Any]) -> bytes:
 
 def _lock_file(path: Path) -> int:
     try:
-        return os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise KeystoreError(f"keystore {path}: cannot be locked ({error.strerror})") from None
+    with suppress(OSError):  # only root can, and only what root locks would be in the way
+        keep_owner(path, descriptor)
+    return descriptor
 
 
 def _text(document: dict[str, Any]) -> bytes:

@@ -37,7 +37,10 @@ def master_key_of(keystore: Path, master_file: Path) -> MasterKey:
     """
     if not _following(master_file).exists():
         return read_master_key_file(master_file)
-    with keyfile.locked_if_free(master_file) as ours:
+    with (
+        keyfile.locked_if_free(master_file) as ours,
+        suppress(KeystoreError),
+    ):  # whoever cannot finish it leaves it to the next
         if ours:
             return _settled(keystore, master_file)
     return _waiting(keystore, master_file) or read_master_key_file(master_file)
@@ -54,9 +57,10 @@ def rotate_master_key(keystore: Path, master_file: Path) -> int:
         try:
             with master_file.open("r+b"):  # or the last step could not be done
                 following.unlink(missing_ok=True)  # of a rotation cut off before its second step: it seals nothing
+            new = create_master_key_file(following)
+            keyfile.keep_owner(master_file, following)
         except OSError as error:
             raise KeystoreError(f"master key file {master_file}: cannot be replaced ({error.strerror})") from None
-        new = create_master_key_file(following)
         count = store.rewrap(MasterEnvelope(new))
         if len(_open(keystore, new).load()) < count:  # somebody may have added one since
             raise KeystoreError(f"keystore {keystore}: lacks keys under the new master key; the old one is kept")
@@ -65,12 +69,14 @@ def rotate_master_key(keystore: Path, master_file: Path) -> int:
 
 
 def _settled(keystore: Path, master_file: Path) -> MasterKey:
-    """The key of MASTER_FILE, once a rotation that had passed its second step is finished. For whoever holds the lock."""
+    """The key of MASTER_FILE, once a rotation that had passed its second step is finished. For whoever holds the lock.
+
+    Raises KeystoreError where it cannot be finished: master.key.next must stay then.
+    """
     waiting = _waiting(keystore, master_file)
     if waiting is None:
         return read_master_key_file(master_file)
-    with suppress(KeystoreError):  # the next one tries again; meanwhile the key that opens is at hand
-        _take_over(master_file, _following(master_file))
+    _take_over(master_file, _following(master_file))
     return waiting
 
 

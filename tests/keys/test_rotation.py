@@ -234,6 +234,41 @@ def test_a_full_disk_changes_nothing(house: House, monkeypatch: pytest.MonkeyPat
     house.assert_nothing_lost()
 
 
+@pytest.mark.parametrize("failing", ["open", "replace", "fsync"])
+def test_what_cannot_be_finished_is_kept(house: House, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    """A rotation that was cut off, and cannot be finished just now: the keystore opens, and nobody throws its only key away."""
+    with monkeypatch.context() as patched:
+        patched.setattr(rotation, "_take_over", cut)
+        with pytest.raises(Cut):
+            house.rotate()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os if failing == "fsync" else Path, failing, fail)
+        if failing != "open":
+            with pytest.raises(KeystoreError, match="Input/output error") as caught:
+                house.rotate()
+            assert one_line(caught.value)
+            assert house.held == house.load()
+    house.assert_nothing_lost()
+    assert KEYS == house.rotate()
+    house.assert_nothing_lost()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_files_stay_with_their_owner(house: House) -> None:
+    """Root's ceremony does not lock the service's user out: keystore, master key and locks stay that user's, mode 0600."""
+    for path in (house.keystore, house.master):
+        os.chown(path, 12_345, 12_346)
+    house.rotate()
+    house.opened().forget_components("zmk")
+    for path in house.master.parent.iterdir():
+        found = path.stat()
+        assert (12_345, 12_346, 0o600) == (found.st_uid, found.st_gid, found.st_mode & 0o777), path
+
+
 def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path: Path) -> None:
     """No such folder."""
     with pytest.raises(KeystoreError, match="cannot be locked") as caught:
