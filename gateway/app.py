@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -130,6 +130,8 @@ class Service:
             self.scheduler.shutdown(wait=False)
         if self._watch is not None:
             self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
         await self.lanes.close()
         await self.listener.close()
         await self.api.close()

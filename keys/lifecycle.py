@@ -59,6 +59,7 @@ class Lifecycle(Generic[Raw]):
     def enter_component(self, spec: KeySpec | KeyUsage, component: Component, value: bytes) -> KeyHandle | None:
         """Keep a component until all are there; the last one forms the key."""
         spec = _spec(spec)
+        usages.check_custodian(component.custodian)
         usages.check_component(component.label, value, component.number, component.of)
         if self._store is None:
             raise KeyRefused("keys of this HSM go with the process: it keeps no components")

@@ -7,22 +7,18 @@ can read them could as well read the master key file that they become. Refuses t
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from keys import kcv, keyfile
 from keys.errors import KeyRefused, KeystoreError
 from keys.master import MASTER_BYTES, MasterKey, create_master_key_file, read_secret_file, wipe, write_secret_file
-from keys.usages import COMPONENTS_MOST, check_component, combine
+from keys.usages import COMPONENTS_MOST, check_component, check_custodian, combine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 WHAT = "master key component"
-# Of the letters that look alike only one kind, as in every ceremony.
-_NAME = re.compile(r"[A-Za-z0-9]+(?:(?:[ ._@'-]|\. )[A-Za-z0-9]+)*")
-CUSTODIAN_MOST = 60
 
 
 class Entered(NamedTuple):
@@ -49,8 +45,7 @@ def enter_master_component(
     where there is a master key file already. What was refused changes nothing: it may be entered anew.
     """
     custodian = custodian.strip()
-    if len(custodian) > CUSTODIAN_MOST or not _NAME.fullmatch(custodian):
-        raise KeyRefused(f"a custodian's name has 1 to {CUSTODIAN_MOST} letters, digits and . _ @ ' - between them")
+    check_custodian(custodian)
     check_component("master", value, number, of)
     if len(value) != MASTER_BYTES:
         raise KeyRefused(f"a component of a master key has {MASTER_BYTES} bytes")

@@ -29,6 +29,8 @@ COMPONENT_LENGTHS = (16, 24, *range(32, 65))
 DIGESTS = ("SHA-256", "SHA-512")
 PVKI_MOST = 6
 VERSIONS_MOST = 9_999
+CUSTODIAN_MOST = 60
+_CUSTODIAN = re.compile(r"[A-Za-z0-9]+(?:(?:[ ._@'-]|\. )[A-Za-z0-9]+)*")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,63}")
 
 
@@ -221,6 +223,15 @@ def check_component(label: str, value: bytes, number: int, of: int) -> None:
         raise KeyRefused(f"key {label}: has 2 to {COMPONENTS_MOST} components, numbered from 1")
     if len(value) not in COMPONENT_LENGTHS or not any(value):
         raise KeyRefused(f"key {label}: component {number}: has 16, 24 or 32 to 64 bytes, not all of them zero")
+
+
+def check_custodian(name: str) -> None:
+    """Raise KeyRefused unless NAME can stand for one person in a ceremony, and no other name looks like it.
+
+    Letters of one kind, digits, and . _ @ ' - between them: what a reader of the record takes for one name is one.
+    """
+    if len(name) > CUSTODIAN_MOST or not _CUSTODIAN.fullmatch(name):
+        raise KeyRefused(f"a custodian's name has 1 to {CUSTODIAN_MOST} letters, digits and . _ @ ' - between them")
 
 
 def component_check_value(spec: KeySpec, component: bytes) -> Kcv:

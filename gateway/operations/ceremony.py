@@ -10,7 +10,6 @@ docs/keys/ceremony.md.
 
 from __future__ import annotations
 
-import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -34,7 +33,7 @@ from keys.errors import KeysError
 from keys.keystore import Component
 from keys.keytypes import KeySpec, KeyState, check_transition
 from keys.rotation import rotate_master_key
-from keys.usages import component_check_value
+from keys.usages import check_custodian, component_check_value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -49,8 +48,6 @@ if TYPE_CHECKING:
 
 MASTER = "master key"
 KEY_MOST = 80
-# Of the letters that look alike only one kind: two names that a reader takes for one must not be two people.
-_NAME = re.compile(r"[A-Za-z0-9]+(?:(?:[ ._@'-]|\. )[A-Za-z0-9]+)*")
 OVERLAP_DAYS_MOST = 90
 FIXED = {
     PIN_LABEL: "the PIN offsets of all cards are made with it",
@@ -240,8 +237,10 @@ class _Ended:
 @asynccontextmanager
 async def _act(bank: Bank, actor: str, act: str, key: str, **detail: object) -> AsyncIterator[_Ended]:
     """An act with a key, or with the keystore: its beginning is written before the block, its end or its refusal after."""
-    if actor.strip() and actor.isprintable() and not _NAME.fullmatch(actor.strip()):
-        raise Refused("whoever works with keys is named in letters, digits and . _ @ ' - with single spaces between")
+    try:
+        check_custodian(actor.strip())
+    except KeysError as error:
+        raise Refused(str(error)) from None
     if not key.isprintable() or len(key) > KEY_MOST:
         raise Refused("a key is named by LABEL or LABEL#VERSION")
     async with transaction(bank, actor) as tx:

@@ -314,21 +314,3 @@ async def _open(settings: Settings) -> None:
 
 async def _destroy(bank: Bank, actor: str) -> object:
     return await ceremony.change_state(bank, actor, "destroy", "vault-sealing#1")
-
-
-async def test_a_keystore_of_before_is_refused(bank: Bank, bank_settings: Settings) -> None:
-    """Every act tells how many changes the keystore has had; a bank whose keystore has had fewer does not open."""
-    path = custody_of(bank_settings).keystore
-    before = path.read_bytes()
-    await ceremony.generate(bank, SITI, "zpk", ZPK)
-    acts = await ceremony.record_of(bank, None, None)
-    now = bank.hsm.serial()
-    assert [now - 1, now] == [one.detail["serial"] for one in acts]
-    newer = path.read_bytes()
-    path.write_bytes(before)
-    with pytest.raises(Refused, match="older than the audit chain"):
-        async with open_bank(bank_settings):
-            pass
-    path.write_bytes(newer)
-    async with open_bank(bank_settings) as again:
-        assert "zpk#1" == again.hsm.info(again.hsm.find("zpk")).name
