@@ -182,6 +182,6 @@ def take_up_keys(bank: Bank) -> bool:
     return changed
 
 
-def open_vault(custody: Custody) -> Vault:
+def open_vault(custody: Custody, on_refusal: Callable[[Refusal], None] | None = None) -> Vault:
     """The bank's vault in a worker. Raises KeysError where keystore or master key are not right."""
-    return vault_of(custody.open())
+    return vault_of(custody.open(on_refusal))

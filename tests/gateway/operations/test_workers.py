@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.app import open_keystore
 from gateway.operations import workers
 from gateway.operations.custody import SEALING_LABEL, custody_of
+from gateway.operations.refusals import write_refusals
 from gateway.operations.workers import Workers, each
 from gateway.settings import load_settings
-from keys.keytypes import KeyUsage
+from keys.errors import KeyRefused
+from keys.keytypes import KeyState, KeyUsage
+from tests.gateway.rites import details, told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -102,6 +106,78 @@ async def test_a_failure_is_the_callers(bank: Bank, monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValueError, match="thirteen"):
         await work()
     assert [10, 11, 12] == made
+
+
+@dataclass(frozen=True)
+class Sealing:
+    """A task that needs what it may not have: it goes on without, or it fails."""
+
+    fails: bool
+
+    def __call__(self, vault: Vault, job: int) -> int:
+        """Seal; the third job tries twice."""
+        for _ in range(2 if job == 3 else 1):
+            try:
+                vault.seal("text", table="t", row=job, column="c")
+            except KeyRefused:
+                if self.fails:
+                    raise
+        return job
+
+
+def suspend_sealing(bank: Bank) -> str:
+    """Every seal is refused from now on. Gives the key's name."""
+    handle = bank.hsm.find(SEALING_LABEL)
+    bank.hsm.set_state(handle, KeyState.SUSPENDED)
+    return bank.hsm.info(handle).name
+
+
+@pytest.mark.parametrize("rows", [1, MANY])
+async def test_what_a_worker_is_refused_is_logged_and_audited(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """As often as it was refused, whoever did the job; and nothing of it twice."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    key = suspend_sealing(bank)
+    with capture_logs() as lines:
+        async with Workers(bank, Sealing(fails=False), rows) as work:
+            made = [one async for one in work.run(each(range(5)))]
+    assert list(range(5)) == made
+    assert [(key, "SEAL")] * 6 == [(line["key"], line["operation"]) for line in lines if line["event"] == "key_refused"]
+    assert 6 == await write_refusals(bank)
+    assert [("refused", "", key, "hsm")] == await told(bank)
+    assert [("SEAL", 6)] == [(one["refused"], one["times"]) for one in await details(bank)]
+
+
+@pytest.mark.parametrize("rows", [1, MANY])
+async def test_a_job_that_fails_tells_what_was_refused(bank: Bank, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    """The error is the job's own; the refusal that it was made of is noted once."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    key = suspend_sealing(bank)
+
+    async def work() -> None:
+        async with Workers(bank, Sealing(fails=True), rows) as workers_:
+            async for _ in workers_.run(each(range(1))):
+                pass
+
+    with pytest.raises(KeyRefused, match="may not do SEAL: it is SUSPENDED"):
+        await work()
+    assert 1 == await write_refusals(bank)
+    assert [("refused", "", key, "hsm")] == await told(bank)
+
+
+async def test_what_others_were_refused_counts_too(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jobs that were under way when one failed: nobody waits for what they make, yet nothing they were refused is lost."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})
+    suspend_sealing(bank)
+
+    async def work() -> None:
+        async with Workers(bank, Sealing(fails=True), MANY) as workers_:
+            await anext(workers_.run(each(range(2))))
+
+    with pytest.raises(KeyRefused, match="SUSPENDED"):
+        await work()
+    assert 2 == await write_refusals(bank)
 
 
 async def test_jobs_are_asked_for_when_there_is_room(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
