@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple
 from keys import aes, dukpt_aes, dukpt_tdes, mac, tdes
 from keys.dukpt_aes import KeyType, Use
 from keys.envelope import Raw
-from keys.errors import KeyRefused
+from keys.errors import KeyRefused, KsnRefused
 from keys.keytypes import Algorithm, KeyInfo, KeyUsage
 from keys.ksn import AesKsn, TdesKsn
 
@@ -45,10 +45,20 @@ class DukptKeys(Generic[Raw]):
     """The keys of transactions, by the keys that may do OPERATION."""
 
     def __init__(self, tools: Toolbox[Raw], workshop: Workshop[Raw], operation: Operation) -> None:
+        self._tools, self._operation = tools, operation
         self._ready = tools.ready(operation, lambda info, raw: _base(workshop, info, raw))
 
     def pin_cipher(self, asked: Dukpt, *, encipher: bool) -> tuple[Callable[[bytes], bytes], str]:
         """ECB of the transaction's PIN key, and its algorithm. Raises KsnRefused for a KSN that cannot be."""
+        with self._tools.telling(asked.key, self._operation):
+            return self._pin_cipher(asked, encipher=encipher)
+
+    def mac(self, asked: Dukpt, *, answer: bool) -> Callable[[bytes], bytes]:
+        """The MAC of a request, or of its answer: 8 bytes, retail MAC (X9.24-1) or AES-CMAC (X9.24-3). Raises KsnRefused."""
+        with self._tools.telling(asked.key, self._operation):
+            return self._mac(asked, answer=answer)
+
+    def _pin_cipher(self, asked: Dukpt, *, encipher: bool) -> tuple[Callable[[bytes], bytes], str]:
         base = self._ready[asked.key]
         if isinstance(base, _Tdes):
             tdes_ksn = TdesKsn.parse(asked.ksn)
@@ -60,8 +70,7 @@ class DukptKeys(Generic[Raw]):
         )
         return (aes.encipherer if encipher else aes.decipherer)(key), Algorithm.AES.value
 
-    def mac(self, asked: Dukpt, *, answer: bool) -> Callable[[bytes], bytes]:
-        """The MAC of a request, or of its answer: 8 bytes, retail MAC (X9.24-1) or AES-CMAC (X9.24-3)."""
+    def _mac(self, asked: Dukpt, *, answer: bool) -> Callable[[bytes], bytes]:
         base = self._ready[asked.key]
         if isinstance(base, _Tdes):
             tdes_ksn = TdesKsn.parse(asked.ksn)
@@ -81,9 +90,17 @@ def _base(workshop: Workshop[Raw], info: KeyInfo, raw: Raw) -> _Tdes | _Aes:
         key = workshop.at_hand(raw)
         if key is None:  # the walk wants single DES with keys made on the way, which PKCS#11 has not
             raise KeyRefused(f"key {info.name}: an initial DUKPT key is of no use in a token; keep its BDK there")
-        if info.algorithm is Algorithm.TDES:
-            return _Tdes(lambda _: key)
-        return _Aes(lambda _: key, _TYPES[info.bits])
+        if info.attributes.device is None:
+            raise KeyRefused(
+                f"key {info.name}: does not say whose initial key it is: bring it in again, with its device"
+            )
+
+        def own(ksn: TdesKsn | AesKsn) -> bytes:
+            if ksn.device != info.attributes.device:
+                raise KsnRefused(f"key {info.name}: the KSN is of another device than the initial key")
+            return key
+
+        return _Tdes(own) if info.algorithm is Algorithm.TDES else _Aes(own, _TYPES[info.bits])
     encipher = workshop.encipherer(info, raw)
     if info.algorithm is Algorithm.TDES:
         masked = workshop.masked_encipherer(info, raw)

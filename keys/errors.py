@@ -40,6 +40,9 @@ class PinRefusal(StrEnum):
 class KeysError(Exception):
     """Root of all errors of this room."""
 
+    told = False
+    """Whether the auditor has heard of it, so that it is told once, however many look on (toolbox.Toolbox.telling)."""
+
 
 class KeyRefused(KeysError):
     """A key may not do what was asked, is weak, is not known here, or would not be allowed to exist."""

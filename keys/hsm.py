@@ -2,8 +2,9 @@
 
 This is the whole seam: the gateway knows nothing of a back end but this, and a back end (software.py, pkcs11.py, or one that
 speaks to a payment HSM over a network) needs nothing of the gateway. tests/keys/test_conformance_*.py are what each must pass.
-Every command raises KeyRefused where a key may not do what is asked, or is not of this HSM: the auditor hears of each use that
-the permission table refuses.
+Every command that takes a handle raises KeyRefused where the key may not do what is asked (usage, mode, state, days, form) or is
+not of this HSM, and TokenError where its token does not answer; what a docstring names comes besides. The auditor hears of every
+KeyRefused, KeyBlockError and KsnRefused for a key's sake, once.
 Read next: permissions.py (which key may do what), usages.py, local.py (the commands of the back ends of this process).
 """
 
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
 
 class Dukpt(NamedTuple):
-    """The key of one transaction of a DUKPT terminal: BDK (usage B0) or initial key (B1), and the KSN: 10 (TDES) or 12 bytes.
+    """The key of one transaction of a DUKPT terminal: BDK (usage B0) or initial key (B1), and the KSN (ANSI X9.24-1 and -3).
 
-    Whether the KSN was seen before is for the caller to keep (ksn.KsnMemory): an HSM forgets when it is switched off.
+    KSN: 10 bytes of triple DES, 12 of AES; under an initial key, one of the device that its attributes name. Every other is
+    KsnRefused, as is one with more one-bits than a device counts to, or counter zero. Whether the KSN was seen before is for the
+    caller to keep (ksn.KsnMemory): an HSM forgets when it is switched off.
     """
 
     key: KeyHandle
@@ -36,7 +39,10 @@ class Dukpt(NamedTuple):
 
 
 class PinToVerify(NamedTuple):
-    """One PIN block with its card and the card's reference value: an IBM 3624 offset, or a PVV, as the verification key is."""
+    """One PIN block with its card and the card's reference value: an IBM 3624 offset, or a PVV, as the verification key is.
+
+    BLOCK: 8 bytes (formats 0, 1, 3) or 16 (4). REFERENCE: as many digits as the key's check length, or the 4 of a PVV.
+    """
 
     block: bytes
     key: KeyHandle | Dukpt
@@ -46,34 +52,47 @@ class PinToVerify(NamedTuple):
 
 
 class NewPin(NamedTuple):
-    """A random PIN, for the PIN letter: its block under the key asked for, and the reference value to keep with the card."""
+    """A random PIN, for the PIN letter: its block under the key asked for, and the reference value to keep with the card.
+
+    BLOCK: 8 bytes, or 16 of format 4. REFERENCE: digits, as in PinToVerify.
+    """
 
     block: bytes
     reference: str
 
 
 class ChipAnswer(NamedTuple):
-    """Whether the card's cryptogram is right, and then the issuer's cryptogram for it. `arpc` is None where it is not."""
+    """Whether the card's cryptogram is right, and then the issuer's cryptogram for it (4 or 8 bytes): None where it is not."""
 
     right: bool
     arpc: bytes | None
 
 
 class KeyCommands(Protocol):
-    """The life of keys."""
+    """The life of keys (NIST SP 800-57 part 1, 7). Where they lie in a file that cannot be read or written: KeystoreError."""
 
     def generate(self, spec: KeySpec | KeyUsage, label: str) -> KeyHandle:
-        """Make and keep a random key: the first of its label, or its next version. A bare usage means its defaults."""
+        """Make and keep a random key: the first of its label, or its next version. A bare usage means its defaults.
+
+        LABEL: 1 to 64 letters, digits and . _ / : -. Raises KeyRefused where no key may be as SPEC says (usages.USAGES), and for
+        a label whose other versions are of another usage; so do all commands that bring a key in.
+        """
         ...
 
     def form(self, spec: KeySpec | KeyUsage, label: str, components: Sequence[bytes]) -> KeyHandle:
-        """Keep the XOR of two or more components of equal length, each from another custodian."""
+        """Keep the XOR of two or more components of equal length, each from another custodian (NIST SP 800-133, 6.3).
+
+        Raises KeyRefused for fewer, for unequal lengths, components that are equal or all zeros, and a weak key: equal parts,
+        single DES, one byte again and again; and where it has not the bits that SPEC asks for.
+        """
         ...
 
     def enter_component(self, spec: KeySpec | KeyUsage, component: Component, value: bytes) -> KeyHandle | None:
         """Keep one custodian's component until all are there; the last one forms the key. None while others are awaited.
 
         The component's check value is compared with COMPONENT's, as its sheet has it; empty: there is none to compare.
+        Raises KeyRefused as `form`; for a check value that is another; where the custodian entered a part before, the part is
+        there already, or SPEC is not what the others said; and where keys go with the process. KeystoreError as all here.
         """
         ...
 
@@ -88,20 +107,40 @@ class KeyCommands(Protocol):
     def import_block(
         self, label: str, block: str, kbpk: KeyHandle, spec: KeySpec | None = None, state: KeyState | None = None
     ) -> KeyHandle:
-        """Keep the key of a TR-31 block. Its header says what it is; SPEC adds attributes, dates and state, or narrows.
+        """Keep the key of a TR-31 block (ANSI X9.143). Its header says what it is; SPEC adds attributes, days, state, or narrows.
 
-        STATE: for a block of which nothing else is to be said.
-
-        Raises KeyBlockError where the block is not authentic, KeyRefused where its key may not exist here or SPEC disagrees.
+        BLOCK: text of 16 to 9999 characters: version D under an AES KBPK, B under triple DES; A and C where the attributes of a
+        triple DES KBPK say so. STATE: for a block of which nothing else is to be said.
+        Raises KeyBlockError where the block is malformed, of another version, not authentic, or its key stronger than the KBPK;
+        KeyRefused where its key may not exist here or SPEC disagrees: usage, algorithm, bits, a wider mode, another device.
         """
         ...
 
     def export_block(self, handle: KeyHandle, kbpk: KeyHandle) -> str:
-        """The key in a TR-31 block: version D under an AES key, B under triple DES. Only of a key that is exportable."""
+        """The key in a TR-31 block (ANSI X9.143): version D under an AES key, B under triple DES.
+
+        Raises KeyRefused for a key that is not exportable, KeyBlockError where the KBPK is weaker than the key.
+        """
         ...
 
     def import_signing_key(self, label: str, encoded: bytes, spec: KeySpec | None = None) -> KeyHandle:
-        """Keep an RSA key: a private one (PKCS#8, PEM or DER) to sign, or a public one or certificate to verify a partner."""
+        """Keep an RSA key: a private one (PKCS#8, PEM or DER) to sign, or a public one or certificate to verify a partner.
+
+        Raises KeyRefused for what is none of these, for other than 2048 to 8192 bits (2048, 3072 and 4096 are kept), an exponent
+        under 65537 (FIPS 186-5), and where SPEC names another usage, mode or length than the key has.
+        """
+        ...
+
+    def import_secret(self, label: str, secret: bytes, spec: KeySpec | None = None) -> KeyHandle:
+        """Keep a partner's secret of 16 to 1024 bytes as an HMAC key (RFC 2104) of usage M7: SNAP's symmetric signature.
+
+        SPEC: mode V (verify, the default) or G (make), never both; another digest than SHA-512; days, state. Raises KeyRefused
+        for a shorter secret, which is weak, a longer one, one byte again and again, and another usage or mode.
+        """
+        ...
+
+    def public_key(self, handle: KeyHandle) -> bytes:
+        """The public half of an RSA key, private or a partner's: SubjectPublicKeyInfo in PEM. Of a PRE_ACTIVE key too."""
         ...
 
     def find(self, label: str) -> KeyHandle:
@@ -109,11 +148,11 @@ class KeyCommands(Protocol):
         ...
 
     def find_all(self, label: str) -> list[KeyHandle]:
-        """Every version that may work today, newest first: two while an old ZPK and a new one overlap."""
+        """Every version that may work today, newest first: two while an old ZPK and a new one overlap. None: an empty list."""
         ...
 
     def versions(self, label: str) -> list[KeyHandle]:
-        """Every version, whatever its state, newest first."""
+        """Every version, whatever its state, newest first. Of an unknown label: none."""
         ...
 
     def version(self, label: str, number: int) -> KeyHandle:
@@ -125,19 +164,25 @@ class KeyCommands(Protocol):
         ...
 
     def info(self, handle: KeyHandle) -> KeyInfo:
-        """The header of one key."""
+        """The header of one key, whatever its state. Raises KeyRefused for a handle of another HSM."""
         ...
 
     def kcv(self, handle: KeyHandle) -> Kcv:
-        """The key check value."""
+        """The key check value with its method (ANSI X9.24-1, X9.143): 3 bytes of triple DES, 5 of others. Raises as `info`."""
         ...
 
     def set_state(self, handle: KeyHandle, state: KeyState) -> None:
-        """Move a key along its life (keytypes.TRANSITIONS). DESTROYED leaves its header and no bytes."""
+        """Move a key along its life (keytypes.TRANSITIONS). DESTROYED leaves its header and no bytes.
+
+        Raises KeyRefused for a step that its life does not have, also where another process made the one before.
+        """
         ...
 
     def end_on(self, handle: KeyHandle, last_day: date) -> None:
-        """Let a key work to the end of LAST_DAY, a business date, and no longer: the older one of an overlap."""
+        """Let a key work to the end of LAST_DAY, a business date, and no longer: the older one of an overlap.
+
+        Raises KeyRefused for a key that has ended, a day later than its last one, and one before its first.
+        """
         ...
 
     def serial(self) -> int:
@@ -150,20 +195,29 @@ class KeyCommands(Protocol):
 
 
 class PinCommands(Protocol):
-    """PINs. A block is 8 bytes under triple DES (formats 0, 1, 3), 16 under AES (format 4)."""
+    """PINs (ISO 9564-1). A block is 8 bytes under triple DES (formats 0, 1, 3), 16 under AES (format 4).
+
+    Every command here raises KeyRefused where a format does not go with the algorithm of a key, or is none of its own.
+    """
 
     def encipher_pin(
         self, pin: Pin, key: KeyHandle | Dukpt, pan: Pan, pin_format: PinFormat = PinFormat.ISO_0
     ) -> bytes:
-        """A PIN block, as a terminal makes it."""
+        """A PIN block, as a terminal makes it: 8 bytes of format 0 or 3, 16 of format 4. Raises KsnRefused."""
         ...
 
     def verify_pin(self, asked: PinToVerify, verification_key: KeyHandle) -> bool:
-        """Whether the PIN in the block is the card's. Everything wrong with block or reference is False, like a wrong PIN."""
+        """Whether the PIN in the block is the card's: IBM 3624 offset, or Visa PVV, as the usage of VERIFICATION_KEY is.
+
+        Everything wrong with block, KSN or reference is False, like a wrong PIN. Raises nothing but for a key's sake.
+        """
         ...
 
     def verify_pins(self, asked: Sequence[PinToVerify], verification_key: KeyHandle) -> list[bool]:
-        """verify_pin for many at once, in their order: a back end may send them to its cipher together."""
+        """verify_pin for many at once, in their order: a back end may send them to its cipher together.
+
+        Raises KeyRefused for all of them where one of their keys is refused.
+        """
         ...
 
     def choose_pin(
@@ -175,19 +229,26 @@ class PinCommands(Protocol):
         birth_date: date | None,
         pin_format: PinFormat = PinFormat.ISO_0,
     ) -> str:
-        """The reference value of the PIN in the block. Raises PinRefused where the block is bad or the PIN weak."""
+        """The reference value of the PIN in the block: offset of the key's check length, or PVV of 4 digits.
+
+        BIRTH_DATE: the holder's, which the PIN must not be; None: not known. Raises PinRefused BAD_BLOCK (also for a KSN that
+        cannot be), WRONG_LENGTH, or one of WEAK_REPEATED, WEAK_PAIRS, WEAK_SEQUENCE, WEAK_BIRTH_DATE (pin.weakness).
+        """
         ...
 
     def change_pin(
         self, old: PinToVerify, new_block: bytes, verification_key: KeyHandle, birth_date: date | None
     ) -> str:
-        """The new reference value, only where the old PIN is right: else PinRefused WRONG_PIN, and nothing is said of the new."""
+        """The new reference value, only where the old PIN is right: else PinRefused WRONG_PIN, and nothing is said of the new.
+
+        The new block is under the key of the old one, in its format. Raises PinRefused as `choose_pin` for the new PIN.
+        """
         ...
 
     def random_pin(
         self, key: KeyHandle, verification_key: KeyHandle, pan: Pan, pin_format: PinFormat = PinFormat.ISO_0
     ) -> NewPin:
-        """A random PIN that is not weak."""
+        """A random PIN that is not weak, of the key's check length; six digits for a PVV."""
         ...
 
     def translate_pin(
@@ -195,7 +256,8 @@ class PinCommands(Protocol):
     ) -> bytes:
         """The same PIN, of the same PAN, under another key and in another format, where PCI PIN 3-3 permits it.
 
-        Raises KeyRefused for a pair of formats that it does not, PinRefused BAD_BLOCK for a block that is none.
+        FORMATS: source and target; the answer is 8 or 16 bytes as the target has. Raises KeyRefused for a pair that is not
+        permitted, PinRefused BAD_BLOCK for a block that is none of the PAN, or of a KSN that cannot be; both are told.
         """
         ...
 
@@ -257,14 +319,21 @@ class CardCommands(Protocol):
 
 
 class DataCommands(Protocol):
-    """MACs, sealing, signatures, randomness."""
+    """MACs, sealing, signatures, randomness. DATA of any length."""
 
     def mac(self, key: KeyHandle | Dukpt, data: bytes) -> bytes:
-        """The MAC of the key's usage, as long as its attributes say; under DUKPT 8 bytes, by the answering direction's key."""
+        """The MAC of the key's usage, as long as its attributes say; under DUKPT 8 bytes, by the answering direction's key.
+
+        M1: ISO/IEC 9797-1 algorithm 1; M3: algorithm 3; M6: CMAC (NIST SP 800-38B); M7: HMAC (RFC 2104), which SNAP's symmetric
+        signature is; DUKPT: X9.24-1 and X9.24-3. Raises KsnRefused for a KSN that cannot be, or of another device.
+        """
         ...
 
     def verify_mac(self, key: KeyHandle | Dukpt, data: bytes, mac: bytes) -> bool:
-        """Whether MAC is the whole MAC of DATA, compared in constant time; under DUKPT by the asking direction's key."""
+        """Whether MAC is the whole MAC of DATA, compared in constant time; under DUKPT by the asking direction's key.
+
+        Raises KsnRefused as `mac`: a terminal that cannot be is no wrong MAC.
+        """
         ...
 
     def verify_record(self, key: KeyHandle, data: bytes, mac: bytes) -> bool:
@@ -272,11 +341,11 @@ class DataCommands(Protocol):
         ...
 
     def translate_mac(self, source: KeyHandle | Dukpt, target: KeyHandle, data: bytes, mac: bytes) -> bytes | None:
-        """The MAC of the same data under another key; None where the first is not right."""
+        """The MAC of the same data under another key; None where the first is not right. Raises KsnRefused as `mac`."""
         ...
 
     def seal(self, key: KeyHandle, plaintext: bytes, aad: bytes) -> bytes:
-        """Nonce (12 bytes), AES-256-GCM ciphertext, tag (16). Opens only with the same AAD."""
+        """Nonce (12 bytes), AES-256-GCM ciphertext, tag (16): NIST SP 800-38D. Opens only with the same AAD."""
         ...
 
     def unseal(self, key: KeyHandle, sealed: bytes, aad: bytes) -> bytes:
@@ -288,15 +357,15 @@ class DataCommands(Protocol):
         ...
 
     def sign(self, key: KeyHandle, data: bytes) -> bytes:
-        """RSA signature with SHA-256, PKCS#1 v1.5, as SNAP wants it."""
+        """RSA signature with SHA-256, PKCS#1 v1.5 (RFC 8017, 8.2), as long as the modulus: SNAP's SHA256withRSA. KEY: private."""
         ...
 
     def verify_signature(self, key: KeyHandle, data: bytes, signature: bytes) -> bool:
-        """Whether a partner's signature is right."""
+        """Whether a partner's signature is right; whatever is wrong with it is False. KEY: public."""
         ...
 
     def random_bytes(self, count: int) -> bytes:
-        """Random bytes fit for keys, 1 to 65,536."""
+        """Random bytes fit for keys, 1 to 65,536. Raises KeyRefused for another COUNT, TokenError."""
         ...
 
     def self_test(self) -> None:

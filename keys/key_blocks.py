@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Optional block HM of an HMAC key: its hash algorithm (X9.143, table 12).
 HASHES: Mapping[str, str] = MappingProxyType({"21": "SHA-256", "23": "SHA-512"})
+# Optional blocks of an initial DUKPT key (X9.143): KS has the initial KSN of triple DES, IK the initial key id of AES.
+_DEVICE_BLOCKS: Mapping[str, str] = MappingProxyType({Algorithm.TDES.value: "KS", Algorithm.AES.value: "IK"})
 # A key may be kept for less than its block permits, never for more.
 _NARROWER: Mapping[KeyMode, frozenset[KeyMode]] = MappingProxyType(
     {
@@ -35,12 +37,16 @@ _NARROWER: Mapping[KeyMode, frozenset[KeyMode]] = MappingProxyType(
 
 
 def opener(workshop: Workshop[Raw], info: KeyInfo, raw: Raw) -> Callable[[str], tuple[Header, bytes]]:
-    """What opens the blocks of a KBPK: version D under an AES key; B under triple DES, and C of old where the KBPK is at hand."""
-    cmac = workshop.cmac(info, raw)
+    """What opens the blocks of a KBPK: version D under an AES key, B under triple DES.
+
+    A and C of old besides, whose MAC is 4 bytes, where the KBPK's attributes say so and its bytes are at hand.
+    """
     if info.algorithm is Algorithm.AES:
-        return tr31.Opener.over_cmac(cmac, info.bits).unwrap
-    kbpk = workshop.at_hand(raw)
-    return (tr31.Opener.over_cmac(cmac, info.bits, "B") if kbpk is None else tr31.Opener(kbpk, "BC")).unwrap
+        return tr31.Opener.over_cmac(workshop.cmac(info, raw), info.bits).unwrap
+    kbpk = workshop.at_hand(raw) if info.attributes.legacy_versions is not None else None
+    if kbpk is None:
+        return tr31.Opener.over_cmac(workshop.cmac(info, raw), info.bits, "B").unwrap
+    return tr31.Opener(kbpk, f"B{info.attributes.legacy_versions}").unwrap
 
 
 def wrapper(workshop: Workshop[Raw], info: KeyInfo, raw: Raw) -> Callable[[KeyInfo, bytes], str]:
@@ -74,7 +80,7 @@ def spec_of(header: Header, spec: KeySpec | None) -> KeySpec:
         algorithm=algorithm,
         mode=_mode(usage, mode, wanted.mode),
         exportability=exportability,
-        attributes=wanted.attributes or _attributes(usage, header),
+        attributes=_attributes(usage, header, wanted.attributes),
     )
 
 
@@ -88,7 +94,15 @@ def _mode(usage: KeyUsage, permitted: KeyMode, wanted: KeyMode | None) -> KeyMod
     return kept
 
 
-def _attributes(usage: KeyUsage, header: Header) -> KeyAttributes:
+def _attributes(usage: KeyUsage, header: Header, wanted: KeyAttributes | None) -> KeyAttributes:
+    """Those wanted, or the usage's with what the block says. Whose an initial key is, both may say, if they agree."""
+    if usage is KeyUsage.INITIAL_DUKPT:
+        known, device = wanted or KeyAttributes(), header.block(_DEVICE_BLOCKS.get(header.algorithm, ""))
+        if device is not None and known.device not in (None, device.upper()):
+            raise KeyRefused(f"the key block holds the initial key of device {device.upper()}, and no other")
+        return known if device is None else replace(known, device=device.upper())
+    if wanted is not None:
+        return wanted
     attributes = USAGES[usage].attributes
     text = header.block("HM")
     if usage is not KeyUsage.MAC_HMAC or text is None:
@@ -102,6 +116,8 @@ def _header(version: str, info: KeyInfo) -> Header:
     blocks: tuple[tuple[str, str], ...] = ()
     if info.attributes.digest is not None:
         blocks = tuple(("HM", code) for code, digest in HASHES.items() if digest == info.attributes.digest)
+    if info.attributes.device is not None:
+        blocks = ((_DEVICE_BLOCKS[info.algorithm.value], info.attributes.device),)
     number = f"{info.version:02d}" if info.version < 100 else "00"  # noqa: PLR2004 - two digits
     return Header(
         version, info.usage.value, info.algorithm.value, info.mode.value, number, info.exportability.value, blocks

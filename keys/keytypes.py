@@ -117,6 +117,8 @@ class KeyAttributes:
 
     `decimalisation_table`: 16 digits; `check_length`: PIN digits that count; `pvki`: PIN verification key index, 0 to 6;
     `padding`: method 1, 2 or 3 of ISO/IEC 9797-1; `mac_length`: bytes of a MAC, its leftmost; `digest`: SHA-256 or SHA-512.
+    `device`: whose initial DUKPT key it is: the initial KSN (triple DES, 20 hex digits) or the initial key id (AES, 16), in upper
+    case. `legacy_versions`: AC, of a triple DES KBPK that opens key blocks of versions A and C of old as well.
     """
 
     decimalisation_table: str | None = None
@@ -125,13 +127,16 @@ class KeyAttributes:
     padding: int | None = None
     mac_length: int | None = None
     digest: str | None = None
+    device: str | None = None
+    legacy_versions: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
     """What a key to be made or taken in shall be. What is left out is the usage's default (usages.USAGES).
 
-    `bits` of the random key; `active_from` and `active_to` (both included) are business dates, None: no bound.
+    `bits` of the random key, or what one that comes must have; `active_from` and `active_to` (both included) are business dates,
+    None: no bound.
     """
 
     usage: KeyUsage

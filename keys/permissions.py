@@ -27,7 +27,7 @@ class Operation(StrEnum):
     DECIPHER_PIN = "DECIPHER_PIN"
     DERIVE_PIN_KEY = "DERIVE_PIN_KEY"
     DERIVE_MAC_KEY = "DERIVE_MAC_KEY"
-    MAKE_OFFSET = "MAKE_OFFSET"
+    MAKE_REFERENCE = "MAKE_REFERENCE"
     VERIFY_PIN = "VERIFY_PIN"
     MAKE_CARD_VALUE = "MAKE_CARD_VALUE"
     VERIFY_CARD_VALUE = "VERIFY_CARD_VALUE"
@@ -44,10 +44,24 @@ class Operation(StrEnum):
     BLIND_INDEX = "BLIND_INDEX"
     SIGN = "SIGN"
     VERIFY_SIGNATURE = "VERIFY_SIGNATURE"
+    SHOW_PUBLIC = "SHOW_PUBLIC"
+    """Give the public half of an RSA key: to a partner, before the key works."""
     WRAP_KEY = "WRAP_KEY"
     UNWRAP_KEY = "UNWRAP_KEY"
     LEAVE = "LEAVE"
     """Be exported, in a key block."""
+
+
+class Handling(StrEnum):
+    """What is done with a key itself. Not in the table: header, state and life of the key decide."""
+
+    LOOK = "LOOK"
+    """Read its header."""
+    CHANGE_STATE = "CHANGE_STATE"
+    END = "END"
+    """Give it a last day."""
+    BRING_IN = "BRING_IN"
+    """Make it, form it, take it in: it may not exist."""
 
 
 class Permission(NamedTuple):
@@ -81,7 +95,7 @@ ALLOWED: Mapping[Operation, Permission] = MappingProxyType(
         Operation.DECIPHER_PIN: _permission({KeyUsage.PIN_ENCRYPTION}, _DECRYPTS),
         Operation.DERIVE_PIN_KEY: _permission(_DUKPT, _DERIVES),
         Operation.DERIVE_MAC_KEY: _permission(_DUKPT, _DERIVES),
-        Operation.MAKE_OFFSET: _permission(_PIN_VERIFICATION, _GENERATES),
+        Operation.MAKE_REFERENCE: _permission(_PIN_VERIFICATION, _GENERATES),
         Operation.VERIFY_PIN: _permission(_PIN_VERIFICATION, _VERIFIES),
         Operation.MAKE_CARD_VALUE: _permission({KeyUsage.CARD_VERIFICATION}, _GENERATES),
         Operation.VERIFY_CARD_VALUE: _permission({KeyUsage.CARD_VERIFICATION}, _VERIFIES),
@@ -97,6 +111,7 @@ ALLOWED: Mapping[Operation, Permission] = MappingProxyType(
         Operation.BLIND_INDEX: _permission({KeyUsage.BLIND_INDEX}, {KeyMode.GENERATE}),
         Operation.SIGN: _permission({KeyUsage.SIGNATURE}, {KeyMode.SIGN}),
         Operation.VERIFY_SIGNATURE: _permission({KeyUsage.SIGNATURE}, {KeyMode.VERIFY}),
+        Operation.SHOW_PUBLIC: _permission({KeyUsage.SIGNATURE}, {KeyMode.SIGN, KeyMode.VERIFY}, KeyState.PRE_ACTIVE),
         Operation.WRAP_KEY: _permission({KeyUsage.KEY_BLOCK_PROTECTION}, _ENCRYPTS),
         Operation.UNWRAP_KEY: _permission({KeyUsage.KEY_BLOCK_PROTECTION}, _DECRYPTS),
         # A sealing or index key must never be where the data is not; a public key needs no key block.

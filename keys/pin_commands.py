@@ -88,10 +88,10 @@ class PinOperations(Generic[Raw]):
             return _verification(info, workshop.encipherer(info, raw))
 
         self._pin_random = workshop.random
-        self._pin_tell = tools.tell
+        self._pin_tools = tools
         self._pin_encipher = tools.ready(Operation.ENCIPHER_PIN, enciphering)
         self._pin_decipher = tools.ready(Operation.DECIPHER_PIN, deciphering)
-        self._pin_make = tools.ready(Operation.MAKE_OFFSET, verification)
+        self._pin_make = tools.ready(Operation.MAKE_REFERENCE, verification)
         self._pin_verify = tools.ready(Operation.VERIFY_PIN, verification)
         self._pin_dukpt = DukptKeys(tools, workshop, Operation.DERIVE_PIN_KEY)
 
@@ -103,8 +103,9 @@ class PinOperations(Generic[Raw]):
             cipher = _BlockCipher(*self._pin_dukpt.pin_cipher(key, encipher=True))
         else:
             cipher = self._pin_encipher[key]
-        _check_format(cipher, pin_format)
-        return encipher_block(pin_format, cipher.run, pin, pan, self._pin_random)
+        self._check_format(cipher, key, Operation.ENCIPHER_PIN, pin_format)
+        with self._pin_tools.telling(*_use(key, Operation.ENCIPHER_PIN)):
+            return encipher_block(pin_format, cipher.run, pin, pan, self._pin_random)
 
     def verify_pin(self, asked: PinToVerify, verification_key: KeyHandle) -> bool:
         """Whether the PIN in the block is the card's."""
@@ -112,7 +113,7 @@ class PinOperations(Generic[Raw]):
         if isinstance(asked.key, Dukpt) or asked.pin_format is not PinFormat.ISO_0 or isinstance(method, _Pvv):
             return self._verify_alone(asked, method)
         cipher = self._pin_decipher[asked.key]
-        _check_format(cipher, asked.pin_format)
+        self._check_format(cipher, asked.key, Operation.DECIPHER_PIN, asked.pin_format)
         if len(asked.block) != BLOCK_BYTES or not _is_reference(asked.reference, method.digits):
             return False
         account = account_field(asked.pan)
@@ -132,7 +133,8 @@ class PinOperations(Generic[Raw]):
             if isinstance(one.key, Dukpt) or one.pin_format is not PinFormat.ISO_0 or isinstance(method, _Pvv):
                 answers[place] = self._verify_alone(one, method)
                 continue
-            _check_format(self._pin_decipher[one.key], one.pin_format)  # refused whatever the block
+            cipher = self._pin_decipher[one.key]
+            self._check_format(cipher, one.key, Operation.DECIPHER_PIN, one.pin_format)  # refused whatever the block
             if len(one.block) == BLOCK_BYTES and _is_reference(one.reference, method.digits):
                 together.setdefault(one.key, []).append(place)
         if isinstance(method, _Ibm3624):
@@ -180,14 +182,15 @@ class PinOperations(Generic[Raw]):
         self, block: bytes, source: KeyHandle | Dukpt, target: KeyHandle, pan: Pan, formats: tuple[PinFormat, PinFormat]
     ) -> bytes:
         """The same PIN, of the same PAN, under another key and in another format."""
-        check_translation(*formats)
-        if formats[1] is PinFormat.ISO_1:
-            raise KeyRefused("a PIN block of format 1 is read here and never made")
-        _check_format(self._pin_encipher[target], formats[1])
+        handle, operation = _use(source, Operation.DECIPHER_PIN)
+        with self._pin_tools.telling(handle, operation):
+            check_translation(*formats)
+            if formats[1] is PinFormat.ISO_1:
+                raise KeyRefused("a PIN block of format 1 is read here and never made")
+        self._check_format(self._pin_encipher[target], target, Operation.ENCIPHER_PIN, formats[1])
         digits = self._clear(block, source, pan, formats[0])
         if digits is None:  # whoever sees many of these is guessing digits by changing PANs: the auditor hears of each
-            key = source.key if isinstance(source, Dukpt) else source
-            self._pin_tell(key, Operation.DECIPHER_PIN, "a PIN block to be translated is none of its PAN")
+            self._pin_tools.tell(handle, operation, "a PIN block to be translated is none of its PAN")
             raise PinRefused(PinRefusal.BAD_BLOCK)
         return self.encipher_pin(Pin(digits), target, pan, formats[1])
 
@@ -207,8 +210,19 @@ class PinOperations(Generic[Raw]):
                 return None
         else:
             cipher = self._pin_decipher[key]
-        _check_format(cipher, pin_format)
-        return decipher_block(pin_format, cipher.run, block, pan)
+        self._check_format(cipher, key, Operation.DECIPHER_PIN, pin_format)
+        with self._pin_tools.telling(*_use(key, Operation.DECIPHER_PIN)):
+            return decipher_block(pin_format, cipher.run, block, pan)
+
+    def _check_format(
+        self, cipher: _BlockCipher, key: KeyHandle | Dukpt, operation: Operation, pin_format: PinFormat
+    ) -> None:
+        """Raise KeyRefused, and tell, where a block of this format is not enciphered by the algorithm of the key."""
+        if cipher.algorithm != pin_format.cipher:
+            with self._pin_tools.telling(*_use(key, operation)):
+                raise KeyRefused(
+                    f"a PIN block of {pin_format.value} is not made or read with a key of algorithm {cipher.algorithm}"
+                )
 
     def _verify_alone(self, one: PinToVerify, method: _Ibm3624 | _Pvv) -> bool:
         """Reference against reference: the work is the same whether the block decoded or not."""
@@ -237,11 +251,9 @@ def _verification(info: KeyInfo, encipher: Callable[[bytes], bytes]) -> _Ibm3624
     return _Ibm3624(encipher, decimalisation_map(attributes.decimalisation_table or ""), attributes.check_length or 0)
 
 
-def _check_format(cipher: _BlockCipher, pin_format: PinFormat) -> None:
-    if cipher.algorithm != pin_format.cipher:
-        raise KeyRefused(
-            f"a PIN block of {pin_format.value} is not made or read with a key of algorithm {cipher.algorithm}"
-        )
+def _use(key: KeyHandle | Dukpt, operation: Operation) -> tuple[KeyHandle, Operation]:
+    """Which key does which operation: of a DUKPT terminal its base key, which derives the PIN key."""
+    return (key.key, Operation.DERIVE_PIN_KEY) if isinstance(key, Dukpt) else (key, operation)
 
 
 def _digits(method: _Ibm3624 | _Pvv) -> int:

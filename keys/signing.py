@@ -1,8 +1,9 @@
 """Signatures of SNAP, the open API standard of Bank Indonesia: what is signed, by RSA or HMAC, and how it is written.
 
-A signature is made or checked over bytes by a function that is made ready once: here, in mac.py, or in a token. Checking never
-raises: what is not the one canonical text of a right signature is False. Refuses to know partners, clocks and HTTP: whether a
-certificate is still valid, a timestamp near and a token known is for the caller. Read next: mac.py.
+A signature is made or checked over bytes by a command of the HSM: RSA by sign and verify_signature, HMAC-SHA512 by mac and
+verify_mac with the key of a partner's secret. Checking never raises: what is not the one canonical text of a right signature is
+False. Refuses to know partners, clocks and HTTP: whether a certificate is still valid, a timestamp near and a token known is for
+the caller. Read next: hsm.py (DataCommands), mac.py.
 """
 
 from __future__ import annotations
@@ -17,13 +18,19 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from keys import mac, rsa_keys
+from keys import rsa_keys
 from keys.errors import KeyRefused
+from keys.keytypes import KeyAttributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SECRET_BYTES = range(16, 1025)
+"""Of a partner's secret. Fewer than 16 are less than 128 bits of strength, whatever they are made of."""
+
+SNAP = KeyAttributes(digest="SHA-512", mac_length=64)
+"""What SNAP's symmetric signature is made by: the whole HMAC-SHA512."""
+
 TEXT_MOST = 2048
 """Characters of a signature, at most: an RSA signature of 8192 bits in hex."""
 
@@ -65,22 +72,28 @@ def rsa_verifier(public_key: bytes) -> Callable[[bytes, bytes], bool]:
     return verify
 
 
-def hmac_signer(secret: bytes) -> Callable[[bytes], bytes]:
-    """A function that signs by HMAC-SHA512, SNAP's symmetric signature. SECRET: 16 to 1024 bytes, else KeyRefused.
+def secret_key(secret: bytes, digest: str | None) -> bytes:
+    """The HMAC key of a SECRET of 16 to 1024 bytes that makes the same codes with DIGEST (SHA-256 or SHA-512): RFC 2104, 2.
 
-    For a partner of before SNAP: `mac.hmac_sha256`. Vector: RFC 4231, test case 1.
+    One longer than the digest's block is hashed, 32 or 64 bytes. Of 65 to 128 for SHA-512 it gets zeros behind, to a whole block,
+    as HMAC itself does it: not every token takes keys of any length. Raises KeyRefused for another length or digest.
 
-    >>> sign_text(hmac_signer(bytes.fromhex("0b" * 20)), b"Hi There", Encoding.HEX)[:16]
-    '87aa7cdea5ef619d'
+    Vector: RFC 4231, test case 6, by its key and by what is kept of it.
+
+    >>> from keys import mac
+    >>> text = b"Test Using Larger Than Block-Size Key - Hash Key First"
+    >>> mac.hmac_sha512(secret_key(bytes.fromhex("aa" * 131), "SHA-512"))(text).hex()[:16]
+    '80b24263c7c1a3eb'
     """
     if len(secret) not in SECRET_BYTES:
         raise KeyRefused("a secret to sign with has 16 to 1024 bytes")
-    return mac.hmac_sha512(secret)
-
-
-def hmac_verifier(sign: Callable[[bytes], bytes]) -> Callable[[bytes, bytes], bool]:
-    """A function (data, signature) that says whether SIGN, an HMAC made ready, makes this signature; in constant time."""
-    return lambda data, signature: mac.same(sign(data), signature)
+    if digest not in _DIGESTS:
+        raise KeyRefused(f"a secret to sign with is for {' or '.join(_DIGESTS)}")
+    make = _DIGESTS[digest]
+    block = make().block_size
+    if len(secret) > block:
+        return make(secret).digest()
+    return secret if len(secret) <= _SHORT else secret.ljust(block, b"\x00")
 
 
 def sign_text(sign: Callable[[bytes], bytes], data: bytes, encoding: Encoding) -> str:
@@ -163,6 +176,8 @@ def minify(body: bytes) -> bytes:
 _KEPT = re.compile(rb'(?:[^" \t\r\n]++|"(?:[^"\\]++|\\.)*+"?+)++', re.DOTALL)
 _PADDING = padding.PKCS1v15()
 _SHA256 = hashes.SHA256()
+_DIGESTS = {"SHA-256": hashlib.sha256, "SHA-512": hashlib.sha512}
+_SHORT = 64
 
 
 def _bytes(text: str) -> bytes:

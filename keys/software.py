@@ -178,6 +178,10 @@ class SoftwareWorkshop:
         del info
         return signing.rsa_verifier(raw.reveal())
 
+    def public(self, raw: Material) -> bytes:
+        """Of a private key as of a public one."""
+        return rsa_keys.public_of(raw.reveal())
+
     def self_test(self) -> None:
         """The vectors of selftest.py: they run on the ciphers of this process."""
         selftest.run()

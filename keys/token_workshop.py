@@ -215,6 +215,10 @@ class TokenWorkshop:
         del info
         return signing.rsa_verifier(raw.public or b"")
 
+    def public(self, raw: TokenKey) -> bytes:
+        """As it lies beside the private object."""
+        return raw.public or b""
+
     def self_test(self) -> None:
         """The vectors of selftest.py, then published values of the token's own ciphers."""
         selftest.run([*selftest.VECTORS, *((name, partial(self._known, *told), value) for name, told, value in _KNOWN)])

@@ -1,31 +1,37 @@
 """The keys of an open local HSM, each made ready for one operation at a time, and only for those the table lets it do.
 
 Making ready is what costs; a later call finds the tool in a dictionary. A key with a first or last day is asked about its date
-each time. Every refusal is told to whoever audits. Refuses to know what the tools compute. Read next: permissions.py (the
-table), workshop.py (who makes the tools), local.py.
+each time. Every refusal for a key's sake is told to whoever audits, once: what the table refuses here, what commands refuse by
+`telling`. Refuses to know what the tools compute. Read next: permissions.py (the table), workshop.py (who makes the tools),
+local.py.
 """
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from keys.envelope import Raw
-from keys.errors import KeyRefused
+from keys.errors import KeyBlockError, KeyRefused, KsnRefused
 from keys.keytypes import KeyHandle, KeyInfo
-from keys.permissions import Operation, check_allowed
+from keys.permissions import Handling, Operation, check_allowed
+from keys.usages import is_label
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from datetime import date
+
+    from keys.errors import KeysError
 
 Tool = TypeVar("Tool")
 
 
 class Refusal(NamedTuple):
-    """A use of a key that was refused: for the audit."""
+    """What was refused of a key: for the audit. KEY: its label and version; its label, where it was to come into being."""
 
     key: str
-    operation: Operation
+    operation: Operation | Handling
     reason: str
 
 
@@ -67,7 +73,8 @@ class Toolbox(Generic[Raw]):
         def find(handle: KeyHandle) -> tuple[Tool, bool]:
             info, raw = self.allowed(handle, operation)
             if handle not in made:
-                made[handle] = make(info, raw)
+                with self.telling(handle, operation):
+                    made[handle] = make(info, raw)
             return made[handle], info.active_from is None and info.active_to is None
 
         found: Ready[Tool] = Ready(find)
@@ -76,20 +83,46 @@ class Toolbox(Generic[Raw]):
 
     def allowed(self, handle: KeyHandle, operation: Operation) -> tuple[KeyInfo, Raw]:
         """The key, if it may do OPERATION today. Else KeyRefused, which is told to the auditor."""
-        try:
+        try:  # not `telling`, which costs more than all the rest where a key with dates is asked about each time
             info, raw = self.known(handle)
             check_allowed(info, operation, self.today())
+            if raw is None:
+                raise KeyRefused(f"key {info.name}: is destroyed")  # noqa: TRY301 - told as the others are
         except KeyRefused as refused:
-            self.tell(handle, operation, str(refused))
+            self._hear(_name(handle), operation, refused)
             raise
-        if raw is None:
-            raise KeyRefused(f"key {info.name}: is destroyed")
         return info, raw
 
+    def telling(self, handle: KeyHandle, operation: Operation | Handling) -> AbstractContextManager[None]:
+        """A block whose refusals, of the key or of what comes with it (key block, KSN), are told to the auditor as OPERATION.
+
+        Blocks may lie in one another: the innermost tells.
+        """
+        return self._telling(_name(handle), operation)
+
+    def bringing_in(self, label: str) -> AbstractContextManager[None]:
+        """The same of a key that is not there yet."""
+        return self._telling(label if is_label(label) else "no label", Handling.BRING_IN)
+
     def tell(self, handle: KeyHandle, operation: Operation, reason: str) -> None:
-        """Tell the auditor of a use that was refused."""
+        """Tell the auditor of what is refused by another error than those of `telling`."""
+        self._tell(_name(handle), operation, reason)
+
+    @contextmanager
+    def _telling(self, name: str, operation: Operation | Handling) -> Iterator[None]:
+        try:
+            yield
+        except (KeyRefused, KeyBlockError, KsnRefused) as refused:
+            self._hear(name, operation, refused)
+            raise
+
+    def _hear(self, name: str, operation: Operation | Handling, refused: KeysError) -> None:
+        if not refused.told:
+            refused.told = True
+            self._tell(name, operation, str(refused))
+
+    def _tell(self, name: str, operation: Operation | Handling, reason: str) -> None:
         if self._on_refusal is not None:
-            name = f"{handle.label}#{handle.version}" if isinstance(handle, KeyHandle) else "no handle"
             self._on_refusal(Refusal(name, operation, reason))
 
     def known(self, handle: KeyHandle) -> Known[Raw]:
@@ -127,3 +160,7 @@ class Toolbox(Generic[Raw]):
     def infos(self) -> list[KeyInfo]:
         """All keys, by label and version."""
         return sorted((known.info for known in self._known.values()), key=lambda info: (info.label, info.version))
+
+
+def _name(handle: KeyHandle) -> str:
+    return f"{handle.label}#{handle.version}" if isinstance(handle, KeyHandle) else "no handle"

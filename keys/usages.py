@@ -11,8 +11,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from keys import kcv, mac, rsa_keys, tdes
-from keys.errors import KeyRefused
-from keys.keytypes import Algorithm, KeyAttributes, KeyMode, KeyUsage
+from keys.errors import KeyRefused, KsnRefused
+from keys.keytypes import Algorithm, KeyAttributes, KeyMode, KeyState, KeyUsage
+from keys.ksn import AesKsn, TdesKsn
 from keys.pin import DEFAULT_DECIMALISATION, POLICY_DIGITS, decimalisation_map
 from keys.sensitive import PIN_DIGITS
 
@@ -28,6 +29,8 @@ COMPONENTS_MOST = 9
 COMPONENT_LENGTHS = (16, 24, *range(32, 65))
 DIGESTS = ("SHA-256", "SHA-512")
 PVKI_MOST = 6
+LEGACY = "AC"
+"""Versions of key blocks with a MAC of 4 bytes: read from older partners, where a key says so."""
 VERSIONS_MOST = 9_999
 CUSTODIAN_MOST = 60
 _CUSTODIAN = re.compile(r"[A-Za-z0-9]+(?:(?:[ ._@'-]|\. )[A-Za-z0-9]+)*")
@@ -35,10 +38,14 @@ _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,63}")
 
 
 class Lengths(NamedTuple):
-    """Bytes of the keys that are taken, and of the one made at random. Of an RSA key: of its modulus."""
+    """Bytes of the keys that are taken, and of the one made at random. Of an RSA key: of its modulus.
+
+    SECRETS: those that a partner's secret may have besides, which is text of its choice (signing.secret_key).
+    """
 
     taken: Sequence[int]
     made: int
+    secrets: Sequence[int] = ()
 
 
 _NONE = KeyAttributes()
@@ -46,11 +53,12 @@ _NONE = KeyAttributes()
 
 @dataclass(frozen=True, slots=True)
 class UsageRule:
-    """One usage. The first of its algorithms and modes is the default."""
+    """One usage. The first of its algorithms and modes is the default. MAY_HAVE: attributes that a key has or has not."""
 
     algorithms: Mapping[Algorithm, Lengths]
     modes: Sequence[KeyMode]
     attributes: KeyAttributes = _NONE
+    may_have: frozenset[str] = frozenset()
 
 
 _DOUBLE = Lengths((16,), 16)
@@ -58,6 +66,7 @@ _DOUBLE_OR_TRIPLE = Lengths((16, 24), 24)
 _AES = Lengths((16, 24, 32), 32)
 _AES_256 = Lengths((32,), 32)
 _HMAC = Lengths(range(32, 65), 64)
+_HMAC_OR_SECRET = Lengths(_HMAC.taken, _HMAC.made, (*range(16, 32), 128))
 _RSA = Lengths((256, 384, 512), 256)
 _T, _A, _H, _R = Algorithm.TDES, Algorithm.AES, Algorithm.HMAC, Algorithm.RSA
 _CIPHER_MODES = (KeyMode.BOTH, KeyMode.ENCRYPT, KeyMode.DECRYPT)
@@ -69,18 +78,20 @@ _DERIVE_MODES = (KeyMode.DERIVE, KeyMode.NO_RESTRICTION)
 USAGES: Mapping[KeyUsage, UsageRule] = MappingProxyType(
     {
         KeyUsage.BASE_DERIVATION: UsageRule({_T: _DOUBLE, _A: _AES}, _DERIVE_MODES),
-        KeyUsage.INITIAL_DUKPT: UsageRule({_T: _DOUBLE, _A: _AES}, _DERIVE_MODES),
+        KeyUsage.INITIAL_DUKPT: UsageRule({_T: _DOUBLE, _A: _AES}, _DERIVE_MODES, may_have=frozenset({"device"})),
         KeyUsage.CARD_VERIFICATION: UsageRule({_T: _DOUBLE}, _MAC_MODES),
         KeyUsage.DATA_SEALING: UsageRule({_A: _AES_256}, _CIPHER_MODES),
         KeyUsage.ISSUER_CRYPTOGRAM: UsageRule({_T: _DOUBLE}, _DERIVE_MODES),
         KeyUsage.ISSUER_SCRIPT_SECRECY: UsageRule({_T: _DOUBLE}, _DERIVE_MODES),
         KeyUsage.ISSUER_SCRIPT_MAC: UsageRule({_T: _DOUBLE}, _DERIVE_MODES),
         KeyUsage.ISSUER_DYNAMIC_NUMBER: UsageRule({_T: _DOUBLE}, _DERIVE_MODES),
-        KeyUsage.KEY_BLOCK_PROTECTION: UsageRule({_A: _AES, _T: _DOUBLE_OR_TRIPLE}, _CIPHER_MODES),
+        KeyUsage.KEY_BLOCK_PROTECTION: UsageRule(
+            {_A: _AES, _T: _DOUBLE_OR_TRIPLE}, _CIPHER_MODES, may_have=frozenset({"legacy_versions"})
+        ),
         KeyUsage.MAC_CBC: UsageRule({_T: _DOUBLE_OR_TRIPLE}, _MAC_MODES, KeyAttributes(padding=1, mac_length=8)),
         KeyUsage.MAC_RETAIL: UsageRule({_T: _DOUBLE}, _MAC_MODES, KeyAttributes(padding=1, mac_length=8)),
         KeyUsage.MAC_CMAC: UsageRule({_A: _AES, _T: _DOUBLE_OR_TRIPLE}, _MAC_MODES, KeyAttributes(mac_length=8)),
-        KeyUsage.MAC_HMAC: UsageRule({_H: _HMAC}, _MAC_MODES, KeyAttributes(mac_length=32, digest="SHA-256")),
+        KeyUsage.MAC_HMAC: UsageRule({_H: _HMAC_OR_SECRET}, _MAC_MODES, KeyAttributes(mac_length=32, digest="SHA-256")),
         KeyUsage.PIN_ENCRYPTION: UsageRule({_T: _DOUBLE_OR_TRIPLE, _A: _AES}, _PIN_MODES),
         KeyUsage.SIGNATURE: UsageRule({_R: _RSA}, (KeyMode.SIGN, KeyMode.VERIFY)),
         KeyUsage.PIN_VERIFICATION_IBM: UsageRule(
@@ -100,6 +111,9 @@ _MAC_LENGTHS: Mapping[tuple[Algorithm, str | None], range] = MappingProxyType(
         (_H, "SHA-512"): range(16, 65),
     }
 )
+
+# Bits of a key that HMAC takes as it is; a longer one it would hash first (RFC 2104, 2).
+_HASHED_ABOVE: Mapping[str | None, int] = MappingProxyType({"SHA-256": 512, "SHA-512": 1024})
 
 
 def algorithm_of(spec: KeySpec) -> Algorithm:
@@ -121,6 +135,7 @@ def purpose_of(spec: KeySpec) -> str:
         "algorithm": algorithm_of(spec).value,
         "mode": (spec.mode or rule.modes[0]).value,
         "exportability": spec.exportability.value,
+        "bits": spec.bits,
         "from": spec.active_from,
         "to": spec.active_to,
         **{name: getattr(attributes, name) for name in KeyAttributes.__slots__},
@@ -156,16 +171,38 @@ def normal(spec: KeySpec, key: bytes) -> bytes:
     return key[: tdes.DOUBLE] if first == third else key
 
 
+def check_new(info: KeyInfo) -> None:
+    """Raise KeyRefused unless a key may come into being with this header: more is asked of it than of one that is there."""
+    if info.state not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE):
+        raise KeyRefused(f"key {info.label}: a new key is PRE_ACTIVE or ACTIVE")
+    check_header(info)
+    if info.usage is KeyUsage.INITIAL_DUKPT and info.attributes.device is None:
+        raise KeyRefused(
+            f"usage {info.usage.value}: attribute device is missing: whose initial key it is, by initial KSN or key id"
+        )
+
+
+def is_label(text: str) -> bool:
+    """Whether TEXT can be a key's label, and so stand in commands, messages and records."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def check_label(text: str) -> None:
+    """Raise KeyRefused unless TEXT can be a key's label."""
+    if not is_label(text):
+        raise KeyRefused("a key label has 1 to 64 letters, digits and . _ / : - and starts with a letter or digit")
+
+
 def check_header(info: KeyInfo) -> None:
     """Raise KeyRefused unless a key may have this header: label, version, algorithm, mode, length, dates, attributes."""
     rule = USAGES[info.usage]
-    if not _LABEL.fullmatch(info.label):
-        raise KeyRefused("a key label has 1 to 64 letters, digits and . _ / : - and starts with a letter or digit")
+    check_label(info.label)
     if not 1 <= info.version <= VERSIONS_MOST:
         raise KeyRefused(f"key {info.label}: its version is 1 to {VERSIONS_MOST}")
     if info.algorithm not in rule.algorithms or info.mode not in rule.modes:
         raise KeyRefused(f"key {info.label}: usage {info.usage.value} does not go with its algorithm and mode")
-    if info.bits % 8 or info.bits // 8 not in rule.algorithms[info.algorithm].taken:
+    lengths = rule.algorithms[info.algorithm]
+    if info.bits % 8 or info.bits // 8 not in (*lengths.taken, *lengths.secrets):
         raise KeyRefused(f"key {info.label}: usage {info.usage.value} takes no key of this length")
     if info.active_from is not None and info.active_to is not None and info.active_to < info.active_from:
         raise KeyRefused(f"key {info.label}: its last day is before its first")
@@ -261,7 +298,7 @@ def _lengths(spec: KeySpec) -> Lengths:
 def _check_attributes(info: KeyInfo) -> None:
     """Attributes are there exactly where the usage has them, and in range."""
     usage, attributes, expected = info.usage, info.attributes, USAGES[info.usage].attributes
-    for name in KeyAttributes.__slots__:
+    for name in set(KeyAttributes.__slots__) - USAGES[usage].may_have:
         if (getattr(attributes, name) is None) is not (getattr(expected, name) is None):
             raise KeyRefused(f"usage {usage.value}: attribute {name} is missing, or does not belong to it")
     if attributes.decimalisation_table is not None:
@@ -277,6 +314,27 @@ def _check_attributes(info: KeyInfo) -> None:
     lengths = _MAC_LENGTHS.get((info.algorithm, attributes.digest), range(0))
     if attributes.mac_length is not None and attributes.mac_length not in lengths:
         raise KeyRefused(f"usage {usage.value}: a MAC of this length is not made")
+    if info.bits > _HASHED_ABOVE.get(attributes.digest, info.bits):
+        raise KeyRefused(
+            f"usage {usage.value}: a key of {info.bits} bits is longer than a block of {attributes.digest}"
+        )
+    if attributes.device is not None:
+        _check_device(info.algorithm, attributes.device)
+    if attributes.legacy_versions is not None and (info.algorithm, attributes.legacy_versions) != (_T, LEGACY):
+        raise KeyRefused(f"usage {usage.value}: legacy_versions is {LEGACY}, of a triple DES key")
+
+
+def _check_device(algorithm: Algorithm, device: str) -> None:
+    """Raise KeyRefused unless a DUKPT device of this algorithm can be named so (ksn.TdesKsn.device, ksn.AesKsn.device)."""
+    try:
+        named = (TdesKsn.parse_initial(device) if algorithm is _T else AesKsn.parse_initial(device + "0" * 8)).device
+    except KsnRefused:
+        named = None
+    if named != device:
+        name = "initial KSN (20" if algorithm is _T else "initial key id (16"
+        raise KeyRefused(
+            f"usage {KeyUsage.INITIAL_DUKPT.value}: the device is named by its {name} hex digits, upper case)"
+        )
 
 
 _COMPONENT_LENGTHS: Mapping[Algorithm, Sequence[int]] = MappingProxyType(

@@ -94,6 +94,10 @@ class Workshop(Protocol[Raw]):
         """Of a signature (data, signature)."""
         ...
 
+    def public(self, raw: Raw) -> bytes:
+        """The public half of an RSA key: SubjectPublicKeyInfo in DER."""
+        ...
+
     def self_test(self) -> None:
         """Compute published vectors with the ciphers of this back end. Raises SelfTestFailed."""
         ...

@@ -36,7 +36,7 @@ from keys.ksn import AesKsn, TdesKsn
 from keys.pinblock import PinFormat
 from keys.sensitive import Pin
 from keys.usages import USAGES
-from tests.keys.samples import PAN, components
+from tests.keys.samples import PAN, attributes_of, components
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -98,6 +98,7 @@ def spec_of(kind: Kind, *, exportable: bool = False, made: bool = False) -> KeyS
         kind.algorithm,
         KeyMode.BOTH if kind.usage is KeyUsage.PIN_ENCRYPTION else None,
         kind.bits if made else None,
+        attributes_of(kind.usage, kind.algorithm),
         exportability=Exportability.EXPORTABLE if exportable else Exportability.NOT_EXPORTABLE,
     )
 

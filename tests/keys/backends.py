@@ -72,7 +72,7 @@ LACKS: Mapping[str, frozenset[str]] = MappingProxyType(
             {
                 "initial DUKPT key",  # its walk wants single DES under keys made on the way
                 "Visa script key",  # a key XOR data
-                "blocks of version C",  # their KBPK is XORed with a constant
+                "blocks of versions A and C",  # their KBPK is XORed with a constant
             }
         )
     }

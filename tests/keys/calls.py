@@ -6,6 +6,7 @@ A trial has an HSM with one key of each kind; a twin, with the same bytes and ev
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from keys import aes, cvv, dukpt_aes, dukpt_tdes, emv, mac, tdes
@@ -64,6 +65,7 @@ class Call(NamedTuple):
 def keep(hsm: SoftwareHsm, spec: KeySpec, label: str) -> KeyHandle:
     """A key of known bytes: those of samples.key_of."""
     info, material = key_of(spec.usage, spec.algorithm, mode=spec.mode)
+    spec = replace(spec, attributes=spec.attributes or info.attributes)
     if info.algorithm is Algorithm.RSA:
         return hsm.import_signing_key(label, material.reveal(), spec)
     return hsm.form(spec, label, components(material.reveal()))
@@ -345,6 +347,10 @@ def _verify_signature(trial: Trial, key: KeyHandle) -> bool:
     return trial.hsm.verify_signature(key, b"data", _signature())
 
 
+def _public_key(trial: Trial, key: KeyHandle) -> bool:
+    return trial.hsm.public_key(key) == TWIN.public_key(twin(key, KeyUsage.SIGNATURE))
+
+
 def _import(trial: Trial, key: KeyHandle) -> bool:
     block = TWIN.export_block(_LINK, twin(key, KeyUsage.KEY_BLOCK_PROTECTION))
     return _LINK.kcv == trial.hsm.import_block("came", block, key).kcv
@@ -369,9 +375,9 @@ CALLS = [
     Call("translate_pin", "target", (Operation.ENCIPHER_PIN,), _translate_to),
     Call("verify_pin", "verification_key", (Operation.VERIFY_PIN,), _verify_with),
     Call("verify_pins", "verification_key", (Operation.VERIFY_PIN,), _verify_many_with),
-    Call("choose_pin", "verification_key", (Operation.MAKE_OFFSET,), _choose_with),
-    Call("change_pin", "verification_key", (Operation.VERIFY_PIN, Operation.MAKE_OFFSET), _change_with),
-    Call("random_pin", "verification_key", (Operation.MAKE_OFFSET,), _random_with),
+    Call("choose_pin", "verification_key", (Operation.MAKE_REFERENCE,), _choose_with),
+    Call("change_pin", "verification_key", (Operation.VERIFY_PIN, Operation.MAKE_REFERENCE), _change_with),
+    Call("random_pin", "verification_key", (Operation.MAKE_REFERENCE,), _random_with),
     Call("card_value", "key", (Operation.MAKE_CARD_VALUE,), _card_value),
     Call("verify_card_value", "key", (Operation.VERIFY_CARD_VALUE,), _verify_card_value),
     Call("verify_dynamic_value", "key", (Operation.VERIFY_DYNAMIC_VALUE,), _verify_dynamic_value),
@@ -391,6 +397,7 @@ CALLS = [
     Call("blind_index", "key", (Operation.BLIND_INDEX,), _blind_index),
     Call("sign", "key", (Operation.SIGN,), _sign),
     Call("verify_signature", "key", (Operation.VERIFY_SIGNATURE,), _verify_signature),
+    Call("public_key", "handle", (Operation.SHOW_PUBLIC,), _public_key),
     Call("import_block", "kbpk", (Operation.UNWRAP_KEY,), _import),
     Call("export_block", "kbpk", (Operation.WRAP_KEY,), _export_under),
     Call("export_block", "handle", (Operation.LEAVE,), _export),

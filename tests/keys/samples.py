@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import strategies as st
 
 from keys import luhn, rsa_keys, usages
-from keys.keytypes import Algorithm, Exportability, KeyInfo, KeyMode, KeySpec, KeyState, KeyUsage
+from keys.keytypes import Algorithm, Exportability, KeyAttributes, KeyInfo, KeyMode, KeySpec, KeyState, KeyUsage
 from keys.sensitive import Material, Pan
 from keys.software import SoftwareHsm
 
@@ -26,6 +26,8 @@ PAN = Pan("6013010000000019")
 OTHER_PAN = Pan("6013010000000027")
 SECOND_KEY = bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")
 """The double length key of many published vectors."""
+DEVICES = {Algorithm.TDES: "FFFF9876543210E00000", Algorithm.AES: "1234567890123456"}
+"""The terminals of DUKPT, as keytypes.KeyAttributes names them."""
 TODAY = date(2026, 10, 5)
 
 pins = st.text("0123456789", min_size=4, max_size=12)
@@ -76,9 +78,17 @@ def key_of(
         active_to=None,
         bits=usages.bits_of(algorithm, material),
         kcv=usages.check_value(algorithm, material),
-        attributes=rule.attributes,
+        attributes=attributes_of(usage, algorithm),
     )
     return info, material
+
+
+def attributes_of(usage: KeyUsage, algorithm: Algorithm | None = None) -> KeyAttributes:
+    """The usage's attributes; of an initial DUKPT key the terminal that the tests' KSN are of."""
+    rule = usages.USAGES[usage]
+    if usage is not KeyUsage.INITIAL_DUKPT:
+        return rule.attributes
+    return KeyAttributes(device=DEVICES[algorithm or next(iter(rule.algorithms))])
 
 
 def keys_of_all_usages() -> list[tuple[KeyInfo, Material]]:

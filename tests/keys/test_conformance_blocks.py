@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from keys.keytypes import (
 from keys.tr31_header import Header
 from tests.keys.at_work import KINDS, Kind, check_value, formed, key_of, new_label, spec_of, works
 from tests.keys.backends import lacks
-from tests.keys.samples import SECOND_KEY, one_line
+from tests.keys.samples import DEVICES, SECOND_KEY, one_line
 
 if TYPE_CHECKING:
     from keys.hsm import Hsm
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 psec_warns = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 AES_KBPK = Kind(KeyUsage.KEY_BLOCK_PROTECTION, Algorithm.AES, 256)
 TDES_KBPK = Kind(KeyUsage.KEY_BLOCK_PROTECTION, Algorithm.TDES, 192)
+M3 = Kind(KeyUsage.MAC_RETAIL, Algorithm.TDES, 128)
 STAY = {KeyUsage.DATA_SEALING, KeyUsage.BLIND_INDEX, KeyUsage.SIGNATURE}
 """Usages whose keys never leave."""
 TRAVEL = [kind for kind in KINDS if kind.usage not in STAY]
@@ -251,19 +253,78 @@ def test_a_key_may_wait_for_its_check_value(hsm: Hsm) -> None:
         hsm.import_block(new_label(), block, zone, state=KeyState.SUSPENDED)
 
 
+OLDER = KeyAttributes(legacy_versions="AC")
+
+
 @psec_warns
-def test_blocks_of_version_c(backend: str, hsm: Hsm) -> None:
-    """Of old; read where the KBPK itself is at hand."""
-    block = psec.tr31.wrap(key_of(TDES_KBPK), "C0000M3TC00E0000", SECOND_KEY)
-    zone = kbpk(hsm, "B")
-    if lacks(backend, "blocks of version C"):
-        with pytest.raises(KeyBlockError, match="version C are not opened here"):
-            hsm.import_block(new_label(), block, zone)
-    else:
+@pytest.mark.parametrize("version", ["A", "C"])
+def test_blocks_of_older_versions(backend: str, hsm: Hsm, version: str) -> None:
+    """Their MAC is 4 bytes: read where the KBPK says so and is at hand, and else refused and told; B is read by each."""
+    block = psec.tr31.wrap(key_of(TDES_KBPK), f"{version}0000M3TC00E0000", SECOND_KEY)
+    newer = tr31.wrap(key_of(TDES_KBPK), Header("B", "M3", "T", "C"), SECOND_KEY)
+    plain, zone = kbpk(hsm, "B"), formed(hsm, replace(spec_of(TDES_KBPK), attributes=OLDER), key_of(TDES_KBPK))
+    assert (None, "AC") == tuple(hsm.info(one).attributes.legacy_versions for one in (plain, zone))
+    for closed in [plain, zone] if lacks(backend, "blocks of versions A and C") else [plain]:
+        with pytest.raises(KeyBlockError, match=f"version {version} are not opened here") as caught:
+            hsm.import_block(new_label(), block, closed)
+        assert one_line(caught.value)
+    if not lacks(backend, "blocks of versions A and C"):
         assert works(hsm, hsm.import_block(new_label(), block, zone), SECOND_KEY)
-    older = psec.tr31.wrap(key_of(TDES_KBPK), "A0000M3TC00E0000", SECOND_KEY)
-    with pytest.raises(KeyBlockError, match="version A are not opened here"):
-        hsm.import_block(new_label(), older, zone)
+        for at in range(len(block)):
+            changed = block[:at] + ("0" if block[at] != "0" else "1") + block[at + 1 :]
+            with pytest.raises(KeyBlockError):
+                hsm.import_block(new_label(), changed, zone)
+    for either in (plain, zone):
+        assert works(hsm, hsm.import_block(new_label(), newer, either), SECOND_KEY)
+    assert "B" == hsm.export_block(formed(hsm, spec_of(M3, exportable=True), SECOND_KEY), zone)[0]
+
+
+def test_older_versions_are_of_triple_des(hsm: Hsm) -> None:
+    """An AES key opens none of them, whatever it says; and no other usage says so."""
+    for spec in (
+        replace(spec_of(AES_KBPK), attributes=OLDER),
+        KeySpec(KeyUsage.PIN_ENCRYPTION, attributes=OLDER),
+        replace(spec_of(TDES_KBPK), attributes=KeyAttributes(legacy_versions="C")),
+    ):
+        with pytest.raises(KeyRefused, match="legacy_versions"):
+            hsm.generate(spec, new_label())
+
+
+@pytest.mark.parametrize("algorithm", DEVICES)
+def test_initial_keys_come_with_their_device(hsm: Hsm, algorithm: Algorithm) -> None:
+    """In optional block KS (triple DES) or IK (AES): out and in again; said or sent, and where both, the same."""
+    zone, device, name = kbpk(hsm, "D"), DEVICES[algorithm], {"T": "KS", "A": "IK"}[algorithm.value]
+    key = SECOND_KEY if algorithm is Algorithm.TDES else bytes(range(16))
+    spec = KeySpec(
+        KeyUsage.INITIAL_DUKPT,
+        algorithm,
+        attributes=KeyAttributes(device=device),
+        exportability=Exportability.EXPORTABLE,
+    )
+    block = hsm.export_block(formed(hsm, spec, key), zone)
+    assert device == opened("D", block)[0].block(name)
+    for told in (None, KeySpec(KeyUsage.INITIAL_DUKPT), spec):
+        assert device == hsm.info(hsm.import_block(new_label(), block, zone, told)).attributes.device
+    other = KeyAttributes(device="0" * len(device))
+    with pytest.raises(KeyRefused, match=f"of device {device}, and no other"):
+        hsm.import_block(new_label(), block, zone, replace(spec, attributes=other))
+    bare = tr31.wrap(key_of(AES_KBPK), Header("D", "B1", algorithm.value, "X"), key)
+    with pytest.raises(KeyRefused, match="attribute device is missing"):
+        hsm.import_block(new_label(), bare, zone)
+    assert device == hsm.info(hsm.import_block(new_label(), bare, zone, spec)).attributes.device
+    lower = tr31.wrap(key_of(AES_KBPK), Header("D", "B1", algorithm.value, "X", blocks=((name, device.lower()),)), key)
+    assert device == hsm.info(hsm.import_block(new_label(), lower, zone)).attributes.device
+    short = tr31.wrap(key_of(AES_KBPK), Header("D", "B1", algorithm.value, "X", blocks=((name, device[:-2]),)), key)
+    with pytest.raises(KeyRefused, match="named by its initial"):
+        hsm.import_block(new_label(), short, zone)
+
+
+def test_a_base_key_with_a_key_set_has_no_device(hsm: Hsm) -> None:
+    """Optional block KS stands in blocks of base keys too (X9.143, 8.4.2): they serve all terminals of the set."""
+    zone = kbpk(hsm, "D")
+    blocks = (("KS", "00604B120F9292800000"),)
+    block = tr31.wrap(key_of(AES_KBPK), Header("D", "B0", "T", "X", blocks=blocks), SECOND_KEY)
+    assert hsm.info(hsm.import_block(new_label(), block, zone)).attributes.device is None
 
 
 @pytest.fixture(scope="module")
@@ -321,6 +382,30 @@ def test_signing_keys_that_cannot_be(hsm: Hsm, private_key: rsa.RSAPrivateKey) -
     with pytest.raises(KeyRefused, match="of usage S0, and this one of mode V"):
         hsm.import_signing_key(new_label(), public[0], KeySpec(KeyUsage.SIGNATURE, mode=KeyMode.SIGN))
     assert before == hsm.keys()
+
+
+def test_public_keys_go_to_partners(hsm: Hsm, private_key: rsa.RSAPrivateKey) -> None:
+    """The same PEM of the private key as of the public one, and what a partner verifies with; before the key works already."""
+    private, public = encodings(private_key)
+    expected = private_key.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    waiting = KeySpec(KeyUsage.SIGNATURE, state=KeyState.PRE_ACTIVE)
+    for handle in (
+        hsm.import_signing_key(new_label(), private[0]),
+        hsm.import_signing_key(new_label(), public[0]),
+        hsm.import_signing_key(new_label(), private[0], waiting),
+    ):
+        assert expected == hsm.public_key(handle)
+    mine = hsm.generate(KeyUsage.SIGNATURE, new_label())
+    theirs = hsm.import_signing_key(new_label(), hsm.public_key(mine))
+    assert hsm.verify_signature(theirs, b"data", hsm.sign(mine, b"data"))
+    hsm.set_state(mine, KeyState.DEACTIVATED)
+    with pytest.raises(KeyRefused, match="may not do SHOW_PUBLIC: it is DEACTIVATED"):
+        hsm.public_key(mine)
+    for other in (kbpk(hsm, "D"), hsm.generate(KeyUsage.MAC_HMAC, new_label())):
+        with pytest.raises(KeyRefused, match="may not do SHOW_PUBLIC"):
+            hsm.public_key(other)
 
 
 def test_a_made_signing_key_is_verified_elsewhere(hsm: Hsm, private_key: rsa.RSAPrivateKey) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac as stdlib_hmac
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import psec
@@ -10,9 +13,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keys import mac
+from keys import kcv, mac, signing
 from keys.errors import KeyRefused, SelfTestFailed, VaultError
 from keys.keytypes import Algorithm, KeyAttributes, KeyMode, KeySpec, KeyUsage
+from keys.signing import Encoding
 from tests.keys.at_work import Kind, formed, key_of, new_label
 from tests.keys.samples import SECOND_KEY
 
@@ -173,6 +177,97 @@ def test_codes_from_link_to_link(hsm: Hsm) -> None:
         hsm.translate_mac(
             formed(hsm, KeySpec(KeyUsage.MAC_RETAIL, mode=KeyMode.GENERATE), SECOND_KEY), target, b"", b""
         )
+
+
+SECRET_LENGTHS = [16, 17, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 200, 1024]
+V, G = KeyMode.VERIFY, KeyMode.GENERATE
+
+
+def secret_of(length: int) -> bytes:
+    """Text, as a partner's portal shows it."""
+    return hashlib.shake_256(b"an invented partner").hexdigest(length)[:length].encode("ascii")
+
+
+@pytest.mark.parametrize("length", SECRET_LENGTHS)
+@pytest.mark.parametrize("digest", ["sha512", "sha256"])
+def test_partners_secrets(hsm: Hsm, length: int, digest: str) -> None:
+    """Of any length: the HMAC of the secret itself (RFC 2104), by one key to make it and another to verify it."""
+    secret, name = secret_of(length), {"sha512": "SHA-512", "sha256": "SHA-256"}[digest]
+    whole = KeyAttributes(digest=name, mac_length=64 if digest == "sha512" else 32)
+    makes, checks = (
+        hsm.import_secret(new_label(), secret, KeySpec(KeyUsage.MAC_HMAC, mode=mode, attributes=whole))
+        for mode in (G, V)
+    )
+    code = stdlib_hmac.digest(secret, b"message", digest)
+    assert code == hsm.mac(makes, b"message")
+    assert hsm.verify_mac(checks, b"message", code)
+    for wrong in (code[:-1], b"", stdlib_hmac.digest(secret, b"massage", digest)):
+        assert not hsm.verify_mac(checks, b"message", wrong)
+    assert kcv.of_hmac(signing.secret_key(secret, name)) == hsm.kcv(checks) == hsm.kcv(makes)
+    with pytest.raises(KeyRefused, match="MAKE_MAC"):
+        hsm.mac(checks, b"message")
+    with pytest.raises(KeyRefused, match="VERIFY_MAC"):
+        hsm.verify_mac(makes, b"message", code)
+
+
+def test_a_secret_alone_verifies_by_sha_512(hsm: Hsm) -> None:
+    """What a partner signs by SNAP, the whole code; another one of the same label is its next version."""
+    label = new_label()
+    handle = hsm.import_secret(label, secret_of(40))
+    info = hsm.info(handle)
+    assert (KeyUsage.MAC_HMAC, V, 320, "SHA-512", 64) == (
+        info.usage, info.mode, info.bits, info.attributes.digest, info.attributes.mac_length,
+    )  # fmt: skip
+    assert 2 == hsm.import_secret(label, secret_of(50)).version
+
+
+@pytest.mark.parametrize("length", [0, 1, 15, 1025])
+def test_secrets_that_are_too_short_or_endless(hsm: Hsm, length: int) -> None:
+    """Fewer than 16 bytes are weak, whatever they are made of."""
+    with pytest.raises(KeyRefused, match="16 to 1024 bytes"):
+        hsm.import_secret(new_label(), secret_of(length))
+
+
+def test_secrets_that_cannot_be(hsm: Hsm) -> None:
+    """One letter again and again, however long; for another usage, both ways, or a digest that is not made."""
+    before = hsm.keys()
+    for length in (16, 64, 100, 200):
+        with pytest.raises(KeyRefused, match="one byte again"):
+            hsm.import_secret(new_label(), b"x" * length)
+    for spec, said in (
+        (KeySpec(KeyUsage.BLIND_INDEX), "of usage M7"),
+        (KeySpec(KeyUsage.MAC_HMAC, mode=KeyMode.GENERATE_AND_VERIFY), "one of the two"),
+        (KeySpec(KeyUsage.MAC_HMAC, attributes=KeyAttributes(digest="SHA-1", mac_length=20)), "for SHA-256 or SHA-512"),
+        (KeySpec(KeyUsage.MAC_HMAC, bits=512), "has 320 bits, not the 512 asked for"),
+    ):
+        with pytest.raises(KeyRefused, match=said):
+            hsm.import_secret(new_label(), secret_of(40), spec)
+    for length in (16, 31, 128):  # lengths of secrets alone: no key is made or formed so
+        with pytest.raises(KeyRefused, match="takes no HMAC key"):
+            hsm.generate(KeySpec(KeyUsage.MAC_HMAC, bits=8 * length), new_label())
+    assert before == hsm.keys()
+
+
+def test_snap_by_rsa_and_by_hmac(hsm: Hsm) -> None:
+    """A partner asks for a token by RSA and for a transaction by HMAC; both are verified here, by commands alone."""
+    theirs = hsm.generate(KeyUsage.SIGNATURE, new_label())
+    public = hsm.import_signing_key(new_label(), hsm.public_key(theirs))
+    signs, checks = (
+        hsm.import_secret(new_label(), secret_of(44), KeySpec(KeyUsage.MAC_HMAC, mode=mode)) for mode in (G, V)
+    )
+    when = "2026-10-05T09:00:00+07:00"
+    token = signing.token_string("an-invented-client", when)
+    body = b'{ "amount" : { "value" : "10000.00", "currency" : "IDR" } }'
+    transaction = signing.symmetric_string("POST", "/v1.0/transfer-intrabank", "a-token", body, when)
+    for data, sign, verify in (
+        (token, partial(hsm.sign, theirs), partial(hsm.verify_signature, public)),
+        (transaction, partial(hsm.mac, signs), partial(hsm.verify_mac, checks)),
+    ):
+        for encoding in Encoding:
+            text = signing.sign_text(sign, data, encoding)
+            assert signing.verify_text(verify, data, text, encoding)
+            assert not signing.verify_text(verify, data + b"\x00", text, encoding)
+            assert not signing.verify_text(verify, data, text.swapcase(), encoding)
 
 
 def test_records_are_verified(hsm: Hsm) -> None:

@@ -17,15 +17,17 @@ from keys.ksn import AesKsn, TdesKsn
 from keys.pinblock import PinFormat
 from keys.sensitive import Pin
 from tests.keys.at_work import formed
-from tests.keys.backends import lacks
-from tests.keys.samples import OTHER_PAN, PAN, SECOND_KEY, one_line
+from tests.keys.backends import BACKENDS, lacks
+from tests.keys.samples import OTHER_PAN, PAN, SECOND_KEY, attributes_of, one_line
 from tests.keys.test_ksn import aes_ksns, tdes_ksns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from keys.hsm import Hsm
     from keys.keytypes import KeyHandle
+    from keys.toolbox import Refusal
 
 AES_BDK = bytes.fromhex("FEDCBA9876543210F1F1F1F1F1F1F1F1")
 AES_BDKS = [AES_BDK, AES_BDK + AES_BDK[8:], AES_BDK + AES_BDK[::-1]]
@@ -195,13 +197,52 @@ def commands(hsm: Hsm, asked: Dukpt, pin_format: PinFormat, pvk: KeyHandle) -> l
     ]
 
 
+def of_terminal(algorithm: Algorithm) -> KeySpec:
+    """An initial key of the terminal of TDES_KSN or AES_KSN."""
+    return KeySpec(KeyUsage.INITIAL_DUKPT, algorithm, attributes=attributes_of(KeyUsage.INITIAL_DUKPT, algorithm))
+
+
+def test_an_initial_key_serves_no_other_terminal(backend: str, tmp_path: Path) -> None:
+    """A number of another device is refused and told; a PIN with it is a wrong one."""
+    if lacks(backend, "initial DUKPT key"):
+        return
+    heard: list[Refusal] = []
+    hsm = BACKENDS[backend](tmp_path, on_refusal=heard.append)
+    pvk = hsm.generate(KeyUsage.PIN_VERIFICATION_IBM, "ibm")
+    for initial, algorithm, pin_format, others in (
+        (tdes_initial(TDES_KSN), Algorithm.TDES, PinFormat.ISO_0, ["FFFF9876543210C0001B", "FFFF9876553210E0001B"]),
+        (
+            aes_initial(AES_KSN),
+            Algorithm.AES,
+            PinFormat.ISO_4,
+            ["12345678901234570000001B", "02345678901234560000001B"],
+        ),
+    ):
+        handle = formed(hsm, of_terminal(algorithm), initial)
+        for ksn in others:
+            heard.clear()
+            *making, verify, choose = commands(hsm, Dukpt(handle, bytes.fromhex(ksn)), pin_format, pvk)
+            for call in making:
+                with pytest.raises(KsnRefused, match=f"key {handle.label}#1: the KSN is of another device") as caught:
+                    call()
+                assert one_line(caught.value)
+            assert verify() is False
+            with pytest.raises(PinRefused, match="BAD_BLOCK"):
+                choose()
+            told = {(one.key, one.reason) for one in heard}
+            assert {
+                (f"{handle.label}#1", f"key {handle.label}#1: the KSN is of another device than the initial key")
+            } == told
+            assert ["DERIVE_MAC_KEY"] * 2 + ["DERIVE_PIN_KEY"] * 3 == [one.operation.value for one in heard]
+
+
 def test_an_initial_key_serves_its_terminal(backend: str, hsm: Hsm) -> None:
     """Where a back end can use one, it does what the base key does for that terminal."""
     for initial, algorithm, ksn, terminal, pin_format in (
         (tdes_initial(TDES_KSN), Algorithm.TDES, TDES_KSN, tdes_terminal(TDES_KSN), PinFormat.ISO_0),
         (aes_initial(AES_KSN), Algorithm.AES, AES_KSN, aes_terminal(AES_KSN), PinFormat.ISO_4),
     ):
-        handle = formed(hsm, KeySpec(KeyUsage.INITIAL_DUKPT, algorithm), initial)
+        handle = formed(hsm, of_terminal(algorithm), initial)
         asked = Dukpt(handle, bytes(ksn))
         if lacks(backend, "initial DUKPT key"):
             for call in commands(hsm, asked, pin_format, hsm.generate(KeyUsage.PIN_VERIFICATION_IBM, "ibm")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, NamedTuple
@@ -175,6 +176,16 @@ def test_known_keys_do_the_same_when_opened_again(lasting: str, reopened: Reopen
             works(reopened.hsm, handle, key_of(kind))
     else:
         assert works(reopened.hsm, handle, key_of(kind))
+
+
+@pytest.mark.parametrize("length", [16, 20, 64, 65, 128, 300])
+def test_secrets_do_the_same_when_opened_again(lasting: str, tmp_path: Path, length: int) -> None:
+    """Of lengths that no other key has."""
+    secret = bytes(range(16)) + bytes(length - 16)
+    spec = KeySpec(KeyUsage.MAC_HMAC, mode=KeyMode.GENERATE)
+    BACKENDS[lasting](tmp_path).import_secret("partner", secret, spec)
+    again = BACKENDS[lasting](tmp_path)
+    assert hmac.digest(secret, b"message", "sha512") == again.mac(again.find("partner"), b"message")
 
 
 def test_headers_are_the_same_when_opened_again(lasting: str, tmp_path: Path) -> None:

@@ -373,7 +373,7 @@ def test_a_change_is_all_or_nothing(keys: Keys) -> None:
 def test_a_change_needs_both_rights(keys: Keys) -> None:
     """To verify the old PIN and to make the reference of the new one."""
     old = PinToVerify(keys.block(GOOD), keys.zpk, PAN, keys.chosen(keys.ibm))
-    for mode, said in ((KeyMode.VERIFY, "MAKE_OFFSET"), (KeyMode.GENERATE, "VERIFY_PIN")):
+    for mode, said in ((KeyMode.VERIFY, "MAKE_REFERENCE"), (KeyMode.GENERATE, "VERIFY_PIN")):
         pvk = formed(keys.hsm, KeySpec(KeyUsage.PIN_VERIFICATION_IBM, mode=mode), SECOND_KEY)
         with pytest.raises(KeyRefused, match=said):
             keys.hsm.change_pin(old, keys.block(OTHER), pvk, None)

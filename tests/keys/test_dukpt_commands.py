@@ -18,7 +18,7 @@ from keys.keytypes import Algorithm, KeySpec, KeyUsage
 from keys.permissions import Operation
 from keys.software import SoftwareWorkshop
 from tests.keys.at_work import AES_KSN, TDES_KSN
-from tests.keys.samples import SECOND_KEY, components
+from tests.keys.samples import SECOND_KEY, attributes_of, components
 from tests.keys.watched import WatchedWorkshop, watched_hsm
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ def test_an_initial_key_must_be_at_hand() -> None:
     hsm, _ = watched_hsm()
     masked = tdes.encipherer(dukpt_tdes.masked(SECOND_KEY))
     initial = dukpt_tdes.initial_key(tdes.encipherer(SECOND_KEY), masked, TDES_KSN)
-    handle = hsm.form(KeyUsage.INITIAL_DUKPT, "terminal", components(initial))
+    spec = KeySpec(KeyUsage.INITIAL_DUKPT, attributes=attributes_of(KeyUsage.INITIAL_DUKPT))
+    handle = hsm.form(spec, "terminal", components(initial))
     asked = Dukpt(handle, bytes(TDES_KSN))
     with pytest.raises(KeyRefused, match="key terminal#1: an initial DUKPT key is of no use in a token"):
         DukptKeys(hsm._tools, Keeping(), Operation.DERIVE_MAC_KEY).mac(asked, answer=True)

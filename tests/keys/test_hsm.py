@@ -20,12 +20,12 @@ from tests.keys.samples import PAN, bank_hsm, key_of, keys_of_all_usages, rsa_pr
 
 # What each command gives, spelled out by hand. A new one that gives bytes must be thought about here.
 GIVES = {
-    "bytes": "blind_index encipher_pin mac random_bytes script_encipher script_mac seal sign translate_pin unseal",
+    "bytes": "blind_index encipher_pin mac public_key random_bytes script_encipher script_mac seal sign translate_pin unseal",
     "bytes | None": "translate_mac",
     "str": "card_value change_pin choose_pin export_block",
     "bool": "refresh verify_card_value verify_dynamic_value verify_mac verify_pin verify_record verify_signature",
     "list[bool]": "verify_pins",
-    "KeyHandle": "find form generate import_block import_signing_key version",
+    "KeyHandle": "find form generate import_block import_secret import_signing_key version",
     "KeyHandle | None": "enter_component",
     "list[KeyHandle]": "find_all versions",
     "KeyInfo": "info",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -10,13 +11,17 @@ import pytest
 from keys import rsa_keys, tr31
 from keys.envelope import MasterEnvelope
 from keys.errors import KeyBlockError, KeyRefused, KeystoreError
+from keys.hsm import Dukpt
 from keys.keystore import Component, Keystore
-from keys.keytypes import Algorithm, Exportability, KeyMode, KeySpec, KeyState, KeyUsage
+from keys.keytypes import Algorithm, Exportability, KeyAttributes, KeyMode, KeySpec, KeyState, KeyUsage
 from keys.local import LocalHsm
 from keys.master import MasterKey
+from keys.permissions import Operation
 from keys.sensitive import Material
+from keys.software import SoftwareWorkshop
+from keys.toolbox import Refusal
 from keys.tr31_header import Header
-from tests.keys.samples import SECOND_KEY, components
+from tests.keys.samples import SECOND_KEY, components, key_of
 from tests.keys.watched import WatchedWorkshop, watched_hsm
 
 if TYPE_CHECKING:
@@ -143,6 +148,41 @@ def test_a_component_is_looked_at_before_it_is_kept(tmp_path: Path) -> None:
         with pytest.raises(KeyRefused):
             hsm.enter_component(RETAIL, Component("a", number, of, "one", date(2026, 10, 5), ""), value)
     assert serial == store.serial()
+
+
+def test_an_initial_key_of_before_is_kept_and_not_used(tmp_path: Path) -> None:
+    """A keystore may have one that does not say whose it is: it opens, and the key can be looked at and ended, not used."""
+    _, _, store = stored(tmp_path)
+    info, material = key_of(KeyUsage.INITIAL_DUKPT)
+    store.add(replace(info, attributes=KeyAttributes()), material)
+    heard: list[Refusal] = []
+    again = Keystore.open(store.path, lambda _: MasterEnvelope(MasterKey(KBPK)))
+    hsm = LocalHsm(SoftwareWorkshop(), again, on_refusal=heard.append)
+    handle = hsm.find("a.key")
+    assert KeyAttributes() == hsm.info(handle).attributes
+    with pytest.raises(KeyRefused, match=r"key a\.key#1: does not say whose initial key it is") as caught:
+        hsm.mac(Dukpt(handle, bytes.fromhex("FFFF9876543210E00003")), b"data")
+    assert [Refusal("a.key#1", Operation.DERIVE_MAC_KEY, str(caught.value))] == heard
+    hsm.set_state(handle, KeyState.DEACTIVATED)
+
+
+def test_a_key_has_the_bits_that_were_asked_for(tmp_path: Path) -> None:
+    """Told with both numbers, before anything is taken; custodians of components must have asked for the same."""
+    hsm, workshop, store = stored(tmp_path)
+    for bits in (192, 64, 0):
+        with pytest.raises(KeyRefused, match=f"key a: has 128 bits, not the {bits} asked for"):
+            hsm.form(KeySpec(KeyUsage.PIN_ENCRYPTION, bits=bits), "a", components(SECOND_KEY))
+    assert [] == workshop.taken
+    assert 128 == hsm.info(hsm.form(KeySpec(KeyUsage.PIN_ENCRYPTION, bits=128), "a", components(SECOND_KEY))).bits
+    one, other = (Component("b", number, 2, name, date(2026, 10, 5), "") for number, name in ((1, "siti"), (2, "budi")))
+    parts = components(SECOND_KEY)
+    assert hsm.enter_component(KeySpec(KeyUsage.PIN_ENCRYPTION, bits=128), one, parts[0]) is None
+    with pytest.raises(KeyRefused, match=r"another kind of key than component 1: .*bits 128"):
+        hsm.enter_component(KeySpec(KeyUsage.PIN_ENCRYPTION, bits=192), other, parts[1])
+    assert ["b"] == [component.label for component in store.components()]
+    made = hsm.enter_component(KeySpec(KeyUsage.PIN_ENCRYPTION, bits=128), other, parts[1])
+    assert made is not None
+    assert 128 == hsm.info(made).bits
 
 
 def test_refresh_reads_only_what_changed(tmp_path: Path) -> None:

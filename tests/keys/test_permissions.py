@@ -55,19 +55,19 @@ MAY = {
         ("P0", "B", "ENCIPHER_PIN DECIPHER_PIN LEAVE"),
         ("P0", "E", "ENCIPHER_PIN LEAVE"),
         ("P0", "D", "DECIPHER_PIN LEAVE"),
-        ("S0", "S", "SIGN"),
-        ("S0", "V", "VERIFY_SIGNATURE"),
-        ("V1", "C", "MAKE_OFFSET VERIFY_PIN LEAVE"),
-        ("V1", "G", "MAKE_OFFSET LEAVE"),
+        ("S0", "S", "SIGN SHOW_PUBLIC"),
+        ("S0", "V", "VERIFY_SIGNATURE SHOW_PUBLIC"),
+        ("V1", "C", "MAKE_REFERENCE VERIFY_PIN LEAVE"),
+        ("V1", "G", "MAKE_REFERENCE LEAVE"),
         ("V1", "V", "VERIFY_PIN LEAVE"),
-        ("V2", "C", "MAKE_OFFSET VERIFY_PIN LEAVE"),
-        ("V2", "G", "MAKE_OFFSET LEAVE"),
+        ("V2", "C", "MAKE_REFERENCE VERIFY_PIN LEAVE"),
+        ("V2", "G", "MAKE_REFERENCE LEAVE"),
         ("V2", "V", "VERIFY_PIN LEAVE"),
         ("10", "G", "BLIND_INDEX"),
     )
 }
 # Besides ACTIVE.
-ALSO_IN = {"VERIFY_RECORD": {"DEACTIVATED"}, "UNSEAL": {"DEACTIVATED", "COMPROMISED"}}
+ALSO_IN = {"SHOW_PUBLIC": {"PRE_ACTIVE"}, "VERIFY_RECORD": {"DEACTIVATED"}, "UNSEAL": {"DEACTIVATED", "COMPROMISED"}}
 
 DAY = timedelta(days=1)
 # First day, last day, and what an ACTIVE key is today.
@@ -150,12 +150,14 @@ def test_every_key_does_only_what_it_may(usage: KeyUsage, algorithm: Algorithm, 
             assert (done > 0) is (now in WORKS_IN.get((usage.value, mode.value), {"ACTIVE"})), (now, done)
 
 
-# What opens or proves what was written before goes on after its active life.
+# What opens or proves what was written before goes on after its active life; a public key is given out before it.
 WORKS_IN = {
     ("M7", "C"): {"ACTIVE", "DEACTIVATED"},
     ("M7", "V"): {"ACTIVE", "DEACTIVATED"},
     ("D0", "B"): {"ACTIVE", "DEACTIVATED", "COMPROMISED"},
     ("D0", "D"): {"ACTIVE", "DEACTIVATED", "COMPROMISED"},
+    ("S0", "S"): {"ACTIVE", "PRE_ACTIVE"},
+    ("S0", "V"): {"ACTIVE", "PRE_ACTIVE"},
 }
 
 

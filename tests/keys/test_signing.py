@@ -1,9 +1,12 @@
 """Signatures of SNAP."""
 
 import base64
+import hmac
 import json
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,7 +18,10 @@ from hypothesis import strategies as st
 
 from keys import mac, signing
 from keys.errors import KeyRefused, KeysError
+from keys.keytypes import KeyAttributes, KeyMode, KeySpec, KeyUsage
 from keys.signing import Encoding
+from keys.software import SoftwareHsm
+from tests.keys.published import RFC_4231, RFC_7515_D, RFC_7515_DATA, RFC_7515_N, RFC_7515_SIGNATURE
 from tests.keys.samples import vectors
 
 PLAIN = serialization.NoEncryption()
@@ -35,31 +41,6 @@ def web_bytes(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-# RFC 7515, appendix A.2: RS256 is RSASSA-PKCS1-v1_5 with SHA-256. Modulus, private exponent, what is signed, its signature.
-RFC_7515_N = (
-    "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pC"
-    "gNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg6"
-    "65xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRW"
-    "yuXpoQ"
-)
-RFC_7515_D = (
-    "Eq5xpGnNCivDflJsRQBXHx1hdR1k6Ulwe2JZD50LpXyWPEAeP88vLNO97IjlA7_GQ5sLKMgvfTeXZx9SE-7YwVol2NXOoAJe46sui395IW_GO-pW"
-    "J1O0BkTGoVEn2bKVRUCgu-GjBVaYLU6f3l9kJfFNS3E0QbVdxzubSu3Mkqzjkn439X0M_V51gfpRLI9JYanrC4D4qAdGcopV_0ZHHzQlBjudU2Qv"
-    "Xt4ehNYTCBr6XCLQUShb1juUO1ZdiYoFaFQT5Tw8bGUl_x_jTj3ccPDVZFD9pIuhLhBOneufuBiB4cS98l2SR_RQyGWSeWjnczT0QU91p1DhOVRu"
-    "OopznQ"
-)
-RFC_7515_DATA = (
-    b"eyJhbGciOiJSUzI1NiJ9"
-    b".eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
-)
-RFC_7515_SIGNATURE = (
-    "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t"
-    "1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12j"
-    "zDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQ"
-    "Ge77Rw"
-)
-
-
 def published_key() -> rsa.RSAPrivateKey:
     """The private key of RFC 7515, appendix A.2."""
     n, e, d = number(RFC_7515_N), 65537, number(RFC_7515_D)
@@ -74,6 +55,21 @@ PRIVATE = KEY.private_bytes(PEM, PKCS8, PLAIN)
 PUBLIC = KEY.public_key().public_bytes(PEM, SPKI)
 SIGN, VERIFY = signing.rsa_signer(PRIVATE), signing.rsa_verifier(PUBLIC)
 SECRET = b"an invented partner secret"
+
+secrets = st.binary(min_size=16, max_size=300).filter(lambda secret: len(set(secret)) > 1)
+
+
+def secret_signer(secret: bytes) -> Callable[[bytes], bytes]:
+    """What an HSM signs by a secret with."""
+    hsm = SoftwareHsm.in_memory()
+    return partial(hsm.mac, hsm.import_secret("ours", secret, KeySpec(KeyUsage.MAC_HMAC, mode=KeyMode.GENERATE)))
+
+
+def secret_verifier(secret: bytes, attributes: KeyAttributes | None = None) -> Callable[[bytes, bytes], bool]:
+    """What it verifies a partner with."""
+    hsm = SoftwareHsm.in_memory()
+    spec = KeySpec(KeyUsage.MAC_HMAC, attributes=attributes)
+    return partial(hsm.verify_mac, hsm.import_secret("partner", secret, spec))
 
 
 def certificate(key: rsa.RSAPrivateKey) -> bytes:
@@ -100,43 +96,16 @@ def test_bank_vector(vector: dict[str, Any]) -> None:
     sign = mac.hmac_sha256(given_["secret"].encode("ascii"))
     data = given_["string_to_sign"].encode("ascii")
     assert text == signing.sign_text(sign, data, Encoding.HEX)
-    assert signing.verify_text(signing.hmac_verifier(sign), data, text, Encoding.HEX)
-
-
-# RFC 4231: key, data, HMAC-SHA512.
-RFC_4231 = {
-    1: (
-        b"\x0b" * 20, b"Hi There",
-        "87aa7cdea5ef619d4ff0b4241a1d6cb02379f4e2ce4ec2787ad0b30545e17cdedaa833b7d6b8a702038b274eaea3f4e4be9d914eeb61f1702e696c203a126854",
-    ),
-    3: (
-        b"\xaa" * 20, b"\xdd" * 50,
-        "fa73b0089d56a284efb0f0756c890be9b1b5dbdd8ee81a3655f83e33b2279d39bf3e848279a722c806b485a47e67c807b946a337bee8942674278859e13292fb",
-    ),
-    4: (
-        bytes(range(1, 26)), b"\xcd" * 50,
-        "b0ba465637458c6990e5a8c5f61d4af7e576d97ff94b872de76f8050361ee3dba91ca5c11aa25eb4d679275cc5788063a5f19741120c4f2de2adebeb10a298dd",
-    ),
-    6: (
-        b"\xaa" * 131, b"Test Using Larger Than Block-Size Key - Hash Key First",
-        "80b24263c7c1a3ebb71493c1dd7be8b49b46d1f41b4aeec1121b013783f8f3526b56d037e05f2598bd0fd2215d6a1e5295e64f73f63f0aec8b915a985d786598",
-    ),
-    7: (
-        b"\xaa" * 131,
-        (
-            b"This is a test using a larger than block-size key and a larger than block-size data."
-            b" The key needs to be hashed before being used by the HMAC algorithm."
-        ),
-        "e37b6a775dc87dbaa4dfa9f96e5e3ffddebd71f8867289865df5a32d20cdc944b6022cac3c4982b10d5eeb55c3e4de15134676fb6de0446065c97440fa8c6a58",
-    ),
-}  # fmt: skip
+    verify = secret_verifier(given_["secret"].encode("ascii"), KeyAttributes(digest="SHA-256", mac_length=32))
+    assert signing.verify_text(verify, data, text, Encoding.HEX)
 
 
 @pytest.mark.parametrize("case", RFC_4231)
 def test_published_hmac_sha512(case: int) -> None:
     """RFC 4231 test cases; case 2 has a key of four bytes, which no partner may have."""
     key, data, expected = RFC_4231[case]
-    assert expected == signing.sign_text(signing.hmac_signer(key), data, Encoding.HEX)
+    sign = mac.hmac_sha512(signing.secret_key(key, "SHA-512"))
+    assert expected == signing.sign_text(sign, data, Encoding.HEX)
 
 
 def test_published_hmac_sha512_of_a_short_key() -> None:
@@ -159,13 +128,27 @@ def test_rsa_there_and_back(data: bytes, encoding: Encoding) -> None:
     assert not signing.verify_text(other, data, text, encoding)
 
 
-@given(st.binary(min_size=16, max_size=100), st.binary(max_size=300), encodings)
+@given(secrets, st.binary(max_size=300), encodings)
+@example(b"0123456789abcdef", b"", Encoding.HEX)
+@example(bytes(range(64)), b"data", Encoding.HEX)
+@example(bytes(range(65)), b"data", Encoding.HEX)
+@example(bytes(range(128)), b"data", Encoding.HEX)
+@example(bytes(range(129)), b"data", Encoding.HEX)
 def test_hmac_there_and_back(secret: bytes, data: bytes, encoding: Encoding) -> None:
-    """Whatever is signed is found right; under another secret it is not."""
-    text = signing.sign_text(signing.hmac_signer(secret), data, encoding)
-    assert signing.verify_text(signing.hmac_verifier(signing.hmac_signer(secret)), data, text, encoding)
-    other = signing.hmac_verifier(signing.hmac_signer(secret + b"\x01"))
-    assert not signing.verify_text(other, data, text, encoding)
+    """Whatever is signed is found right, here and by the standard library; under another secret it is not."""
+    text = signing.sign_text(secret_signer(secret), data, encoding)
+    assert signing.to_text(hmac.digest(secret, data, "sha512"), encoding) == text
+    assert signing.verify_text(secret_verifier(secret), data, text, encoding)
+    assert not signing.verify_text(secret_verifier(secret + b"\x01"), data, text, encoding)
+
+
+@given(secrets, st.binary(max_size=300), st.sampled_from(["sha256", "sha512"]))
+@example(bytes(range(65)), b"data", "sha256")
+def test_the_key_of_a_secret_makes_its_codes(secret: bytes, data: bytes, digest: str) -> None:
+    """As the standard library makes them of the secret itself; it is never longer than a block, and a whole one over 64 bytes."""
+    key = signing.secret_key(secret, {"sha256": "SHA-256", "sha512": "SHA-512"}[digest])
+    assert hmac.digest(secret, data, digest) == hmac.digest(key, data, digest)
+    assert len(key) in (*range(16, 65), *([128] if digest == "sha512" else []))
 
 
 @given(st.integers(0, 255), st.integers(0, 7))
@@ -175,9 +158,9 @@ def test_one_bit_of_a_signature_counts(place: int, bit: int) -> None:
     signature = bytearray(SIGN(b"data"))
     signature[place] ^= 1 << bit
     assert not VERIFY(b"data", bytes(signature))
-    code = bytearray(signing.hmac_signer(SECRET)(b"data"))
+    code = bytearray(secret_signer(SECRET)(b"data"))
     code[place % 64] ^= 1 << bit
-    assert not signing.hmac_verifier(signing.hmac_signer(SECRET))(b"data", bytes(code))
+    assert not secret_verifier(SECRET)(b"data", bytes(code))
 
 
 @pytest.mark.parametrize("scheme", [padding.PSS(padding.MGF1(hashes.SHA256()), 32), padding.PKCS1v15()])
@@ -200,7 +183,7 @@ def test_only_pkcs1_with_sha256_is_right(
 def test_any_text_is_just_a_wrong_signature(text: str, encoding: Encoding) -> None:
     """False, never an error."""
     assert not signing.verify_text(VERIFY, b"data", text, encoding)
-    assert not signing.verify_text(signing.hmac_verifier(signing.hmac_signer(SECRET)), b"data", text, encoding)
+    assert not signing.verify_text(secret_verifier(SECRET), b"data", text, encoding)
 
 
 @given(st.binary(max_size=300))
@@ -208,7 +191,7 @@ def test_any_text_is_just_a_wrong_signature(text: str, encoding: Encoding) -> No
 def test_any_bytes_are_just_a_wrong_signature(signature: bytes) -> None:
     """Of any length: RSA, and a part of an HMAC."""
     assert not VERIFY(b"data", signature)
-    verify, whole = signing.hmac_verifier(signing.hmac_signer(SECRET)), signing.hmac_signer(SECRET)(b"data")
+    verify, whole = secret_verifier(SECRET), secret_signer(SECRET)(b"data")
     assert not verify(b"data", signature)
     assert not verify(b"data", whole[: len(signature) % 64])
 
@@ -326,7 +309,14 @@ def test_a_damaged_key_is_refused_or_is_another_key(key: bytes, data: st.DataObj
 def test_short_and_endless_secrets_are_refused(length: int) -> None:
     """An empty secret would let anybody sign."""
     with pytest.raises(KeyRefused, match="16 to 1024"):
-        signing.hmac_signer(bytes(length))
+        signing.secret_key(bytes(length), "SHA-512")
+
+
+@pytest.mark.parametrize("digest", [None, "SHA-1", "sha512"])
+def test_a_secret_is_for_a_digest_that_is_known(digest: str | None) -> None:
+    """Named as an attribute names it."""
+    with pytest.raises(KeyRefused, match="for SHA-256 or SHA-512"):
+        signing.secret_key(SECRET, digest)
 
 
 def test_strings_to_sign() -> None:

@@ -5,9 +5,9 @@ from datetime import date, timedelta
 
 import pytest
 
-from keys.errors import KeyRefused
+from keys.errors import KeyBlockError, KeyRefused, KeysError, KsnRefused, PinRefusal, PinRefused, VaultError
 from keys.keytypes import KeyHandle, KeyInfo, KeyState, KeyUsage
-from keys.permissions import Operation
+from keys.permissions import Handling, Operation
 from keys.sensitive import Material
 from keys.toolbox import Known, Refusal, Toolbox
 from tests.keys.samples import TODAY, key_of
@@ -196,3 +196,63 @@ def test_tools_of_one_operation_are_not_those_of_another() -> None:
     assert handle not in verifiers
     assert "ACTIVE" == verifiers[handle]
     assert ["a.key#1"] * 2 == bench.made
+
+
+@pytest.mark.parametrize(
+    "error", [KeyRefused("no"), KeyBlockError("no"), KsnRefused("no")], ids=lambda one: type(one).__name__
+)
+def test_what_a_block_refuses_is_told_once(error: KeysError) -> None:
+    """By the innermost, however many blocks it leaves; the error itself goes on."""
+    bench = Bench()
+    handle = bench.box.put(INFO, MATERIAL)
+    outer, inner = bench.box.telling(handle, Handling.CHANGE_STATE), bench.box.telling(handle, Operation.UNWRAP_KEY)
+    with pytest.raises(type(error)) as caught, outer, inner:
+        raise error
+    assert error is caught.value
+    assert [Refusal("a.key#1", Operation.UNWRAP_KEY, "no")] == bench.refusals
+
+
+def test_what_the_table_refused_is_not_told_again() -> None:
+    """A command that asks for a key within its own block."""
+    bench = Bench()
+    handle = bench.box.put(replace(INFO, state=KeyState.SUSPENDED), MATERIAL)
+    with pytest.raises(KeyRefused), bench.box.telling(handle, Handling.LOOK):
+        bench.ready[handle]
+    assert [Operation.MAKE_MAC] == [refusal.operation for refusal in bench.refusals]
+
+
+def test_other_errors_are_not_told() -> None:
+    """A wrong PIN is no refusal of a key, and a bug is none either."""
+    bench = Bench()
+    handle = bench.box.put(INFO, MATERIAL)
+    for error in (PinRefused(PinRefusal.WRONG_PIN), VaultError("changed"), ZeroDivisionError()):
+        with pytest.raises(type(error)), bench.box.telling(handle, Handling.LOOK):
+            raise error
+    with bench.box.telling(handle, Handling.LOOK):
+        pass
+    assert [] == bench.refusals
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [("zpk", "zpk"), ("a.b-c/d:1", "a.b-c/d:1"), ("", "no label"), ("a\nb", "no label"), ("x" * 65, "no label")],
+)
+def test_a_key_that_comes_is_told_by_its_label(label: str, name: str) -> None:
+    """What could be no label does not stand in a record."""
+    bench = Bench()
+    with pytest.raises(KeyRefused), bench.box.bringing_in(label):
+        raise KeyRefused("weak")
+    assert [Refusal(name, Handling.BRING_IN, "weak")] == bench.refusals
+
+
+def test_a_tool_that_is_refused_is_told() -> None:
+    """What a back end does not do with a key that may."""
+    bench = Bench()
+
+    def make(info: KeyInfo, raw: Material) -> str:
+        del info, raw
+        raise KeyRefused("not in a token")
+
+    with pytest.raises(KeyRefused, match="not in a token"):
+        bench.box.ready(Operation.VERIFY_MAC, make)[bench.box.put(INFO, MATERIAL)]
+    assert [Refusal("a.key#1", Operation.VERIFY_MAC, "not in a token")] == bench.refusals

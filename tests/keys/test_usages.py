@@ -17,6 +17,7 @@ from tests.keys.samples import SECOND_KEY, key_of, one_line, rsa_private
 
 T, A, H, R = Algorithm.TDES, Algorithm.AES, Algorithm.HMAC, Algorithm.RSA
 MAC_MODES, CIPHER_MODES, DERIVE_MODES = "CGV", "BED", "XN"
+SECRETS = {*range(16, 32), 128}
 DOUBLE, ANY_TDES, ANY_AES, HMAC = {16}, {16, 24}, {16, 24, 32}, set(range(32, 65))
 
 # Spelled out by hand, apart from the table that the code uses: codes of X9.143, algorithms with their lengths in bytes, modes.
@@ -55,7 +56,10 @@ OTHERS: dict[str, Any] = {
     "padding": 2,
     "mac_length": 4,
     "digest": "SHA-512",
+    "device": "FFFF9876543210E00000",
+    "legacy_versions": "AC",
 }
+MAY_HAVE = {("B1", "device"), ("K1", "legacy_versions")}
 
 
 def checked(info: KeyInfo, **changes: Any) -> None:  # noqa: ANN401 - any part of a header
@@ -71,6 +75,7 @@ def test_usages_look_as_spelled_out(usage: KeyUsage) -> None:
     assert list(algorithms.items()) == [(name, set(lengths.taken)) for name, lengths in rule.algorithms.items()]
     assert modes == "".join(rule.modes)
     assert KeyAttributes(**ATTRIBUTES.get(usage.value, {})) == rule.attributes
+    assert {name for code, name in MAY_HAVE if code == usage.value} == rule.may_have
 
 
 @pytest.mark.parametrize("usage", KeyUsage)
@@ -88,14 +93,14 @@ def test_defaults_make_a_fit_key(usage: KeyUsage) -> None:
 def test_only_lengths_of_the_usage(usage: KeyUsage, algorithm: Algorithm) -> None:
     """To be made, or come in: a key of any other length is refused, single DES among them."""
     fit = LOOKS[usage.value][0].get(algorithm, set())
-    for length in [*range(70), 128, 254, 255, 256, 257, 384, 512, 1024]:
+    for length in [*range(70), 127, 128, 129, 254, 255, 256, 257, 384, 512, 1024]:
         spec = KeySpec(usage, algorithm, bits=8 * length)
         if length in fit:
             assert length == usages.bytes_to_make(spec)
             continue
         with pytest.raises(KeyRefused):
             usages.bytes_to_make(spec)
-        if fit and algorithm is not R:
+        if fit and algorithm is not R and not (usage is KeyUsage.MAC_HMAC and length in SECRETS):
             info, _ = key_of(usage, algorithm)
             with pytest.raises(KeyRefused, match="length"):
                 checked(info, bits=8 * length)
@@ -157,7 +162,11 @@ def test_header_tells_the_length_of_an_rsa_key() -> None:
 @pytest.mark.parametrize("name", [field.name for field in fields(KeyAttributes)])
 def test_attributes_stand_where_they_belong(usage: KeyUsage, name: str) -> None:
     """One that is missing is refused, and so is one that the usage does not have; another value in range is taken."""
-    info, _ = key_of(usage)
+    info, _ = key_of(usage, T if name == "legacy_versions" and T in LOOKS[usage.value][0] else None)
+    if (usage.value, name) in MAY_HAVE:
+        for value in (None, OTHERS[name]):
+            checked(info, attributes=replace(info.attributes, **{name: value}))
+        return
     belongs = name in ATTRIBUTES.get(usage.value, {})
     changes: dict[str, Any] = {}
     other = 20 if (usage.value, name) == ("M7", "mac_length") else OTHERS[name]
@@ -211,6 +220,77 @@ def test_attributes_out_of_range_are_refused(usage: KeyUsage, attributes: KeyAtt
 def test_attributes_at_the_bounds_are_taken(usage: KeyUsage, algorithm: Algorithm, attributes: KeyAttributes) -> None:
     """The last of each range."""
     checked(key_of(usage, algorithm)[0], attributes=attributes)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "device", "fit"),
+    [
+        (T, "FFFF9876543210E00000", True),
+        (T, "FFFF9876543210E00001", False),
+        (T, "FFFF9876543210FFFFFF", False),
+        (T, "ffff9876543210e00000", False),
+        (T, "FFFF9876543210E0000", False),
+        (T, "FFFF9876543210E0000 ", False),
+        (T, "1234567890123456", False),
+        (T, "", False),
+        (A, "1234567890123456", True),
+        (A, "123456789012345A", True),
+        (A, "123456789012345a", False),
+        (A, "12345678901234", False),
+        (A, "FFFF9876543210E00000", False),
+        (A, "1234567890 23456", False),
+        (A, "", False),
+    ],
+)
+def test_devices_are_named_in_one_way(algorithm: Algorithm, device: str, fit: bool) -> None:  # noqa: FBT001 - a table of cases
+    """By the initial KSN, with counter zero, or by the initial key id: upper case, no digit more or less."""
+    info, _ = key_of(KeyUsage.INITIAL_DUKPT, algorithm)
+    named = replace(info.attributes, device=device)
+    if fit:
+        checked(info, attributes=named)
+        return
+    with pytest.raises(KeyRefused, match="named by its initial") as caught:
+        checked(info, attributes=named)
+    assert one_line(caught.value)
+
+
+def test_an_initial_key_without_a_device_is_kept_and_no_longer_made() -> None:
+    """Keystores may have one from before; who brings one in says whose it is."""
+    info, _ = key_of(KeyUsage.INITIAL_DUKPT)
+    nobodys = replace(info, attributes=KeyAttributes())
+    usages.check_header(nobodys)
+    usages.check_new(info)
+    with pytest.raises(KeyRefused, match="attribute device is missing"):
+        usages.check_new(nobodys)
+
+
+@pytest.mark.parametrize(("algorithm", "versions"), [(A, "AC"), (T, "A"), (T, "C"), (T, "CA"), (T, "ABC"), (T, "")])
+def test_older_key_blocks_are_asked_for_in_one_way(algorithm: Algorithm, versions: str) -> None:
+    """Both versions of old, of a triple DES key; an AES key never opens them."""
+    info, _ = key_of(KeyUsage.KEY_BLOCK_PROTECTION, algorithm)
+    with pytest.raises(KeyRefused, match="legacy_versions is AC, of a triple DES key"):
+        checked(info, attributes=KeyAttributes(legacy_versions=versions))
+
+
+@pytest.mark.parametrize(
+    ("digest", "length", "fit"),
+    [
+        ("SHA-256", 16, True),
+        ("SHA-256", 64, True),
+        ("SHA-256", 128, False),
+        ("SHA-512", 128, True),
+        ("SHA-512", 31, True),
+    ],
+)
+def test_no_hmac_key_is_longer_than_a_block(digest: str, length: int, fit: bool) -> None:  # noqa: FBT001 - a table of cases
+    """It would be hashed by some, and filled up with zeros by others."""
+    info, material = key_of(KeyUsage.MAC_HMAC, length=length)
+    attributes = KeyAttributes(mac_length=32, digest=digest)
+    if fit:
+        usages.check_key(replace(info, attributes=attributes), material)
+        return
+    with pytest.raises(KeyRefused, match="longer than a block of SHA-256"):
+        checked(info, attributes=attributes)
 
 
 def test_tdes_cmac_is_no_longer_than_its_block() -> None:

@@ -162,7 +162,8 @@ def key_block(hsm: Hsm, vector: Vector) -> bool:
     """Imported, and at work."""
     block = vector["inputs"]["key_block"]
     algorithm = Algorithm.AES if block[0] in "DE" else Algorithm.TDES
-    kbpk = formed(hsm, KeySpec(KeyUsage.KEY_BLOCK_PROTECTION, algorithm), data(vector, "kbpk"))
+    attributes = KeyAttributes(legacy_versions="AC") if block[0] in "AC" else None
+    kbpk = formed(hsm, KeySpec(KeyUsage.KEY_BLOCK_PROTECTION, algorithm, attributes=attributes), data(vector, "kbpk"))
     handle = hsm.import_block(new_label(), block, kbpk)
     return expects(vector, "kcv", str(hsm.kcv(handle))) and works(hsm, handle, bytes.fromhex(vector["expected"]["key"]))
 
