@@ -16,7 +16,7 @@ from gateway.jobs.runner import catch_up
 from gateway.jobs.schedule import make_schedule
 from gateway.operations.bank import Bank, refresh_business_date
 from gateway.operations.ceremony import refuse_older_keystore
-from gateway.operations.custody import bank_keys, custody_of, take_up_keys, vault_of
+from gateway.operations.custody import bank_keys, custody_of, reads_pins, take_up_keys, vault_of
 from gateway.operations.lane import Lanes
 from gateway.operations.links import note_link_event
 from gateway.operations.refusals import Refusals, write_refusals
@@ -102,6 +102,11 @@ class Service:
             raise Refused(
                 f"link {self.link.name} wants the key {self.link.pin_key}, which the keystore lacks: `kks keys component`"
             ) from None
+        if not any(reads_pins(bank.hsm, key) for key in bank.hsm.versions(self.link.pin_key)):
+            raise Refused(
+                f"link {self.link.name} wants a key that reads PIN blocks, and no version of {self.link.pin_key} does: "
+                "its usage is P0, its mode D or B"
+            )
         self.listener = Listener(self.link, self.lanes, pin_key, self._note, lambda: self.bank.business_date)
         self.api = ApiServer(bank, self.lanes, self.link.name, lambda: len(self.listener.connections))
         self.scheduler = make_schedule(bank)

@@ -15,7 +15,7 @@ from gateway.errors import Refused
 from gateway.operations.bank import BankKeys
 from keys import keyfile
 from keys.errors import KeystoreError
-from keys.keytypes import KeyState, KeyUsage
+from keys.keytypes import KeyMode, KeyState, KeyUsage
 from keys.master import (
     create_master_key_file,
     read_master_key_file,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.operations.bank import Bank
     from gateway.settings import Settings
     from keys.hsm import Hsm
+    from keys.keytypes import KeyHandle
     from keys.master import MasterKey, Passphrase
     from keys.pkcs11 import Pkcs11Hsm
     from keys.token import Token
@@ -173,6 +174,12 @@ def bank_keys(hsm: Hsm) -> BankKeys:
     audit = hsm.find(AUDIT_LABEL)
     before = [key for key in hsm.versions(AUDIT_LABEL) if key is not audit and hsm.info(key).state in _VERIFIES]
     return BankKeys(hsm.find(PIN_LABEL), audit, before)
+
+
+def reads_pins(hsm: Hsm, key: KeyHandle) -> bool:
+    """Whether PIN blocks of a link can be read with its key: one that only enciphers is of no use there."""
+    info = hsm.info(key)
+    return info.usage is KeyUsage.PIN_ENCRYPTION and info.mode in (KeyMode.DECRYPT, KeyMode.BOTH)
 
 
 def take_up_keys(bank: Bank) -> bool:

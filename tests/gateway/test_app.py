@@ -16,6 +16,7 @@ from gateway.operations import proof
 from gateway.operations.custody import BANK_KEYS, custody_of
 from gateway.operations.links import note_link_event
 from gateway.testlink import ensure_test_link
+from keys.keytypes import KeyMode, KeySpec, KeyState, KeyUsage
 from tests.gateway.owner import one_value
 
 if TYPE_CHECKING:
@@ -110,6 +111,25 @@ async def test_a_service_needs_its_links_key_and_file(bank: Bank, tmp_path: Path
     bank.settings = bank.settings.model_copy(update={"links_file": tmp_path / "none.toml"})
     with pytest.raises(SettingsError, match="KKS_LINKS_FILE"):
         await _serve(bank)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [KeySpec(KeyUsage.PIN_ENCRYPTION, mode=KeyMode.ENCRYPT), KeySpec(KeyUsage.MAC_RETAIL)],
+    ids=lambda one: one.usage,
+)
+async def test_a_service_needs_a_link_key_that_reads(bank: Bank, spec: KeySpec) -> None:
+    """One that only enciphers, or is for something else, would fail every PIN: refused before anything listens."""
+    bank.hsm.generate(spec, "zpk-himbara")
+    with pytest.raises(Refused, match="wants a key that reads PIN blocks, and no version of zpk-himbara does"):
+        await _serve(bank)
+
+
+async def test_one_version_that_reads_is_enough(bank: Bank) -> None:
+    """Also before it is active: it is waited for, as for any key of a link."""
+    for mode, state in ((KeyMode.DECRYPT, KeyState.PRE_ACTIVE), (KeyMode.ENCRYPT, KeyState.ACTIVE)):
+        bank.hsm.generate(KeySpec(KeyUsage.PIN_ENCRYPTION, mode=mode, state=state), "zpk-himbara")
+    await _serve(bank)
 
 
 async def _open(settings: Settings) -> None:

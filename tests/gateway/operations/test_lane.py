@@ -16,14 +16,18 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from gateway.operations import lane as lane_module
 from gateway.operations.lane import Lanes, _next_group
+from gateway.operations.refusals import write_refusals
 from gateway.simulator.terminal import Asked
 from gateway.store.lane_connection import LaneConnection
+from gateway.terminals.profile import read_links
+from keys.keytypes import KeyMode, KeySpec, KeyState, KeyUsage
 from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street, reasons
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.operations.bank import Bank
+    from keys.keytypes import KeyHandle
     from tests.gateway.street import Street
 
 
@@ -85,6 +89,37 @@ async def test_a_member_the_ledger_refuses_does_not_fail_its_group(bank: Bank, t
         await _as_owner(bank, f"UPDATE purse SET available_idr = 0 WHERE account_id = {bad}")
         await _burst(street, bad)
         await _as_owner(bank, f"UPDATE purse SET available_idr = {AID_IDR} WHERE account_id = {bad}")
+    await assert_proved(bank)
+
+
+def _one_way(bank: Bank) -> KeyHandle:
+    """The next version of the link's key: it only enciphers, and was activated all the same."""
+    label = read_links(bank.settings.links_file).pin_key
+    return bank.hsm.generate(KeySpec(KeyUsage.PIN_ENCRYPTION, mode=KeyMode.ENCRYPT), label)
+
+
+async def test_a_link_key_that_only_enciphers_fails_those_with_a_pin(bank: Bank, tmp_path: Path) -> None:
+    """A PIN that cannot be read is answered 96 and counts as no try; who needs none is served in the same group."""
+    async with open_street(bank, tmp_path, families=2) as street:
+        first, second = street.wallet.cards
+        done = await street.atm.withdraw(first, 50_000)
+        old = bank.hsm.find(_one_way(bank).label)
+        assert 2 == old.version
+        bank.hsm.set_state(bank.hsm.version(old.label, 1), KeyState.SUSPENDED)
+        refused, back = await asyncio.gather(street.atm.withdraw(second, 50_000), street.atm.reverse(done))
+        assert ("96", "00") == (refused.code, back.code)
+        assert [AID_IDR] * 2 == [await available_idr(bank, one.family_id) for one in street.families]
+        bank.hsm.set_state(bank.hsm.version(old.label, 1), KeyState.ACTIVE)
+        assert "00" == (await street.atm.withdraw(second, 50_000)).code
+        assert 0 < await write_refusals(bank)
+    await assert_proved(bank)
+
+
+async def test_an_older_link_key_that_reads_goes_on(bank: Bank, tmp_path: Path) -> None:
+    """A newer version that only enciphers does not stand in its way."""
+    async with open_street(bank, tmp_path) as street:
+        _one_way(bank)
+        assert "00" == (await street.atm.withdraw(street.card, 50_000)).code
     await assert_proved(bank)
 
 
