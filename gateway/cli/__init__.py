@@ -14,6 +14,7 @@ from gateway.cli import (
     lists,
     measure,
     partitions,
+    partner_keys,
     service,
     settlement,
     simulate,
@@ -57,6 +58,7 @@ app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(measure.bench, name="bench")
 days.register()
 partitions.register()
+partner_keys.register()
 
 
 def main() -> None:

@@ -72,10 +72,17 @@ def keys_usages() -> None:
     rows = []
     for usage, rule in USAGES.items():
         attributes = {name: getattr(rule.attributes, name) for name in type(rule.attributes).__slots__}
-        settable = ", ".join(f"{name}={value}" for name, value in attributes.items() if value is not None)
+        settable = [f"{name}={value}" for name, value in attributes.items() if value is not None]
+        settable += [f"{name}=" for name in sorted(rule.may_have)]
         algorithms = "/".join(one.value for one in rule.algorithms)
         rows.append(
-            (usage.value, usage.name.lower(), algorithms, "/".join(mode.value for mode in rule.modes), settable)
+            (
+                usage.value,
+                usage.name.lower(),
+                algorithms,
+                "/".join(mode.value for mode in rule.modes),
+                ", ".join(settable),
+            )
         )
     output.table("Usages", ["TR-31", "usage", "algorithms", "modes", "attributes"], rows)
 
@@ -109,7 +116,7 @@ def keys_init(
         refuse(str(error))
     if entered.check_value is None:
         line = f"Component {component} is kept, check value {entered.component}; others are awaited."
-        _said({"entered": sorted(entered.custodians), "of": of, "component_kcv": entered.component}, json, line)
+        said({"entered": sorted(entered.custodians), "of": of, "component_kcv": entered.component}, json, line)
         return
     check = entered.check_value
 
@@ -119,7 +126,7 @@ def keys_init(
         await ceremony.record_master_key(bank, who(by), entered.custodians, check)
 
     with_bank(record)
-    _said(
+    said(
         {"kcv": check, "component_kcv": entered.component, "custodians": list(entered.custodians.values())},
         json,
         f"Component {component} has check value {entered.component}. The master key is made, check value {check}.",
@@ -133,8 +140,8 @@ def keys_generate(
     *, exportable: Exportable = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Make a random key. It works once another person has activated it."""
-    spec = _spec(usage, algorithm, mode, bits, active_from, active_to, attributes, exportable=exportable)
-    _key(lambda bank, do: do.generate(bank, who(by), label, spec), json, "is made; another person activates it")
+    spec = spec_of(usage, algorithm, mode, bits, active_from, active_to, attributes, exportable=exportable)
+    run_ceremony(lambda bank, do: do.generate(bank, who(by), label, spec), json, "is made; another person activates it")
 
 
 @keys.command("component")
@@ -148,7 +155,7 @@ def keys_component(
     *, exportable: Exportable = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Enter one component of a key, typed unseen. Each custodian does it in a run of their own; the last one forms the key."""
-    spec = _spec(usage, algorithm, mode, None, active_from, active_to, attributes, exportable=exportable)
+    spec = spec_of(usage, algorithm, mode, None, active_from, active_to, attributes, exportable=exportable)
     value = _typed(f"component {number} of {of} of {label}")
 
     async def work(bank: Bank) -> tuple[str, KeyInfo | None]:
@@ -161,7 +168,7 @@ def keys_component(
     line = f"Component {number} of {of} is kept, check value {check}."
     if info is not None:
         line = f"Component {number} has check value {check}. Key {info.name} is formed, check value {info.kcv}."
-    _said(told, json, line)
+    said(told, json, line)
 
 
 @keys.command("waiting")
@@ -189,7 +196,7 @@ def keys_forget(label: str, by: As = "", *, json: Json = False) -> None:
         return await ceremony.forget_components(bank, who(by), label)
 
     count = with_bank(work)
-    _said({"components": count}, json, f"{count} components of {label} are thrown away.")
+    said({"components": count}, json, f"{count} components of {label} are thrown away.")
 
 
 @keys.command("import")
@@ -203,24 +210,12 @@ def keys_import(
     json: Json = False,
 ) -> None:  # fmt: skip
     """Take in a key of a TR-31 key block. It works once another person has activated it."""
-    text = _text(block).decode("ascii", "replace").strip()
+    text = content_of(block).decode("ascii", "replace").strip()
     if usage is None and any((mode, active_from, active_to, attributes, keep)):
         refuse("--usage is needed with --mode, --from, --to, --set or --not-exportable")
     dates = active_from, active_to
-    spec = None if usage is None else _spec(usage, None, mode, None, *dates, attributes, exportable=not keep)
-    _key(lambda bank, do: do.import_block(bank, who(by), label, text, under, spec), json, TAKEN_IN)
-
-
-@keys.command("import-rsa")
-def keys_import_rsa(
-    label: str,
-    file: Annotated[str, typer.Option("--file", help="PEM or DER: a private key to sign with, or a partner's public key")],
-    by: As = "", *, json: Json = False,
-) -> None:  # fmt: skip
-    """Take in an RSA key. It works once another person has activated it."""
-    spec = _spec("S0", None, None, None, None, None, None)
-    encoded = _text(f"@{file}" if file != "-" else file)
-    _key(lambda bank, do: do.import_signing_key(bank, who(by), label, encoded, spec), json, TAKEN_IN)
+    spec = None if usage is None else spec_of(usage, None, mode, None, *dates, attributes, exportable=not keep)
+    run_ceremony(lambda bank, do: do.import_block(bank, who(by), label, text, under, spec), json, TAKEN_IN)
 
 
 @keys.command("export")
@@ -237,13 +232,13 @@ def keys_export(
         return block, str(bank.hsm.kcv(ceremony.found(bank, key)))
 
     block, check = with_bank(work)
-    _said({"block": block, "kcv": check}, json, f"{block}\ncheck value {check}")
+    said({"block": block, "kcv": check}, json, f"{block}\ncheck value {check}")
 
 
 @keys.command("rotate")
 def keys_rotate(label: str, by: As = "", *, json: Json = False) -> None:
     """Make the next version of a key. The old one works on until `activate --overlap-days`, or its retirement."""
-    _key(lambda bank, do: do.rotate(bank, who(by), label), json, "is made; another person activates it")
+    run_ceremony(lambda bank, do: do.rotate(bank, who(by), label), json, "is made; another person activates it")
 
 
 @keys.command("activate")
@@ -255,13 +250,13 @@ def keys_activate(
     by: As = "", *, json: Json = False,
 ) -> None:  # fmt: skip
     """Let a key work, as another person than the one who made it or brought it in."""
-    _key(lambda bank, do: do.activate(bank, who(by), key, overlap_days), json, "works now")
+    run_ceremony(lambda bank, do: do.activate(bank, who(by), key, overlap_days), json, "works now")
 
 
 @keys.command("state")
 def keys_state(act: Act, key: str, by: As = "", *, json: Json = False) -> None:
     """Suspend, resume or retire a key, mark it as compromised, or destroy it: KEY is LABEL#VERSION."""
-    _key(lambda bank, do: do.change_state(bank, who(by), act.value, key), json, f"({act.value}) is done")
+    run_ceremony(lambda bank, do: do.change_state(bank, who(by), act.value, key), json, f"({act.value}) is done")
 
 
 @keys.command("rotate-master")
@@ -277,7 +272,7 @@ def keys_rotate_master(
         return await ceremony.rotate_master(bank, who(by), number)
 
     count = with_bank(work)
-    _said({"keys": count}, json, f"{count} keys are sealed under the new master key.")
+    said({"keys": count}, json, f"{count} keys are sealed under the new master key.")
 
 
 @keys.command("token-init")
@@ -336,7 +331,7 @@ def _custody() -> Custody:
         refuse(str(error))
 
 
-def _key(work: Callable[[Bank, Any], Awaitable[KeyInfo]], json: bool, done: str) -> None:  # noqa: FBT001 - typer's flag
+def run_ceremony(work: Callable[[Bank, Any], Awaitable[KeyInfo]], json: bool, done: str) -> None:  # noqa: FBT001 - typer's flag
     """Run a ceremony that ends with a key."""
 
     async def with_ceremony(bank: Bank) -> tuple[KeyInfo, str]:
@@ -346,10 +341,11 @@ def _key(work: Callable[[Bank, Any], Awaitable[KeyInfo]], json: bool, done: str)
         return info, str(info.state_on(bank.business_date))
 
     info, state = with_bank(with_ceremony)
-    _said({"key": _shown(info, state)}, json, f"Key {info.name} {done}. Check value {info.kcv}, state {state}.")
+    said({"key": _shown(info, state)}, json, f"Key {info.name} {done}. Check value {info.kcv}, state {state}.")
 
 
-def _said(value: dict[str, Any], json: bool, line: str) -> None:  # noqa: FBT001 - typer's flag
+def said(value: dict[str, Any], json: bool, line: str) -> None:  # noqa: FBT001 - typer's flag
+    """Say what was done: VALUE as JSON, or LINE."""
     if json:
         output.as_json(value)
     else:
@@ -375,7 +371,7 @@ def _shown(info: KeyInfo, state: str | None = None) -> dict[str, Any]:
     }
 
 
-def _spec(
+def spec_of(
     usage: str, algorithm: str | None, mode: str | None, bits: int | None, active_from: str | None, active_to: str | None,
     attributes: list[str] | None, *, exportable: bool = False,
 ) -> KeySpec:  # fmt: skip
@@ -408,14 +404,16 @@ def _attributes(usage: Any, given: list[str] | None) -> Any:  # noqa: ANN401 - t
 
     from keys.usages import USAGES
 
-    attributes = USAGES[usage].attributes
+    rule = USAGES[usage]
+    attributes = rule.attributes
     for text in given or []:
         name, mark, value = text.partition("=")
         known = getattr(attributes, name, None) if name in type(attributes).__slots__ else None
-        if not mark or known is None:
+        if not mark or (known is None and name not in rule.may_have):
             refuse(f"--set {text}: usage {usage.value} has no such attribute; `keys usages` lists them")
         try:
-            attributes = replace(attributes, **{name: type(known)(value)})
+            changes: dict[str, Any] = {name: value if known is None else type(known)(value)}
+            attributes = replace(attributes, **changes)
         except ValueError:
             refuse(f"--set {text}: is not a number")
     return attributes
@@ -430,7 +428,7 @@ def _typed(what: str) -> bytes:
         refuse(f"{what}: is not hex")
 
 
-def _text(given: str) -> bytes:
+def content_of(given: str) -> bytes:
     """What was given: itself, the content of @FILE, or standard input for -."""
     if given == "-":
         return sys.stdin.buffer.read()

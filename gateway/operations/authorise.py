@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.operations.custody import reads_pins
+from gateway.operations.custody import pin_keys
 from gateway.rules.authorise import (
     GIVING_BACK,
     SPENDING,
@@ -249,7 +249,7 @@ def _verified(bank: Bank, blocks: Sequence[PinToVerify], labels: Sequence[str]) 
 
     There are two while a link changes its ZPK. Trying both is one try: a wrong PIN is no likelier right under the other key.
     """
-    versions = {label: _readers(bank, label) for label in set(labels)}
+    versions = {label: pin_keys(bank.hsm, label) for label in set(labels)}
     newest = [block._replace(key=versions[label][0]) for block, label in zip(blocks, labels, strict=True)]
     answers = bank.hsm.verify_pins(newest, bank.keys.pin_verification)
     for depth in range(1, max(map(len, versions.values()), default=0)):
@@ -258,12 +258,6 @@ def _verified(bank: Bank, blocks: Sequence[PinToVerify], labels: Sequence[str]) 
         for at, right in zip(places, bank.hsm.verify_pins(again, bank.keys.pin_verification), strict=True):
             answers[at] = right
     return answers
-
-
-def _readers(bank: Bank, label: str) -> list[KeyHandle]:
-    """The versions of a link's key that read its PIN blocks today, newest first. Where there is none, the one to be refused."""
-    working = bank.hsm.find_all(label)
-    return [key for key in working if reads_pins(bank.hsm, key)] or working[:1] or [bank.hsm.find(label)]
 
 
 class _Work:

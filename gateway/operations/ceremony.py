@@ -53,7 +53,7 @@ FIXED = {
     PIN_LABEL: "the PIN offsets of all cards are made with it",
     INDEX_LABEL: "every card and family is found by it",
 }
-MAKING = ("generate", "import", "import-rsa", "rotate")
+MAKING = ("generate", "import", "import-rsa", "import-secret", "rotate")
 ENDING = ("retire", "compromise")
 FOR_GOOD = (*ENDING, "destroy")
 STATES = {
@@ -119,6 +119,20 @@ async def import_signing_key(bank: Bank, actor: str, label: str, encoded: bytes,
     """Take in an RSA key: our private one, or a partner's public one. It works once another person has activated it."""
     waiting = replace(spec, state=KeyState.PRE_ACTIVE)
     return await _making(bank, actor, "import-rsa", label, lambda: bank.hsm.import_signing_key(label, encoded, waiting))
+
+
+async def import_secret(bank: Bank, actor: str, label: str, secret: bytes, spec: KeySpec) -> KeyInfo:
+    """Take in a partner's client secret as an HMAC key. It works once another person has activated it."""
+    waiting = replace(spec, state=KeyState.PRE_ACTIVE)
+    return await _making(bank, actor, "import-secret", label, lambda: bank.hsm.import_secret(label, secret, waiting))
+
+
+async def export_public(bank: Bank, actor: str, key: str) -> str:
+    """The public half of an RSA key in PEM, for a partner. Recorded, as he will trust what is signed with the other half."""
+    handle = found(bank, key)
+    async with _act(bank, actor, "export-public", _name(bank, handle), kcv=str(bank.hsm.kcv(handle))):
+        pem = bank.hsm.public_key(handle).decode("ascii")
+    return pem  # noqa: RET504 - its end is written first
 
 
 async def export_block(bank: Bank, actor: str, key: str, under: str) -> str:

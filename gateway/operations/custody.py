@@ -182,6 +182,12 @@ def reads_pins(hsm: Hsm, key: KeyHandle) -> bool:
     return info.usage is KeyUsage.PIN_ENCRYPTION and info.mode in (KeyMode.DECRYPT, KeyMode.BOTH)
 
 
+def pin_keys(hsm: Hsm, label: str) -> list[KeyHandle]:
+    """The versions of a link's key that read its PIN blocks today, newest first. Where there is none, the one to be refused."""
+    working = hsm.find_all(label)
+    return [key for key in working if reads_pins(hsm, key)] or working[:1] or [hsm.find(label)]
+
+
 def take_up_keys(bank: Bank) -> bool:
     """Let an open bank work with what has become of its keys, here or elsewhere. Whether another process changed some."""
     changed = bank.hsm.refresh()

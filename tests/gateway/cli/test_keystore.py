@@ -16,7 +16,7 @@ import pytest
 
 from gateway import clock
 from gateway.operations.custody import BANK_KEYS
-from keys import kcv, rsa_keys, tr31
+from keys import kcv, tr31
 from keys.master import MasterKey, read_master_key_file, write_secret_file
 from keys.tr31_header import Header
 from tests.gateway.rites import FIRST, SECOND
@@ -174,9 +174,9 @@ def test_a_component_on_a_terminal_is_not_shown(rites: Rites) -> None:
     words = [sys.executable, "-m", "gateway", "keys", "component", "zmk", "--usage", "K1", "--number", "1", *SITI]
     with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as child:  # noqa: S603 - ourselves
         os.close(theirs)
-        seen = _read_until(main, b"(hex): ")
+        seen = read_until(main, b"(hex): ")
         os.write(main, FIRST.hex().encode() + b"\n")
-        seen += _read_until(main, b"check value")
+        seen += read_until(main, b"check value")
         child.wait(timeout=60)
         os.close(main)
     assert 0 == child.returncode
@@ -226,19 +226,20 @@ def test_a_partners_block(rites: Rites) -> None:
     assert "none: No such file" in rites.refused("import", "zpk", "--under", "zmk", "--block", "@none", *SITI)
 
 
-def test_rsa_keys(rites: Rites, tmp_path: Path) -> None:
-    """From a file or standard input."""
-    der = rsa_keys.make(2048)
-    (tmp_path / "key.der").write_bytes(der)
-    made = rites.json("import-rsa", "snap", "--file", str(tmp_path / "key.der"), *SITI)
-    assert ("S0", "RSA", 2048, "S", "PRE_ACTIVE") == tuple(
-        made["key"][name] for name in ("code", "algorithm", "bits", "mode", "state")
+def test_attributes_that_a_key_may_have(rites: Rites) -> None:
+    """Said with --set: older key blocks of a ZMK, whose initial key it is; told by `usages`, refused where they do not belong."""
+    usages = rites.run("usages")
+    assert " device= " in usages
+    assert " legacy_versions= " in usages
+    words = ("--usage", "K1", "--algorithm", "T", "--set", "legacy_versions=AC", *SITI)
+    assert 192 == rites.json("generate", "zmk-old", *words)["key"]["bits"]
+    device = "device=FFFF9876543210E00000"
+    assert "B1" == rites.json("generate", "terminal", "--usage", "B1", "--set", device, *SITI)["key"]["code"]
+    assert "device is missing" in rites.refused("generate", "other", "--usage", "B1", *SITI)
+    assert "has no such attribute" in rites.refused("generate", "other", "--usage", "P0", "--set", device, *SITI)
+    assert "legacy_versions is AC" in rites.refused(
+        "generate", "zmk", "--usage", "K1", "--set", "legacy_versions=AC", *SITI
     )
-    public = rites.json("import-rsa", "partner", "--file", "-", *SITI, typed=rsa_keys.public_pem(der))
-    assert "V" == public["key"]["mode"]
-    (tmp_path / "key.der").write_bytes(b"rubbish")
-    rites.refused("import-rsa", "snap", "--file", str(tmp_path / "key.der"), *SITI)
-    assert "none: No such file" in rites.refused("import-rsa", "snap", "--file", "none", *SITI)
 
 
 def test_rotation_and_states(rites: Rites) -> None:
@@ -408,7 +409,7 @@ def test_a_token_that_is_not_there(rites: Rites, monkeypatch: pytest.MonkeyPatch
     assert "it has no components" in rites.refused("init", "--component", "1", typed=FIRST.hex())
 
 
-def _read_until(terminal: int, wanted: bytes) -> bytes:
+def read_until(terminal: int, wanted: bytes) -> bytes:
     """What a program shows, up to WANTED."""
     seen = b""
     while wanted not in seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -182,6 +183,39 @@ async def test_rsa_keys(bank: Bank) -> None:
     for rubbish in (b"", b"rubbish", der[:100], b"-----BEGIN CERTIFICATE-----"):
         await refused(bank, ".", ceremony.import_signing_key(bank, SITI, "snap", rubbish, spec))
     assert rsa_keys.public_pem(der) not in json.dumps(await details(bank))
+
+
+async def test_partners_secrets(bank: Bank) -> None:
+    """One to verify a partner, one to sign for him; activated by another person; weak ones are refused, none is written."""
+    secret = b"an invented client secret"
+    spec = KeySpec(KeyUsage.MAC_HMAC)
+    theirs = await ceremony.import_secret(bank, SITI, "snap-partner", secret, spec)
+    ours = await ceremony.import_secret(bank, SITI, "snap-ours", secret, replace(spec, mode=KeyMode.GENERATE))
+    assert (KeyMode.VERIFY, KeyMode.GENERATE) == (theirs.mode, ours.mode)
+    await refused(bank, "siti made it or brought it in", ceremony.activate(bank, SITI, "snap-partner", None))
+    for name in ("snap-partner", "snap-ours"):
+        await ceremony.activate(bank, BUDI, name, None)
+    code = bank.hsm.mac(bank.hsm.find("snap-ours"), b"data")
+    assert hmac.digest(secret, b"data", "sha512") == code
+    assert bank.hsm.verify_mac(bank.hsm.find("snap-partner"), b"data", code)
+    await refused(bank, "16 to 1024", ceremony.import_secret(bank, SITI, "snap-partner", secret[:15], spec))
+    await refused(bank, "the bank's own", ceremony.import_secret(bank, SITI, "audit", secret, spec))
+    written = json.dumps(await details(bank))
+    assert secret.decode() not in written
+    assert secret.hex() not in written
+
+
+async def test_a_public_key_goes_to_a_partner(bank: Bank) -> None:
+    """Recorded with its check value; what has no public half, or is at its end, is refused and recorded too."""
+    made = await ceremony.generate(bank, SITI, "snap", KeySpec(KeyUsage.SIGNATURE))
+    pem = await ceremony.export_public(bank, BUDI, "snap")
+    assert bank.hsm.public_key(bank.hsm.find("snap")) == pem.encode()
+    acts = [(one["act"], one["kcv"]) for one in await details(bank) if one.get("act") == "export-public"]
+    assert [("export-public", str(made.kcv))] * 2 == acts  # its beginning and its end
+    await refused(bank, "may not do SHOW_PUBLIC", ceremony.export_public(bank, BUDI, "vault-index"))
+    await ceremony.activate(bank, BUDI, "snap", None)
+    await ceremony.change_state(bank, SITI, "retire", "snap")
+    await refused(bank, "it is DEACTIVATED", ceremony.export_public(bank, BUDI, "snap"))
 
 
 async def test_rotation_with_overlap(bank: Bank) -> None:
