@@ -45,6 +45,8 @@ VERSION = 2
 STORE_ID_BYTES = 16
 LOOKS_MOST = 3  # at a file whose master key changes while we look
 PARTS = {"head", "serial", "seal", "keys", "components"}
+ROOM = 1024 * 1024
+"""Bytes that no new key may take: a full keystore must still have room for other states and last days of all its keys."""
 NOTHING_HELD: Mapping[KeyInfo, Any] = MappingProxyType({})
 
 
@@ -131,7 +133,10 @@ class Keystore(Generic[Raw]):
         return int(self._read()["serial"])
 
     def add(self, info: KeyInfo, raw: Raw) -> KeyInfo:
-        """Keep one more key; its version is the next of its label. Raises KeyRefused for an unfit one."""
+        """Keep one more key; its version is the next of its label.
+
+        Raises KeyRefused for an unfit one, KeystoreError where the file is full (keyfile.FILE_MOST, some 25,000 keys).
+        """
 
         def change(document: dict[str, Any]) -> KeyInfo:
             others = [entry["header"] for entry in document["keys"] if entry["header"]["label"] == info.label]
@@ -146,7 +151,7 @@ class Keystore(Generic[Raw]):
             document["keys"].append({"header": header, "sealed": self._envelope.seal(raw, self._bound(header))})
             return numbered
 
-        return self._change(change)
+        return self._change(change, ROOM)
 
     def set_state(self, info: KeyInfo, state: KeyState) -> KeyInfo:
         """Move a key to another state, if its life allows it. DESTROYED takes its bytes out of the file. Gives its new header."""
@@ -203,7 +208,7 @@ class Keystore(Generic[Raw]):
             document["components"].append({"header": header, "sealed": sealed})
             return sorted([*mine, (component, value)], key=lambda one: one[0].number)
 
-        return self._change(change)
+        return self._change(change, ROOM)
 
     def components(self) -> list[Component]:
         """The components that wait for others."""
@@ -242,14 +247,14 @@ class Keystore(Generic[Raw]):
         finally:
             self._let_go(made)
 
-    def _change(self, change: Callable[[dict[str, Any]], Result]) -> Result:
+    def _change(self, change: Callable[[dict[str, Any]], Result], room: int = 0) -> Result:
         """Read, change, write, with no other writer between."""
         with keyfile.locked(self.path):
             unseen = self.changed()
             document = self._read()
             result = change(document)
             document["serial"] += 1
-            self._write(document)
+            self._write(document, room)
             self._serial = document["serial"]
             if not unseen:
                 self._stamp = keyfile.stamp(self.path)
@@ -297,8 +302,9 @@ class Keystore(Generic[Raw]):
             return False
         return True
 
-    def _write(self, document: dict[str, Any]) -> None:
-        keyfile.write(self.path, document | {"seal": self._envelope.seal_data(b"", self._whole(document))})
+    def _write(self, document: dict[str, Any], room: int = 0) -> None:
+        seal = self._envelope.seal_data(b"", self._whole(document))
+        keyfile.write(self.path, document | {"seal": seal}, room=room)
 
     def _open_key(
         self, place: int, entry: dict[str, Any], made: list[Raw], held: Mapping[KeyInfo, Raw | None] = NOTHING_HELD

@@ -123,10 +123,6 @@ class Token:
             self._now = self._log_in()
         return True
 
-    def is_of_now(self, one: Object) -> bool:
-        """Whether an object may still be there: its log-in has not ended, as far as is known."""
-        return one.log_in is self._now and not self._now.ended
-
     @contextmanager
     def session(self, *used: Object) -> Iterator[Any]:
         """A session for one thread to compute in with the objects USED, waited for where all are in use.

@@ -141,8 +141,13 @@ def test_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(keyfile, "FILE_MOST", path.stat().st_size - 1)
     with pytest.raises(KeystoreError, match="is damaged"):
         keyfile.read(path, PARTS)
+    with keyfile.locked(path), pytest.raises(KeystoreError, match="is full"):
+        keyfile.write(path, {}, room=keyfile.FILE_MOST)
     before = path.read_bytes()
-    with keyfile.locked(path), pytest.raises(KeystoreError, match="is the most it can have \\(some 25,000 keys\\)"):
+    with (
+        keyfile.locked(path),
+        pytest.raises(KeystoreError, match=r"is full: .* is the most it can have, some 25,000 keys"),
+    ):
         keyfile.write(path, OLD)
     assert before == path.read_bytes()
     os.truncate(path, 2**36)  # holes: no disk is filled, but no memory would hold it

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from keys import keyfile, keystore
 from keys.envelope import MasterEnvelope
 from keys.errors import KeyRefused, KeystoreError, TokenError
-from keys.keystore import Keystore
+from keys.keystore import Component, Keystore
 from keys.keytypes import KeyState, KeyUsage
 from tests.keys.samples import TODAY, key_of
 from tests.keys.test_keystore import MASTER, OTHER_MASTER, create, load, opened, rewrite
@@ -102,6 +103,22 @@ def test_a_change_of_a_key_that_does_not_open(tmp_path: Path) -> None:
                 store.set_state(named, state)
         (tmp_path / "store").write_bytes(text)
     store.set_state(infos[0], KeyState.SUSPENDED)
+
+
+def test_a_full_keystore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key more, and no component; every state and last day of those that are in it still has room."""
+    store, _, infos = counted_store(tmp_path)
+    monkeypatch.setattr(keyfile, "FILE_MOST", (tmp_path / "store").stat().st_size + keystore.ROOM)
+    with pytest.raises(KeystoreError, match="is full"):
+        store.add(replace(infos[0], label="more"), key_of(KeyUsage.MAC_HMAC, length=32)[1])
+    with pytest.raises(KeystoreError, match="is full"):
+        store.add_component(Component("zmk", 1, 2, "siti", TODAY, ""), bytes(range(32)))
+    for info in infos:
+        store.set_state(store.end_on(info, TODAY), KeyState.COMPROMISED)
+    assert 4 == len(load(tmp_path / "store"))
+    for info in infos:
+        store.set_state(info, KeyState.DESTROYED)
+    assert [None] * 4 == [raw for _, raw in load(tmp_path / "store")]
 
 
 def test_a_load_that_fails_leaves_no_key_open(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -65,6 +66,13 @@ def test_a_token_that_is_not_there(label: str) -> None:
     """Labels are compared whole."""
     with pytest.raises(TokenError, match="is not there"):
         Token(softhsm.module(), label, softhsm.USER)
+
+
+def test_errors_come_whole_out_of_a_worker() -> None:
+    """With their return code, through the pickle that a process pool sends them in."""
+    error = pickle.loads(pickle.dumps(TokenError("token kks: CKR_DEVICE_REMOVED", LowLevel.CKR_DEVICE_REMOVED)))  # noqa: S301 - our own
+    assert ("token kks: CKR_DEVICE_REMOVED", LowLevel.CKR_DEVICE_REMOVED) == (str(error), error.code)
+    assert TokenError("token kks: is not there").code is None
 
 
 def test_a_wrong_pin_opens_nothing() -> None:
