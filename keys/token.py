@@ -50,9 +50,8 @@ _ENDED = frozenset(
 _PIN_REFUSED = frozenset({LowLevel.CKR_PIN_INCORRECT, LowLevel.CKR_PIN_INVALID, LowLevel.CKR_PIN_LEN_RANGE})
 
 _modules: dict[str, Any] = {}
-_one_at_a_time = (
-    threading.RLock()
-)  # loads and logs in; again by the same thread, where Python takes away an old token meanwhile
+_one_at_a_time = threading.RLock()
+"""For who loads or logs in. The same thread may come twice, where Python takes away an old token meanwhile."""
 _DIGEST_KEY = os.urandom(32)
 _logged_in: dict[tuple[str, int], bytes] = {}
 """Of module and slot: digest of who logged this process in, and with which PIN. PKCS#11 asks only the first."""
