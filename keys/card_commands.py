@@ -38,6 +38,7 @@ class CardOperations(Generic[Raw]):
         def issuer(operation: Operation) -> Ready[Callable[[], AbstractContextManager[Deriver]]]:
             return tools.ready(operation, workshop.deriving)
 
+        self._card_tools = tools
         self._make_value = tools.ready(Operation.MAKE_CARD_VALUE, value_maker)
         self._verify_value = tools.ready(Operation.VERIFY_CARD_VALUE, value_maker)
         self._dynamic = issuer(Operation.VERIFY_DYNAMIC_VALUE)
@@ -55,7 +56,8 @@ class CardOperations(Generic[Raw]):
         order: ExpiryOrder = ExpiryOrder.YYMM,
     ) -> str:
         """CVV, CVV2 or iCVV of a card to be issued."""
-        return self._make_value[key](_value_data(kind, pan, expiry, service_code, order))
+        with self._card_tools.telling(key, Operation.MAKE_CARD_VALUE):
+            return self._make_value[key](_value_data(kind, pan, expiry, service_code, order))
 
     def verify_card_value(
         self,
@@ -70,7 +72,8 @@ class CardOperations(Generic[Raw]):
         """Whether VALUE is the card's. What cannot be computed is False as well."""
         make = self._verify_value[key]
         try:
-            return _same_digits(make(_value_data(kind, pan, expiry, service_code, order)), value)
+            with self._card_tools.telling(key, Operation.VERIFY_CARD_VALUE):
+                return _same_digits(make(_value_data(kind, pan, expiry, service_code, order)), value)
         except CardDataRefused:
             return False
 

@@ -190,7 +190,7 @@ class KeyCommands(Protocol):
         ...
 
     def refresh(self) -> bool:
-        """Take up what another process changed: new versions, states. Returns whether there was something."""
+        """Take up what another process changed: new versions, states. Returns whether there was something. Raises TokenError."""
         ...
 
 

@@ -32,7 +32,7 @@ class Refusals:
 
     def note(self, refusal: Refusal) -> None:
         """Log and count one: the HSM's hook."""
-        _log.warning("key_refused", key=refusal.key, operation=refusal.operation.value, reason=refusal.reason)
+        _log.warning("key_refused", key_name=refusal.key, operation=refusal.operation.value, reason=refusal.reason)
         with self._lock:
             self._counts[refusal.key, refusal.operation.value, refusal.reason] += 1
 

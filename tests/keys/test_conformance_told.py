@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 from keys import rsa_keys, tr31
+from keys.cvv import CardValue
 from keys.errors import KeysError
 from keys.hsm import Dukpt, PinToVerify
 from keys.keystore import Component
@@ -107,6 +108,14 @@ REFUSED: Mapping[str, Refused] = {
     ),
     "translate into a format of AES": Refused(
         lambda on: _translated(on, (ISO_0, ISO_4)), U.PIN_ENCRYPTION, Operation.ENCIPHER_PIN, "of algorithm T",
+    ),
+    "make a dynamic value": Refused(
+        lambda on: on.hsm.card_value(CardValue.DCVV, on.keys[U.CARD_VERIFICATION], PAN, "2912"),
+        U.CARD_VERIFICATION, Operation.MAKE_CARD_VALUE, "never made here",
+    ),
+    "verify a dynamic value with a CVK": Refused(
+        lambda on: on.hsm.verify_card_value(CardValue.DCVV, on.keys[U.CARD_VERIFICATION], PAN, "2912", "123"),
+        U.CARD_VERIFICATION, Operation.VERIFY_CARD_VALUE, "never made here",
     ),
     "a KSN of another length": Refused(
         lambda on: on.hsm.mac(_bdk(on, bytes(AES_KSN)), b"data"),

@@ -18,6 +18,7 @@ from gateway.operations.custody import SEALING_LABEL
 from gateway.operations.refusals import Refusals, write_refusals
 from gateway.settings import load_settings
 from gateway.store import audit
+from gateway.telemetry import mask
 from gateway.testlink import ensure_test_link
 from keys.errors import KeyRefused
 from keys.keytypes import KeyState
@@ -52,8 +53,10 @@ async def test_a_refused_use_is_logged_and_written(bank: Bank) -> None:
     """Key, operation and reason, in the log at once, with a number in the chain after; the caller has its error."""
     with capture_logs() as lines:
         reason = refuse(bank, 3)
-    line = {"event": "key_refused", "log_level": "warning", "key": "vault-sealing#1", "operation": "MAKE_MAC"}
-    assert [line | {"reason": reason}] * 3 == lines
+    line = {"event": "key_refused", "log_level": "warning", "key_name": "vault-sealing#1"}
+    line |= {"operation": "MAKE_MAC", "reason": reason}
+    assert [line] * 3 == lines
+    assert line == mask(None, "", dict(line))  # what is never logged are keys, not their names
     assert [] == await told(bank)
     assert 3 == await write_refusals(bank)
     assert [("refused", "", "vault-sealing#1", "hsm")] == await told(bank)

@@ -143,7 +143,9 @@ async def test_what_a_worker_is_refused_is_logged_and_audited(
         async with Workers(bank, Sealing(fails=False), rows) as work:
             made = [one async for one in work.run(each(range(5)))]
     assert list(range(5)) == made
-    assert [(key, "SEAL")] * 6 == [(line["key"], line["operation"]) for line in lines if line["event"] == "key_refused"]
+    assert [(key, "SEAL")] * 6 == [
+        (line["key_name"], line["operation"]) for line in lines if line["event"] == "key_refused"
+    ]
     assert 6 == await write_refusals(bank)
     assert [("refused", "", key, "hsm")] == await told(bank)
     assert [("SEAL", 6)] == [(one["refused"], one["times"]) for one in await details(bank)]
