@@ -28,17 +28,17 @@ def encipherer(key: bytes) -> Callable[[bytes], bytes]:
     >>> encipherer(bytes.fromhex("0123456789ABCDEFFEDCBA9876543210"))(bytes(8)).hex().upper()[:6]
     '08D7B4'
     """
-    return _ecb(key).encryptor().update
+    return Cipher(TripleDES(expand(key)), _ECB).encryptor().update
 
 
 def decipherer(key: bytes) -> Callable[[bytes], bytes]:
     """A function that deciphers whole 8-byte blocks, ECB. KEY: 8 (as K K K), 16 or 24 bytes."""
-    return _ecb(key).decryptor().update
+    return Cipher(TripleDES(expand(key)), _ECB).decryptor().update
 
 
 def cbc(key: bytes) -> Cipher[modes.CBC]:
     """CBC with a zero initial vector, as MACs need it. KEY: 8 (as K K K), 16 or 24 bytes."""
-    return Cipher(TripleDES(expand(key)), modes.CBC(bytes(BLOCK)))
+    return Cipher(TripleDES(expand(key)), _CBC_FROM_ZERO)
 
 
 def expand(key: bytes) -> bytes:
@@ -69,10 +69,8 @@ def odd_parity(key: bytes) -> bytes:
     return bytes(byte & 0xFE | (byte >> 1).bit_count() & 1 ^ 1 for byte in key)
 
 
-def _ecb(key: bytes) -> Cipher[modes.ECB]:
-    return Cipher(TripleDES(expand(key)), modes.ECB())  # noqa: S305 - ISO 9564 format 0 and IBM 3624 are single ECB blocks
-
-
+_ECB = modes.ECB()  # noqa: S305 - ISO 9564 format 0 and IBM 3624 are single ECB blocks
+_CBC_FROM_ZERO = modes.CBC(bytes(BLOCK))
 # The 4 weak and 12 semi-weak DES keys (NIST SP 800-67 rev. 2, 3.3.2), parity bits cleared.
 _WEAK = frozenset(
     bytes(byte & 0xFE for byte in bytes.fromhex(weak))
