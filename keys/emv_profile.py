@@ -30,7 +30,7 @@ _ANY_LENGTH_MOST = 252
 
 
 class MasterKey(StrEnum):
-    """How a card's master key comes of the issuer's."""
+    """How a card's master key comes of the issuer's (EMV book 2 A1.4): option A or B."""
 
     A = "A"
     B = "B"
@@ -45,14 +45,14 @@ class SessionKey(StrEnum):
 
 
 class ArpcKey(StrEnum):
-    """Which key answers: the one of the request, or the card's master key."""
+    """Which key answers (EMV book 2 8.2): the one of the request, or the card's master key."""
 
     SESSION = "session"
     MASTER = "master"
 
 
 class ScriptKey(StrEnum):
-    """How a script's session key comes of the card's script master key."""
+    """How a script's session key comes of the card's script master key (EMV book 2 A1.3, 9.2.3; Visa's own)."""
 
     COMMON_ARQC = "common-arqc"
     """EMV common session key, R = ARQC."""
@@ -68,7 +68,7 @@ class ScriptKey(StrEnum):
 
 
 class ScriptMac(StrEnum):
-    """What a script command's MAC is made of. Header: CLA INS P1 P2 Lc as sent."""
+    """What a script command's MAC is made of (EMV book 2 9.2.3). Header: CLA INS P1 P2 Lc as sent."""
 
     COMMAND = "command"
     """Header || data."""
@@ -88,7 +88,7 @@ class ScriptMode(StrEnum):
 
 
 class ScriptPadding(StrEnum):
-    """How script data become whole blocks before they are enciphered."""
+    """How script data become whole blocks before they are enciphered (EMV book 2 9.3; M/Chip's and Visa's own)."""
 
     ALWAYS = "80"
     IF_NEEDED = "80-if-needed"
@@ -97,7 +97,7 @@ class ScriptPadding(StrEnum):
 
 
 class Element(NamedTuple):
-    """One part of what a cryptogram is made of: the tag, how many bytes it may have, and which of them count."""
+    """One part of what a cryptogram is made of (EMV book 2 8.1.1): the tag, its fewest and most bytes, which of them count."""
 
     tag: str
     least: int
@@ -106,7 +106,7 @@ class Element(NamedTuple):
 
 
 class Signed(NamedTuple):
-    """What a card signed: DATA before padding, R of its session key (None: no session key), ATC."""
+    """What a card signed (EMV book 2 8.1): DATA before padding, R of its session key (None: no session key), ATC."""
 
     data: bytes
     r: bytes | None
@@ -114,7 +114,7 @@ class Signed(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """OK: the cryptogram is the card's. ARPC: the answer, where it is and one was asked. ATC: the card's counter.
+    """OK: the cryptogram (EMV book 2 8) is the card's. ARPC: the answer, where it is and one was asked. ATC: the card's counter.
 
     A cryptogram seen before is as right as at first: that the counter is above the card's last one is for the caller to see,
     who keeps it with the card.
@@ -127,7 +127,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A scheme's rules, by the names of its TOML keys. A bank confirms the fields named in `to_be_confirmed`."""
+    """A scheme's rules for EMV cards, by the names of its TOML keys. A bank confirms the fields named in `to_be_confirmed`."""
 
     name: str
     master_key: MasterKey
@@ -152,7 +152,7 @@ class Profile:
     to_be_confirmed: tuple[str, ...]
 
     def master_data(self, pan: Pan, psn: str = "00") -> bytes:
-        """What the issuer master key enciphers into the card's master key: 16 bytes. Raises CardDataRefused."""
+        """What the issuer master key enciphers into the card's master key (EMV book 2 A1.4): 16 bytes. Raises CardDataRefused."""
         return emv.option_a_data(pan, psn) if self.master_key is MasterKey.A else emv.option_b_data(pan, psn)
 
     def key_index(self, tags: Mapping[str, bytes]) -> int | None:
