@@ -30,6 +30,7 @@ CSU_BYTES = 4
 ARPC_2_BYTES = 4
 PROPRIETARY_MOST = 8
 
+_NO_KEY_DATA = "a key is derived from 16 bytes"
 _DIGITS = 16
 _ONES = (1 << 64) - 1
 _SEQUENCES = frozenset(f"{number:02d}" for number in range(100))
@@ -130,12 +131,14 @@ class SoftwareDeriver:
 
     def derive(self, data: bytes) -> SoftwareDeriver:
         """DATA enciphered."""
-        _refuse_other_lengths(data)  # an odd byte would put the context out of step for good
+        if len(data) != tdes.DOUBLE:  # an odd byte would put the context out of step for good
+            raise KeyRefused(_NO_KEY_DATA)
         return SoftwareDeriver(self.whole(data))
 
     def masked(self, mask: bytes) -> SoftwareDeriver:
         """XOR."""
-        _refuse_other_lengths(mask)
+        if len(mask) != tdes.DOUBLE:
+            raise KeyRefused(_NO_KEY_DATA)
         return SoftwareDeriver(bytes(one ^ other for one, other in zip(self._key, mask, strict=True)))
 
     def half(self, blocks: bytes) -> bytes:
@@ -279,11 +282,6 @@ def arpc_2(key: Deriver, arqc: bytes, csu: bytes, proprietary: bytes = b"") -> b
     if len(proprietary) > PROPRIETARY_MOST:
         raise CardDataRefused(f"proprietary authentication data: must be at most {PROPRIETARY_MOST} bytes")
     return code(key, arqc + csu + proprietary)[:ARPC_2_BYTES]
-
-
-def _refuse_other_lengths(data: bytes) -> None:
-    if len(data) != tdes.DOUBLE:
-        raise KeyRefused("a key is derived from 16 bytes")
 
 
 def _double(key: bytes) -> bytes:

@@ -201,7 +201,7 @@ class PinCommands(Protocol):
 
 
 class CardCommands(Protocol):
-    """Values on magnetic stripe and chip. EXPIRY is YYMM, as on the track."""
+    """Values on magnetic stripe and chip. EXPIRY is YYMM, as on the track (ISO/IEC 7813); PSN two digits, as tag 5F34."""
 
     def card_value(
         self,
@@ -212,7 +212,11 @@ class CardCommands(Protocol):
         service_code: str | None = None,
         order: ExpiryOrder = ExpiryOrder.YYMM,
     ) -> str:
-        """CVV, CVV2 or iCVV of a card to be issued. SERVICE_CODE is the stripe's, and for CVV alone; ORDER is the scheme's."""
+        """CVV, CVV2 or iCVV (cvv.py) of a card to be issued, 3 digits. KEY: usage C0.
+
+        SERVICE_CODE is the stripe's, and for CVV alone; ORDER is the scheme's. Raises CardDataRefused for fields that cannot be,
+        KeyRefused for a dynamic CVV, which is never made here.
+        """
         ...
 
     def verify_card_value(
@@ -225,7 +229,7 @@ class CardCommands(Protocol):
         service_code: str | None = None,
         order: ExpiryOrder = ExpiryOrder.YYMM,
     ) -> bool:
-        """Whether VALUE is the card's. Everything wrong with it is False."""
+        """Whether VALUE is the card's, compared in constant time. Everything wrong with it is False. KEY: usage C0."""
         ...
 
     def verify_dynamic_value(

@@ -312,9 +312,17 @@ def test_the_profiles_there_are() -> None:
     assert {"nsiccs", "visa-cvn10", "visa-cvn18", "mchip"} == set(profiles())
     unsure = {name: set(profile.to_be_confirmed) for name, profile in profiles().items() if profile.to_be_confirmed}
     assert {"nsiccs"} == set(unsure)
-    assert {"cvn", "arpc_method", "arpc_key", "script_key", "script_mac", "script_mode", "script_padding"} <= unsure[
-        "nsiccs"
-    ]
+    assert {
+        "cvn",
+        "cvn_at",
+        "key_index_at",
+        "arpc_method",
+        "arpc_key",
+        "script_key",
+        "script_mac",
+        "script_mode",
+        "script_padding",
+    } <= unsure["nsiccs"]
 
 
 @pytest.mark.parametrize(
