@@ -353,9 +353,9 @@ BANK_ON_A_TOKEN = """
 
 
 @needs_token
-def test_the_whole_bank_on_a_token(database_url: str, tmp_path: Path) -> None:
+def test_the_whole_bankon_a_token(database_url: str, tmp_path: Path) -> None:
     """Token set up, PINs chosen and checked, money paid, keys and master key rotated: only a setting differs."""
-    told = _on_a_token(BANK_ON_A_TOKEN, database_url, tmp_path)
+    told = on_a_token(BANK_ON_A_TOKEN, database_url, tmp_path)
     assert "Pkcs11Hsm" == told["back end"]
     assert sorted(f"{label}#1" for label in BANK_KEYS) == told["keys"]
     assert ["00", "55", "00"] == [told[name] for name in ("paid", "wrong PIN", "after")]
@@ -366,7 +366,7 @@ def test_the_whole_bank_on_a_token(database_url: str, tmp_path: Path) -> None:
     assert "kks-master-1" in str(told["twice"])
 
 
-def _on_a_token(script: str, url: str, folder: Path) -> dict[str, object]:
+def on_a_token(script: str, url: str, folder: Path) -> dict[str, object]:
     """Run SCRIPT in a process of its own, with a token of its own: SoftHSM reads where they are when it is loaded."""
     assert MODULE is not None
     (folder / "tokens").mkdir()
