@@ -77,9 +77,9 @@ def test_cut_off_at_each_step(house: House, monkeypatch: pytest.MonkeyPatch, ste
     place, name = STEPS[step]
     called = getattr(place, name)
 
-    def cut(*words: Any) -> Any:  # noqa: ANN401 - whatever is cut
+    def cut(*words: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever is cut
         if when == "after":
-            called(*words)
+            called(*words, **named)
         raise Cut
 
     with monkeypatch.context() as patched:

@@ -234,6 +234,27 @@ def test_take_up_keys(bank: Bank, bank_settings: Settings) -> None:
     assert bank_keys(bank.hsm) == bank.keys
 
 
+def test_take_up_versions_of_the_pin_key(bank: Bank, bank_settings: Settings) -> None:
+    """The newest that works, to choose PINs under; of what may be asked by number those that wait are no part."""
+    other = open_keystore(bank_settings)
+    first = bank.keys.pin_verification
+    assert {1: first} == bank.keys.pin_versions
+    waiting = other.generate(KeySpec(KeyUsage.PIN_VERIFICATION_IBM, state=KeyState.PRE_ACTIVE), "pin-verification")
+    assert take_up_keys(bank)
+    assert (first, {1: first}) == (bank.keys.pin_verification, bank.keys.pin_versions)
+    other.set_state(waiting, KeyState.ACTIVE)
+    assert take_up_keys(bank)
+    second = bank.hsm.version("pin-verification", 2)
+    assert (second, {1: first, 2: second}) == (bank.keys.pin_verification, bank.keys.pin_versions)
+    for state, expected in (
+        (KeyState.SUSPENDED, first), (KeyState.ACTIVE, first), (KeyState.DEACTIVATED, None), (KeyState.COMPROMISED, None),
+        (KeyState.DESTROYED, None),
+    ):  # fmt: skip
+        other.set_state(other.version("pin-verification", 1), state)
+        assert take_up_keys(bank)
+        assert (second, {1: expected, 2: second}) == (bank.keys.pin_verification, bank.keys.pin_versions)
+
+
 @pytest.mark.parametrize("missing", list(TOKEN_OPTIONS))
 def test_a_token_is_wholly_named_or_refused(tmp_path: Path, missing: str) -> None:
     """Module, label and PIN file: one line names what lacks, or is not known."""
