@@ -62,10 +62,11 @@ class Corner:
         return int(await one_value(self.bank, TRIES, id=self.street.families[card].card_id))
 
     async def knows(self, *states: KeyState) -> None:
-        """Until the running service sees the versions of the key in these states, the oldest first."""
+        """Until the running service sees the versions of the key in these states, the oldest first, and all that came with them."""
         for _ in range(1_000):
             versions = reversed(self.bank.hsm.versions(LABEL))
             if list(states) == [self.bank.hsm.info(key).state_on(self.bank.business_date) for key in versions]:
+                self.bank.hsm.refresh()  # an activation is two changes: the new version's state, and the last day of the old one
                 return
             await asyncio.sleep(0.02)
         raise TimeoutError
