@@ -62,7 +62,7 @@ class Corner:
         return int(await one_value(self.bank, TRIES, id=self.street.families[card].card_id))
 
     async def knows(self, *states: KeyState) -> None:
-        """Until the running service sees the versions of the key in these states, the oldest first, and all that came with them."""
+        """Until the running service sees the versions of the key in these states, oldest first, and all that came with them."""
         for _ in range(1_000):
             versions = reversed(self.bank.hsm.versions(LABEL))
             if list(states) == [self.bank.hsm.info(key).state_on(self.bank.business_date) for key in versions]:
