@@ -23,14 +23,15 @@ from keys.sensitive import Pan, Pin
 from tests.keys.at_work import formed
 from tests.keys.samples import PAN, SECOND_KEY
 from tests.keys.watched import watched_hsm
+from tests.keys.wrong_pins import OF_FOUR_DIGITS, failing_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from keys.keytypes import KeyHandle
 
 ISO_0, ISO_1, ISO_2, ISO_3, ISO_4 = PinFormat
-RIGHT, WRONG = Pin("271828"), Pin("314159")
+RIGHT = Pin("271828")
 FAR_PAN = Pan("6013999900000010")
 """Another card's, whose account field differs where the PIN is: what format 3 needs to tell two cards apart at all."""
 ZPK, OTHER_ZPK = tdes.odd_parity(bytes(range(0x10, 0x28))), tdes.odd_parity(bytes(range(0x60, 0x78)))
@@ -128,49 +129,10 @@ def test_requirement_04_format_1_takes_the_pan_of_its_message(zones: Zones) -> N
         assert (True, False) == (zones.holds(block, target), zones.holds(block, target, FAR_PAN))
 
 
-# What can be wrong with a clear field of format 0 or 3 (`C` its control digit, `F` fill): 16 hex digits, XOR the account field.
-BAD_FIELDS = {
-    "bad fill": "C6271828FFFFFFF0",
-    "bad fill at the first": "C62718280FFFFFFF",
-    "wrong format": "X6271828FFFFFFFF",
-    "format 1": "16271828FFFFFFFF",
-    "non digit": "C627A828FFFFFFFF",
-    "non digit at the last": "C627182BFFFFFFFF",
-    "wrong length of the PIN": "C427182FFFFFFFFF",
-    "a length that no PIN has": "CD271828FFFFFFFF",
-    "no PIN": "C0FFFFFFFFFFFFFF",
-}
-
-
-def causes(pin_format: PinFormat, key: bytes) -> Iterator[tuple[str, bytes]]:
-    """Every cause of a PIN failure, as a block of the right length under KEY or another."""
-    encipher = aes.encipherer(key) if pin_format is ISO_4 else tdes.encipherer(key)
-    other = aes.encipherer(OTHER_AES_ZPK) if pin_format is ISO_4 else tdes.encipherer(OTHER_ZPK)
-
-    def made(pin: Pin, pan: Pan = PAN, by: Any = encipher) -> bytes:  # noqa: ANN401 - a cipher
-        return pinblock.encipher_block(pin_format, by, pin, pan, lambda count: bytes(range(count)))
-
-    yield from {
-        "wrong PIN": made(WRONG),
-        "wrong in the last digit": made(Pin("271829")),
-        "wrong card": made(RIGHT, FAR_PAN),
-        "wrong key": made(RIGHT, PAN, other),
-        "PIN of four digits": made(Pin("2718")),
-        "PIN of twelve digits": made(Pin("271828182845")),
-        "zeros": bytes(pin_format.block_bytes),
-        "ones": b"\xff" * pin_format.block_bytes,
-    }.items()
-    if pin_format is ISO_4:
-        for name, field in BAD_FIELDS.items():
-            clear = bytes.fromhex(field.replace("C", "4", 1).replace("X", "0").replace("F", "A")) + bytes(8)
-            padded = int.from_bytes(encipher(clear)) ^ int.from_bytes(pinblock.pan_field(PAN))
-            yield name, encipher(padded.to_bytes(16))
-        return
-    account = int.from_bytes(pinblock.account_field(PAN))
-    control, wrong = ("0", "3") if pin_format is ISO_0 else ("3", "0")
-    for name, field in BAD_FIELDS.items():
-        digits = field.replace("C", control, 1).replace("X", wrong)
-        yield name, encipher((int(digits, 16) ^ account).to_bytes(8))
+def causes(pin_format: PinFormat) -> dict[str, bytes]:
+    """Every cause of a PIN failure, as a block of the right length."""
+    keys = (AES_ZPK, OTHER_AES_ZPK) if pin_format is ISO_4 else (ZPK, OTHER_ZPK)
+    return failing_blocks(pin_format, keys, (PAN, FAR_PAN), RIGHT)
 
 
 @pytest.mark.parametrize("pin_format", [ISO_0, ISO_3, ISO_4])
@@ -184,11 +146,9 @@ def test_requirement_05_every_pin_failure_has_one_answer(hsm: Hsm, usage: KeyUsa
         block=hsm.encipher_pin(RIGHT, zpk, PAN, pin_format),
     )
     right = right._replace(reference=hsm.choose_pin(right.block, zpk, pvk, PAN, None, pin_format))
-    blocks = dict(causes(pin_format, key))
+    blocks = causes(pin_format)
     if usage is KeyUsage.PIN_VERIFICATION_PVV:  # which covers four digits
-        blocks = {
-            name: block for name, block in blocks.items() if name not in ("wrong in the last digit", *OF_FOUR_DIGITS)
-        }
+        blocks = {name: block for name, block in blocks.items() if name not in OF_FOUR_DIGITS}
     for length in (0, 1, 7, 9, 15, 17, 24):
         blocks[f"{length} bytes"] = bytes(length)
     wrong = [right._replace(block=block) for block in blocks.values()]
@@ -201,9 +161,6 @@ def test_requirement_05_every_pin_failure_has_one_answer(hsm: Hsm, usage: KeyUsa
         with pytest.raises(PinRefused) as caught:
             hsm.change_pin(one, right.block, pvk, None)
         assert "the PIN is refused: WRONG_PIN" == str(caught.value)
-
-
-OF_FOUR_DIGITS = ("PIN of four digits", "PIN of twelve digits")
 
 
 @pytest.mark.parametrize("pin_format", [ISO_0, ISO_3, ISO_4])
@@ -228,7 +185,7 @@ def test_requirement_05_no_cause_takes_other_work(usage: KeyUsage, pin_format: P
     assert hsm.verify_pin(right, pvk)
     alone = list(workshop.calls)
     assert 2 <= len(alone)
-    for name, wrong in causes(pin_format, key):
+    for name, wrong in causes(pin_format).items():
         asked = right._replace(block=wrong)
         workshop.forget()
         hsm.verify_pin(asked, pvk)
