@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import subprocess
 import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from gateway.operations.bank import Bank
+    from gateway.store.embedded import EmbeddedServer
 
 
 @dataclass(slots=True)
@@ -37,7 +40,12 @@ class Cage:
         """Which canary was found where."""
         found = []
         for name, value in self.canaries.items():
-            forms = {value, value.lower(), value.encode().hex()}
+            forms = {
+                value,
+                value.lower(),
+                value.encode().hex(),
+                base64.b64encode(value.encode()).decode("ascii").rstrip("="),
+            }
             pattern = re.compile("|".join(f"(?<![0-9A-Fa-f]){re.escape(one)}(?![0-9A-Fa-f])" for one in forms))
             loose = [] if len(value) < 8 else sorted(forms)
             for where, content in self.seen.items():
@@ -55,6 +63,13 @@ async def tables(bank: Bank) -> dict[str, str]:
             f"table {name}": "\n".join((await connection.execute(text(f'SELECT t::text FROM "{name}" t'))).scalars())
             for name in names
         }
+
+
+def dumped(server: EmbeddedServer, database: str) -> str:
+    """A whole database as pg_dump writes it: schema, comments, functions and rows, of partitions too."""
+    program = server.bin_dir / "pg_dump"
+    command = [str(program), "-h", str(server.socket_dir), "-U", "postgres", database]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own server
 
 
 TABLES = text("""
