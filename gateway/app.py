@@ -31,8 +31,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from gateway.settings import Settings
-    from keys.pkcs11 import Pkcs11Hsm
-    from keys.software import SoftwareHsm
+    from keys.hsm import Hsm
     from keys.toolbox import Refusal
 
 
@@ -49,7 +48,7 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
         async with db.engine.begin() as connection:
             row = await create_bank_row(connection, settings)
             used = (await connection.exec_driver_sql("SELECT count(*) FROM audit_event")).scalar_one()
-        keystore = custody_of(settings).keystore
+        keystore = custody_of(settings).place.keystore
         if used and not keystore.exists():  # before a new one is made: the next start must refuse as well
             raise Refused(f"the database has data and {keystore} does not exist: restore the keystore")
         check_settings_match(row, settings)
@@ -144,10 +143,10 @@ def open_keystore(
     settings: Settings,
     on_refusal: Callable[[Refusal], None] | None = None,
     today: Callable[[], date] = clock.jakarta_today,
-) -> SoftwareHsm | Pkcs11Hsm:
+) -> Hsm:
     """The bank's HSM. A new one gets the bank's own keys; they never leave it."""
     custody = custody_of(settings)
-    if not custody.keystore.exists():
+    if not custody.place.keystore.exists():
         custody.create()
     return custody.open(on_refusal, today)
 

@@ -26,7 +26,12 @@ class Settings(BaseSettings):
     """Every setting of the gateway. Environment wins over kks.toml, kks.toml over the default."""
 
     model_config = SettingsConfigDict(
-        env_prefix="KKS_", toml_file="kks.toml", extra="forbid", env_ignore_empty=True, frozen=True
+        env_prefix="KKS_",
+        env_nested_delimiter="__",
+        toml_file="kks.toml",
+        extra="forbid",
+        env_ignore_empty=True,
+        frozen=True,
     )
 
     database_url: str | None = Field(
@@ -57,12 +62,14 @@ class Settings(BaseSettings):
     master_passphrase_file: Path | None = Field(
         None, description="file (mode 0600) of a passphrase from which the master key is derived, instead of a key file"
     )
-    key_backend: Literal["software", "pkcs11"] = Field(
-        "software", description="where keys are used: in this process, or in a PKCS#11 token (docs/keys/backends.md)"
+    key_backend: str = Field(
+        "software",
+        description="where keys are used: software (in this process) or pkcs11 (a token): docs/keys/backends.md",
     )
-    pkcs11_module: Path | None = Field(None, description="the token's PKCS#11 library")
-    pkcs11_token: str | None = Field(None, description="label of the token")
-    pkcs11_pin_file: Path | None = Field(None, description="file (mode 0600) of the token's user PIN")
+    key_options: dict[str, str] = Field(
+        default_factory=dict,
+        description="options of the key back end; of pkcs11: KKS_KEY_OPTIONS__MODULE, __TOKEN and __PIN_FILE",
+    )
     retention_years: int = Field(
         10, ge=10, le=100, description="years until a month of the journal is detached and kept apart"
     )

@@ -29,22 +29,29 @@ class Entered(NamedTuple):
     check_value: str | None
 
 
+class MasterComponent(NamedTuple):
+    """What one custodian enters: component NUMBER of OF, 32 bytes. SHEET: the check value on paper, to compare, or empty."""
+
+    number: int
+    of: int
+    custodian: str
+    value: bytes
+    sheet: str = ""
+
+
 class _Part(NamedTuple):
     custodian: str
     of: int
     value: bytes
 
 
-def enter_master_component(
-    master_file: Path, number: int, of: int, custodian: str, value: bytes, sheet: str = ""
-) -> Entered:
-    """Keep component NUMBER of OF (32 bytes); the last one is not kept: it makes the master key file, and the others go.
+def enter_master_component(master_file: Path, component: MasterComponent) -> Entered:
+    """Keep a component; the last one is not kept: it makes the master key file, and the others go.
 
-    SHEET: the check value that the custodian's sheet shows, to be compared; empty: not told.
     Raises KeyRefused where a part was entered before, its custodian entered another, or it cannot be a part; KeystoreError
     where there is a master key file already. What was refused changes nothing: it may be entered anew.
     """
-    custodian = custodian.strip()
+    number, of, custodian, value, sheet = component._replace(custodian=component.custodian.strip())
     check_custodian(custodian)
     check_component("master", value, number, of)
     if len(value) != MASTER_BYTES:

@@ -10,25 +10,29 @@ cannot do here and why. Refuses to know commands. Read next: token.py, token_obj
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from keys import mac
 from keys import token_objects as objects
+from keys.backend import Backend
 from keys.envelope import NONCE_BYTES, DoesNotOpen, Entry, unhex
 from keys.errors import KeyRefused, KeystoreError, TokenError
 from keys.keyfile import canonical
 from keys.keystore import Keystore
 from keys.keytypes import Algorithm
 from keys.local import LocalHsm
+from keys.master import read_secret_file
+from keys.token import Token
 from keys.token_workshop import DATA, TokenKey, TokenWorkshop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from datetime import date
-    from pathlib import Path
 
+    from keys.backend import Place
     from keys.keytypes import KeyInfo
-    from keys.token import Token
     from keys.toolbox import Refusal
 
 MASTER, HEADER = "kks-master", "kks-header-mac"
@@ -186,3 +190,58 @@ class TokenEnvelope:
     def _code(self, entry: Entry, bound: bytes) -> bytes:
         body = canonical(entry)
         return self._token.sign(self._header, len(bound).to_bytes(4) + bound + body, objects.AES_CMAC)
+
+
+class Pkcs11Backend(Backend):
+    """This back end, as the bank finds it: a token that a module knows by its label, and the keystore file."""
+
+    options: Mapping[str, str] = MappingProxyType(
+        {
+            "module": "the token's PKCS#11 library",
+            "token": "label of the token",
+            "pin_file": "file (mode 0600) of the token's user PIN",
+        }
+    )
+
+    def create(
+        self, place: Place, today: Callable[[], date], on_refusal: Callable[[Refusal], None] | None = None
+    ) -> Pkcs11Hsm:
+        """Over a new keystore, under master key 1 of the token, which its officer has made."""
+        return Pkcs11Hsm.create(place.keystore, _logged_in(place), today=today, on_refusal=on_refusal)
+
+    def open(
+        self, place: Place, today: Callable[[], date], on_refusal: Callable[[Refusal], None] | None = None
+    ) -> Pkcs11Hsm:
+        """Over a keystore that is there."""
+        return Pkcs11Hsm.open(place.keystore, _logged_in(place), today=today, on_refusal=on_refusal)
+
+    def set_up(self, place: Place, officer_pin_file: Path, number: int) -> None:
+        """The master key as the officer, then the token's own keys as its user."""
+        pin = read_secret_file(officer_pin_file, "officer PIN file")
+        officer = Token(Path(place.options["module"]), place.options["token"], pin, officer=True)
+        try:
+            Pkcs11Hsm.set_up_master(officer, number)
+        finally:
+            officer.close()
+        user = _logged_in(place)
+        try:
+            Pkcs11Hsm.set_up(user)
+        finally:
+            user.close()
+
+    def rotate_master(self, place: Place, number: int | None = None) -> int:
+        """Under master key NUMBER, which the officer has made before."""
+        if number is None:
+            raise KeystoreError(
+                "a token's keystore goes under master key --number N, which its security officer has made"
+            )
+        return rewrap(place.keystore, _logged_in(place), number)
+
+
+def _logged_in(place: Place) -> Token:
+    """The token of the keystore, as its user."""
+    pin = read_secret_file(Path(place.options["pin_file"]), "token PIN file")
+    return Token(Path(place.options["module"]), place.options["token"], pin)
+
+
+BACKEND = Pkcs11Backend()

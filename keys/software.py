@@ -13,12 +13,27 @@ from typing import TYPE_CHECKING, Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from keys import aes, dukpt_tdes, emv, keystore_format_1, mac, rsa_keys, selftest, signing, tdes, usages
+from keys import (
+    aes,
+    dukpt_tdes,
+    emv,
+    keystore_format_1,
+    mac,
+    master_ceremony,
+    rsa_keys,
+    selftest,
+    signing,
+    tdes,
+    usages,
+)
+from keys.backend import Backend
 from keys.envelope import MasterEnvelope
-from keys.errors import VaultError
+from keys.errors import KeystoreError, VaultError
 from keys.keystore import Keystore
 from keys.keytypes import Algorithm, KeyInfo, KeySpec, KeyUsage
 from keys.local import LocalHsm
+from keys.master import create_master_key_file, read_master_key_file, read_passphrase_file
+from keys.rotation import master_key_of, rotate_master_key
 from keys.sensitive import Material
 from keys.workshop import Sealing
 
@@ -28,9 +43,11 @@ if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
 
+    from keys.backend import Place
     from keys.emv import Deriver
     from keys.kcv import Kcv
     from keys.master import MasterKey, Passphrase
+    from keys.master_ceremony import Entered, MasterComponent
     from keys.toolbox import Refusal
 
 
@@ -185,3 +202,55 @@ class SoftwareWorkshop:
     def random(self, count: int) -> bytes:
         """Of the operating system."""
         return os.urandom(count)
+
+
+class SoftwareBackend(Backend):
+    """This back end, as the bank finds it: a keystore file under a master key file or a passphrase."""
+
+    def create(
+        self, place: Place, today: Callable[[], date], on_refusal: Callable[[Refusal], None] | None = None
+    ) -> SoftwareHsm:
+        """Over a new keystore. A master key file that is not there is made, unless custodians have begun with components."""
+        master: MasterKey | Passphrase
+        if place.passphrase is not None:
+            master = read_passphrase_file(place.passphrase)
+        else:
+            if not place.master_key.exists():
+                if waiting := master_ceremony.master_components(place.master_key):
+                    raise KeystoreError(f"{len(waiting)} components of the master key wait for others: `kks keys init`")
+                create_master_key_file(place.master_key)
+            master = read_master_key_file(place.master_key)
+        return SoftwareHsm.create(place.keystore, master, today=today, on_refusal=on_refusal)
+
+    def open(
+        self, place: Place, today: Callable[[], date], on_refusal: Callable[[Refusal], None] | None = None
+    ) -> SoftwareHsm:
+        """Over a keystore that is there; a change of master key that was cut off is finished."""
+
+        def master() -> MasterKey | Passphrase:
+            if place.passphrase is not None:
+                return read_passphrase_file(place.passphrase)
+            return master_key_of(place.keystore, place.master_key)
+
+        return SoftwareHsm.open(place.keystore, master, today=today, on_refusal=on_refusal)
+
+    def enter_master_component(self, place: Place, component: MasterComponent) -> Entered:
+        """In files beside the master key file, until the last has come."""
+        if place.passphrase is not None:
+            raise KeystoreError("the master key of this bank comes of a passphrase: it has no components")
+        return master_ceremony.enter_master_component(place.master_key, component)
+
+    def forget_master_components(self, place: Place) -> int:
+        """The files go."""
+        return master_ceremony.forget_master_components(place.master_key)
+
+    def rotate_master(self, place: Place, number: int | None = None) -> int:
+        """A new random key in the file."""
+        if number is not None:
+            raise KeystoreError("master keys have numbers in a device, and this one is a file")
+        if place.passphrase is not None:
+            raise KeystoreError("this keystore's master key comes of a passphrase: there is no key file to rotate")
+        return rotate_master_key(place.keystore, place.master_key)
+
+
+BACKEND = SoftwareBackend()

@@ -93,19 +93,19 @@ def keys_init(
 
     A bank that does not gets a random master key when it is first opened.
     """
+    from gateway.errors import GatewayError
     from keys.errors import KeysError
-    from keys.master_ceremony import enter_master_component
+    from keys.master_ceremony import MasterComponent
 
     custody = _custody()
-    if custody.keystore.exists():
-        refuse(f"keystore {custody.keystore}: is there already; `keys rotate-master` gives it another master key")
-    if custody.token is not None or custody.passphrase is not None:
-        refuse("the master key of this bank is in a token or comes of a passphrase: it has no components")
+    place = custody.place
+    if place.keystore.exists():
+        refuse(f"keystore {place.keystore}: is there already; `keys rotate-master` gives it another master key")
     value = _typed(f"component {component} of {of} of the master key")
     try:
-        custody.keystore.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        entered = enter_master_component(custody.master_key, component, of, who(by), value, sheet)
-    except (KeysError, OSError) as error:
+        custody.make_folder()
+        entered = custody.kind.enter_master_component(place, MasterComponent(component, of, who(by), value, sheet))
+    except (KeysError, GatewayError, OSError) as error:
         refuse(str(error))
     if entered.check_value is None:
         line = f"Component {component} is kept, check value {entered.component}; others are awaited."
@@ -287,12 +287,12 @@ def keys_token_init(
     ],
     number: Annotated[int, typer.Option("--number", min=1, max=9999, help="which master key to make")] = 1,
 ) -> None:
-    """Make master key NUMBER in the PKCS#11 token, and what else the token needs, once. Before the first start, or to rotate."""
+    """Make master key NUMBER in the token, and what else the token needs, once. Before the first start, or to rotate."""
     from keys.errors import KeysError
 
     custody = _custody()
     try:
-        custody.set_up_token(officer_pin_file, number)
+        custody.kind.set_up(custody.place, officer_pin_file, number)
     except KeysError as error:
         refuse(str(error))
     output.say(f"Master key {number} is made in the token.")

@@ -32,7 +32,6 @@ from gateway.store.audit import Operation
 from keys.errors import KeysError
 from keys.keystore import Component
 from keys.keytypes import KeySpec, KeyState, check_transition
-from keys.rotation import rotate_master_key
 from keys.usages import check_custodian, component_check_value
 
 if TYPE_CHECKING:
@@ -190,21 +189,10 @@ async def change_state(bank: Bank, actor: str, act: str, key: str) -> KeyInfo:
 
 
 async def rotate_master(bank: Bank, actor: str, number: int | None = None) -> int:
-    """Seal the keystore under a new master key: a new file, or master key NUMBER of the token. Returns how many keys it has."""
+    """Seal the keystore under a new master key: a new one, or NUMBER of those in a device. Returns how many keys it has."""
     custody = custody_of(bank.settings)
     async with _act(bank, actor, "rotate-master", MASTER, number=number) as ended:
-        if custody.token is not None:
-            from keys.pkcs11 import rewrap  # noqa: PLC0415 - loaded only where there is a token
-
-            if number is None:
-                raise Refused(
-                    "a token's keystore goes under master key --number N, which its security officer has made"
-                )
-            count = rewrap(custody.keystore, custody.open_token(), number)
-        elif custody.passphrase is not None:
-            raise Refused("this keystore's master key comes of a passphrase: there is no key file to rotate")
-        else:
-            count = rotate_master_key(custody.keystore, custody.master_key)
+        count = custody.kind.rotate_master(custody.place, number)
         ended.told["keys"] = count
     return count
 

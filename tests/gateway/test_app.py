@@ -41,11 +41,15 @@ async def test_a_lost_keystore_is_never_replaced_by_a_new_one(bank_settings: Set
     """A bank with data does not start without its keys, at the second try neither."""
     async with open_bank(bank_settings) as bank:
         await note_link_event(bank, "himbara", "sign-on")
-    shutil.move(custody_of(bank_settings).keystore, custody_of(bank_settings).keystore.with_name("away.json"))
+    shutil.move(
+        custody_of(bank_settings).place.keystore, custody_of(bank_settings).place.keystore.with_name("away.json")
+    )
     for _ in range(2):
         with pytest.raises(Refused, match=r"the database has data and .* does not exist: restore the keystore"):
             await _open(bank_settings)
-    shutil.move(custody_of(bank_settings).keystore.with_name("away.json"), custody_of(bank_settings).keystore)
+    shutil.move(
+        custody_of(bank_settings).place.keystore.with_name("away.json"), custody_of(bank_settings).place.keystore
+    )
     await _open(bank_settings)
 
 
@@ -56,7 +60,7 @@ async def test_another_setup_or_master_key_is_refused(bank_settings: Settings, t
         await _open(bank_settings.model_copy(update={"lanes": 4}))
     other = bank_settings.model_copy(update={"data_dir": tmp_path / "other"})
     open_keystore(other)
-    for path in (tmp_path / "none.key", custody_of(other).keystore.with_name("master.key")):
+    for path in (tmp_path / "none.key", custody_of(other).place.keystore.with_name("master.key")):
         with pytest.raises(GatewayError) as refused:
             await _open(bank_settings.model_copy(update={"master_key_file": path}))
         assert "\n" not in str(refused.value)

@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from keys import kcv, master_ceremony
 from keys.errors import KeyRefused, KeysError, KeystoreError
 from keys.master import MasterKey, create_master_key_file, read_master_key_file
-from keys.master_ceremony import Entered, enter_master_component, forget_master_components, master_components
+from keys.master_ceremony import (
+    Entered,
+    MasterComponent,
+    enter_master_component,
+    forget_master_components,
+    master_components,
+)
 from tests.keys.samples import one_line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,12 +33,13 @@ ROUNDS = 12
 ENTERER = """
 import pathlib, sys
 from keys.errors import KeysError
-from keys.master_ceremony import enter_master_component
+from keys.master_ceremony import MasterComponent, enter_master_component
 folder, number = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 print("open", flush=True)
 for at in range(int(sys.argv[3])):
     sys.stdin.readline()
-    entered = enter_master_component(folder / str(at), number, 2, f"custodian {number}", bytes(range(number, number + 32)))
+    part = MasterComponent(number, 2, f"custodian {number}", bytes(range(number, number + 32)))
+    entered = enter_master_component(folder / str(at), part)
     print(entered.check_value, flush=True)
 """
 
@@ -47,6 +54,11 @@ def master(tmp_path: Path) -> Path:
     return tmp_path / "master.key"
 
 
+def enter(master: Path, number: int, of: int, custodian: str, value: bytes, sheet: str = "") -> Entered:
+    """One custodian's turn."""
+    return enter_master_component(master, MasterComponent(number, of, custodian, value, sheet))
+
+
 def names(master: Path) -> set[str]:
     """What is in its folder, locks aside."""
     return {path.name for path in master.parent.iterdir() if path.suffix != ".lock"}
@@ -58,13 +70,13 @@ def test_two_custodians_make_a_master_key(master: Path, first: int) -> None:
     parts = {1: ("siti", FIRST), 2: ("budi", SECOND)}
     name, value = parts.pop(first)
     part = str(kcv.of_aes(value))
-    assert Entered({first: name}, part, None) == enter_master_component(master, first, 2, name, value, part[:6].lower())
+    assert Entered({first: name}, part, None) == enter(master, first, 2, name, value, part[:6].lower())
     assert not master.exists()
     ((last, (name, value)),) = parts.items()
     check, part = str(kcv.of_aes(BOTH)), str(kcv.of_aes(value))
     with pytest.raises(KeyRefused, match=part):
-        enter_master_component(master, last, 2, name, value, "000000")
-    assert Entered({1: "siti", 2: "budi"}, part, check) == enter_master_component(master, last, 2, name, value)
+        enter(master, last, 2, name, value, "000000")
+    assert Entered({1: "siti", 2: "budi"}, part, check) == enter(master, last, 2, name, value)
     assert MasterKey(BOTH) == read_master_key_file(master)
     assert 0o600 == master.stat().st_mode & 0o777
     assert {"master.key"} == names(master)
@@ -73,9 +85,9 @@ def test_two_custodians_make_a_master_key(master: Path, first: int) -> None:
 def test_the_check_value_is_known(master: Path) -> None:
     """CMAC of zeros, its first five bytes, as X9.143 has it: with a published key."""
     key = bytes.fromhex("88E1AB2A2E3DD38C1FA039A536500CC8A87AB9D62DC92C01058FA79F44657DE6")
-    enter_master_component(master, 1, 2, "siti", FIRST)
+    enter(master, 1, 2, "siti", FIRST)
     other = bytes(one ^ other for one, other in zip(FIRST, key, strict=True))
-    assert str(kcv.of_aes(key)) == enter_master_component(master, 2, 2, "budi", other).check_value
+    assert str(kcv.of_aes(key)) == enter(master, 2, 2, "budi", other).check_value
     assert MasterKey(key) == read_master_key_file(master)
 
 
@@ -85,7 +97,7 @@ def test_nine_custodians_in_any_order(tmp_path: Path) -> None:
     for at, order in enumerate(((9, 8, 7, 6, 5, 4, 3, 2, 1), (5, 1, 9, 2, 8, 3, 7, 4, 6))):
         master = tmp_path / f"{at}.key"
         for count, number in enumerate(order, 1):
-            entered = enter_master_component(master, number, 9, f"custodian {number}", values[number - 1])
+            entered = enter(master, number, 9, f"custodian {number}", values[number - 1])
             assert {one: f"custodian {one}" for one in sorted(order[:count])} == entered.custodians
             assert (count < 9) is (entered.check_value is None)
             assert (count if count < 9 else 0) == len(master_components(master))
@@ -97,14 +109,14 @@ def test_what_waits_is_for_its_owner_alone(master: Path) -> None:
     """Mode 0600, whatever the umask; another mode is refused before it is read."""
     before = os.umask(0)
     try:
-        enter_master_component(master, 1, 2, "siti", FIRST)
+        enter(master, 1, 2, "siti", FIRST)
     finally:
         os.umask(before)
     (path,) = master_components(master)
     assert 0o600 == path.stat().st_mode & 0o777
     path.chmod(0o640)
     with pytest.raises(KeystoreError, match="mode must be 0600") as caught:
-        enter_master_component(master, 2, 2, "budi", SECOND)
+        enter(master, 2, 2, "budi", SECOND)
     assert one_line(caught.value)
     assert not master.exists()
 
@@ -139,24 +151,24 @@ def test_what_is_refused_changes_nothing(
     master: Path, number: int, of: int, custodian: str, value: bytes, why: str
 ) -> None:
     """One line without the value; the other component still waits, and the right one makes the key."""
-    enter_master_component(master, 1, 2, "siti", FIRST)
+    enter(master, 1, 2, "siti", FIRST)
     before = master_components(master)[0].read_bytes()
     with pytest.raises(KeyRefused, match=why) as caught:
-        enter_master_component(master, number, of, custodian, value)
+        enter(master, number, of, custodian, value)
     assert one_line(caught.value)
     assert len(value) == 0 or value.hex() not in str(caught.value).lower()
     assert [before] == [path.read_bytes() for path in master_components(master)]
     assert {"master.key.component-1"} == names(master)
-    enter_master_component(master, 2, 2, "budi", SECOND)
+    enter(master, 2, 2, "budi", SECOND)
     assert MasterKey(BOTH) == read_master_key_file(master)
 
 
 def test_components_of_many_do_not_fit_those_of_few(master: Path) -> None:
     """A ninth of nine waits: nobody makes a key of two beside it."""
-    enter_master_component(master, 9, 9, "siti", FIRST)
+    enter(master, 9, 9, "siti", FIRST)
     for number in (1, 2):
         with pytest.raises(KeyRefused, match="the others are of 9"):
-            enter_master_component(master, number, 2, "budi", SECOND)
+            enter(master, number, 2, "budi", SECOND)
     assert {"master.key.component-9"} == names(master)
 
 
@@ -166,26 +178,26 @@ def test_components_of_many_do_not_fit_those_of_few(master: Path) -> None:
 def test_names_that_look_like_others_are_refused(master: Path, name: str) -> None:
     """An invisible character, a full width or Cyrillic letter, two spaces: one person would be two."""
     with pytest.raises(KeyRefused, match="1 to 60 letters"):
-        enter_master_component(master, 1, 2, name, FIRST)
+        enter(master, 1, 2, name, FIRST)
     assert set() == names(master)
 
 
 @pytest.mark.parametrize("name", ["b" * 60, "siti a. nur-aini", "siti@bank", "o'siti", "teller_7"])
 def test_names_are_kept_as_given(master: Path, name: str) -> None:
     """As long as a name may be: read back as it was given."""
-    assert {1: name} == enter_master_component(master, 1, 2, name, FIRST).custodians
+    assert {1: name} == enter(master, 1, 2, name, FIRST).custodians
     with pytest.raises(KeyRefused, match="nobody enters two"):
-        enter_master_component(master, 2, 2, name, SECOND)
-    assert {1: name, 2: "budi"} == enter_master_component(master, 2, 2, "budi", SECOND).custodians
+        enter(master, 2, 2, name, SECOND)
+    assert {1: name, 2: "budi"} == enter(master, 2, 2, "budi", SECOND).custodians
 
 
 def test_a_master_key_is_never_overwritten(master: Path) -> None:
     """There already, random or formed: refused, and components that a cut off run has left beside it are thrown away."""
-    enter_master_component(master, 1, 2, "siti", FIRST)
+    enter(master, 1, 2, "siti", FIRST)
     key = create_master_key_file(master)
     for number in (1, 2):
         with pytest.raises(KeystoreError, match="is there already; it is never overwritten") as caught:
-            enter_master_component(master, number, 2, "budi", SECOND)
+            enter(master, number, 2, "budi", SECOND)
         assert one_line(caught.value)
     assert key == read_master_key_file(master)
     assert {"master.key"} == names(master)
@@ -194,17 +206,17 @@ def test_a_master_key_is_never_overwritten(master: Path) -> None:
 @pytest.mark.parametrize("text", [b"", b"{}\n", b"[]\n", b'{"custodian": "siti"}\n', b"\xff", b"null\n", b"x" * 2000])
 def test_a_damaged_component_is_named(master: Path, text: bytes) -> None:
     """Whatever stands there: one line with its path and without its content; thrown away, it may be entered anew."""
-    enter_master_component(master, 1, 2, "siti", FIRST)
+    enter(master, 1, 2, "siti", FIRST)
     (path,) = master_components(master)
     for damaged in (text, path.read_bytes().replace(b'"value": "00', b'"value": "zz'), path.read_bytes()[:40]):
         path.write_bytes(damaged)
         with pytest.raises(KeystoreError, match="component-1: is") as caught:
-            enter_master_component(master, 2, 2, "budi", SECOND)
+            enter(master, 2, 2, "budi", SECOND)
         assert one_line(caught.value)
         assert FIRST.hex()[:8] not in str(caught.value)
     assert 1 == forget_master_components(master)
-    enter_master_component(master, 1, 2, "siti", FIRST)
-    assert enter_master_component(master, 2, 2, "budi", SECOND).check_value is not None
+    enter(master, 1, 2, "siti", FIRST)
+    assert enter(master, 2, 2, "budi", SECOND).check_value is not None
 
 
 def test_forgotten_components(master: Path) -> None:
@@ -212,7 +224,7 @@ def test_forgotten_components(master: Path) -> None:
     assert 0 == forget_master_components(master)
     (master.parent / "other.key.component-1").write_text("not ours")
     for number, value in ((1, FIRST), (2, SECOND)):
-        enter_master_component(master, number, 3, f"custodian {number}", value)
+        enter(master, number, 3, f"custodian {number}", value)
     assert 2 == forget_master_components(master)
     assert {"other.key.component-1"} == names(master)
 
@@ -238,7 +250,7 @@ def test_cut_off_at_each_step(master: Path, monkeypatch: pytest.MonkeyPatch, ste
             if "" not in errors:
                 patched.setattr(master_ceremony, step, cut)
             try:
-                enter_master_component(master, number, 2, custodian, value)
+                enter(master, number, 2, custodian, value)
             except (Cut, KeysError) as error:
                 errors.append(str(error))
     assert 1 == errors.count("")
@@ -256,10 +268,10 @@ def test_a_full_disk_is_one_line(master: Path, monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as patched:
         patched.setattr("os.fsync", full)
         with pytest.raises(KeystoreError, match="component-1: cannot be written") as caught:
-            enter_master_component(master, 1, 2, "siti", FIRST)
+            enter(master, 1, 2, "siti", FIRST)
     assert one_line(caught.value)
     with pytest.raises(KeystoreError, match="cannot be locked"):
-        enter_master_component(master.parent / "none" / "master.key", 1, 2, "siti", FIRST)
+        enter(master.parent / "none" / "master.key", 1, 2, "siti", FIRST)
 
 
 def test_two_custodians_at_once(tmp_path: Path) -> None:
@@ -294,9 +306,9 @@ def test_any_input_is_taken_or_refused(
 ) -> None:
     """Never an error that is not ours, and what is taken can be read."""
     master = tmp_path_factory.mktemp("any") / "master.key"
-    enter_master_component(master, 1, 2, "siti", FIRST)
+    enter(master, 1, 2, "siti", FIRST)
     try:
-        entered = enter_master_component(master, number, of, custodian, value)
+        entered = enter(master, number, of, custodian, value)
     except KeysError as refused:
         if one_line(refused):
             return

@@ -392,7 +392,7 @@ def test_a_token_that_is_not_wholly_named(rites: Rites, monkeypatch: pytest.Monk
     for words in (
         ("list",), ("init", "--component", "1"), ("token-init", "--officer-pin-file", "none"), ("rotate-master",),
     ):  # fmt: skip
-        assert "wants KKS_PKCS11_MODULE" in rites.refused(*words, typed="")
+        assert "lacks the options module" in rites.refused(*words, typed="")
 
 
 @needs_token
@@ -400,12 +400,14 @@ def test_a_token_that_is_not_there(rites: Rites, monkeypatch: pytest.MonkeyPatch
     """Named, with a PIN, but not in the slot: one line."""
     write_secret_file(tmp_path / "pin", "PIN", "1234")
     monkeypatch.setenv("KKS_KEY_BACKEND", "pkcs11")
-    monkeypatch.setenv("KKS_PKCS11_MODULE", str(MODULE))
-    monkeypatch.setenv("KKS_PKCS11_TOKEN", "of nobody")
-    monkeypatch.setenv("KKS_PKCS11_PIN_FILE", str(tmp_path / "pin"))
+    monkeypatch.setenv("KKS_KEY_OPTIONS__MODULE", str(MODULE))
+    monkeypatch.setenv("KKS_KEY_OPTIONS__TOKEN", "of nobody")
+    monkeypatch.setenv("KKS_KEY_OPTIONS__PIN_FILE", str(tmp_path / "pin"))
     for words in (("list",), ("token-init", "--officer-pin-file", str(tmp_path / "pin"))):
         assert "token of nobody: is not there" in rites.refused(*words)
-    assert "it has no components" in rites.refused("init", "--component", "1", typed=FIRST.hex())
+    assert "this back end's master key has no components" in rites.refused(
+        "init", "--component", "1", typed=FIRST.hex()
+    )
 
 
 def _read_until(terminal: int, wanted: bytes) -> bytes:

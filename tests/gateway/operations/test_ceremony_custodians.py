@@ -137,7 +137,7 @@ CHILD = """
     from gateway.app import open_bank
     from gateway.operations import ceremony
     from gateway.settings import load_settings
-    from keys import rotation
+    from keys import software
     from keys.keytypes import KeySpec, KeyUsage, KeyMode, Exportability
 
     def deadly(called):
@@ -151,7 +151,7 @@ CHILD = """
         async with open_bank(load_settings(database_url=url, data_dir=Path(folder), log_level="error")) as bank:
             for name in ("generate", "set_state", "enter_component"):
                 setattr(bank.hsm, name, deadly(getattr(bank.hsm, name)))
-            ceremony.rotate_master_key = deadly(ceremony.rotate_master_key)
+            software.rotate_master_key = deadly(software.rotate_master_key)
             await {
                 "generate": lambda: ceremony.generate(bank, "siti", "new", spec),
                 "rotate": lambda: ceremony.rotate(bank, "siti", "zpk"),

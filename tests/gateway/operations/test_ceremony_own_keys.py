@@ -218,10 +218,10 @@ async def test_an_end_that_is_not_on_record(bank: Bank) -> None:
 async def test_another_master_key(bank: Bank, bank_settings: Settings) -> None:
     """Who has the bank open goes on: with the keys it has, with changes of its own, with those of others."""
     custody = custody_of(bank_settings)
-    old = read_master_key_file(custody.master_key)
+    old = read_master_key_file(custody.place.master_key)
     async with open_bank(bank_settings) as other:
         assert 4 == await ceremony.rotate_master(bank, SITI)
-        assert old != read_master_key_file(custody.master_key)
+        assert old != read_master_key_file(custody.place.master_key)
         await ceremony.generate(other, SITI, "zpk", ZPK)
         await ceremony.rotate_master(other, BUDI)
         await ceremony.activate(bank, BUDI, "zpk", None)
@@ -251,12 +251,14 @@ async def test_other_master_keys_are_not_rotated_so(bank: Bank, tmp_path: Path) 
     settings = bank.settings
     bank.settings = settings.model_copy(update={"master_passphrase_file": tmp_path / "passphrase"})
     await refused(bank, "comes of a passphrase: there is no key file", ceremony.rotate_master(bank, SITI))
-    token = {"key_backend": "pkcs11", "pkcs11_module": tmp_path, "pkcs11_token": "t", "pkcs11_pin_file": tmp_path}
+    options = {"module": "none", "token": "t", "pin_file": "none"}
+    token = {"key_backend": "pkcs11", "key_options": options}
     bank.settings = settings.model_copy(update=token)
     await refused(bank, "goes under master key --number N", ceremony.rotate_master(bank, SITI))
     bank.settings = settings.model_copy(update={"master_key_file": tmp_path / "none"})
     await refused(bank, "none: cannot be read", ceremony.rotate_master(bank, SITI))
     bank.settings = settings
+    await refused(bank, "have numbers in a device", ceremony.rotate_master(bank, SITI, 2))
     assert 4 == await ceremony.rotate_master(bank, SITI)
 
 
@@ -276,7 +278,7 @@ async def test_a_keystore_that_cannot_be_written(bank: Bank, monkeypatch: pytest
 
 async def test_a_keystore_put_back_to_an_earlier_state(bank: Bank, bank_settings: Settings) -> None:
     """Each act tells how many changes the keystore has had: an older copy of the file is refused, open or opened anew."""
-    path = custody_of(bank_settings).keystore
+    path = custody_of(bank_settings).place.keystore
     older = path.read_bytes()
     await ceremony.generate(bank, SITI, "zpk", ZPK)
     before = path.read_bytes()

@@ -25,7 +25,7 @@ from gateway.settings import load_settings
 from keys.errors import KeyRefused, KeysError, KeystoreError
 from keys.keytypes import KeySpec, KeyState, KeyUsage
 from keys.master import create_master_key_file, read_master_key_file, write_secret_file
-from keys.master_ceremony import enter_master_component
+from keys.master_ceremony import MasterComponent, enter_master_component
 from keys.software import SoftwareHsm
 from tests.gateway.rites import FIRST, SECOND
 from tests.keys.softhsm import MODULE, needs_token
@@ -39,13 +39,18 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[3]
 PASSPHRASE = "correct horse battery staple"
-TOKEN_SETTINGS = {"pkcs11_module": Path("module.so"), "pkcs11_token": "bank", "pkcs11_pin_file": Path("pin")}
+TOKEN_OPTIONS = {"module": "module.so", "token": "bank", "pin_file": "pin"}
 
 
 @pytest.fixture
 def custody(tmp_path: Path) -> Custody:
     """Of a bank that was never opened."""
     return custody_of(load_settings(data_dir=tmp_path / "var"))
+
+
+def elsewhere(custody: Custody, **paths: Path) -> Custody:
+    """The same with other paths."""
+    return replace(custody, place=replace(custody.place, **paths))  # type: ignore[arg-type]
 
 
 def known(hsm: Hsm) -> list[KeyInfo]:
@@ -55,7 +60,7 @@ def known(hsm: Hsm) -> list[KeyInfo]:
 
 def names(custody: Custody) -> set[str]:
     """What is in the folder of keys, locks aside."""
-    return {path.name for path in custody.keystore.parent.iterdir() if path.suffix != ".lock"}
+    return {path.name for path in custody.place.keystore.parent.iterdir() if path.suffix != ".lock"}
 
 
 def test_a_worker_opens_the_same_vault(bank: Bank) -> None:
@@ -69,9 +74,9 @@ def test_a_worker_opens_the_same_vault(bank: Bank) -> None:
 def test_the_master_key_may_be_elsewhere(bank: Bank, tmp_path: Path) -> None:
     """Its setting is obeyed; a keystore that is not there is an error."""
     moved = bank.settings.model_copy(update={"master_key_file": tmp_path / "other.key"})
-    assert tmp_path / "other.key" == custody_of(moved).master_key
+    assert tmp_path / "other.key" == custody_of(moved).place.master_key
     with pytest.raises(KeysError):
-        open_vault(replace(custody_of(bank.settings), keystore=tmp_path / "none.json"))
+        open_vault(elsewhere(custody_of(bank.settings), keystore=tmp_path / "none.json"))
 
 
 def test_a_new_keystore(custody: Custody) -> None:
@@ -81,10 +86,10 @@ def test_a_new_keystore(custody: Custody) -> None:
     found = {info.label: (info.usage, info.state, info.exportability.value) for info in known(hsm)}
     assert {label: (usage, KeyState.ACTIVE, "N") for label, usage in BANK_KEYS.items()} == found
     assert {"keystore.json", "master.key"} == names(custody)
-    assert 0o700 == custody.keystore.parent.stat().st_mode & 0o777
-    keystore, master = custody.keystore.read_bytes(), custody.master_key.read_bytes()
+    assert 0o700 == custody.place.keystore.parent.stat().st_mode & 0o777
+    keystore, master = custody.place.keystore.read_bytes(), custody.place.master_key.read_bytes()
     custody.create()
-    assert (keystore, master) == (custody.keystore.read_bytes(), custody.master_key.read_bytes())
+    assert (keystore, master) == (custody.place.keystore.read_bytes(), custody.place.master_key.read_bytes())
 
 
 @pytest.mark.parametrize("made", range(4))
@@ -105,7 +110,7 @@ def test_a_start_that_is_cut_off_leaves_no_half_keystore(
         patched.setattr(SoftwareHsm, "generate", cut)
         with pytest.raises(KeyboardInterrupt):
             custody.create()
-    assert not custody.keystore.exists()
+    assert not custody.place.keystore.exists()
     custody.create()
     assert {*BANK_KEYS} == {info.label for info in known(custody.open())}
     assert {"keystore.json", "master.key"} == names(custody)
@@ -122,26 +127,26 @@ def test_two_first_starts_at_once(custody: Custody) -> None:
 
 def test_components_of_a_master_key_are_waited_for(custody: Custody) -> None:
     """A bank whose custodians have begun does not get a random master key meanwhile."""
-    custody.keystore.parent.mkdir(parents=True)
-    enter_master_component(custody.master_key, 1, 2, "siti", FIRST)
-    with pytest.raises(Refused, match="1 components of the master key wait for others: `kks keys init`"):
+    custody.place.keystore.parent.mkdir(parents=True)
+    enter_master_component(custody.place.master_key, MasterComponent(1, 2, "siti", FIRST))
+    with pytest.raises(KeystoreError, match="1 components of the master key wait for others: `kks keys init`"):
         custody.create()
-    assert (False, False) == (custody.master_key.exists(), custody.keystore.exists())
-    enter_master_component(custody.master_key, 2, 2, "budi", SECOND)
+    assert (False, False) == (custody.place.master_key.exists(), custody.place.keystore.exists())
+    enter_master_component(custody.place.master_key, MasterComponent(2, 2, "budi", SECOND))
     custody.create()
     assert (
         bytes(one ^ other for one, other in zip(FIRST, SECOND, strict=True))
-        == read_master_key_file(custody.master_key).reveal()
+        == read_master_key_file(custody.place.master_key).reveal()
     )
     assert custody.open().keys()
 
 
 def test_a_passphrase(custody: Custody, tmp_path: Path) -> None:
     """In a file that its owner alone may read; no master key file is made beside it."""
-    spoken = replace(custody, passphrase=tmp_path / "passphrase")
+    spoken = elsewhere(custody, passphrase=tmp_path / "passphrase")
     with pytest.raises(KeystoreError, match="passphrase: cannot be read"):
         spoken.create()
-    assert not spoken.keystore.exists()
+    assert not spoken.place.keystore.exists()
     write_secret_file(tmp_path / "passphrase", "passphrase file", PASSPHRASE)
     spoken.create()
     assert {*BANK_KEYS} == {info.label for info in known(spoken.open())}
@@ -149,18 +154,19 @@ def test_a_passphrase(custody: Custody, tmp_path: Path) -> None:
     (tmp_path / "passphrase").chmod(0o644)
     with pytest.raises(KeystoreError, match="passphrase: mode must be 0600"):
         spoken.open()
-    create_master_key_file(custody.master_key)
+    create_master_key_file(custody.place.master_key)
     with pytest.raises(KeystoreError, match="another kind of master key"):
         custody.open()
 
 
 def test_a_master_key_that_is_there_is_used(custody: Custody, tmp_path: Path) -> None:
     """On another disk, made before: not overwritten."""
-    elsewhere = replace(custody, master_key=tmp_path / "elsewhere.key")
+    moved = elsewhere(custody, master_key=tmp_path / "elsewhere.key")
     key = create_master_key_file(tmp_path / "elsewhere.key")
-    elsewhere.create()
-    assert key == elsewhere.master()
-    assert {"keystore.json"} == names(elsewhere)
+    moved.create()
+    assert moved.open().keys()
+    assert key == read_master_key_file(tmp_path / "elsewhere.key")
+    assert {"keystore.json"} == names(moved)
     with pytest.raises(KeystoreError, match="cannot be read"):
         custody.open()
 
@@ -228,35 +234,48 @@ def test_take_up_keys(bank: Bank, bank_settings: Settings) -> None:
     assert bank_keys(bank.hsm) == bank.keys
 
 
-@pytest.mark.parametrize("missing", list(TOKEN_SETTINGS))
+@pytest.mark.parametrize("missing", list(TOKEN_OPTIONS))
 def test_a_token_is_wholly_named_or_refused(tmp_path: Path, missing: str) -> None:
-    """Module, label and PIN file: one line names the three settings."""
-    named = {name: value for name, value in TOKEN_SETTINGS.items() if name != missing}
-    settings = load_settings(data_dir=tmp_path, key_backend="pkcs11", **named)
-    with pytest.raises(Refused, match="wants KKS_PKCS11_MODULE, KKS_PKCS11_TOKEN and KKS_PKCS11_PIN_FILE"):
-        custody_of(settings)
-    whole = load_settings(data_dir=tmp_path, key_backend="pkcs11", **TOKEN_SETTINGS)
-    assert tuple(TOKEN_SETTINGS.values()) == custody_of(whole).token
-    assert None is custody_of(load_settings(data_dir=tmp_path, **TOKEN_SETTINGS)).token
+    """Module, label and PIN file: one line names what lacks, or is not known."""
+    named = {name: value for name, value in TOKEN_OPTIONS.items() if name != missing}
+    for options, why in (
+        (named, rf"lacks the options {missing} \("),
+        (TOKEN_OPTIONS | {"slot": "1"}, "has no option slot"),
+    ):
+        with pytest.raises(Refused, match=f"KKS_KEY_OPTIONS: key back end pkcs11: {why}"):
+            custody_of(load_settings(data_dir=tmp_path, key_backend="pkcs11", key_options=options))
+    whole = custody_of(load_settings(data_dir=tmp_path, key_backend="pkcs11", key_options=TOKEN_OPTIONS))
+    assert ("pkcs11", TOKEN_OPTIONS) == (whole.backend, whole.place.options)
+    with pytest.raises(Refused, match="key back end software: has no option module"):
+        custody_of(load_settings(data_dir=tmp_path, key_options={"module": "module.so"}))
 
 
-def test_a_bank_without_a_token(custody: Custody, tmp_path: Path) -> None:
-    """Is told so where a token is asked for."""
-    for call in (custody.open_token, lambda: custody.set_up_token(tmp_path / "pin", 1)):
-        with pytest.raises(KeystoreError, match="this bank's keys are in no token"):
-            call()
+def test_options_come_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One variable each."""
+    monkeypatch.setenv("KKS_KEY_BACKEND", "pkcs11")
+    for name, value in TOKEN_OPTIONS.items():
+        monkeypatch.setenv(f"KKS_KEY_OPTIONS__{name.upper()}", value)
+    assert TOKEN_OPTIONS == custody_of(load_settings(data_dir=tmp_path)).place.options
+
+
+@pytest.mark.parametrize("name", ["payshield", "aes", "Software", "../software", ""])
+def test_a_back_end_that_is_none(tmp_path: Path, name: str) -> None:
+    """One line, before anything is made."""
+    with pytest.raises(Refused, match="there is no key back end"):
+        custody_of(load_settings(data_dir=tmp_path, key_backend=name))
+    assert [] == list(tmp_path.iterdir())
 
 
 async def test_a_module_or_pin_that_is_none(bank_settings: Settings, tmp_path: Path) -> None:
     """A library that does not load, a PIN file that is not there: the bank does not open, in one line, and has no keystore."""
-    token = {"key_backend": "pkcs11", "pkcs11_token": "bank", "pkcs11_pin_file": tmp_path / "pin"}
-    settings = bank_settings.model_copy(update={**token, "pkcs11_module": tmp_path / "none.so"})
+    options = {"module": str(tmp_path / "none.so"), "token": "bank", "pin_file": str(tmp_path / "pin")}
+    settings = bank_settings.model_copy(update={"key_backend": "pkcs11", "key_options": options})
     for why in ("token PIN file .*pin: cannot be read", "token bank: module does not load"):
         with pytest.raises(GatewayError, match=why) as caught:
             async with open_bank(settings):
                 pass
         assert "\n" not in str(caught.value)
-        assert not custody_of(settings).keystore.exists()
+        assert not custody_of(settings).place.keystore.exists()
         if not (tmp_path / "pin").exists():
             write_secret_file(tmp_path / "pin", "PIN", "1234")
 
@@ -277,17 +296,17 @@ BANK_ON_A_TOKEN = """
     async def main(url, folder, module, label):
         folder = Path(folder)
         settings = load_settings(
-            database_url=url, data_dir=folder / "var", key_backend="pkcs11", pkcs11_module=Path(module), pkcs11_token=label,
-            pkcs11_pin_file=folder / "user.pin", iso_port=0, http_port=0, log_level="error",
+            database_url=url, data_dir=folder / "var", key_backend="pkcs11", iso_port=0, http_port=0, log_level="error",
+            key_options={"module": module, "token": label, "pin_file": str(folder / "user.pin")},
         )
         custody, told, officer = custody_of(settings), {}, ["--officer-pin-file", str(folder / "officer.pin")]
         try:
-            custody.set_up_token(folder / "wrong.pin", 1)
+            custody.kind.set_up(custody.place, folder / "wrong.pin", 1)
         except TokenError as error:
             told["wrong officer"] = str(error)
-        custody.set_up_token(folder / "officer.pin", 1)
+        custody.kind.set_up(custody.place, folder / "officer.pin", 1)
         try:
-            custody.set_up_token(folder / "officer.pin", 1)
+            custody.kind.set_up(custody.place, folder / "officer.pin", 1)
         except TokenError as error:
             told["twice"] = str(error)
         async with open_bank(settings) as bank:
@@ -308,13 +327,14 @@ BANK_ON_A_TOKEN = """
             subprocess.run(
                 [sys.executable, "-m", "gateway", "keys", "token-init", "--number", "2", *officer],
                 check=True, capture_output=True, env={
-                    **os.environ, "KKS_DATA_DIR": str(folder / "var"), "KKS_KEY_BACKEND": "pkcs11", "KKS_PKCS11_MODULE": module,
-                    "KKS_PKCS11_TOKEN": label, "KKS_PKCS11_PIN_FILE": str(folder / "user.pin"),
+                    **os.environ, "KKS_DATA_DIR": str(folder / "var"), "KKS_KEY_BACKEND": "pkcs11",
+                    "KKS_KEY_OPTIONS__MODULE": module, "KKS_KEY_OPTIONS__TOKEN": label,
+                    "KKS_KEY_OPTIONS__PIN_FILE": str(folder / "user.pin"),
                 },
             )
             told["rewrapped"] = await ceremony.rotate_master(bank, "siti", 2)
             await ceremony.enter_component(bank, "budi", "zmk", zmk, 2, 2, bytes(range(100, 132)))
-            told["head"] = json.loads(custody.keystore.read_text())["head"]["master"]
+            told["head"] = json.loads(custody.place.keystore.read_text())["head"]["master"]
             try:
                 bank.hsm.mac(bank.hsm.find("vault-sealing"), b"data")
             except KeyRefused:

@@ -133,10 +133,11 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
         from pathlib import Path
         from gateway.operations import workers
         from gateway.operations.custody import Custody
+        from keys.backend import Place
         if __name__ == "__main__":
             context = multiprocessing.get_context("spawn")
-            custody = Custody(Path({str(custody.keystore)!r}), Path({str(custody.master_key)!r}), None, None)
-            pool = ProcessPoolExecutor(1, context, workers._begin, (custody, print))
+            place = Place(Path({str(custody.place.keystore)!r}), Path({str(custody.place.master_key)!r}))
+            pool = ProcessPoolExecutor(1, context, workers._begin, (Custody("software", place), print))
             pool.submit(time.monotonic).result()
             print(*pool._processes, flush=True)
             time.sleep(60)
