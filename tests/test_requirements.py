@@ -38,6 +38,8 @@ FILES = re.compile(
     r"|wallet\.json|test-zpk\.json|.*\.(?:dump|sqlite|db|bak))$"
 )
 NAMED = re.compile(r"(?:^|_)(?:password|passphrase|secret|zpk|zmk|pvk|master_key|api_key|token)(?:$|_)", re.IGNORECASE)
+NO_SECRET = ("_label", "_file", "_path", "_option")
+SHORT = 7
 HEX = re.compile(r"[0-9A-Fa-f]{32,}")
 PUBLISHED = {
     "keys/selftest.py",  # vectors of standards, which each start computes
@@ -102,9 +104,8 @@ def named_secrets(tree: ast.Module) -> list[str]:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             value = node.value.value
             names = [one.id if isinstance(one, ast.Name) else getattr(one, "attr", "") for one in targets]
-            found += [
-                name for name in names if NAMED.search(name) and isinstance(value, str | bytes) and len(value) > 7
-            ]
+            if isinstance(value, str | bytes) and len(value) > SHORT:
+                found += [name for name in names if NAMED.search(name) and not name.lower().endswith(NO_SECRET)]
     return found
 
 

@@ -26,6 +26,7 @@ from iso.framing import HIMBARA_FRAMING, Deframer
 from iso.mac import mac_field, mac_input, seal
 from iso.original_data import read_original_data
 from iso.processing_code import read_processing_code
+from keys import backend
 from keys.errors import KeysError
 from keys.keytypes import Algorithm, KeyAttributes, KeySpec, KeyUsage
 from tests.gateway.owner import as_owner
@@ -50,11 +51,11 @@ MAC_KEYS = {
 }
 
 
-@pytest.mark.parametrize("backend", [pytest.param(name, marks=MARKS.get(name, ())) for name in ("software", "pkcs11")])
+@pytest.mark.parametrize("where", [pytest.param(name, marks=MARKS.get(name, ())) for name in ("software", "pkcs11")])
 @pytest.mark.parametrize("kind", MAC_KEYS)
-def test_requirement_20_every_byte_of_a_message_is_under_its_mac(tmp_path: Path, backend: str, kind: str) -> None:
+def test_requirement_20_every_byte_of_a_message_is_under_its_mac(tmp_path: Path, where: str, kind: str) -> None:
     """Made and verified by the HSM over what ISO 8583 says: any bit changed, any byte cut or added, is refused."""
-    hsm = BACKENDS[backend](tmp_path)
+    hsm = BACKENDS[where](tmp_path)
     key = formed(hsm, *MAC_KEYS[kind])
     sealed = seal(withdrawal(), lambda covered: hsm.mac(key, covered))
 
@@ -110,22 +111,24 @@ async def test_requirement_20_a_message_that_comes_again_moves_nothing(bank: Ban
         )
 
 
-SECRET_FILES = {
-    "master_key_file": "KKS_MASTER_KEY_FILE",
-    "master_passphrase_file": "KKS_MASTER_PASSPHRASE_FILE",
-    "pkcs11_pin_file": "KKS_PKCS11_PIN_FILE",
-}
-"""Settings that name a file with a secret in it."""
+SECRET_FILES = ("master_key_file", "master_passphrase_file", "pkcs11 pin_file")
+"""Settings, and options of key back ends, that name a file with a secret in it."""
 MODES = (0o640, 0o604, 0o660, 0o606, 0o644, 0o620, 0o602, 0o610, 0o777, 0o601)
 
 
 def test_requirement_23_secrets_are_in_files_of_mode_0600() -> None:
     """No setting is itself a secret, but the address of the database, which is shown without its password."""
     files = {name for name, field in Settings.model_fields.items() if "mode 0600" in (field.description or "")}
-    assert set(SECRET_FILES) == files
     words = ("pin", "key", "pass", "secret", "token", "password", "credential")
     named = {name for name in Settings.model_fields if any(word in name for word in words)} - files
-    assert {"key_backend", "pin_tries", "pkcs11_token"} == named
+    assert {"key_backend", "key_options", "pin_tries"} == named
+    for name in ("software", "pkcs11"):
+        options = backend.find(name).options
+        files |= {f"{name} {option}" for option, meaning in options.items() if "mode 0600" in meaning}
+        assert [] == [
+            one for one in options if any(word in one for word in ("pin", "pass", "secret")) and "file" not in one
+        ]
+    assert set(SECRET_FILES) == files
 
 
 @pytest.mark.parametrize(
@@ -138,7 +141,7 @@ async def test_requirement_23_no_start_with_a_secret_that_others_may_read(
     path = tmp_path / "secret"
     given_ = _settings(bank_settings, name, path)
     if name != "master_key_file":
-        path.write_text(softhsm.USER.reveal() if name == "pkcs11_pin_file" else "correct horse battery staple")
+        path.write_text(softhsm.USER.reveal() if "pkcs11" in name else "correct horse battery staple")
         path.chmod(0o600)
     async with open_bank(given_) as bank:
         assert bank.hsm.keys()
@@ -159,12 +162,12 @@ async def test_requirement_23_no_start_with_a_secret_that_others_may_read(
 
 
 def _settings(base: Settings, name: str, path: Path) -> Settings:
-    token: dict[str, Any] = {}
-    if name == "pkcs11_pin_file":
-        token = {"key_backend": "pkcs11", "pkcs11_module": softhsm.module(), "pkcs11_token": softhsm.LABEL}
-    return load_settings(
-        database_url=base.database_url, data_dir=base.data_dir, iso_port=0, http_port=0, **token, **{name: path}
-    )
+    """Those of BASE, with PATH for the secret."""
+    secret: dict[str, Any] = {name: path}
+    if "pkcs11" in name:
+        options = {"module": str(softhsm.module()), "token": softhsm.LABEL, "pin_file": str(path)}
+        secret = {"key_backend": "pkcs11", "key_options": options}
+    return load_settings(database_url=base.database_url, data_dir=base.data_dir, iso_port=0, http_port=0, **secret)
 
 
 async def test_requirement_23_what_the_bank_writes_is_for_nobody_else(bank: Bank) -> None:
