@@ -9,6 +9,8 @@ from aiohttp import web
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from keys.errors import KeysError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -56,6 +58,12 @@ class ApiServer:
                 await connection.execute(text("SELECT 1"))
         except (SQLAlchemyError, OSError):
             return web.json_response({"status": "no database"}, status=503)
+        try:
+            self._bank.hsm.mac(
+                self._bank.keys.audit, b""
+            )  # without this key nothing can be done, as nothing can be recorded
+        except KeysError:
+            return web.json_response({"status": "no keys"}, status=503)
         return web.json_response({"status": "ready"})
 
     async def _status(self, _request: web.Request) -> web.Response:

@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from gateway.app import run_service
 from gateway.errors import GatewayError
+from keys.errors import KeyRefused, TokenError
 from tests.gateway.street import open_street
 
 if TYPE_CHECKING:
@@ -48,6 +49,17 @@ async def test_not_ready_without_a_database(bank: Bank, tmp_path: Path, monkeypa
         assert 200 == (await _get(http, street.service, "/health/ready"))[0]
 
 
+async def test_not_ready_without_its_keys(bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that was taken out, or an audit key that may not work: 503 until it is back."""
+    async with open_street(bank, tmp_path) as street, aiohttp.ClientSession() as http:
+        for error in (TokenError("token kks: CKR_DEVICE_REMOVED"), KeyRefused("key audit#1: is SUSPENDED")):
+            with monkeypatch.context() as patch:
+                patch.setattr(type(bank.hsm), "mac", _raising(error))
+                assert (503, {"status": "no keys"}) == await _get(http, street.service, "/health/ready")
+                assert 200 == (await _get(http, street.service, "/health/live"))[0]
+        assert (200, {"status": "ready"}) == await _get(http, street.service, "/health/ready")
+
+
 async def test_a_port_in_use(bank: Bank, tmp_path: Path) -> None:
     """A second listener on the same port is one clear line."""
     async with open_street(bank, tmp_path) as street:
@@ -59,10 +71,10 @@ async def test_a_port_in_use(bank: Bank, tmp_path: Path) -> None:
 
 
 def _raising(error: Exception) -> object:
-    def connect(_engine: object) -> object:
+    def failing(*_: object) -> object:
         raise error
 
-    return connect
+    return failing
 
 
 async def _get(http: aiohttp.ClientSession, service: Service, path: str) -> tuple[int, dict[str, Any]]:
