@@ -66,6 +66,7 @@ HARMLESS = {
     "card.pan_masked": "text",  # first six and last four
     "card.pin_offset": "text",  # worth nothing without the PIN verification key
     "card.pin_tries_left": "smallint",
+    "card.pin_key_version": "smallint",
     "card.kk_seen": "boolean",
     "tranche.blocked_on": "date",
     "clock_policy.block_days": "integer",

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from gateway.errors import GatewayError
 from gateway.operations import ceremony, correction, dormancy, instruction, kpm, proof, settlement
 from gateway.operations.bank import reading
-from gateway.operations.custody import AUDIT_LABEL, SEALING_LABEL
+from gateway.operations.custody import AUDIT_LABEL, PIN_LABEL, SEALING_LABEL
 from gateway.operations.proof import ROOTS_FILE
 from gateway.rules.authorise import RequestKind
 from gateway.simulator.families import write_kpm_list
@@ -136,6 +136,7 @@ DEEDS = {
     "an RSA key, activated": Deed(_imported_rsa_key, _activated),
     "the audit key rotated, activated": Deed(_rotated(AUDIT_LABEL), _activated),
     "the sealing key rotated, activated": Deed(_rotated(SEALING_LABEL), _activated),
+    "the PIN verification key rotated, activated": Deed(_rotated(PIN_LABEL), _activated),
     "a key ended, destroyed": Deed(
         _retired_key, lambda bank, key, who: ceremony.change_state(bank, who, "destroy", key)
     ),

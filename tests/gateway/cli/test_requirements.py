@@ -50,6 +50,7 @@ TRIED: dict[str, list[tuple[str, ...]]] = {
     "card show": [(CARD,)],
     "card list": [(ACCOUNT,)],
     "card undelivered": [()],
+    "card pins": [()],
     "card deliver": [("{new}", "--branch", "0014", *AS)],
     "card hand-over": [("{new}", "--ktp-seen", "--kk-seen", *AS)],
     "card choose-pin": [("{new}", "--pin-block", "0123456789ABCDEF", *AS)],
