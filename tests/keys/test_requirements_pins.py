@@ -226,12 +226,12 @@ def test_requirement_06_no_request_has_what_belongs_to_the_key() -> None:
     assert [] == sorted(one for one in names if any(word in one.lower() for word in FIXED_WITH_THE_KEY))
     # A specification has them, and only what brings a key into being takes one.
     makers = {name for name, signature in asked.items() if "KeySpec" in str(signature)}
-    assert {"enter_component", "form", "generate", "import_block", "import_signing_key"} == {
+    assert {"enter_component", "form", "generate", "import_block", "import_secret", "import_signing_key"} == {
         name.removeprefix("KeyCommands.") for name in makers
     }
     assert [] == [name for name, signature in asked.items() if "KeyAttributes" in str(signature)]
     assert set(KeyAttributes.__slots__) == {
-        "decimalisation_table", "check_length", "pvki", "padding", "mac_length", "digest",
+        "decimalisation_table", "check_length", "pvki", "padding", "mac_length", "digest", "device", "legacy_versions",
     }  # fmt: skip
 
 
