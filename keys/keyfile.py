@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from keys.errors import KeystoreError
-from keys.master import sync_folder
+from keys.master import keep_owner, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,17 +63,6 @@ def write(path: Path, document: dict[str, Any]) -> None:
         with suppress(OSError):
             new.unlink(missing_ok=True)
         raise KeystoreError(f"keystore {path}: cannot be written ({error.strerror})") from None
-
-
-def keep_owner(path: Path, new: Path | int) -> None:
-    """NEW, a path or an open file, belongs to whom PATH does, if it is there. Raises OSError.
-
-    A ceremony by root must not lock the service out of its keys.
-    """
-    if path.exists():
-        before, now = path.stat(), os.stat(new)  # noqa: PTH116 - of a descriptor too
-        if (before.st_uid, before.st_gid) != (now.st_uid, now.st_gid):
-            os.chown(new, before.st_uid, before.st_gid)
 
 
 @contextmanager

@@ -229,7 +229,7 @@ def test_forgotten_components(master: Path) -> None:
     assert {"other.key.component-1"} == names(master)
 
 
-STEPS = ["write_secret_file", "create_master_key_file", "forget_master_components"]
+STEPS = ["write_secret_file", "create_master_key_file", "drop_components"]
 
 
 @pytest.mark.parametrize("step", STEPS)

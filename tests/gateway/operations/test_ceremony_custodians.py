@@ -151,7 +151,7 @@ CHILD = """
         async with open_bank(load_settings(database_url=url, data_dir=Path(folder), log_level="error")) as bank:
             for name in ("generate", "set_state", "enter_component"):
                 setattr(bank.hsm, name, deadly(getattr(bank.hsm, name)))
-            software.rotate_master_key = deadly(software.rotate_master_key)
+            software.rotation.rotate_master_key = deadly(software.rotation.rotate_master_key)
             await {
                 "generate": lambda: ceremony.generate(bank, "siti", "new", spec),
                 "rotate": lambda: ceremony.rotate(bank, "siti", "zpk"),
