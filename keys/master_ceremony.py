@@ -91,6 +91,11 @@ def collect_component(base: Path, component: MasterComponent) -> tuple[Entered, 
     return Entered(custodians, check, str(kcv.of_aes(key.reveal()))), key
 
 
+def component_check(component: MasterComponent) -> str | None:
+    """The check value of a component; None where it has not the length of one."""
+    return str(kcv.of_aes(component.value)) if len(component.value) == MASTER_BYTES else None
+
+
 def master_components(base: Path) -> list[Path]:
     """The files of the components that wait for others beside BASE."""
     return sorted(path for path in base.parent.glob(f"{base.name}.component-*") if path.is_file())

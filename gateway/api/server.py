@@ -13,18 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.operations.bank import Bank
+    from gateway.operations.key_watch import KeyWatch
     from gateway.operations.lane import Lanes
 
 
 class ApiServer:
     """The HTTP listener of one process."""
 
-    def __init__(self, bank: Bank, lanes: Lanes, link: str, connections: Callable[[], int]) -> None:
-        """Make the routes; start() listens. LINK: the partner link's name; CONNECTIONS: how many it has now."""
+    def __init__(self, bank: Bank, lanes: Lanes, link: str, connections: Callable[[], int], watch: KeyWatch) -> None:
+        """Make the routes; start() listens. LINK: the partner link's name; CONNECTIONS: how many it has now; WATCH: over keys."""
         self._bank = bank
         self._lanes = lanes
         self._link = link
         self._connections = connections
+        self._watch = watch
         application = web.Application()
         application.add_routes(
             [
@@ -55,8 +57,8 @@ class ApiServer:
             async with self._bank.database.engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
         except (SQLAlchemyError, OSError):
-            return web.json_response({"status": "no database"}, status=503)
-        return web.json_response({"status": "ready"})
+            return web.json_response({"status": "no database", "keys": self._keys()}, status=503)
+        return web.json_response({"status": "ready", "keys": self._keys()})
 
     async def _status(self, _request: web.Request) -> web.Response:
         return web.json_response(
@@ -65,7 +67,15 @@ class ApiServer:
                 "business_date": str(self._bank.business_date),
                 "link": self._link,
                 "connections": self._connections(),
+                "keys": self._keys(),
                 "waiting": self._lanes.waiting,
                 "lanes": [asdict(lane) for lane in self._lanes.statistics],
             }
         )
+
+    def _keys(self) -> dict[str, str | None]:
+        """Whether the keystore can be taken up. Where it cannot, the service goes on with the keys that are loaded."""
+        since = self._watch.not_taken_up_since
+        if since is None:
+            return {"state": "ok", "since": None}
+        return {"state": "not taken up", "since": since.isoformat(timespec="seconds")}

@@ -19,17 +19,21 @@ if TYPE_CHECKING:
     from gateway.operations.bank import Bank
 
 
+OK = {"state": "ok", "since": None}
+
+
 async def test_health_and_status(bank: Bank, tmp_path: Path) -> None:
     """Live and ready answer 200; the status tells links, lanes and date, and no family."""
     async with open_street(bank, tmp_path) as street, aiohttp.ClientSession() as http:
         await street.atm.withdraw(street.card, 50_000)
         assert (200, {"status": "alive"}) == await _get(http, street.service, "/health/live")
-        assert (200, {"status": "ready"}) == await _get(http, street.service, "/health/ready")
+        assert (200, {"status": "ready", "keys": OK}) == await _get(http, street.service, "/health/ready")
         code, status = await _get(http, street.service, "/v1/status")
         assert (200, "himbara", 1, 0) == (code, status["link"], status["connections"], status["waiting"])
         assert str(bank.business_date) == status["business_date"]
         assert 1 == sum(lane["decided"] for lane in status["lanes"])
-        assert {"bank", "business_date", "link", "connections", "waiting", "lanes"} == set(status)
+        assert {"bank", "business_date", "link", "connections", "keys", "waiting", "lanes"} == set(status)
+        assert OK == status["keys"]
         assert 404 == (await _get(http, street.service, "/v1/families"))[0]
 
 
@@ -42,7 +46,7 @@ async def test_not_ready_without_a_database(bank: Bank, tmp_path: Path, monkeypa
         ):
             with monkeypatch.context() as patch:
                 patch.setattr(type(bank.database.engine), "connect", _raising(error))
-                assert (503, {"status": "no database"}) == await _get(http, street.service, "/health/ready")
+                assert (503, {"status": "no database", "keys": OK}) == await _get(http, street.service, "/health/ready")
                 assert 200 == (await _get(http, street.service, "/health/live"))[0]
                 assert 200 == (await _get(http, street.service, "/v1/status"))[0]
         assert 200 == (await _get(http, street.service, "/health/ready"))[0]

@@ -184,8 +184,9 @@ async def test_an_act_that_is_killed_is_seen(bank: Bank, bank_settings: Settings
     child = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)  # noqa: S603, ASYNC221 - our own script
     assert -signal.SIGKILL == child.returncode
     async with open_bank(bank_settings) as again:
-        begun = (await told(again))[-1]
+        *_, begun, seen = await told(again)
         assert ("begun", act, SITI) == (begun[0], begun[1], begun[3])
+        assert ("seen", "seen", "keystore", "hsm") == seen
         assert 1 == ceremony_record(await ceremony.record_of(again, None, None)).count("BEGUN AND NEVER ENDED")
         await assert_proved(again)
         match act:
