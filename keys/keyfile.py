@@ -107,7 +107,8 @@ def canonical(value: dict[str, Any]) -> bytes:
 
 def _lock_file(path: Path) -> int:
     try:
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # No link: it would be made, or given away, where it leads.
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise KeystoreError(f"keystore {path}: cannot be locked ({error.strerror})") from None
     with suppress(OSError):  # only root can, and only what root locks would be in the way

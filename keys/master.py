@@ -170,9 +170,13 @@ def belong_to(folder: Path, new: Path | int) -> None:
 
 
 def _give(like: Path, new: Path | int) -> None:
-    wanted, found = like.stat(), os.stat(new)  # noqa: PTH116 - of a descriptor too
+    """Never through a link: whoever owns the folder could put one there, and root would give away what it leads to."""
+    wanted, found = like.stat(), os.fstat(new) if isinstance(new, int) else new.lstat()
     if (wanted.st_uid, wanted.st_gid) != (found.st_uid, found.st_gid):
-        os.chown(new, wanted.st_uid, wanted.st_gid)
+        if isinstance(new, int):
+            os.fchown(new, wanted.st_uid, wanted.st_gid)
+        else:
+            os.lchown(new, wanted.st_uid, wanted.st_gid)
 
 
 def sync_folder(folder: Path) -> None:
