@@ -108,7 +108,7 @@ class Service:
         self.scheduler = make_schedule(bank)
         self.iso_address = ("", 0)
         self.http_address = ("", 0)
-        self._watching: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
 
     async def start(self, *, jobs: bool, say: Callable[[str], None] | None = None) -> None:
         """Catch up missed jobs, then listen. Raises GatewayError where a port is taken."""
@@ -121,7 +121,7 @@ class Service:
                     say(f"jobs: {error}")
             self.scheduler.start()
         await self.lanes.start()
-        self._watching = asyncio.create_task(self.watch.run())
+        self._watch = asyncio.create_task(self.watch.run())
         self.iso_address = await _listen("ISO 8583", settings.host, settings.iso_port, self.listener.start)
         self.http_address = await _listen("HTTP", settings.host, settings.http_port, self.api.start)
 
@@ -129,10 +129,10 @@ class Service:
         """Stop taking new work, answer what was accepted, close everything."""
         if self.scheduler.running:
             self.scheduler.shutdown(wait=False)
-        if self._watching is not None:
-            self._watching.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
             with suppress(asyncio.CancelledError):
-                await self._watching
+                await self._watch
         await self.lanes.close()
         await self.listener.close()
         await self.api.close()

@@ -8,7 +8,7 @@ What stands where, from the outside in:
                           the seam below is workshop: software, and token_workshop in pkcs11 (token, token_objects)
     how keys are kept     keystore over envelope (master, or a token) and keyfile; rotation, master_ceremony, keystore_format_1
     PINs                  pinblock, pin (IBM 3624, weak PINs), pvv
-    cards                 cvv; emv, emv_profile (+ emv_profiles.toml)
+    cards                 cvv; emv, emv_profile (+ emv_profiles.toml), emv_script
     key blocks            tr31, tr31_header, key_blocks (header and specification), keywrap
     terminals             ksn, dukpt_tdes, dukpt_aes
     codes and signatures  mac, kcv, signing, rsa_keys

@@ -1,15 +1,15 @@
 """Card commands of a local back end: CVV, CVV2, iCVV and dynamic CVV; chip cryptograms, their answers, issuer scripts.
 
-Refuses to know which card is whose and what was decided. Read next: cvv.py, emv.py, emv_profile.py, toolbox.py.
+Refuses to know which card is whose and what was decided. Read next: cvv.py, emv.py, emv_profile.py, emv_script.py,
+toolbox.py.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Generic
 
-from keys import cvv, emv, emv_profile
+from keys import cvv, emv, emv_profile, emv_script
 from keys.cvv import CardValue, ExpiryOrder
-from keys.emv_profile import ATC, CRYPTOGRAM
 from keys.envelope import Raw
 from keys.errors import CardDataRefused, KeyRefused
 from keys.hsm import ChipAnswer
@@ -17,7 +17,7 @@ from keys.mac import same
 from keys.permissions import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from keys.emv import Deriver
@@ -89,43 +89,48 @@ class CardOperations(Generic[Raw]):
             return _same_digits(cvv.maker(card.half, card.whole)(data), value)
 
     def verify_cryptogram(
-        self, profile: Profile, key: KeyHandle, pan: Pan, psn: str, tags: Mapping[str, bytes], answer: bytes
+        self,
+        profile: Profile,
+        key: KeyHandle,
+        pan: Pan,
+        psn: str,
+        tags: Mapping[str, bytes],
+        answer: bytes,
+        proprietary: bytes = b"",
     ) -> ChipAnswer:
         """ARQC verification and ARPC in one call."""
+        arqc = emv_profile.tag_of(profile, tags, emv_profile.CRYPTOGRAM)
         with self._cryptogram[key]() as issuer:
-            verdict = emv_profile.verify(
-                profile,
-                issuer,
-                pan,
-                psn,
-                tags,
-                _tag(profile, tags, CRYPTOGRAM),
-                arc=answer if profile.arpc_method == 1 else None,
-                csu=None if profile.arpc_method == 1 else answer,
-            )
+            verdict = emv_profile.verify(profile, issuer, pan, psn, tags, arqc, answer, proprietary)
         return ChipAnswer(verdict.ok, verdict.arpc)
 
     def script_mac(
-        self, profile: Profile, key: KeyHandle, pan: Pan, psn: str, tags: Mapping[str, bytes], command: bytes
+        self,
+        profile: Profile,
+        key: KeyHandle,
+        pan: Pan,
+        psn: str,
+        tags: Mapping[str, bytes],
+        command: bytes,
+        before: Sequence[bytes] = (),
     ) -> bytes:
-        """The MAC of an issuer script command (CLA INS P1 P2 Lc and its data) to the chip."""
-        if len(command) < emv_profile.HEADER_BYTES:
-            raise CardDataRefused("a script command has a header of 5 bytes")
-        header, body = command[: emv_profile.HEADER_BYTES], command[emv_profile.HEADER_BYTES :]
-        atc, arqc = _tag(profile, tags, ATC), _tag(profile, tags, CRYPTOGRAM)
-        data = emv_profile.script_mac_data(profile, header, body, atc, arqc)
+        """The MAC of an issuer script command, after those BEFORE it."""
         with self._script_mac[key]() as issuer:
-            session = emv_profile.script_session_key(profile, issuer.derive(profile.master_data(pan, psn)), atc, arqc)
-            return emv.code(session, data)[: profile.script_mac_length]
+            return emv_script.mac(profile, issuer, pan, psn, tags, (*before, command))
 
     def script_encipher(
-        self, profile: Profile, key: KeyHandle, pan: Pan, psn: str, tags: Mapping[str, bytes], data: bytes
+        self,
+        profile: Profile,
+        key: KeyHandle,
+        pan: Pan,
+        psn: str,
+        tags: Mapping[str, bytes],
+        data: bytes,
+        place: int = 0,
     ) -> bytes:
         """The confidential data of an issuer script command."""
-        atc, arqc = _tag(profile, tags, ATC), _tag(profile, tags, CRYPTOGRAM)
         with self._script_secrecy[key]() as issuer:
-            session = emv_profile.script_session_key(profile, issuer.derive(profile.master_data(pan, psn)), atc, arqc)
-            return emv_profile.script_encipher(profile, session, data)
+            return emv_script.encipher(profile, issuer, pan, psn, tags, data, place)
 
 
 def _value_data(kind: CardValue, pan: Pan, expiry: str, service_code: str | None, order: ExpiryOrder) -> bytes:
@@ -133,13 +138,6 @@ def _value_data(kind: CardValue, pan: Pan, expiry: str, service_code: str | None
     if kind is CardValue.DCVV:
         raise KeyRefused("a dynamic CVV is verified with the issuer's dynamic number key, and never made here")
     return cvv.card_data(kind, pan, cvv.ordered_expiry(expiry, order), service_code)
-
-
-def _tag(profile: Profile, tags: Mapping[str, bytes], tag: str) -> bytes:
-    try:
-        return tags[tag]
-    except KeyError:
-        raise CardDataRefused(f"profile {profile.name}: tag {tag}: missing") from None
 
 
 def _same_digits(expected: str, value: str) -> bool:

@@ -1,7 +1,8 @@
 """Card verification values (CVV, CVC): of the stripe (1), of the print (2), of the chip (iCVV), of each tap (dCVV).
 
-One computation over PAN, expiry date and service code; the kinds differ only in what stands in those fields, which is what keeps
-a value read at one place from being used at another. Refuses to know keys, and which card is whose.
+One computation of Visa's (Mastercard's CVC is the same) over PAN, expiry date and service code; the kinds differ only in what
+stands in those fields, which is what keeps a value read at one place from being used at another. Refuses to know keys, and
+which card is whose.
 Read next: pin.py (numerals), card_commands.py (who calls).
 """
 
@@ -31,7 +32,7 @@ _MONTHS = {f"{month:02d}" for month in range(1, 13)}
 
 
 class CardValue(StrEnum):
-    """Where a card verification value stands, and so what it is computed over."""
+    """Where a card verification value (Visa CVV) stands, and so what it is computed over."""
 
     CVV1 = "CVV1"
     """Tracks 1 and 2 of the stripe; the service code is the card's."""
@@ -47,7 +48,7 @@ class CardValue(StrEnum):
 
 
 class ExpiryOrder(StrEnum):
-    """How an expiry date enters the computation. Tracks have YYMM; for CVV2 the schemes and issuers differ."""
+    """How an expiry date enters the computation. Tracks have YYMM (ISO/IEC 7813); for CVV2 the schemes and issuers differ."""
 
     YYMM = "YYMM"
     MMYY = "MMYY"
@@ -56,10 +57,10 @@ class ExpiryOrder(StrEnum):
 def maker(
     encipher_left: Callable[[bytes], bytes], encipher: Callable[[bytes], bytes], digits: int = 3
 ) -> Callable[[bytes], str]:
-    """A function that makes the value of 16 bytes from `card_data` or `data_of`: DIGITS 3 to 5, else CardDataRefused.
+    """A function that makes Visa's CVV of 16 bytes from `card_data` or `data_of`: DIGITS 3 to 5, else CardDataRefused.
 
     ENCIPHER_LEFT: single DES under the left half of the CVK (a token has it as K1 K1 K1); ENCIPHER: triple DES under the CVK.
-    The first block goes through single DES, the second is added, and E D E of that is triple DES.
+    The first block goes through single DES, the second is added, and E D E of that is triple DES. Vector: CryptoCarver's.
 
     >>> from keys import tdes
     >>> from keys.sensitive import Pan
@@ -84,15 +85,21 @@ def maker(
 def card_data(
     kind: CardValue, pan: Pan, expiry: str, service_code: str | None = None, counter: str | None = None
 ) -> bytes:
-    """What a value of KIND is made over, 16 bytes. Raises CardDataRefused.
+    """What a Visa CVV of KIND is made over, 16 bytes. Raises CardDataRefused.
 
     EXPIRY: four digits in the order of the scheme, see `ordered_expiry`. SERVICE_CODE: the card's, for CVV1 and DCVV alone; there
     000 and 999 are refused, as they would make the value of another kind. COUNTER: for DCVV alone, the application
-    transaction counter as the track tells it, four digits.
+    transaction counter as the track tells it, four digits. Layout by hand; the value of it, 970, is an external tool's
+    (CryptoCarver): the card's key is made by EMV option A.
 
     >>> from keys.sensitive import Pan
-    >>> card_data(CardValue.DCVV, Pan("4111111111111111"), "2512", "201", "0010").hex()
-    '00101111111111112512201000000000'
+    >>> data = card_data(CardValue.DCVV, Pan("4111111111111111"), "1225", "101", "0010")
+    >>> data.hex()
+    '00101111111111111225101000000000'
+    >>> from keys import emv
+    >>> card = emv.issuer(bytes.fromhex("0123456789ABCDEF" * 2)).derive(emv.option_a_data(Pan("4111111111111111")))
+    >>> maker(card.half, card.whole)(data)
+    '970'
     """
     fixed = _FIXED.get(kind)
     if (fixed is None) is (service_code is None) or service_code in _FIXED.values():
@@ -106,9 +113,15 @@ def card_data(
 
 
 def data_of(account: str, expiry: str, service_code: str) -> bytes:
-    """The same from the fields as they are: ACCOUNT (12 to 19 digits), EXPIRY (4), SERVICE_CODE (3), then 0 to 32 digits.
+    """The same (Visa's CVV) from the fields as they are: ACCOUNT (12 to 19 digits), EXPIRY (4), SERVICE_CODE (3), 0 to 32.
 
-    A month is not looked for: a published vector has none, and only the scheme's order says where it would be.
+    A month is not looked for: a published vector has none, and only the scheme's order says where it would be. 16 bytes. Raises
+    CardDataRefused. Vector: psec's tests, whose month is 33.
+
+    >>> from keys import tdes
+    >>> key = bytes.fromhex("9999999999999999" "8888888888888888")
+    >>> maker(tdes.encipherer(key[:8]), tdes.encipherer(key))(data_of("2222222222222222", "3333", "111"))
+    '361'
     """
     fields = (
         _checked(account, _ACCOUNT_DIGITS, "an account number has 12 to 19 digits")
@@ -119,7 +132,9 @@ def data_of(account: str, expiry: str, service_code: str) -> bytes:
 
 
 def ordered_expiry(yymm: str, order: ExpiryOrder) -> str:
-    """An expiry date of a track (YYMM) in the order of a scheme. Raises CardDataRefused where its month is not 01 to 12.
+    """An expiry date of a track (YYMM, ISO/IEC 7813) in the order of a scheme, four digits.
+
+    Raises CardDataRefused where its month is not 01 to 12.
 
     >>> ordered_expiry("2512", ExpiryOrder.MMYY)
     '1225'

@@ -22,7 +22,7 @@ VERSION = 0x01
 
 
 class Use(IntEnum):
-    """What a working key is for, from the side that has it: the key usage indicator of its derivation data."""
+    """What a working key is for, from the side that has it: the key usage indicator of X9.24-3:2017 6.3.2, 2 bytes."""
 
     KEY_ENCRYPTION = 0x0002
     PIN_ENCRYPTION = 0x1000
@@ -35,7 +35,10 @@ class Use(IntEnum):
 
 
 class KeyType(Enum):
-    """What a working key is a key of: algorithm indicator, length in bits, strength in bits (NIST SP 800-57 part 1, 5.6.1)."""
+    """What a working key is a key of (X9.24-3:2017 6.2.1): algorithm indicator (2 bytes), length and strength in bits.
+
+    Strength as NIST SP 800-57 part 1, 5.6.1 counts it.
+    """
 
     TDES_2 = (0x0000, 128, 80)
     TDES_3 = (0x0001, 192, 112)
@@ -59,7 +62,7 @@ _AES_TYPES = {kind.bits: kind for kind in (KeyType.AES_128, KeyType.AES_192, Key
 
 
 def initial_key(encipher: Callable[[bytes], bytes], initial_key_id: bytes, bits: int) -> bytes:
-    """The initial key of a device (X9.24-3:2017 clause 6). BITS 128, 192 or 256, the length of the base derivation key.
+    """The initial key of a device (X9.24-3:2017 6.3.1). BITS 128, 192 or 256, the length of the base derivation key.
 
     ENCIPHER: AES ECB under the base derivation key. INITIAL_KEY_ID: 8 bytes. Raises KsnRefused for an id of another length,
     KeyRefused for other bits. Vector: X9.24-3:2017 supplement.
@@ -74,7 +77,7 @@ def initial_key(encipher: Callable[[bytes], bytes], initial_key_id: bytes, bits:
 
 
 def transaction_key(initial: bytes, ksn: AesKsn) -> bytes:
-    """The derivation key of the transaction of KSN (X9.24-3:2017 clause 6), made from INITIAL, of its length.
+    """The derivation key of the transaction of KSN (X9.24-3:2017 6.3.1), made from INITIAL, of its length.
 
     It enciphers nothing itself: `working_key` makes what does. Raises KeyRefused for an initial key of another length,
     KsnRefused for counter zero. It costs one or two AES blocks, and a key schedule, for each one-bit of the counter.
@@ -85,18 +88,21 @@ def transaction_key(initial: bytes, ksn: AesKsn) -> bytes:
     >>> transaction_key(initial, AesKsn.parse("123456789012345600000003")).hex().upper()
     '031504E530365CF81264238540518318'
     """
-    if ksn.counter == 0:
-        raise KsnRefused("counter zero of a KSN is the initial key's: no transaction has it")
-    key = initial
-    for key in walk(initial, ksn):  # noqa: B007 - the last one is wanted
-        pass
+    ksn.refuse_initial()
+    *_, key = walk(initial, ksn)
     return key
 
 
 def walk(initial: bytes, ksn: AesKsn) -> Iterator[bytes]:
-    """The keys from INITIAL to the transaction key of KSN, that one last.
+    """The keys from INITIAL to the transaction key of KSN, that one last (X9.24-3:2017 6.3.1), all of INITIAL's length.
 
-    Those before the last make keys of other transactions too, most of them still to come: keep none.
+    One for each one-bit of the counter. Those before the last make keys of other transactions too, most of them still to come:
+    keep none. Raises KeyRefused for an initial key of another length. Vector: X9.24-3:2017 supplement, transactions 2 and 3.
+
+    >>> from keys.ksn import AesKsn
+    >>> initial = bytes.fromhex("1273671EA26AC29AFA4D1084127652A1")
+    >>> [key.hex().upper()[:8] for key in walk(initial, AesKsn.parse("123456789012345600000003"))]
+    ['2F34D68D', '031504E5']
     """
     kind = _aes_type(8 * len(initial))
     key = initial
@@ -106,21 +112,24 @@ def walk(initial: bytes, ksn: AesKsn) -> Iterator[bytes]:
 
 
 def working_key(transaction: bytes, ksn: AesKsn, use: Use, kind: KeyType) -> bytes:
-    """The key of KIND for USE in the transaction of KSN (X9.24-3:2017 clause 6). 16 to 32 bytes, parity as it falls.
+    """The key of KIND for USE in the transaction of KSN (X9.24-3:2017 6.3.1). 16 to 32 bytes, parity as it falls.
 
     TRANSACTION: what `transaction_key` gave for the same KSN. USE is the device's: the bank checks with the key that the
     device generates with. Raises KeyRefused where KIND is stronger than the transaction key, and so than the initial key
     (a key is never derived from a weaker one), or an HMAC key would do other than MACs; KsnRefused for counter zero.
-    Vector: X9.24-3:2017 supplement.
+    Vectors: X9.24-3:2017 supplement, keys of each use.
 
     >>> from keys.ksn import AesKsn
     >>> ksn = AesKsn.parse("123456789012345600000003")
     >>> transaction = bytes.fromhex("031504E530365CF81264238540518318")
     >>> working_key(transaction, ksn, Use.PIN_ENCRYPTION, KeyType.AES_128).hex().upper()
     '7D69F01F3B45449F62C7816ECE723268'
+    >>> working_key(transaction, ksn, Use.MAC_GENERATION, KeyType.AES_128).hex().upper()
+    'A5DF7D9D800CA769766F0C77CA4E6E6C'
+    >>> working_key(transaction, ksn, Use.DATA_ENCRYPTION, KeyType.AES_128).hex().upper()
+    'EF17F6AB45B4820C93A3DCB21BC491AD'
     """
-    if ksn.counter == 0:
-        raise KsnRefused("counter zero of a KSN is the initial key's: no transaction has it")
+    ksn.refuse_initial()
     if kind.strength > _aes_type(8 * len(transaction)).strength:
         raise KeyRefused("a working key of AES DUKPT is not stronger than the initial key")
     if kind in _HMAC_TYPES and use not in _MAC_USES:
@@ -141,7 +150,7 @@ def _context(ksn: AesKsn, counter: int) -> bytes:
 
 
 def _derive(encipher: Callable[[bytes], bytes], usage: int, kind: KeyType, context: bytes) -> bytes:
-    """A key of KIND (X9.24-3:2017 clause 6): as many derivation data blocks as it needs, enciphered, the first bits of them.
+    """A key of KIND (X9.24-3:2017 6.3.2): as many derivation data blocks as it needs, enciphered, the first bits of them.
 
     A block has the version 01, the number of the block from 01 (1 byte each), key usage, algorithm, length in bits (2 bytes
     each), and the context (8 bytes).

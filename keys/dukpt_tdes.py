@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keys import tdes
-from keys.errors import KeyRefused, KsnRefused
+from keys.errors import KeyRefused
 from keys.ksn import steps
 
 if TYPE_CHECKING:
@@ -33,7 +33,13 @@ _DATA_RESPONSE = 0x000000FF00000000_000000FF00000000
 
 
 def masked(bdk: bytes) -> bytes:
-    """BDK (16 bytes) XOR `MASK`: the second key that a token must hold for `initial_key`. Raises KeyRefused."""
+    """BDK (16 bytes, else KeyRefused) XOR `MASK` (X9.24-1:2009 A.6): the second key a token must hold for `initial_key`.
+
+    By hand; `initial_key` shows what comes of it.
+
+    >>> masked(bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")).hex().upper()
+    'C1E385A789ABCDEF3E1C7A5876543210'
+    """
     return _xor(bdk, _MASK)
 
 
@@ -67,18 +73,21 @@ def transaction_key(initial: bytes, ksn: TdesKsn) -> bytes:
     >>> transaction_key(initial, TdesKsn.parse("FFFF9876543210E00003")).hex().upper()
     '0DF3D9422ACA56E547676D07AD6BADFA'
     """
-    if ksn.counter == 0:
-        raise KsnRefused("counter zero of a KSN is the initial key's: no transaction has it")
-    key = initial
-    for key in walk(initial, ksn):  # noqa: B007 - the last one is wanted
-        pass
+    ksn.refuse_initial()
+    *_, key = walk(initial, ksn)
     return key
 
 
 def walk(initial: bytes, ksn: TdesKsn) -> Iterator[bytes]:
-    """The keys from INITIAL to the transaction key of KSN, that one last (non-reversible key generation, A.2).
+    """The keys from INITIAL to the transaction key of KSN, that one last (X9.24-1:2009 A.2, non-reversible key generation).
 
-    Those before the last make keys of other transactions too, most of them still to come: keep none.
+    16 bytes each, one for each one-bit of the counter. Those before the last make keys of other transactions too, most of them
+    still to come: keep none. Raises KeyRefused for an initial key of another length. Vector: A.4, transactions 2 and 3.
+
+    >>> from keys.ksn import TdesKsn
+    >>> initial = bytes.fromhex("6AC292FAA1315B4D858AB3A3D7D5933A")
+    >>> [key.hex().upper()[:8] for key in walk(initial, TdesKsn.parse("FFFF9876543210E00003"))]
+    ['C46551CE', '0DF3D942']
     """
     if len(initial) != tdes.DOUBLE:
         raise KeyRefused("a DUKPT initial key has 16 bytes")
@@ -92,7 +101,9 @@ def walk(initial: bytes, ksn: TdesKsn) -> Iterator[bytes]:
 
 
 def pin_key(transaction: bytes) -> bytes:
-    """The key of the PIN block, from the transaction key. 16 bytes both. Raises KeyRefused.
+    """The key of the PIN block, from the transaction key (X9.24-1:2009 A.4.1, table A-1). 16 bytes both, else KeyRefused.
+
+    Vector: A.4.2, the PIN block of transaction 3.
 
     >>> from keys.pinblock import account_field, encode_format_0
     >>> from keys.sensitive import Pan, Pin
@@ -104,26 +115,47 @@ def pin_key(transaction: bytes) -> bytes:
 
 
 def mac_request_key(transaction: bytes) -> bytes:
-    """The key of the MAC of a request, or of both ways. 16 bytes both. Raises KeyRefused."""
+    """The key of the MAC of a request, or of both ways (X9.24-1:2009 A.4.1, table A-1). 16 bytes both, else KeyRefused.
+
+    Vector: A.4.2, the MAC of the request of transaction 3.
+
+    >>> from keys import mac
+    >>> key = mac_request_key(bytes.fromhex("0DF3D9422ACA56E547676D07AD6BADFA"))
+    >>> mac.retail(key, 1)(b"4012345678909D987").hex().upper()[:8]
+    '20B59A4F'
+    """
     return _xor(transaction, _MAC_REQUEST)
 
 
 def mac_response_key(transaction: bytes) -> bytes:
-    """The key of the MAC of a response. 16 bytes both. Raises KeyRefused."""
+    """The key of the MAC of a response (X9.24-1:2009 A.4.1, table A-1). 16 bytes both, else KeyRefused.
+
+    Vector: A.4.2, the MAC of the response of transaction 3.
+
+    >>> from keys import mac
+    >>> key = mac_response_key(bytes.fromhex("0DF3D9422ACA56E547676D07AD6BADFA"))
+    >>> mac.retail(key, 1)(b"4012345678909D987").hex().upper()[:8]
+    'BAD4CC9C'
+    """
     return _xor(transaction, _MAC_RESPONSE)
 
 
 def data_request_key(transaction: bytes) -> bytes:
-    """The key of the data of a request, or of both ways. 16 bytes both. Raises KeyRefused.
+    """The key of the data of a request, or of both ways (X9.24-1:2009 A.4.1, table A-1). 16 bytes both, else KeyRefused.
 
-    The variant enciphers its own halves (X9.24-1:2009 A.4.1): whoever finds this key, which may leave the secure
-    device, still does not know the transaction key and with it the PIN key.
+    The variant enciphers its own halves: whoever finds this key, which may leave the secure device, still does not know the
+    transaction key and with it the PIN key. Vector: A.4.2, the data of the request of transaction 3.
+
+    >>> from keys import mac
+    >>> key = data_request_key(bytes.fromhex("0DF3D9422ACA56E547676D07AD6BADFA"))
+    >>> tdes.cbc(key).encryptor().update(mac.pad(b"4012345678909D987", 1)).hex().upper()
+    'BD751E65F10E75B6C1D5B1D283496A36C2DE21D993C387A7'
     """
     return _enciphered(_xor(transaction, _DATA_REQUEST))
 
 
 def data_response_key(transaction: bytes) -> bytes:
-    """The key of the data of a response, made as that of a request. 16 bytes both. Raises KeyRefused."""
+    """The key of the data of a response (X9.24-1:2009 A.4.1, table A-1), made as that of a request. 16 bytes, else KeyRefused."""
     return _enciphered(_xor(transaction, _DATA_RESPONSE))
 
 

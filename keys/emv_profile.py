@@ -1,7 +1,7 @@
-"""What a scheme's chip cards do, as data: verification of an application cryptogram, the issuer's answer, issuer scripts.
+"""What a scheme's chip cards do, as data; verification of an application cryptogram, and the issuer's answer (EMV book 2, 8).
 
 `profiles` are those of emv_profiles.toml; a bank reads its own by `read_profiles`. Refuses to know keys: a key is an emv.Deriver,
-in this process or in a token. Read next: emv.py, emv_profiles.toml.
+in this process or in a token. Read next: emv.py, emv_profiles.toml, emv_script.py (commands to the card).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from keys import emv, mac, tdes
+from keys import emv, mac
 from keys.errors import CardDataRefused, KeyRefused
 
 if TYPE_CHECKING:
@@ -26,13 +26,11 @@ if TYPE_CHECKING:
 
 ATC, CRYPTOGRAM, ISSUER_DATA, UNPREDICTABLE = "9F36", "9F26", "9F10", "9F37"
 ISSUER_DATA_MOST = 32
-HEADER_BYTES = 5
-"""CLA INS P1 P2 Lc of a script command."""
 _ANY_LENGTH_MOST = 252
 
 
 class MasterKey(StrEnum):
-    """How a card's master key comes of the issuer's."""
+    """How a card's master key comes of the issuer's (EMV book 2 A1.4): option A or B."""
 
     A = "A"
     B = "B"
@@ -47,17 +45,20 @@ class SessionKey(StrEnum):
 
 
 class ArpcKey(StrEnum):
-    """Which key answers: the one of the request, or the card's master key."""
+    """Which key answers (EMV book 2 8.2): the one of the request, or the card's master key."""
 
     SESSION = "session"
     MASTER = "master"
 
 
 class ScriptKey(StrEnum):
-    """How a script's session key comes of the card's script master key."""
+    """How a script's session key comes of the card's script master key (EMV book 2 A1.3, 9.2.3; Visa's own)."""
 
     COMMON_ARQC = "common-arqc"
     """EMV common session key, R = ARQC."""
+
+    COUNTED_ARQC = "counted-arqc"
+    """The same, and the ARQC is counted up by one for each command of the script before (M/Chip)."""
 
     COMMON_ATC = "common-atc"
     """EMV common session key, R = ATC || 00 * 6."""
@@ -67,7 +68,7 @@ class ScriptKey(StrEnum):
 
 
 class ScriptMac(StrEnum):
-    """What a script command's MAC is made of. Header: CLA INS P1 P2 Lc as sent."""
+    """What a script command's MAC is made of (EMV book 2 9.2.3). Header: CLA INS P1 P2 Lc as sent."""
 
     COMMAND = "command"
     """Header || data."""
@@ -87,7 +88,7 @@ class ScriptMode(StrEnum):
 
 
 class ScriptPadding(StrEnum):
-    """How script data become whole blocks before they are enciphered."""
+    """How script data become whole blocks before they are enciphered (EMV book 2 9.3; M/Chip's and Visa's own)."""
 
     ALWAYS = "80"
     IF_NEEDED = "80-if-needed"
@@ -96,7 +97,7 @@ class ScriptPadding(StrEnum):
 
 
 class Element(NamedTuple):
-    """One part of what a cryptogram is made of: the tag, how many bytes it may have, and which of them count."""
+    """One part of what a cryptogram is made of (EMV book 2 8.1.1): the tag, its fewest and most bytes, which of them count."""
 
     tag: str
     least: int
@@ -105,16 +106,19 @@ class Element(NamedTuple):
 
 
 class Signed(NamedTuple):
-    """What a card signed: DATA before padding, R of its session key (None: no session key), ATC and CVN to look at."""
+    """What a card signed (EMV book 2 8.1): DATA before padding, R of its session key (None: no session key), ATC."""
 
     data: bytes
     r: bytes | None
     atc: bytes
-    cvn: int
 
 
 class Verdict(NamedTuple):
-    """OK: the cryptogram is the card's. ARPC: the answer, where it is and one was asked. ATC: the card's counter, to check."""
+    """OK: the cryptogram (EMV book 2 8) is the card's. ARPC: the answer, where it is and one was asked. ATC: the card's counter.
+
+    A cryptogram seen before is as right as at first: that the counter is above the card's last one is for the caller to see,
+    who keeps it with the card.
+    """
 
     ok: bool
     arpc: bytes | None
@@ -123,7 +127,7 @@ class Verdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A scheme's rules, by the names of its TOML keys. A bank confirms the fields named in `to_be_confirmed`."""
+    """A scheme's rules for EMV cards, by the names of its TOML keys. A bank confirms the fields named in `to_be_confirmed`."""
 
     name: str
     master_key: MasterKey
@@ -132,8 +136,12 @@ class Profile:
     """What a cryptogram is made of, in this order."""
     padding: int
     """Of a cryptogram: emv.PADDING_80 or emv.PADDING_00."""
+    cvn: tuple[int, ...]
+    """The cryptogram version numbers that these rules are for."""
     cvn_at: int
     """Where in tag 9F10 the cryptogram version number stands, from 0."""
+    key_index_at: int | None
+    """Where in tag 9F10 the derivation key index stands, from 0. None: nowhere."""
     arpc_method: int
     arpc_key: ArpcKey
     script_key: ScriptKey
@@ -144,26 +152,56 @@ class Profile:
     to_be_confirmed: tuple[str, ...]
 
     def master_data(self, pan: Pan, psn: str = "00") -> bytes:
-        """What the issuer master key enciphers into the card's master key: 16 bytes. Raises CardDataRefused."""
+        """What the issuer master key enciphers into the card's master key (EMV book 2 A1.4): 16 bytes. Raises CardDataRefused."""
         return emv.option_a_data(pan, psn) if self.master_key is MasterKey.A else emv.option_b_data(pan, psn)
 
+    def key_index(self, tags: Mapping[str, bytes]) -> int | None:
+        """The derivation key index (0 to 255) of TAGS: which of the issuer's master keys made this card. None: it tells none.
+
+        To choose the key by, before a cryptogram is verified; nobody vouches for it until that comes out right. Raises
+        CardDataRefused where tag 9F10 is missing or too short. The tag is an NSICCS test card's.
+
+        >>> profiles()["nsiccs"].key_index({"9F10": bytes.fromhex("0101A000800000EDB26B8D0000000000000000000000000000000000")})
+        1
+        """
+        if self.key_index_at is None:
+            return None
+        issuer_data = tag_of(self, tags, ISSUER_DATA)
+        if len(issuer_data) <= self.key_index_at:
+            raise CardDataRefused(f"profile {self.name}: tag {ISSUER_DATA}: does not reach to its key index")
+        return issuer_data[self.key_index_at]
+
     def read(self, tags: Mapping[str, bytes]) -> Signed:
-        """What the card signed, of the TAGS (upper case hex) of a request. Raises CardDataRefused naming the tag."""
+        """What the card signed, of the TAGS (upper case hex) of a request. Raises CardDataRefused naming the tag.
+
+        A card of a version that the profile is not for is refused as well: its cryptogram could only be found wrong.
+        """
         parts = []
         for tag, least, most, cut in self.data:
-            value = tags.get(tag)
-            if value is None:
-                raise CardDataRefused(f"profile {self.name}: tag {tag}: missing")
+            value = tags.get(tag, _MISSING)
             if not least <= len(value) <= most:
+                tag_of(self, tags, tag)
                 raise CardDataRefused(f"profile {self.name}: tag {tag}: must be {_lengths(least, most)} bytes")
             parts.append(value[cut])
-        atc, issuer_data = tags[ATC], tags[ISSUER_DATA]
+        cvn, atc = tags[ISSUER_DATA][self.cvn_at], tags[ATC]
+        if cvn not in self.cvn:
+            raise CardDataRefused(
+                f"profile {self.name}: tag {ISSUER_DATA}: cryptogram version {cvn:02X} is not of this profile"
+            )
         r = None
         if self.session_key is SessionKey.COMMON:
             r = emv.common_r(atc)
         elif self.session_key is SessionKey.MCHIP:
             r = emv.mchip_r(atc, tags[UNPREDICTABLE])
-        return Signed(b"".join(parts), r, atc, issuer_data[self.cvn_at])
+        return Signed(b"".join(parts), r, atc)
+
+
+def tag_of(profile: Profile, tags: Mapping[str, bytes], tag: str) -> bytes:
+    """The value of one tag. Raises CardDataRefused where it is missing, naming PROFILE and tag."""
+    value = tags.get(tag)
+    if value is None:
+        raise CardDataRefused(f"profile {profile.name}: tag {tag}: missing")
+    return value
 
 
 def verify(
@@ -173,16 +211,15 @@ def verify(
     psn: str,
     tags: Mapping[str, bytes],
     arqc: bytes,
-    *,
-    arc: bytes | None = None,
-    csu: bytes | None = None,
+    answer: bytes | None = None,
     proprietary: bytes = b"",
 ) -> Verdict:
     """Whether ARQC (8 bytes) is the card's over TAGS, and the ARPC of a right one: 8 bytes by method 1, 4 by method 2.
 
-    ISSUER: the issuer master key for cryptograms, ready (emv.issuer). ARC (2 bytes) asks for an answer by method 1, CSU
-    (4 bytes, with up to 8 PROPRIETARY) by method 2; neither for none. Raises CardDataRefused: a tag is missing or has a wrong
-    length, or the answer asked for is not the profile's. The vector is of an NSICCS test card.
+    ISSUER: the issuer master key for cryptograms, ready (emv.issuer). ANSWER: what the bank decided, an authorisation response
+    code (2 bytes) for method 1, a card status update (4 bytes, with up to 8 PROPRIETARY) for method 2; None: no ARPC.
+    EMV book 2, 8.1 and 8.2. Raises CardDataRefused: a tag is missing, has a wrong length or another cryptogram version, or
+    the answer is not of the profile's method. The vector is of an NSICCS test card.
 
     >>> from keys.sensitive import Pan
     >>> imk = emv.issuer(bytes.fromhex("404142434445464748494A4B4C4D4E4F4041424344454647"))
@@ -196,64 +233,19 @@ def verify(
     """
     if len(arqc) != emv.AC_BYTES:
         raise CardDataRefused(f"profile {profile.name}: tag {CRYPTOGRAM}: must be {emv.AC_BYTES} bytes")
-    answer = arc is not None or csu is not None
-    if answer:
-        _check_answer(profile, arc, csu, proprietary)
+    if answer is not None:
+        _check_answer(profile, answer, proprietary)
     signed = profile.read(tags)
     key = master = issuer.derive(profile.master_data(pan, psn))
     if signed.r is not None:
         key = master.derive(emv.session_data(signed.r))
     ok = mac.same(emv.code(key, signed.data, profile.padding), arqc)
     arpc = None
-    if ok and answer:
+    if ok and answer is not None:
         if profile.arpc_key is ArpcKey.MASTER:
             key = master
-        arpc = emv.arpc_1(key, arqc, arc) if arc is not None else emv.arpc_2(key, arqc, csu or b"", proprietary)
+        arpc = emv.arpc_1(key, arqc, answer) if profile.arpc_method == 1 else emv.arpc_2(key, arqc, answer, proprietary)
     return Verdict(ok, arpc, int.from_bytes(signed.atc))
-
-
-def script_session_key(profile: Profile, master: Deriver, atc: bytes, arqc: bytes) -> Deriver:
-    """The session key of a script. MASTER: the card's master key for script MACs, or for enciphering.
-
-    ATC (2 bytes) and ARQC (8 bytes) of the transaction, whichever the profile uses. M/Chip wants the ARQC counted up by one for
-    each further command. Raises CardDataRefused, KeyRefused.
-    """
-    if profile.script_key is ScriptKey.VISA:
-        return master.masked(emv.visa_script_data(atc))
-    r = arqc if profile.script_key is ScriptKey.COMMON_ARQC else emv.common_r(atc)
-    return master.derive(emv.session_data(r))
-
-
-def script_mac_data(
-    profile: Profile, header: bytes, body: bytes, atc: bytes, arqc: bytes, previous: bytes | None = None
-) -> bytes:
-    """What the MAC of a script command is made of, before padding 80: give it to emv.code under the session key.
-
-    HEADER: CLA INS P1 P2 Lc. BODY: the command's data, enciphered where they are. PREVIOUS: the whole MAC (8 bytes) of the
-    script's command before, None for its first. Sent are the first `script_mac_length` bytes. Raises CardDataRefused.
-    """
-    before = arqc if previous is None else previous
-    if len(atc) != emv.ATC_BYTES or len(arqc) != emv.AC_BYTES or len(before) != emv.AC_BYTES:
-        raise CardDataRefused(f"profile {profile.name}: a script wants an ATC of 2 bytes, an ARQC and a MAC of 8")
-    if profile.script_mac is ScriptMac.ATC_ARQC:
-        return header + atc + arqc + body
-    if profile.script_mac is ScriptMac.CHAINED:
-        return before + header + body
-    return header + body
-
-
-def script_encipher(profile: Profile, key: Deriver, data: bytes) -> bytes:
-    """Script data (a PIN block of a PIN change) enciphered under the script's session key, as the profile pads it.
-
-    Whole blocks of 8 bytes. DATA: 1 to 238 bytes, so that a command can hold them and a MAC. Raises CardDataRefused, KeyRefused.
-    """
-    if not 0 < len(data) <= _SCRIPT_DATA_MOST:
-        raise CardDataRefused(f"profile {profile.name}: script data have 1 to {_SCRIPT_DATA_MOST} bytes")
-    if profile.script_padding is ScriptPadding.LENGTH_FIRST:
-        data = bytes([len(data)]) + data
-    if profile.script_padding is not ScriptPadding.IF_NEEDED or len(data) % tdes.BLOCK:
-        data = mac.pad(data, emv.PADDING_80)
-    return key.whole(data) if profile.script_mode is ScriptMode.ECB else key.whole_chain(data)
 
 
 @functools.cache
@@ -273,18 +265,16 @@ def read_profiles(text: str) -> Mapping[str, Profile]:
     return MappingProxyType({name: _profile(name, table) for name, table in tables.items()})
 
 
-def _check_answer(profile: Profile, arc: bytes | None, csu: bytes | None, proprietary: bytes) -> None:
+def _check_answer(profile: Profile, answer: bytes, proprietary: bytes) -> None:
     if profile.arpc_method == 1:
-        if arc is None or csu is not None or proprietary:
+        if len(answer) != emv.ARC_BYTES or proprietary:
             raise CardDataRefused(
-                f"profile {profile.name}: answers by method 1, with an authorisation response code alone"
+                f"profile {profile.name}: answers by method 1, with an authorisation response code of 2 bytes alone"
             )
-        if len(arc) != emv.ARC_BYTES:
-            raise CardDataRefused(f"profile {profile.name}: authorisation response code: must be {emv.ARC_BYTES} bytes")
-    elif csu is None or arc is not None:
-        raise CardDataRefused(f"profile {profile.name}: answers by method 2, with a card status update alone")
-    elif len(csu) != emv.CSU_BYTES or len(proprietary) > emv.PROPRIETARY_MOST:
-        raise CardDataRefused(f"profile {profile.name}: a card status update has 4 bytes, proprietary data up to 8")
+    elif len(answer) != emv.CSU_BYTES or len(proprietary) > emv.PROPRIETARY_MOST:
+        raise CardDataRefused(
+            f"profile {profile.name}: answers by method 2, with a card status update of 4 bytes and up to 8 of proprietary data"
+        )
 
 
 class _WrongValue(Exception):
@@ -310,15 +300,16 @@ def _profile(name: str, table: Any) -> Profile:  # noqa: ANN401 - whatever TOML 
     whole = {element.tag for element in values["data"] if element.cut == slice(None)}
     if values["session_key"] is SessionKey.MCHIP and UNPREDICTABLE not in whole:
         raise KeyRefused(f"EMV profile {name}: data: must hold {UNPREDICTABLE} whole for this session key")
-    values["data"] = tuple(_long_enough(element, values["cvn_at"]) for element in values["data"])
+    reach = 1 + max(values["cvn_at"], values["key_index_at"] or 0)
+    values["data"] = tuple(_long_enough(element, reach) for element in values["data"])
     return Profile(name, **values)
 
 
-def _long_enough(element: Element, cvn_at: int) -> Element:
-    """Tag 9F10 must reach to its CVN."""
+def _long_enough(element: Element, reach: int) -> Element:
+    """Tag 9F10 must reach to its CVN and key index."""
     if element.tag != ISSUER_DATA:
         return element
-    return element._replace(least=max(element.least, cvn_at + 1))
+    return element._replace(least=max(element.least, reach))
 
 
 def _read_data(value: object) -> tuple[Element, ...]:
@@ -385,6 +376,17 @@ def _number(least: int, most: int) -> Callable[[object], int]:
     return read
 
 
+def _read_versions(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value:
+        raise _WrongValue("must be a list of numbers, one or more")
+    read = _number(0, 255)
+    return tuple(read(number) for number in value)
+
+
+def _read_place(value: object) -> int | None:
+    return None if value == _NOWHERE else _number(0, ISSUER_DATA_MOST - 1)(value)
+
+
 def _read_padding(value: object) -> int:
     if not isinstance(value, str) or value not in _PADDINGS:
         raise _WrongValue(f"must be one of {', '.join(_PADDINGS)}")
@@ -395,7 +397,9 @@ def _lengths(least: int, most: int) -> str:
     return str(least) if least == most else f"{least} to {most}"
 
 
-_SCRIPT_DATA_MOST = 238
+_NOWHERE = "none"
+_MISSING = b""
+"""Too short for any tag."""
 _PADDINGS = MappingProxyType({"80": emv.PADDING_80, "00": emv.PADDING_00})
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 # A tag of one byte, or of two to four (EMV book 3 annex B1); perhaps the bytes of it that count, [first:after the last].
@@ -417,7 +421,9 @@ _READERS: Mapping[str, Callable[[object], Any]] = MappingProxyType(
         "session_key": _one_of(SessionKey),
         "data": _read_data,
         "padding": _read_padding,
+        "cvn": _read_versions,
         "cvn_at": _number(0, ISSUER_DATA_MOST - 1),
+        "key_index_at": _read_place,
         "arpc_method": _number(1, 2),
         "arpc_key": _one_of(ArpcKey),
         "script_key": _one_of(ScriptKey),

@@ -47,8 +47,12 @@ class Envelope(Protocol[Raw]):
         """The key."""
         ...
 
+    def let_go(self, raw: Raw) -> None:
+        """A key that was opened, and is not used any more: what the back end holds of it goes. Never raises."""
+        ...
+
     def rebind(self, entry: Entry, bound: bytes, anew: bytes) -> Entry:
-        """The same key bound to ANEW: its header changed."""
+        """The same key bound to ANEW: its header changed. Raises DoesNotOpen as `open` does."""
         ...
 
     def check(self, info: KeyInfo, raw: Raw) -> None:
@@ -99,6 +103,10 @@ class MasterEnvelope:
     def open(self, entry: Entry, bound: bytes) -> Material:
         """The key."""
         return Material(self.open_data(entry, bound))
+
+    def let_go(self, raw: Material) -> None:
+        """Nothing: bytes go when nobody refers to them."""
+        del raw
 
     def rebind(self, entry: Entry, bound: bytes, anew: bytes) -> Entry:
         """Opened and sealed again."""

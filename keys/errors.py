@@ -74,7 +74,14 @@ class PinRefused(KeysError):
 
 
 class TokenError(KeysError):
-    """A PKCS#11 token does not answer as it must: missing, wrong PIN, an object gone, or an operation it does not have."""
+    """A PKCS#11 token does not answer as it must: missing, wrong PIN, an object gone, or an operation it does not have.
+
+    `code`: the return code (CKR_...), None where the token was not asked.
+    """
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class VaultError(KeysError):

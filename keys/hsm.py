@@ -201,7 +201,7 @@ class PinCommands(Protocol):
 
 
 class CardCommands(Protocol):
-    """Values on magnetic stripe and chip. EXPIRY is YYMM, as on the track."""
+    """Values on magnetic stripe and chip. EXPIRY is YYMM, as on the track (ISO/IEC 7813); PSN two digits, as tag 5F34."""
 
     def card_value(
         self,
@@ -212,7 +212,11 @@ class CardCommands(Protocol):
         service_code: str | None = None,
         order: ExpiryOrder = ExpiryOrder.YYMM,
     ) -> str:
-        """CVV, CVV2 or iCVV of a card to be issued. SERVICE_CODE is the stripe's, and for CVV alone; ORDER is the scheme's."""
+        """CVV, CVV2 or iCVV (cvv.py) of a card to be issued, 3 digits. KEY: usage C0.
+
+        SERVICE_CODE is the stripe's, and for CVV alone; ORDER is the scheme's. Raises CardDataRefused for fields that cannot be,
+        KeyRefused for a dynamic CVV, which is never made here.
+        """
         ...
 
     def verify_card_value(
@@ -225,7 +229,7 @@ class CardCommands(Protocol):
         service_code: str | None = None,
         order: ExpiryOrder = ExpiryOrder.YYMM,
     ) -> bool:
-        """Whether VALUE is the card's. Everything wrong with it is False."""
+        """Whether VALUE is the card's, compared in constant time. Everything wrong with it is False. KEY: usage C0."""
         ...
 
     def verify_dynamic_value(
@@ -235,24 +239,57 @@ class CardCommands(Protocol):
         ...
 
     def verify_cryptogram(
-        self, profile: Profile, key: KeyHandle, pan: Pan, psn: str, tags: Mapping[str, bytes], answer: bytes
+        self,
+        profile: Profile,
+        key: KeyHandle,
+        pan: Pan,
+        psn: str,
+        tags: Mapping[str, bytes],
+        answer: bytes,
+        proprietary: bytes = b"",
     ) -> ChipAnswer:
-        """ARQC verification and ARPC in one call. TAGS: chip data by tag, with 9F26; ANSWER: ARC (2 bytes) or CSU (4).
+        """ARQC verification and ARPC in one call (EMV book 2, 8). KEY: usage E0; which, `profile.key_index(tags)` says.
 
-        Raises CardDataRefused where a tag is missing or has another length.
+        TAGS: chip data by tag, with 9F26. ANSWER: ARC (2 bytes) for method 1, CSU (4) for method 2, that one with up to 8 bytes
+        of PROPRIETARY authentication data. Raises CardDataRefused where a tag is missing, has another length, or a cryptogram
+        version that is not the profile's. An HSM remembers no card: that the ATC (tag 9F36) is above the card's last one is for
+        the caller to check, in the row he keeps of the card.
         """
         ...
 
     def script_mac(
-        self, profile: Profile, key: KeyHandle, pan: Pan, psn: str, tags: Mapping[str, bytes], command: bytes
+        self,
+        profile: Profile,
+        key: KeyHandle,
+        pan: Pan,
+        psn: str,
+        tags: Mapping[str, bytes],
+        command: bytes,
+        before: Sequence[bytes] = (),
     ) -> bytes:
-        """The MAC of an issuer script command to the chip. KEY: usage E2."""
+        """The MAC of an issuer script command (EMV book 2, 9.2), `profile.script_mac_length` bytes. KEY: usage E2.
+
+        COMMAND: CLA INS P1 P2 Lc and data, enciphered where they are. BEFORE: the commands of the script that stand before it:
+        a chained MAC goes on from theirs, and M/Chip counts them. TAGS: 9F26 and 9F36 of the transaction. Raises
+        CardDataRefused.
+        """
         ...
 
     def script_encipher(
-        self, profile: Profile, key: KeyHandle, pan: Pan, psn: str, tags: Mapping[str, bytes], data: bytes
+        self,
+        profile: Profile,
+        key: KeyHandle,
+        pan: Pan,
+        psn: str,
+        tags: Mapping[str, bytes],
+        data: bytes,
+        place: int = 0,
     ) -> bytes:
-        """The confidential data of an issuer script command. KEY: usage E1."""
+        """The confidential data of an issuer script command (EMV book 2, 9.3), whole blocks of 8 bytes. KEY: usage E1.
+
+        DATA: 1 to 238 bytes. PLACE: how many commands of the script stand before. TAGS as for `script_mac`. Raises
+        CardDataRefused.
+        """
         ...
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from keys import keyfile
@@ -33,7 +35,7 @@ from keys.keytypes import (
 from keys.usages import VERSIONS_MOST, check_header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 Result = TypeVar("Result")
@@ -43,6 +45,9 @@ VERSION = 2
 STORE_ID_BYTES = 16
 LOOKS_MOST = 3  # at a file whose master key changes while we look
 PARTS = {"head", "serial", "seal", "keys", "components"}
+ROOM = 1024 * 1024
+"""Bytes that no new key may take: a full keystore must still have room for other states and last days of all its keys."""
+NOTHING_HELD: Mapping[KeyInfo, Any] = MappingProxyType({})
 
 
 class Component(NamedTuple):
@@ -61,7 +66,10 @@ class Component(NamedTuple):
 
 
 class Keystore(Generic[Raw]):
-    """An open keystore. It holds the envelope, not the keys: `load` gives them."""
+    """An open keystore. It holds the envelope, not the keys: `load` gives them.
+
+    Each look at the file checks the seal over all of it; the seal of an entry is opened by who wants that key.
+    """
 
     def __init__(self, path: Path, envelope: Envelope[Raw], head: dict[str, Any]) -> None:
         self.path = path
@@ -70,6 +78,7 @@ class Keystore(Generic[Raw]):
         self._stamp: object = None
         self._serial = 0
         self._envelope_for: Callable[[dict[str, Any]], Envelope[Raw]] | None = None
+        self._opened: tuple[object, dict[str, Any]] | None = None
 
     @classmethod
     def create(cls, path: Path, envelope: Envelope[Raw]) -> Keystore[Raw]:
@@ -89,10 +98,12 @@ class Keystore(Generic[Raw]):
         ENVELOPE_FOR is asked again when the file has come under another master key. Raises KeystoreError where the file is
         missing, damaged, of another format, or of another master key.
         """
-        head = keyfile.read(path, PARTS)["head"]
+        stamp = keyfile.stamp(path)  # before it is read: what is written meanwhile is a change
+        document = keyfile.read(path, PARTS)
+        head = document["head"]
         store = cls(path, _envelope(path, head, envelope_for), head)
         store._envelope_for = envelope_for
-        store._read()
+        store._opened = stamp, store._checked(document)
         return store
 
     @property
@@ -100,13 +111,16 @@ class Keystore(Generic[Raw]):
         """What tells this keystore from every other, in hex."""
         return str(self._head["store"])
 
-    def load(self) -> list[tuple[KeyInfo, Raw | None]]:
-        """Every key with its header, None for a destroyed one.
+    def load(self, held: Mapping[KeyInfo, Raw | None] = NOTHING_HELD) -> list[tuple[KeyInfo, Raw | None]]:
+        """Every key with its header, None for a destroyed one. HELD: those of an earlier load, which are not opened again.
 
-        Raises KeystoreError naming the file where any one of them does not open or is not fit.
+        Raises KeystoreError naming the file where any one of them does not open or is not fit: then none stays open.
         """
-        stamp = keyfile.stamp(self.path)  # before it is read: what is written meanwhile is a change
-        keys = [self._open_key(place, entry) for place, entry in enumerate(self._read()["keys"], start=1)]
+        opened, self._opened = self._opened, None
+        stamp = keyfile.stamp(self.path)  # before it is read, as above
+        document = opened[1] if opened is not None and opened[0] == stamp else self._read()
+        with self._all_or_none() as made:
+            keys = [self._open_key(place, entry, made, held) for place, entry in enumerate(document["keys"], start=1)]
         self._stamp = stamp
         return keys
 
@@ -119,15 +133,17 @@ class Keystore(Generic[Raw]):
         return int(self._read()["serial"])
 
     def add(self, info: KeyInfo, raw: Raw) -> KeyInfo:
-        """Keep one more key; its version is the next of its label. Raises KeyRefused for an unfit one."""
+        """Keep one more key; its version is the next of its label.
+
+        Raises KeyRefused for an unfit one, KeystoreError where the file is full (keyfile.FILE_MOST, some 25,000 keys).
+        """
 
         def change(document: dict[str, Any]) -> KeyInfo:
-            known = [_info(entry["header"]) for entry in document["keys"]]
-            versions = [one.version for one in known if one.label == info.label]
-            numbered = replace(info, version=max(versions, default=0) + 1)
+            others = [entry["header"] for entry in document["keys"] if entry["header"]["label"] == info.label]
+            numbered = replace(info, version=max((one["version"] for one in others), default=0) + 1)
             if numbered.version > VERSIONS_MOST:
                 raise KeyRefused(f"key {info.label}: has had {VERSIONS_MOST} versions, which is all there can be")
-            if any(one.label == info.label and one.usage is not info.usage for one in known):
+            if any(one["usage"] != info.usage.value for one in others):
                 raise KeyRefused(f"key {info.label}: is of another usage in its other versions")
             check_header(numbered)
             self._envelope.check(numbered, raw)
@@ -135,7 +151,7 @@ class Keystore(Generic[Raw]):
             document["keys"].append({"header": header, "sealed": self._envelope.seal(raw, self._bound(header))})
             return numbered
 
-        return self._change(change)
+        return self._change(change, ROOM)
 
     def set_state(self, info: KeyInfo, state: KeyState) -> KeyInfo:
         """Move a key to another state, if its life allows it. DESTROYED takes its bytes out of the file. Gives its new header."""
@@ -158,21 +174,20 @@ class Keystore(Generic[Raw]):
         return self._amend(info, ended)
 
     def _amend(self, info: KeyInfo, amend: Callable[[KeyInfo], KeyInfo]) -> KeyInfo:
-        """Give a key another header, which it is bound to from then on."""
+        """Give a key another header, which it is bound to from then on. No other entry is looked at."""
 
         def change(document: dict[str, Any]) -> KeyInfo:
             for place, entry in enumerate(document["keys"], start=1):
-                stored, raw = self._open_key(place, entry)
-                if (stored.label, stored.version) != (info.label, info.version):
-                    continue
-                amended = amend(stored)
-                before, entry["header"] = self._bound(entry["header"]), _header(amended)
-                anew = self._bound(entry["header"])
-                if raw is None or amended.state is KeyState.DESTROYED:
-                    entry["sealed"] = self._envelope.seal_data(b"", anew)
-                else:
-                    entry["sealed"] = self._envelope.rebind(entry["sealed"], before, anew)
-                return amended
+                header = entry["header"]
+                if (header["label"], header["version"]) == (info.label, info.version):
+                    amended = amend(self._header_of(place, entry))
+                    entry["header"] = _header(amended)
+                    with self._naming(place):
+                        anew = self._bound(entry["header"])
+                        entry["sealed"] = self._envelope.rebind(entry["sealed"], self._bound(header), anew)
+                    if amended.state is KeyState.DESTROYED:
+                        entry["sealed"] = self._envelope.seal_data(b"", anew)
+                    return amended
             raise KeyRefused(f"key {info.name}: is not in the keystore")
 
         return self._change(change)
@@ -193,7 +208,7 @@ class Keystore(Generic[Raw]):
             document["components"].append({"header": header, "sealed": sealed})
             return sorted([*mine, (component, value)], key=lambda one: one[0].number)
 
-        return self._change(change)
+        return self._change(change, ROOM)
 
     def components(self) -> list[Component]:
         """The components that wait for others."""
@@ -211,36 +226,45 @@ class Keystore(Generic[Raw]):
         with keyfile.locked(self.path):
             unseen = self.changed()
             document = self._read()
-            keys = [self._open_key(place, entry) for place, entry in enumerate(document["keys"], 1)]
-            parts = [self._open_component(place, entry) for place, entry in enumerate(document["components"], 1)]
             head = {name: self._head[name] for name in ("format", "version", "store")} | envelope.head
             anew = Keystore(self.path, envelope, head)
-            for entry, (_, raw) in zip(document["keys"], keys, strict=True):
-                bound = anew._bound(entry["header"])
-                entry["sealed"] = envelope.seal_data(b"", bound) if raw is None else envelope.seal(raw, bound)
-            for entry, (_, value) in zip(document["components"], parts, strict=True):
+            for place, entry in enumerate(document["keys"], start=1):
+                self._rewrap_key(place, entry, envelope, anew._bound(entry["header"]))
+            for place, entry in enumerate(document["components"], start=1):
+                _, value = self._open_component(place, entry)
                 entry["sealed"] = envelope.seal_data(value, anew._bound(entry["header"]))
             anew._write(document | {"head": head, "serial": document["serial"] + 1})
             self._head, self._envelope, self._serial = head, envelope, document["serial"] + 1
             if not unseen:
                 self._stamp = keyfile.stamp(self.path)
-        return len(keys)
+        return len(document["keys"])
 
-    def _change(self, change: Callable[[dict[str, Any]], Result]) -> Result:
+    def _rewrap_key(self, place: int, entry: dict[str, Any], envelope: Envelope[Raw], bound: bytes) -> None:
+        made: list[Raw] = []
+        try:
+            _, raw = self._open_key(place, entry, made)
+            entry["sealed"] = envelope.seal_data(b"", bound) if raw is None else envelope.seal(raw, bound)
+        finally:
+            self._let_go(made)
+
+    def _change(self, change: Callable[[dict[str, Any]], Result], room: int = 0) -> Result:
         """Read, change, write, with no other writer between."""
         with keyfile.locked(self.path):
             unseen = self.changed()
             document = self._read()
             result = change(document)
             document["serial"] += 1
-            self._write(document)
+            self._write(document, room)
             self._serial = document["serial"]
             if not unseen:
                 self._stamp = keyfile.stamp(self.path)
         return result
 
     def _read(self) -> dict[str, Any]:
-        document = keyfile.read(self.path, PARTS)
+        return self._checked(keyfile.read(self.path, PARTS))
+
+    def _checked(self, document: dict[str, Any]) -> dict[str, Any]:
+        """What was read, once its seal is right: of this keystore, whole, no older than what was seen of it."""
         if document["head"] != self._head or not self._is_whole(document, self._envelope):
             document = self._follow(document)
         try:
@@ -278,23 +302,55 @@ class Keystore(Generic[Raw]):
             return False
         return True
 
-    def _write(self, document: dict[str, Any]) -> None:
-        keyfile.write(self.path, document | {"seal": self._envelope.seal_data(b"", self._whole(document))})
+    def _write(self, document: dict[str, Any], room: int = 0) -> None:
+        seal = self._envelope.seal_data(b"", self._whole(document))
+        keyfile.write(self.path, document | {"seal": seal}, room=room)
 
-    def _open_key(self, place: int, entry: dict[str, Any]) -> tuple[KeyInfo, Raw | None]:
-        try:
-            info = _info(entry["header"])
-            check_header(info)
+    def _open_key(
+        self, place: int, entry: dict[str, Any], made: list[Raw], held: Mapping[KeyInfo, Raw | None] = NOTHING_HELD
+    ) -> tuple[KeyInfo, Raw | None]:
+        """A key with its header; what was opened for it is in MADE, whatever comes of it."""
+        info = self._header_of(place, entry)
+        if info in held:
+            return info, held[info]
+        with self._naming(place):
             if info.state is KeyState.DESTROYED:
                 self._envelope.open_data(entry["sealed"], self._bound(entry["header"]))
                 return info, None
             raw = self._envelope.open(entry["sealed"], self._bound(entry["header"]))
+            made.append(raw)
             self._envelope.check(info, raw)
+        return info, raw
+
+    def _header_of(self, place: int, entry: dict[str, Any]) -> KeyInfo:
+        with self._naming(place):
+            info = _info(entry["header"])
+            check_header(info)
+        return info
+
+    @contextmanager
+    def _naming(self, place: int) -> Iterator[None]:
+        """What is wrong with a key is KeystoreError that names the file and its place in it."""
+        try:
+            yield
         except (DoesNotOpen, ValueError, TypeError, KeyError):
             raise KeystoreError(f"keystore {self.path}: is damaged: key {place} does not open") from None
         except KeyRefused as error:
             raise KeystoreError(f"keystore {self.path}: key {place} is not fit: {error}") from None
-        return info, raw
+
+    @contextmanager
+    def _all_or_none(self) -> Iterator[list[Raw]]:
+        """A list for keys that are opened: where one of them fails, none stays open."""
+        made: list[Raw] = []
+        try:
+            yield made
+        except BaseException:
+            self._let_go(made)
+            raise
+
+    def _let_go(self, made: list[Raw]) -> None:
+        for raw in made:
+            self._envelope.let_go(raw)
 
     def _open_component(self, place: int, entry: dict[str, Any]) -> tuple[Component, bytes]:
         try:

@@ -64,7 +64,8 @@ def is_format_1(path: Path) -> bool:
 def _read(path: Path) -> dict[str, Any] | None:
     """The file, where it is one of format 1."""
     try:
-        document = json.loads(path.read_bytes()[: keyfile.FILE_MOST])
+        with path.open("rb") as file:
+            document = json.loads(file.read(keyfile.FILE_MOST))
         head = document["head"]
         format_1 = head["format"] == FORMAT and head["version"] == _VERSION and isinstance(document["keys"], list)
     except (OSError, ValueError, TypeError, KeyError, RecursionError):

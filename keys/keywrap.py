@@ -6,10 +6,15 @@ trust. A key block (tr31.py) carries its usage with it. Read next: tr31.py.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cryptography.hazmat.primitives import keywrap
 
 from keys import aes
 from keys.errors import KeyBlockError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UNIT = 8
 """Bytes; what a key wrapped without padding is a multiple of."""
@@ -33,17 +38,19 @@ def wrap(kek: bytes, key: bytes) -> bytes:
 
 
 def unwrap(kek: bytes, wrapped: bytes) -> bytes:
-    """The key in WRAPPED (24 or more bytes, whole units of 8) by AES-KW (RFC 3394, 2.2.2).
+    """The key in WRAPPED (24 or more bytes, whole units of 8) by AES-KW (RFC 3394, 2.2.2). 8 bytes shorter.
 
-    Raises KeyBlockError where it was changed, was wrapped under another key, or has another length.
+    KEK: 16, 24 or 32 bytes. Raises KeyBlockError where WRAPPED was changed, was wrapped under another key, or one of them has
+    another length. Vector: RFC 3394, 4.1.
+
+    >>> kek = bytes.fromhex("000102030405060708090A0B0C0D0E0F")
+    >>> unwrap(kek, bytes.fromhex("1FA68B0A8112B447AEF34BD8FB5A7B829D3E862371D2CFE5")).hex().upper()
+    '00112233445566778899AABBCCDDEEFF'
     """
     _refuse_kek(kek)
     if len(wrapped) < _WRAPPED_LEAST or len(wrapped) % UNIT:
         raise KeyBlockError("a key wrapped by AES-KW has 24 or more bytes, a multiple of 8")
-    try:
-        return keywrap.aes_key_unwrap(kek, wrapped)
-    except keywrap.InvalidUnwrap:
-        raise KeyBlockError("the wrapped key is not authentic: changed, or wrapped under another key") from None
+    return _unwrapped(keywrap.aes_key_unwrap, kek, wrapped)
 
 
 def wrap_padded(kek: bytes, key: bytes) -> bytes:
@@ -62,12 +69,23 @@ def wrap_padded(kek: bytes, key: bytes) -> bytes:
 
 
 def unwrap_padded(kek: bytes, wrapped: bytes) -> bytes:
-    """The key in WRAPPED (16 or more bytes, whole units of 8) by AES-KWP (RFC 5649, 4.2). Raises KeyBlockError as `unwrap`."""
+    """The key in WRAPPED (16 or more bytes, whole units of 8) by AES-KWP (RFC 5649, 4.2).
+
+    8 bytes shorter, and as many as were padded. Raises KeyBlockError as `unwrap`. Vector: RFC 5649, 6.
+
+    >>> kek = bytes.fromhex("5840DF6E29B02AF1AB493B705BF16EA1AE8338F4DCC176A8")
+    >>> unwrap_padded(kek, bytes.fromhex("AFBEB0F07DFBF5419200F2CCB50BB24F")).hex().upper()
+    '466F7250617369'
+    """
     _refuse_kek(kek)
     if len(wrapped) < 2 * UNIT or len(wrapped) % UNIT:
         raise KeyBlockError("a key wrapped by AES-KWP has 16 or more bytes, a multiple of 8")
+    return _unwrapped(keywrap.aes_key_unwrap_with_padding, kek, wrapped)
+
+
+def _unwrapped(unwrapping: Callable[[bytes, bytes], bytes], kek: bytes, wrapped: bytes) -> bytes:
     try:
-        return keywrap.aes_key_unwrap_with_padding(kek, wrapped)
+        return unwrapping(kek, wrapped)
     except keywrap.InvalidUnwrap:
         raise KeyBlockError("the wrapped key is not authentic: changed, or wrapped under another key") from None
 

@@ -6,9 +6,10 @@ it. Refuses to know keys. Read next: dukpt_tdes.py and dukpt_aes.py, which make 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from keys.errors import KsnRefused
 
@@ -23,8 +24,71 @@ AES_BYTES, AES_COUNTER_BITS, AES_ONES_MOST = 12, 32, 16
 INITIAL_KEY_ID_BYTES = 8
 
 
+class _Ksn(ABC):
+    """What both kinds of KSN have: a counter, and how it goes on."""
+
+    __slots__ = ()
+    _COUNTER_BITS: ClassVar[int]
+    _ONES_MOST: ClassVar[int]
+    counter: int
+
+    @classmethod
+    @abstractmethod
+    def _read(cls, given: bytes | str) -> Self:
+        """Any counter."""
+
+    @classmethod
+    def parse(cls, given: bytes | str) -> Self:
+        """The KSN of a transaction, as bytes or twice as many hex digits. Raises KsnRefused, also for counter zero."""
+        ksn = cls._read(given)
+        ksn.refuse_initial()
+        return ksn
+
+    @classmethod
+    def parse_initial(cls, given: bytes | str) -> Self:
+        """The KSN that goes into a device with its initial key: counter zero, nothing else. Raises KsnRefused."""
+        ksn = cls._read(given)
+        if ksn.counter != 0:
+            raise KsnRefused("the KSN of an initial key has counter zero")
+        return ksn
+
+    def refuse_initial(self) -> None:
+        """Raise KsnRefused for counter zero."""
+        if self.counter == 0:
+            raise KsnRefused("counter zero of a KSN is the initial key's: no transaction has it")
+
+    def following(self) -> Self:
+        """The KSN of the device's next transaction. Raises KsnRefused where it has no keys left.
+
+        With as many one-bits as may be, counters that would have one more are skipped (X9.24-1:2009 A.2, X9.24-3:2017 6.3).
+
+        >>> print(TdesKsn.parse("FFFF9876543210EFFC00").following())
+        FFFF9876543210F00000
+        >>> print(AesKsn.parse("12345678901234560001FFFE").following())
+        123456789012345600020000
+        """
+        step = 1 if self.counter.bit_count() < self._ONES_MOST else self.counter & -self.counter
+        if self.counter + step >> self._COUNTER_BITS:
+            raise KsnRefused("the device has used all its keys: it needs a new initial key")
+        whole = bytes(self)  # in which the counter stands last
+        return self._read((int.from_bytes(whole) + step).to_bytes(len(whole)))
+
+    def _refuse_counter(self) -> None:
+        if self.counter not in range(1 << self._COUNTER_BITS):
+            raise KsnRefused(f"the counter of the KSN is not one of {self._COUNTER_BITS} bits")
+        if self.counter.bit_count() > self._ONES_MOST:
+            raise KsnRefused(f"the counter of the KSN has more than {self._ONES_MOST} one-bits: no device counts to it")
+
+    @abstractmethod
+    def __bytes__(self) -> bytes:
+        """As it is sent."""
+
+    def __str__(self) -> str:
+        return bytes(self).hex().upper()
+
+
 @dataclass(frozen=True, slots=True)
-class TdesKsn:
+class TdesKsn(_Ksn):
     """The KSN of triple DES DUKPT (ANSI X9.24-1:2009 A.1). 10 bytes: key set id (40 bits), device id (19), counter (21).
 
     Raises KsnRefused for a part too long, or a counter of more than 10 one-bits: a device skips those.
@@ -33,6 +97,9 @@ class TdesKsn:
     >>> ksn.key_set_id.hex().upper(), f"{ksn.device_id:05X}", f"{ksn.counter:06X}"
     ('FFFF987654', '19087', '100000')
     """
+
+    _COUNTER_BITS: ClassVar[int] = TDES_COUNTER_BITS
+    _ONES_MOST: ClassVar[int] = TDES_ONES_MOST
 
     key_set_id: bytes
     """5 bytes: whose base derivation key, and which of them."""
@@ -46,23 +113,7 @@ class TdesKsn:
     def __post_init__(self) -> None:
         if len(self.key_set_id) != KEY_SET_BYTES or self.device_id not in range(1 << DEVICE_BITS):
             raise KsnRefused("a TDES KSN has a key set id of 5 bytes and a device id of 19 bits")
-        _refuse_counter(self.counter, TDES_COUNTER_BITS, TDES_ONES_MOST)
-
-    @classmethod
-    def parse(cls, given: bytes | str) -> Self:
-        """The KSN of a transaction, of 10 bytes or 20 hex digits. Raises KsnRefused, also for counter zero."""
-        ksn = cls._read(given)
-        if ksn.counter == 0:
-            raise KsnRefused("counter zero of a KSN is the initial key's: no transaction has it")
-        return ksn
-
-    @classmethod
-    def parse_initial(cls, given: bytes | str) -> Self:
-        """The KSN that goes into a device with its initial key: counter zero, nothing else. Raises KsnRefused."""
-        ksn = cls._read(given)
-        if ksn.counter != 0:
-            raise KsnRefused("the KSN of an initial key has counter zero")
-        return ksn
+        self._refuse_counter()
 
     @classmethod
     def _read(cls, given: bytes | str) -> Self:
@@ -74,32 +125,20 @@ class TdesKsn:
     @property
     def initial_ksn(self) -> bytes:
         """The same KSN with counter zero, 10 bytes: what the initial key is derived from."""
-        return self.key_set_id + (self.device_id << TDES_COUNTER_BITS).to_bytes(TDES_BYTES - KEY_SET_BYTES)
+        return bytes(replace(self, counter=0))
 
     @property
     def device(self) -> str:
         """The name of the device in a `KsnMemory`: the initial KSN, 20 hex digits."""
         return self.initial_ksn.hex().upper()
 
-    def following(self) -> Self:
-        """The KSN of the device's next transaction (X9.24-1:2009 A.2). Raises KsnRefused where it has no keys left.
-
-        >>> print(TdesKsn.parse("FFFF9876543210EFFC00").following())
-        FFFF9876543210F00000
-        """
-        counter = _following(self.counter, TDES_COUNTER_BITS, TDES_ONES_MOST)
-        return type(self)(self.key_set_id, self.device_id, counter)
-
     def __bytes__(self) -> bytes:
         tail = self.device_id << TDES_COUNTER_BITS | self.counter
         return self.key_set_id + tail.to_bytes(TDES_BYTES - KEY_SET_BYTES)
 
-    def __str__(self) -> str:
-        return bytes(self).hex().upper()
-
 
 @dataclass(frozen=True, slots=True)
-class AesKsn:
+class AesKsn(_Ksn):
     """The KSN of AES DUKPT (ANSI X9.24-3:2017 clause 6). 12 bytes: initial key id (64 bits), counter (32).
 
     Raises KsnRefused for an id of another length, or a counter of more than 16 one-bits: a device skips those.
@@ -107,6 +146,9 @@ class AesKsn:
     >>> AesKsn.parse("123456789012345600020001").counter
     131073
     """
+
+    _COUNTER_BITS: ClassVar[int] = AES_COUNTER_BITS
+    _ONES_MOST: ClassVar[int] = AES_ONES_MOST
 
     initial_key_id: bytes
     """8 bytes: 4 name the base derivation key, 4 the device's initial key."""
@@ -117,23 +159,7 @@ class AesKsn:
     def __post_init__(self) -> None:
         if len(self.initial_key_id) != INITIAL_KEY_ID_BYTES:
             raise KsnRefused("an AES KSN has an initial key id of 8 bytes")
-        _refuse_counter(self.counter, AES_COUNTER_BITS, AES_ONES_MOST)
-
-    @classmethod
-    def parse(cls, given: bytes | str) -> Self:
-        """The KSN of a transaction, of 12 bytes or 24 hex digits. Raises KsnRefused, also for counter zero."""
-        ksn = cls._read(given)
-        if ksn.counter == 0:
-            raise KsnRefused("counter zero of a KSN is the initial key's: no transaction has it")
-        return ksn
-
-    @classmethod
-    def parse_initial(cls, given: bytes | str) -> Self:
-        """The KSN that goes into a device with its initial key: counter zero, nothing else. Raises KsnRefused."""
-        ksn = cls._read(given)
-        if ksn.counter != 0:
-            raise KsnRefused("the KSN of an initial key has counter zero")
-        return ksn
+        self._refuse_counter()
 
     @classmethod
     def _read(cls, given: bytes | str) -> Self:
@@ -145,19 +171,14 @@ class AesKsn:
         """The name of the device in a `KsnMemory`: the initial key id, 16 hex digits."""
         return self.initial_key_id.hex().upper()
 
-    def following(self) -> Self:
-        """The KSN of the device's next transaction (X9.24-3:2017 clause 6). Raises KsnRefused where it has no keys left."""
-        return type(self)(self.initial_key_id, _following(self.counter, AES_COUNTER_BITS, AES_ONES_MOST))
-
     def __bytes__(self) -> bytes:
         return self.initial_key_id + self.counter.to_bytes(AES_BYTES - INITIAL_KEY_ID_BYTES)
-
-    def __str__(self) -> str:
-        return bytes(self).hex().upper()
 
 
 def steps(counter: int) -> Iterator[int]:
     """The counters whose keys lead from the initial key to COUNTER's: its one-bits set one by one, the highest first.
+
+    X9.24-1:2009 A.3, X9.24-3:2017 6.3.1: both kinds of DUKPT. By hand.
 
     >>> [f"{step:05b}" for step in steps(0b10110)]
     ['10000', '10100', '10110']
@@ -171,7 +192,7 @@ def steps(counter: int) -> Iterator[int]:
 
 
 class KsnMemory:
-    """The last counter of each device: a KSN is taken once, and none older than the last one taken.
+    """The last counter of each device (X9.24-1:2009 A.1): a KSN is taken once, and none older than the last one taken.
 
     It never forgets: a forgotten device could replay all it ever sent. So LIMIT devices are the most, and one more is an error.
     A device is retired by retiring its initial key; then a memory may be made from `state` without its entry. One memory
@@ -229,21 +250,6 @@ def _octets(given: bytes | str, length: int, name: str) -> bytes:
     if len(octets) != length:
         raise KsnRefused(f"the {name} KSN has not {length} bytes ({2 * length} hex digits)")
     return octets
-
-
-def _refuse_counter(counter: int, bits: int, ones_most: int) -> None:
-    if counter not in range(1 << bits):
-        raise KsnRefused(f"the counter of the KSN is not one of {bits} bits")
-    if counter.bit_count() > ones_most:
-        raise KsnRefused(f"the counter of the KSN has more than {ones_most} one-bits: no device counts to it")
-
-
-def _following(counter: int, bits: int, ones_most: int) -> int:
-    """The next counter that a device uses: with as many one-bits as may be, those that would add one more are skipped."""
-    following = counter + (1 if counter.bit_count() < ones_most else counter & -counter)
-    if following >> bits:
-        raise KsnRefused("the device has used all its keys: it needs a new initial key")
-    return following
 
 
 def _refuse_entry(device: str, counter: int) -> None:

@@ -42,6 +42,7 @@ class Lifecycle(Generic[Raw]):
         self._tools = tools
         self._workshop = workshop
         self._store = store
+        self._lost = False
         self._unwrap = tools.ready(Operation.UNWRAP_KEY, lambda info, raw: key_blocks.opener(workshop, info, raw))
         self._wrap = tools.ready(Operation.WRAP_KEY, lambda info, raw: key_blocks.wrapper(workshop, info, raw))
         if store is not None:
@@ -161,14 +162,18 @@ class Lifecycle(Generic[Raw]):
         return 0 if self._store is None else self._store.serial()
 
     def refresh(self) -> bool:
-        """Take up what another process changed."""
-        if self._store is None or not self._store.changed():
+        """Take up what another process changed; all keys anew where the back end was away, with the keys it held."""
+        if self._store is None:
+            return False
+        self._lost = self._workshop.restore() or self._lost  # until they are loaded
+        if not self._lost and not self._store.changed():
             return False
         self._load(self._store)
+        self._lost = False
         return True
 
     def _load(self, store: Keystore[Raw]) -> None:
-        for info, raw in store.load():
+        for info, raw in store.load({} if self._lost else self._tools.held()):
             self._tools.put(info, raw)
 
     def _take(self, spec: KeySpec, label: str, key: bytes) -> KeyHandle:
@@ -178,6 +183,16 @@ class Lifecycle(Generic[Raw]):
         return self._keep(spec, label, self._workshop.take(spec, material))
 
     def _keep(self, spec: KeySpec, label: str, raw: Raw) -> KeyHandle:
+        """Keep a key that was made or came in. One that is refused, or cannot be stored, does not stay in the back end."""
+        try:
+            info = self._info(spec, label, raw)
+            info = self._numbered(info) if self._store is None else self._store.add(info, raw)
+        except BaseException:
+            self._workshop.let_go(raw)
+            raise
+        return self._tools.put(info, raw)
+
+    def _info(self, spec: KeySpec, label: str, raw: Raw) -> KeyInfo:
         rule, algorithm = usages.USAGES[spec.usage], usages.algorithm_of(spec)
         info = KeyInfo(
             label=label,
@@ -197,8 +212,7 @@ class Lifecycle(Generic[Raw]):
         if spec.state not in (KeyState.PRE_ACTIVE, KeyState.ACTIVE):
             raise KeyRefused(f"key {label}: a new key is PRE_ACTIVE or ACTIVE")
         usages.check_header(info)
-        info = self._numbered(info) if self._store is None else self._store.add(info, raw)
-        return self._tools.put(info, raw)
+        return info
 
     def _numbered(self, info: KeyInfo) -> KeyInfo:
         known = self._tools.versions(info.label)

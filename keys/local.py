@@ -34,7 +34,7 @@ class LocalHsm(Lifecycle[Raw], PinOperations[Raw], CardOperations[Raw], DataOper
         today: Callable[[], date] | None = None,
         on_refusal: Callable[[Refusal], None] | None = None,
     ) -> None:
-        tools: Toolbox[Raw] = Toolbox(today or _today, on_refusal)
+        tools: Toolbox[Raw] = Toolbox(today or _today, on_refusal, workshop.let_go)
         PinOperations.__init__(self, tools, workshop)
         CardOperations.__init__(self, tools, workshop)
         DataOperations.__init__(self, tools, workshop)

@@ -9,7 +9,9 @@ _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 
 
 def check_digit(body: str) -> str:
-    """The digit that makes BODY (digits, without its check digit) valid. Raises ValueError where BODY is not digits.
+    """The digit that makes BODY (digits, without its check digit) valid (ISO/IEC 7812-1 annex B).
+
+    Raises ValueError where BODY is not digits. The number is the one that textbooks of the formula show.
 
     >>> check_digit("7992739871")
     '3'
@@ -20,7 +22,9 @@ def check_digit(body: str) -> str:
 
 
 def is_valid(digits: str) -> bool:
-    """Whether the last digit of DIGITS is its check digit. Anything that is not two digits or more is not valid.
+    """Whether the last digit of DIGITS is its check digit (ISO/IEC 7812-1 annex B). Fewer than two digits are not valid.
+
+    Anything other than ASCII digits is not valid either. The number is the one that textbooks show.
 
     >>> is_valid("79927398713"), is_valid("79927398710")
     (True, False)

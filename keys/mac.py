@@ -26,8 +26,8 @@ PADDINGS = (1, 2, 3)
 def cbc_mac(key: bytes, padding: int) -> Callable[[bytes], bytes]:
     """ISO/IEC 9797-1 MAC algorithm 1: CBC, the last block. 8 bytes. KEY: 8 (only to check a vector), 16 or 24 bytes.
 
-    PADDING as for `retail`. It is safe only where all messages of a key have one length, so new links use CMAC.
-    Vector: ISO/IEC 9797-1 annex B.2.
+    PADDING as for `retail`. Raises KeyRefused for another padding or length of key. It is safe only where all messages of a
+    key have one length, so new links use CMAC. Vector: ISO/IEC 9797-1 annex B.2.
 
     >>> cbc_mac(bytes.fromhex("0123456789ABCDEF"), 1)(b"Now is the time for all ").hex().upper()
     '70A30640CC76DD8B'
@@ -42,7 +42,7 @@ def retail(key: bytes, padding: int) -> Callable[[bytes], bytes]:
     """ISO/IEC 9797-1 MAC algorithm 3 (ANSI X9.19): DES CBC under K1, the last block through D(K2) and E(K1). 8 bytes.
 
     KEY: 16 bytes. PADDING 1: zeros to a whole block, at least one; 2: a byte 80 first; 3: a block with
-    the length in bits before. Vector: ISO/IEC 9797-1 annex B.4.
+    the length in bits before. Raises KeyRefused for another padding or length of key. Vector: ISO/IEC 9797-1 annex B.4.
 
     >>> make = retail(bytes.fromhex("0123456789ABCDEFFEDCBA9876543210"), 1)
     >>> make(b"Now is the time for all ").hex().upper()
@@ -57,10 +57,15 @@ def retail(key: bytes, padding: int) -> Callable[[bytes], bytes]:
 def retail_through(
     chain: Callable[[bytes], bytes], whole: Callable[[bytes], bytes], data: bytes, padding: int
 ) -> bytes:
-    """`retail` of a key that is known by two callables alone, as one in a token is. 8 bytes.
+    """`retail` (ISO/IEC 9797-1 algorithm 3) of a key that is known by two callables alone, as one in a token is. 8 bytes.
 
     CHAIN: CBC over whole blocks with a zero initial vector under the first half of the key (as K1 K1 K1); asked once, and
-    not at all for a single block. WHOLE: ECB under the key (K1 K2 K1); asked for one block.
+    not at all for a single block. WHOLE: ECB under the key (K1 K2 K1); asked for one block. Vector: annex B.4.
+
+    >>> key = bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")
+    >>> chain, whole = tdes.cbc(key[:8]).encryptor().update, tdes.encipherer(key)
+    >>> retail_through(chain, whole, b"Now is the time for all ", 1).hex().upper()
+    'A1C72E74EA3FA9B6'
     """
     blocks = pad(data, padding)
     last = blocks[-tdes.BLOCK :]
@@ -108,7 +113,7 @@ def hmac_sha512(key: bytes) -> Callable[[bytes], bytes]:
 
 
 def same(one: bytes, other: bytes) -> bool:
-    """Whether two codes are equal, in a time that does not tell where they differ."""
+    """Whether two codes are equal, in a time that does not tell where they differ. Codes of other lengths are not."""
     return hmac.compare_digest(one, other)
 
 
@@ -124,7 +129,15 @@ def _copying(ready: CMAC | HMAC) -> Callable[[bytes], bytes]:
 
 
 def pad(data: bytes, padding: int) -> bytes:
-    """DATA to whole 8-byte blocks by method 1, 2 or 3 of ISO/IEC 9797-1."""
+    r"""DATA to whole 8-byte blocks by method 1, 2 or 3 of ISO/IEC 9797-1 (6.3), whose annex B has this text.
+
+    1: zeros, at least one block; 2: a byte 80, then zeros; 3: a block with the length of DATA in bits, then DATA and zeros.
+
+    >>> [pad(b"Now is the time for it", padding)[-8:] for padding in (1, 2)]
+    [b'for it\x00\x00', b'for it\x80\x00']
+    >>> pad(b"Now is the time for it", 3)[:8].hex()
+    '00000000000000b0'
+    """
     if padding == PADDINGS[2]:
         head = (8 * len(data)).to_bytes(tdes.BLOCK)
         return head + data + bytes(-len(data) % tdes.BLOCK)

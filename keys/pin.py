@@ -23,9 +23,13 @@ _DECIMALISATION_DIFFERENT = 8
 
 
 def decimalisation_map(table: str) -> bytes:
-    """TABLE (16 digits, one for each of 0 to F) as a map for bytes.translate over lower case hex digits.
+    """IBM 3624's decimalisation TABLE (16 digits, one for each of 0 to F) as a map for bytes.translate over lower case hex.
 
-    A table with fewer than 8 different digits, or one digit more than 4 times, helps to guess PINs: KeyRefused.
+    A table with fewer than 8 different digits, or one digit more than 4 times, helps to guess PINs: KeyRefused (payShield's
+    rule). The vector is of `natural_pin`.
+
+    >>> b"64da85".translate(decimalisation_map("0123456789012345"))
+    b'643085'
     """
     if len(table) != _DECIMALISATION_DIGITS or not (table.isascii() and table.isdigit()):
         raise KeyRefused("a decimalisation table has 16 digits")
@@ -35,7 +39,9 @@ def decimalisation_map(table: str) -> bytes:
 
 
 def natural_pin(enciphered: bytes, decimals: bytes, length: int) -> bytes:
-    """The natural PIN (ASCII digits): the leftmost LENGTH hex digits of the enciphered validation data, decimalised.
+    """IBM 3624's natural PIN (ASCII digits): the leftmost LENGTH hex digits of the enciphered validation data, decimalised.
+
+    ENCIPHERED: 8 bytes. DECIMALS: of `decimalisation_map`. LENGTH: 4 to 16. Vector: an exercise of gae.ucm.es.
 
     >>> natural_pin(bytes.fromhex("64DA85B3795AE4E4"), decimalisation_map("0123456789012345"), 6)
     b'643085'
@@ -44,9 +50,9 @@ def natural_pin(enciphered: bytes, decimals: bytes, length: int) -> bytes:
 
 
 def numerals(enciphered: bytes, count: int) -> str:
-    """The first COUNT numerals of ENCIPHERED in hex; where it has fewer, then its letters as A 0 to F 5. For PVV and CVV.
+    """The first COUNT numerals of ENCIPHERED in hex; where it has fewer, then its letters as A 0 to F 5. For Visa's PVV and CVV.
 
-    The second pass is rare (once in a few thousand blocks for four digits), and it is where implementations differ.
+    The second pass is rare (once in a few thousand blocks for four digits), and it is where implementations differ. By hand.
 
     >>> numerals(bytes.fromhex("0FAB9CDEFFACDDEE"), 5)
     '09501'
@@ -57,7 +63,9 @@ def numerals(enciphered: bytes, count: int) -> str:
 
 
 def pin_of(natural: bytes, offset: str) -> bytes:
-    """The customer's PIN (ASCII digits): natural PIN plus offset, digit by digit without carry. Both of one length.
+    """IBM 3624: the customer's PIN (ASCII digits), natural PIN plus offset, digit by digit without carry. Both of one length.
+
+    Vector: the same exercise.
 
     >>> pin_of(b"643085", "456789")
     b'099764'
@@ -68,7 +76,9 @@ def pin_of(natural: bytes, offset: str) -> bytes:
 
 
 def offset_of(natural: bytes, pin: str) -> str:
-    """The offset: PIN minus natural PIN, digit by digit without borrow. Both of one length.
+    """IBM 3624: the offset, PIN minus natural PIN, digit by digit without borrow. Both of one length.
+
+    Vector: the same exercise.
 
     >>> offset_of(b"643085", "099764")
     '456789'
@@ -104,7 +114,12 @@ def weakness(pin: str, birth_date: date | None = None, digits: int = POLICY_DIGI
 
 
 def refuse_weak(pin: str, birth_date: date | None, digits: int = POLICY_DIGITS) -> None:
-    """Raise PinRefused with its reason where `weakness` finds one."""
+    """Raise PinRefused with its reason where `weakness` (BI SE 17/52/DKSP) finds one.
+
+    >>> refuse_weak("123456", None)
+    Traceback (most recent call last):
+    keys.errors.PinRefused: the PIN is refused: WEAK_SEQUENCE
+    """
     reason = weakness(pin, birth_date, digits)
     if reason is not None:
         raise PinRefused(reason)

@@ -84,7 +84,7 @@ TRANSLATIONS: Mapping[tuple[PinFormat, PinFormat], Translation] = MappingProxyTy
 
 
 def check_translation(source: PinFormat, target: PinFormat) -> Translation:
-    """The rule for a translation between two formats. Raises KeyRefused where it is never permitted.
+    """The rule for a translation between two formats (PCI PIN 3-3). Raises KeyRefused where it is never permitted.
 
     KeyRefused, not PinRefused: formats belong to the links and their keys, and no PIN has been looked at, so it is no wrong try.
 
@@ -100,9 +100,14 @@ def check_translation(source: PinFormat, target: PinFormat) -> Translation:
 def encipher_block(
     pin_format: PinFormat, encipher: Callable[[bytes], bytes], pin: Pin, pan: Pan, random: Callable[[int], bytes]
 ) -> bytes:
-    """The enciphered block of format 0, 3 or 4, `pin_format.block_bytes` long. RANDOM: a source such as os.urandom.
+    """The enciphered block of format 0, 3 or 4 (ISO 9564-1), `pin_format.block_bytes` long. RANDOM: a source such as os.urandom.
 
-    ENCIPHER must be of `pin_format.cipher`. Formats 1 and 2 are KeyRefused: the bank sends neither.
+    ENCIPHER must be of `pin_format.cipher`. Formats 1 and 2 are KeyRefused: the bank sends neither. Vector: jPOS.
+
+    >>> from keys.sensitive import Pan, Pin
+    >>> encipher = tdes.encipherer(bytes.fromhex("12345678" * 4))
+    >>> encipher_block(PinFormat.ISO_0, encipher, Pin("1234"), Pan("1234567890128"), bytes).hex().upper()
+    '3C0CA40863092C3A'
     """
     if pin_format is PinFormat.ISO_0:
         return encipher(encode_format_0(pin, account_field(pan)))
@@ -114,9 +119,17 @@ def encipher_block(
 
 
 def decipher_block(pin_format: PinFormat, decipher: Callable[[bytes], bytes], block: bytes, pan: Pan) -> str | None:
-    """The 4 to 12 PIN digits in an enciphered block of format 0, 1, 3 or 4, or None. Format 2 is KeyRefused: it is never online.
+    """The 4 to 12 PIN digits in an enciphered block of format 0, 1, 3 or 4 (ISO 9564-1), or None.
 
-    A block of another length is None and is kept from the cipher: it would put a context out of step.
+    Format 2 is KeyRefused: it is never online. A block of another length is None and is kept from the cipher: it would put a
+    context out of step. Vectors: jPOS, formats 0 and 1.
+
+    >>> from keys.sensitive import Pan
+    >>> decipher, pan = tdes.decipherer(bytes.fromhex("12345678" * 4)), Pan("1234567890128")
+    >>> decipher_block(PinFormat.ISO_0, decipher, bytes.fromhex("3C0CA40863092C3A"), pan)
+    '1234'
+    >>> decipher_block(PinFormat.ISO_1, decipher, bytes.fromhex("07438C40F225BF7D"), pan)
+    '1234'
     """
     if pin_format is PinFormat.ISO_2:
         raise KeyRefused("a PIN block of ISO_2 is for a chip card, never for the bank")
@@ -133,17 +146,22 @@ def decipher_block(pin_format: PinFormat, decipher: Callable[[bytes], bytes], bl
 
 
 def account_field(pan: Pan) -> bytes:
-    """0000 and the twelve digits of the PAN before its check digit: 8 bytes.
+    """The account number field of ISO 9564-1 9.3.2: 0000 and the twelve digits of the PAN before its check digit. 8 bytes.
 
-    It binds a block of format 0 or 3 to its card, and it is the validation data of IBM 3624 here.
+    It binds a block of format 0 or 3 to its card, and it is the validation data of IBM 3624 here. The PAN is that of ANSI
+    X9.24-1:2009 A.4.
+
+    >>> from keys.sensitive import Pan
+    >>> account_field(Pan("4012345678909")).hex()
+    '0000401234567890'
     """
     return bytes.fromhex("0000" + pan.reveal()[-13:-1])
 
 
 def encode_format_0(pin: Pin, account: bytes) -> bytes:
-    """The clear PIN block of ISO 9564-1 format 0: 0, length, PIN, F to 16 digits; XOR the account field. 8 bytes.
+    """The clear PIN block of ISO 9564-1 format 0 (9.3.2): 0, length, PIN, F to 16 digits; XOR the account field. 8 bytes.
 
-    The vector is of ANSI X9.24-1:2009 A.4.
+    Vector: ANSI X9.24-1:2009 A.4.
 
     >>> from keys.sensitive import Pan, Pin
     >>> encode_format_0(Pin("1234"), account_field(Pan("4012345678909"))).hex().upper()
@@ -154,13 +172,21 @@ def encode_format_0(pin: Pin, account: bytes) -> bytes:
 
 
 def block_of(digits: bytes, length: int, account: bytes) -> bytes:
-    """The same from ASCII digits of LENGTH 4 to 12, unchecked: what a right block must be, to compare one with."""
+    """The same (ISO 9564-1 9.3.2) from ASCII digits of LENGTH 4 to 12, unchecked: what a right block must be, to compare with.
+
+    ACCOUNT: of `account_field`. 8 bytes. Vector: of a payment HSM simulator.
+
+    >>> block_of(b"1234", 4, bytes.fromhex("0000550000025321")).hex().upper()
+    '041261FFFFFDACDE'
+    """
     field = int(_HEADS[length] + digits + _FILLS[length], 16)
     return (field ^ int.from_bytes(account)).to_bytes(BLOCK_BYTES)
 
 
 def decode_format_0(block: bytes, account: bytes) -> str | None:
-    """The 4 to 12 PIN digits in a clear block of 8 bytes; None where it is not a format 0 block of this account field.
+    """The 4 to 12 PIN digits in a clear block of 8 bytes; None where it is not of format 0 (ISO 9564-1 9.3.2) and this account.
+
+    Vector: ANSI X9.24-1:2009 A.4.
 
     >>> from keys.sensitive import Pan
     >>> decode_format_0(bytes.fromhex("041274EDCBA9876F"), account_field(Pan("4012345678909")))
@@ -170,7 +196,9 @@ def decode_format_0(block: bytes, account: bytes) -> str | None:
 
 
 def decode_format_1(block: bytes) -> str | None:
-    """The 4 to 12 PIN digits in a clear block of 8 bytes: 1, length, PIN, and to 16 digits whatever the terminal put there.
+    """The 4 to 12 PIN digits in a clear block of 8 bytes of format 1 (ISO 9564-1 9.3.3), or None.
+
+    1, length, PIN, and to 16 digits whatever the terminal put there. Vector: openemv's tests.
 
     >>> decode_format_1(bytes.fromhex("1512345EDCBA9876"))
     '12345'
@@ -179,9 +207,9 @@ def decode_format_1(block: bytes) -> str | None:
 
 
 def encode_format_2(pin: Pin) -> bytes:
-    """The clear PIN block of format 2, as a chip card compares or keeps it: 2, length, PIN, F to 16 digits. 8 bytes.
+    """The clear PIN block of format 2 (ISO 9564-1 9.3.4): 2, length, PIN, F to 16 digits. 8 bytes.
 
-    The vector is of a payShield manual.
+    As a chip card compares or keeps it. Vector: a payShield manual.
 
     >>> from keys.sensitive import Pin
     >>> encode_format_2(Pin("34567")).hex().upper()
@@ -192,14 +220,21 @@ def encode_format_2(pin: Pin) -> bytes:
 
 
 def decode_format_2(block: bytes) -> str | None:
-    """The 4 to 12 PIN digits in a clear block of 8 bytes; None where it is not a format 2 block."""
+    """The 4 to 12 PIN digits in a clear block of 8 bytes; None where it is not of format 2 (ISO 9564-1 9.3.4).
+
+    Vector: a payShield manual.
+
+    >>> decode_format_2(bytes.fromhex("2534567FFFFFFFFF"))
+    '34567'
+    """
     return _digits(b"%016X" % int.from_bytes(block), b"2", b"F") if len(block) == BLOCK_BYTES else None
 
 
 def encode_format_3(pin: Pin, account: bytes, random: bytes) -> bytes:
-    """The clear PIN block of format 3: 3, length, PIN, random A to F to 16 digits; XOR the account field. 8 bytes.
+    """The clear PIN block of format 3 (ISO 9564-1 9.3.5): 3, length, PIN, random A to F to 16 digits; XOR the account field.
 
-    RANDOM: 8 bytes, else KeyRefused. They give ten fill digits out of six, uneven by less than one part in 2**38.
+    8 bytes. RANDOM: 8 bytes, else KeyRefused. They give ten fill digits out of six, uneven by less than one part in 2**38.
+    Vector: psec's documentation, of what is not random.
 
     >>> from keys.sensitive import Pan, Pin
     >>> encode_format_3(Pin("1234"), account_field(Pan("5544332211009966")), bytes(8)).hex().upper()[:6]
@@ -215,18 +250,23 @@ def encode_format_3(pin: Pin, account: bytes, random: bytes) -> bytes:
 
 
 def decode_format_3(block: bytes, account: bytes) -> str | None:
-    """The 4 to 12 PIN digits in a clear block of 8 bytes; None where it is not a format 3 block of this account field.
+    """The 4 to 12 PIN digits in a clear block of 8 bytes; None where it is not of format 3 (ISO 9564-1 9.3.5) and this account.
 
     Where two account fields differ behind the PIN alone, only the fill can tell, and A to F may turn into A to F: the
     block of one card then reads with the other, as the same PIN. That is the standard's own weakness; formats 0 and 4 tell.
+    Vector: psec's documentation.
+
+    >>> from keys.sensitive import Pan
+    >>> decode_format_3(bytes.fromhex("341277EEEFCCB43C"), account_field(Pan("5544332211009966")))
+    '1234'
     """
     return _digits(_unbound(block, account), b"3", b"ABCDEF") if len(block) == BLOCK_BYTES else None
 
 
 def encipher_format_4(encipher: Callable[[bytes], bytes], pin: Pin, pan: Pan, random: bytes) -> bytes:
-    """The enciphered block of format 4: AES(AES(PIN field) XOR PAN field). 16 bytes. ENCIPHER: AES.
+    """The enciphered block of format 4 (ISO 9564-1 9.4.2): AES(AES(PIN field) XOR PAN field). 16 bytes. ENCIPHER: AES.
 
-    PIN field: 4, length, PIN, A to 16 digits, then RANDOM (8 bytes, else KeyRefused). The vector is of an external tool.
+    PIN field: 4, length, PIN, A to 16 digits, then RANDOM (8 bytes, else KeyRefused). Vector: an external tool (CryptoCarver).
 
     >>> from keys import aes
     >>> from keys.sensitive import Pan, Pin
@@ -242,7 +282,16 @@ def encipher_format_4(encipher: Callable[[bytes], bytes], pin: Pin, pan: Pan, ra
 
 
 def decipher_format_4(decipher: Callable[[bytes], bytes], block: bytes, pan: Pan) -> str | None:
-    """The 4 to 12 PIN digits in an enciphered block of 16 bytes; None where it is no format 4 block of this PAN and key."""
+    """The 4 to 12 PIN digits in an enciphered block of 16 bytes; None where it is not of format 4, this PAN and key.
+
+    ISO 9564-1 9.4.2. DECIPHER: AES. Vector: an external tool (CryptoCarver).
+
+    >>> from keys import aes
+    >>> from keys.sensitive import Pan
+    >>> decipher = aes.decipherer(bytes.fromhex("00112233445566778899AABBCCDDEEFF"))
+    >>> decipher_format_4(decipher, bytes.fromhex("88E33C3ACF404F234F10F889C364E377"), Pan("432198765432109870"))
+    '1234'
+    """
     if len(block) != aes.BLOCK:
         return None
     pin_field = decipher(_xor(decipher(block), pan_field(pan)))
@@ -250,9 +299,10 @@ def decipher_format_4(decipher: Callable[[bytes], bytes], block: bytes, pan: Pan
 
 
 def pan_field(pan: Pan) -> bytes:
-    """The PAN field of format 4: the PAN's length less 12, the PAN, 0 to 32 digits. 16 bytes.
+    """The PAN field of format 4 (ISO 9564-1 9.4.2): the PAN's length less 12, the PAN, 0 to 32 digits. 16 bytes.
 
-    The standard also pads PANs of fewer than 12 digits on the left; a Pan has 13 or more, so there is none to pad.
+    The standard also pads PANs of fewer than 12 digits on the left; a Pan has 13 or more, so there is none to pad. Vector:
+    CryptoCarver's.
 
     >>> from keys.sensitive import Pan
     >>> pan_field(Pan("4111111111111111113")).hex()

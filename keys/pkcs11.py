@@ -10,6 +10,7 @@ cannot do here and why. Refuses to know commands. Read next: token.py, token_obj
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from keys import mac
 from keys import token_objects as objects
 from keys.backend import Backend
 from keys.envelope import NONCE_BYTES, DoesNotOpen, Entry, unhex
-from keys.errors import KeyRefused, KeystoreError, TokenError
+from keys.errors import KeyRefused, KeystoreError
 from keys.keyfile import canonical
 from keys.keystore import Keystore
 from keys.keytypes import Algorithm
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from keys.backend import Place
     from keys.keytypes import KeyInfo
+    from keys.token import Object
     from keys.toolbox import Refusal
 
 MASTER, HEADER = "kks-master", "kks-header-mac"
@@ -95,11 +97,10 @@ class TokenEnvelope:
     def __init__(self, token: Token, master: int, *, rewrappable: bool = False) -> None:
         """REWRAPPABLE: keys opened are for sealing anew under another master key, not for use."""
         self._token = token
-        self._number = master
+        self._number, self._master = master, f"{MASTER}-{master}"
         self._rewrappable = rewrappable
-        self._master = objects.must_find(token, f"{MASTER}-{master}")
-        self._header = objects.must_find(token, HEADER)
-        self._data = objects.must_find(token, DATA)
+        for label in (self._master, HEADER, DATA):
+            token.must_find(label)
 
     @classmethod
     def for_head(cls, token: Token, head: dict[str, Any], *, rewrappable: bool = False) -> TokenEnvelope:
@@ -116,12 +117,13 @@ class TokenEnvelope:
     def seal(self, raw: TokenKey, bound: bytes) -> Entry:
         """Wrapped objects, what else belongs to the key, and the MAC over all of it."""
         entry = {"algorithm": raw.algorithm.value, "bits": str(raw.bits)}
+        master = self._token.must_find(self._master)
         if raw.main is not None:
             rsa = raw.algorithm is Algorithm.RSA
             mechanism = objects.KEY_WRAP_PADDED if rsa else objects.KEY_WRAP
-            entry["wrapped"] = self._token.wrap(self._master, raw.main, mechanism).hex()
+            entry["wrapped"] = self._token.wrap(master, raw.main, mechanism).hex()
         if raw.companion is not None:
-            entry["companion"] = self._token.wrap(self._master, raw.companion, objects.KEY_WRAP).hex()
+            entry["companion"] = self._token.wrap(master, raw.companion, objects.KEY_WRAP).hex()
         if raw.public is not None:
             entry["public"] = raw.public.hex()
         if raw.copy is not None:
@@ -132,21 +134,20 @@ class TokenEnvelope:
         """The key. Its MAC is checked before anything of it reaches the token's unwrap."""
         self._check(entry, bound)
         try:
-            algorithm = Algorithm(entry["algorithm"])
-            main = companion = None
-            if "wrapped" in entry and algorithm is Algorithm.RSA:
-                main = objects.unwrap_rsa(
-                    self._token, self._master, unhex(entry["wrapped"]), rewrappable=self._rewrappable
-                )
-            elif "wrapped" in entry:
-                main = self._unwrap(entry["wrapped"], algorithm)
-            if "companion" in entry:
-                companion = self._unwrap(entry["companion"], Algorithm.TDES)
-            public = unhex(entry["public"]) if "public" in entry else None
-            copy = unhex(entry["copy"]) if "copy" in entry else None
-            return TokenKey(algorithm, int(entry["bits"]), main, companion, public, copy)
-        except (TokenError, ValueError, KeyError) as error:
+            algorithm, bits = Algorithm(entry["algorithm"]), int(entry["bits"])
+            wrapped, companion, public, copy = (
+                unhex(entry[name]) if name in entry else None for name in ("wrapped", "companion", "public", "copy")
+            )
+            with objects.all_or_none(self._token) as made:
+                main = None if wrapped is None else self._unwrapped(wrapped, algorithm, made)
+                second = None if companion is None else self._unwrapped(companion, Algorithm.TDES, made)
+        except (DoesNotOpen, ValueError, KeyError) as error:
             raise DoesNotOpen(f"a wrapped key does not open in the token ({error})") from None
+        return TokenKey(algorithm, bits, main, second, public, copy)
+
+    def let_go(self, raw: TokenKey) -> None:
+        """Its objects leave the token."""
+        self._token.destroy(*raw.objects)
 
     def rebind(self, entry: Entry, bound: bytes, anew: bytes) -> Entry:
         """The same wrapped key with another MAC."""
@@ -162,21 +163,26 @@ class TokenEnvelope:
     def seal_data(self, data: bytes, bound: bytes) -> Entry:
         """Nonce and ciphertext of AES-GCM in the token."""
         nonce = self._token.random(NONCE_BYTES)
-        sealed = self._token.encrypt(self._data, data, objects.gcm(nonce, bound))
+        sealed = objects.seal(self._token, self._token.must_find(DATA), nonce, data, bound)
         return {"nonce": nonce.hex(), "sealed": sealed.hex()}
 
     def open_data(self, entry: Entry, bound: bytes) -> bytes:
         """The data."""
         try:
-            if entry.keys() != {"nonce", "sealed"}:
-                raise DoesNotOpen("another kind of entry")
-            nonce, sealed = unhex(entry["nonce"]), unhex(entry["sealed"])
-            return self._token.decrypt(self._data, sealed, objects.gcm(nonce, bound))
-        except (TokenError, ValueError, TypeError, AttributeError):
-            raise DoesNotOpen("an entry was changed, or is of another token") from None
+            nonce, sealed = (unhex(entry[name]) for name in ("nonce", "sealed"))
+            if len(entry) == len(("nonce", "sealed")):
+                return objects.unseal(self._token, self._token.must_find(DATA), nonce, sealed, bound)
+        except (DoesNotOpen, ValueError, TypeError, KeyError, AttributeError):
+            pass  # below: they are all one
+        raise DoesNotOpen("an entry was changed, or is of another token")
 
-    def _unwrap(self, wrapped: str, algorithm: Algorithm) -> Any:  # noqa: ANN401 - an object of the module
-        return objects.unwrap(self._token, self._master, unhex(wrapped), algorithm, rewrappable=self._rewrappable)
+    def _unwrapped(self, wrapped: bytes, algorithm: Algorithm, made: list[Object]) -> Object:
+        master = self._token.must_find(self._master)
+        if algorithm is Algorithm.RSA:
+            made.append(objects.unwrap_rsa(self._token, master, wrapped, rewrappable=self._rewrappable))
+        else:
+            made.append(objects.unwrap(self._token, master, wrapped, algorithm, rewrappable=self._rewrappable))
+        return made[-1]
 
     def _check(self, entry: Entry, bound: bytes) -> None:
         try:
@@ -189,7 +195,7 @@ class TokenEnvelope:
 
     def _code(self, entry: Entry, bound: bytes) -> bytes:
         body = canonical(entry)
-        return self._token.sign(self._header, len(bound).to_bytes(4) + bound + body, objects.AES_CMAC)
+        return self._token.sign(self._token.must_find(HEADER), len(bound).to_bytes(4) + bound + body, objects.AES_CMAC)
 
 
 class Pkcs11Backend(Backend):
@@ -207,27 +213,22 @@ class Pkcs11Backend(Backend):
         self, place: Place, today: Callable[[], date], on_refusal: Callable[[Refusal], None] | None = None
     ) -> Pkcs11Hsm:
         """Over a new keystore, under master key 1 of the token, which its officer has made."""
-        return Pkcs11Hsm.create(place.keystore, _logged_in(place), today=today, on_refusal=on_refusal)
+        return Pkcs11Hsm.create(place.keystore, _token(place), today=today, on_refusal=on_refusal)
 
     def open(
         self, place: Place, today: Callable[[], date], on_refusal: Callable[[Refusal], None] | None = None
     ) -> Pkcs11Hsm:
         """Over a keystore that is there."""
-        return Pkcs11Hsm.open(place.keystore, _logged_in(place), today=today, on_refusal=on_refusal)
+        return Pkcs11Hsm.open(place.keystore, _token(place), today=today, on_refusal=on_refusal)
 
     def set_up(self, place: Place, officer_pin_file: Path, number: int) -> None:
         """The master key as the officer, then the token's own keys as its user."""
         pin = read_secret_file(officer_pin_file, "officer PIN file")
         officer = Token(Path(place.options["module"]), place.options["token"], pin, officer=True)
-        try:
+        with closing(officer):
             Pkcs11Hsm.set_up_master(officer, number)
-        finally:
-            officer.close()
-        user = _logged_in(place)
-        try:
+        with closing(_token(place)) as user:
             Pkcs11Hsm.set_up(user)
-        finally:
-            user.close()
 
     def rotate_master(self, place: Place, number: int | None = None) -> int:
         """Under master key NUMBER, which the officer has made before."""
@@ -235,13 +236,16 @@ class Pkcs11Backend(Backend):
             raise KeystoreError(
                 "a token's keystore goes under master key --number N, which its security officer has made"
             )
-        return rewrap(place.keystore, _logged_in(place), number)
+        with closing(_token(place)) as user:
+            return rewrap(place.keystore, user, number)
 
 
-def _logged_in(place: Place) -> Token:
-    """The token of the keystore, as its user."""
-    pin = read_secret_file(Path(place.options["pin_file"]), "token PIN file")
-    return Token(Path(place.options["module"]), place.options["token"], pin)
+def _token(place: Place) -> Token:
+    """The token of the keystore, as its user. Its PIN is read again where it must be logged in anew."""
+    pin_file = Path(place.options["pin_file"])
+    return Token(
+        Path(place.options["module"]), place.options["token"], lambda: read_secret_file(pin_file, "token PIN file")
+    )
 
 
 BACKEND = Pkcs11Backend()

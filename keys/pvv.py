@@ -26,9 +26,9 @@ _COVERED = 4
 
 
 def pvv(encipher: Callable[[bytes], bytes], pan: Pan, pvki: int, pin: str) -> str:
-    """The PVV, four digits. ENCIPHER: triple DES under the PVK pair. The vector is of a payment HSM simulator.
+    """The PVV, four digits (Visa's PIN verification value method). ENCIPHER: triple DES under the PVK pair.
 
-    Raises as `security_parameter` does.
+    Raises as `security_parameter` does. Vector: of a payment HSM simulator.
 
     >>> from keys import tdes
     >>> from keys.sensitive import Pan
@@ -40,10 +40,10 @@ def pvv(encipher: Callable[[bytes], bytes], pan: Pan, pvki: int, pin: str) -> st
 
 
 def security_parameter(pan: Pan, pvki: int, pin: str) -> bytes:
-    """The transformed security parameter: 11 PAN digits before the check digit, PVKI, first four of the PIN.
+    """Visa's transformed security parameter: 11 PAN digits before the check digit, PVKI, first four of the PIN.
 
     8 bytes, to encipher; many may be enciphered in one call. PVKI is 0 to 6, else KeyRefused: it is fixed with the key.
-    PIN has four digits or more, else PinRefused; whatever follows the fourth does not count.
+    PIN has four digits or more, else PinRefused; whatever follows the fourth does not count. By hand, of CryptoCarver's card.
 
     >>> from keys.sensitive import Pan
     >>> security_parameter(Pan("4111111111111111"), 1, "1234").hex()
@@ -59,5 +59,11 @@ def security_parameter(pan: Pan, pvki: int, pin: str) -> bytes:
 
 
 def of_enciphered(enciphered: bytes) -> str:
-    """The PVV from the enciphered security parameter: its first four numerals in hex, then its letters as A 0 to F 5."""
+    """Visa's PVV from the enciphered security parameter: its first four numerals in hex, then its letters as A 0 to F 5.
+
+    ENCIPHERED: 8 bytes. Vector: what `pvv` enciphers.
+
+    >>> of_enciphered(bytes.fromhex("CBDEB44C0223894C"))
+    '4402'
+    """
     return numerals(enciphered, PVV_DIGITS)

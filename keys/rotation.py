@@ -127,7 +127,7 @@ def _reseal(keystore: Path, master: MasterFile, current: MasterKey | Passphrase,
         with master.path.open("r+b"):  # or the last step could not be done
             following.unlink(missing_ok=True)  # of a rotation cut off before its second step: it seals nothing
     except OSError as error:
-        raise _cannot_replace(master, error) from None
+        raise KeystoreError(_cannot_replace(master, error)) from None
     _write(following, new)
     _keep_owner(master, following)
     count = store.rewrap(MasterEnvelope(new))
@@ -181,15 +181,15 @@ def _take_over(master: MasterFile) -> None:
             old.flush()
             os.fsync(old.fileno())
     except OSError as error:
-        raise _cannot_replace(master, error) from None
+        raise KeystoreError(_cannot_replace(master, error)) from None
 
 
 def _keep_owner(master: MasterFile, new: Path) -> None:
     try:
         keep_owner(master.path, new)
     except OSError as error:
-        raise _cannot_replace(master, error) from None
+        raise KeystoreError(_cannot_replace(master, error)) from None
 
 
-def _cannot_replace(master: MasterFile, error: OSError) -> KeystoreError:
-    return KeystoreError(f"file of the master key {master.path}: cannot be replaced ({error.strerror})")
+def _cannot_replace(master: MasterFile, error: OSError) -> str:
+    return f"file of the master key {master.path}: cannot be replaced ({error.strerror})"

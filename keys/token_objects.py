@@ -6,16 +6,20 @@ know usages. Read next: token.py (the calls), pkcs11.py.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import PyKCS11
 from PyKCS11 import LowLevel
 
 from keys import rsa_keys, tdes
+from keys.envelope import NONCE_BYTES, DoesNotOpen
 from keys.errors import TokenError
 from keys.keytypes import Algorithm
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from keys.token import Object, Template, Token
 
 HMAC_BYTES = 64
@@ -31,6 +35,23 @@ DES3_CBC = PyKCS11.Mechanism(LowLevel.CKM_DES3_CBC, bytes(tdes.BLOCK))
 SHA256_HMAC = PyKCS11.Mechanism(LowLevel.CKM_SHA256_HMAC, None)
 SHA512_HMAC = PyKCS11.Mechanism(LowLevel.CKM_SHA512_HMAC, None)
 SHA256_RSA = PyKCS11.Mechanism(LowLevel.CKM_SHA256_RSA_PKCS, None)
+
+TAG_BYTES = 16
+WRAP_MORE = 8
+"""Bytes that AES key wrap adds (RFC 3394)."""
+LEAST_WRAPPED = 16
+_GIVEN_WRONGLY = frozenset(
+    {
+        LowLevel.CKR_ENCRYPTED_DATA_INVALID,
+        LowLevel.CKR_ENCRYPTED_DATA_LEN_RANGE,
+        LowLevel.CKR_AEAD_DECRYPT_FAILED,
+        LowLevel.CKR_DATA_INVALID,
+        LowLevel.CKR_DATA_LEN_RANGE,
+        LowLevel.CKR_WRAPPED_KEY_INVALID,
+        LowLevel.CKR_WRAPPED_KEY_LEN_RANGE,
+    }
+)
+_EITHER = frozenset({LowLevel.CKR_GENERAL_ERROR, LowLevel.CKR_FUNCTION_FAILED})
 
 _TRUE, _FALSE = LowLevel.CK_TRUE, LowLevel.CK_FALSE
 _KEPT_IN: Template = [(LowLevel.CKA_SENSITIVE, _TRUE), (LowLevel.CKA_WRAP_WITH_TRUSTED, _TRUE)]
@@ -72,12 +93,15 @@ def make_own(user: Token, header: str, data: str) -> None:
         )
 
 
-def must_find(token: Token, label: str) -> Object:
-    """A token object. Raises TokenError where it is not there."""
-    found = token.find(label)
-    if found is None:
-        raise TokenError(f"token {token.label}: has no key {label}: set it up first (docs/keys/backends.md)")
-    return found
+@contextmanager
+def all_or_none(token: Token) -> Iterator[list[Object]]:
+    """A list for objects that belong together: where one of them fails, those that are in it go again."""
+    made: list[Object] = []
+    try:
+        yield made
+    except BaseException:
+        token.destroy(*made)
+        raise
 
 
 def make(token: Token, kind: Algorithm, length: int) -> Object:
@@ -97,8 +121,10 @@ def make_rsa(token: Token, bits: int) -> tuple[Object, bytes]:
         (LowLevel.CKA_MODULUS_BITS, bits),
         (LowLevel.CKA_PUBLIC_EXPONENT, rsa_keys.EXPONENT.to_bytes(3)),
     ]
-    half, private = token.generate_pair(public, _private(extractable=True), LowLevel.CKM_RSA_PKCS_KEY_PAIR_GEN)
-    modulus, exponent = token.attributes(half, [LowLevel.CKA_MODULUS, LowLevel.CKA_PUBLIC_EXPONENT])
+    with all_or_none(token) as made:
+        half, private = token.generate_pair(public, _private(extractable=True), LowLevel.CKM_RSA_PKCS_KEY_PAIR_GEN)
+        made += [half, private]
+        modulus, exponent = token.attributes(half, [LowLevel.CKA_MODULUS, LowLevel.CKA_PUBLIC_EXPONENT])
     token.destroy(half)
     return private, rsa_keys.public_of_numbers(int.from_bytes(bytes(modulus)), int.from_bytes(bytes(exponent)))
 
@@ -128,15 +154,30 @@ def bring_in_rsa(token: Token, der: bytes) -> Object:
 
 
 def unwrap(token: Token, master: Object, wrapped: bytes, kind: Algorithm, *, rewrappable: bool) -> Object:
-    """A payment key. REWRAPPABLE: another trusted key may wrap it; else it is not extractable at all."""
-    length = len(wrapped) - 8
-    template = _secret(kind, length, length_said=False, extractable=rewrappable)
-    return token.unwrap(master, wrapped, template, KEY_WRAP)
+    """A payment key. REWRAPPABLE: another trusted key may wrap it; else it is not extractable at all.
+
+    Raises DoesNotOpen where WRAPPED is none of this master key, TokenError where the token fails.
+    """
+    template = _secret(kind, len(wrapped) - WRAP_MORE, length_said=False, extractable=rewrappable)
+    return _unwrapped(token, master, wrapped, template, KEY_WRAP)
 
 
 def unwrap_rsa(token: Token, master: Object, wrapped: bytes, *, rewrappable: bool) -> Object:
-    """A private RSA key."""
-    return token.unwrap(master, wrapped, _private(extractable=rewrappable), KEY_WRAP_PADDED)
+    """A private RSA key. Raises as `unwrap` does."""
+    return _unwrapped(token, master, wrapped, _private(extractable=rewrappable), KEY_WRAP_PADDED)
+
+
+def seal(token: Token, key: Object, nonce: bytes, data: bytes, aad: bytes) -> bytes:
+    """AES-GCM: ciphertext and tag (16 bytes). NONCE: 12 bytes, never twice under a key."""
+    return token.encrypt(key, data, gcm(nonce, aad))
+
+
+def unseal(token: Token, key: Object, nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
+    """What was sealed. Raises DoesNotOpen where nonce, text, tag or AAD are others, TokenError where the token fails."""
+    if len(nonce) != NONCE_BYTES or len(sealed) < TAG_BYTES:
+        raise DoesNotOpen("it is too short to have been sealed")
+    with _blamed(lambda: token.decrypt(key, seal(token, key, nonce, b"", aad), gcm(nonce, aad))):
+        return token.decrypt(key, sealed, gcm(nonce, aad))
 
 
 def derive(token: Token, key: Object, data: bytes) -> Object:
@@ -146,9 +187,48 @@ def derive(token: Token, key: Object, data: bytes) -> Object:
     return token.derive(key, template, mechanism)
 
 
+def _unwrapped(token: Token, master: Object, wrapped: bytes, template: Template, mechanism: object) -> Object:
+    if len(wrapped) < LEAST_WRAPPED:
+        raise DoesNotOpen("it is too short to be a wrapped key")
+    with _blamed(lambda: _wrap_and_unwrap(token, master)):
+        return token.unwrap(master, wrapped, template, mechanism)
+
+
+@contextmanager
+def _blamed(proof: Callable[[], object]) -> Iterator[None]:
+    """Tell what was given wrongly (DoesNotOpen) from a token that fails (TokenError), by its return code.
+
+    Some modules, SoftHSM among them, have one code for both. Then PROOF, the same call with something right, says which it was.
+    """
+    try:
+        yield
+    except TokenError as error:
+        if error.code in _GIVEN_WRONGLY or (error.code in _EITHER and _succeeds(proof)):
+            raise DoesNotOpen("the token does not open it") from None
+        raise
+
+
+def _succeeds(proof: Callable[[], object]) -> bool:
+    try:
+        proof()
+    except TokenError:
+        return False
+    return True
+
+
+def _wrap_and_unwrap(token: Token, master: Object) -> None:
+    with all_or_none(token) as made:
+        made.append(make(token, Algorithm.AES, 32))
+        wrapped = token.wrap(master, made[0], KEY_WRAP)
+        made.append(
+            token.unwrap(master, wrapped, _secret(Algorithm.AES, 32, length_said=False, extractable=False), KEY_WRAP)
+        )
+    token.destroy(*made)
+
+
 def gcm(nonce: bytes, aad: bytes) -> Any:  # noqa: ANN401 - a mechanism of the module
     """AES-GCM with a tag of 16 bytes."""
-    return PyKCS11.AES_GCM_Mechanism(nonce, aad, 128)
+    return PyKCS11.AES_GCM_Mechanism(nonce, aad, 8 * TAG_BYTES)
 
 
 def _secret(kind: Algorithm, length: int, *, length_said: bool, extractable: bool) -> Template:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from keys import dukpt_tdes, kcv, mac, rsa_keys, selftest, signing, tdes, usages
 from keys import token_objects as objects
-from keys.envelope import NONCE_BYTES
-from keys.errors import KeyRefused, TokenError, VaultError
+from keys.envelope import NONCE_BYTES, DoesNotOpen
+from keys.errors import KeyRefused, VaultError
 from keys.keytypes import Algorithm, Exportability, KeyUsage
 from keys.sensitive import Material
 from keys.workshop import Sealing
@@ -74,13 +74,25 @@ class TokenKey:
     public: bytes | None = None
     copy: bytes | None = None
 
+    @property
+    def inside(self) -> Object:
+        """The object that works. Raises KeyRefused for a public key, which is none."""
+        if self.main is None:
+            raise KeyRefused("a public key only verifies")
+        return self.main
+
+    @property
+    def objects(self) -> list[Object]:
+        """What there is of it in the token."""
+        return [one for one in (self.main, self.companion) if one is not None]
+
 
 class TokenWorkshop:
     """Tools over a token's objects."""
 
     def __init__(self, token: Token) -> None:
         self._token = token
-        self._data = objects.must_find(token, DATA)
+        token.must_find(DATA)
 
     def make(self, spec: KeySpec, length: int) -> TokenKey:
         """A random key. It is made inside unless its bytes are wanted: for a companion, a copy to export, zeros behind."""
@@ -106,21 +118,32 @@ class TokenWorkshop:
             if not rsa_keys.is_private(key):
                 return TokenKey(algorithm, bits, None, public=key)
             return TokenKey(algorithm, bits, objects.bring_in_rsa(self._token, key), public=rsa_keys.public_of(key))
-        main = objects.bring_in(self._token, algorithm, key)
-        second = _companion_of(spec, key)
-        companion = None if second is None else objects.bring_in(self._token, Algorithm.TDES, second)
         copy = None
         if spec.exportability is not Exportability.NOT_EXPORTABLE:
             nonce = self._token.random(NONCE_BYTES)
-            copy = nonce + self._token.encrypt(self._data, key, objects.gcm(nonce, _COPY))
+            copy = nonce + objects.seal(self._token, self._token.must_find(DATA), nonce, key, _COPY)
+        second = _companion_of(spec, key)
+        with objects.all_or_none(self._token) as made:
+            made.append(objects.bring_in(self._token, algorithm, key))
+            if second is not None:
+                made.append(objects.bring_in(self._token, Algorithm.TDES, second))
+        main, companion = (*made, None)[:2]
         return TokenKey(algorithm, bits, main, companion, None, copy)
+
+    def let_go(self, raw: TokenKey) -> None:
+        """Its objects leave the token."""
+        self._token.destroy(*raw.objects)
+
+    def restore(self) -> bool:
+        """Log in again where the token was away."""
+        return self._token.restore()
 
     def give(self, raw: TokenKey) -> Material:
         """The bytes of an exportable key, of its sealed copy."""
         if raw.copy is None:
             raise KeyRefused("the token gives out no key but one that was made exportable")
         nonce, sealed = raw.copy[:NONCE_BYTES], raw.copy[NONCE_BYTES:]
-        return Material(self._token.decrypt(self._data, sealed, objects.gcm(nonce, _COPY)))
+        return Material(objects.unseal(self._token, self._token.must_find(DATA), nonce, sealed, _COPY))
 
     def check_value(self, algorithm: Algorithm, raw: TokenKey) -> Kcv:
         """The check value, computed in the token."""
@@ -144,7 +167,7 @@ class TokenWorkshop:
     def decipherer(self, info: KeyInfo, raw: TokenKey) -> Callable[[bytes], bytes]:
         """ECB."""
         mechanism = objects.AES_ECB if info.algorithm is Algorithm.AES else objects.DES3_ECB
-        return lambda blocks: self._token.decrypt(raw.main, blocks, mechanism)
+        return lambda blocks: self._token.decrypt(raw.inside, blocks, mechanism)
 
     def half_encipherer(self, info: KeyInfo, raw: TokenKey) -> Callable[[bytes], bytes]:
         """Single DES: triple DES under the companion K1 K1 K1."""
@@ -176,12 +199,12 @@ class TokenWorkshop:
         del info
 
         def seal(nonce: bytes, data: bytes, aad: bytes) -> bytes:
-            return self._token.encrypt(raw.main, data, objects.gcm(nonce, aad))
+            return objects.seal(self._token, raw.inside, nonce, data, aad)
 
         def unseal(nonce: bytes, sealed: bytes, aad: bytes) -> bytes:
             try:
-                return self._token.decrypt(raw.main, sealed, objects.gcm(nonce, aad))
-            except TokenError:
+                return objects.unseal(self._token, raw.inside, nonce, sealed, aad)
+            except DoesNotOpen:
                 raise VaultError(
                     "sealed data does not open: it was changed, moved, or sealed under another key"
                 ) from None
@@ -197,7 +220,7 @@ class TokenWorkshop:
     def _deriving(self, raw: TokenKey) -> Iterator[Deriver]:
         made: list[Object] = []
         try:
-            yield TokenDeriver(self._token, raw.main, b"", made)
+            yield TokenDeriver(self._token, raw.inside, b"", made)
         finally:
             self._token.destroy(*made)
 
@@ -233,15 +256,16 @@ class TokenWorkshop:
         return self._token.random(count)
 
     def _encrypt(self, raw: TokenKey, mechanism: object) -> Callable[[bytes], bytes]:
-        return lambda blocks: self._token.encrypt(raw.main, blocks, mechanism)
+        return lambda blocks: self._token.encrypt(raw.inside, blocks, mechanism)
 
     def _companion(self, info: KeyInfo, raw: TokenKey, mechanism: object) -> Callable[[bytes], bytes]:
-        if raw.companion is None:
+        companion = raw.companion
+        if companion is None:
             raise KeyRefused(f"key {info.name}: lacks the second object that its usage needs in a token")
-        return lambda blocks: self._token.encrypt(raw.companion, blocks, mechanism)
+        return lambda blocks: self._token.encrypt(companion, blocks, mechanism)
 
     def _sign(self, raw: TokenKey, mechanism: object) -> Callable[[bytes], bytes]:
-        return lambda data: self._token.sign(raw.main, data, mechanism)
+        return lambda data: self._token.sign(raw.inside, data, mechanism)
 
 
 class TokenDeriver:

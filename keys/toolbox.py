@@ -53,9 +53,16 @@ class Ready(dict[KeyHandle, Tool], Generic[Tool]):
 class Toolbox(Generic[Raw]):
     """The keys, and what was made ready of them."""
 
-    def __init__(self, today: Callable[[], date], on_refusal: Callable[[Refusal], None] | None) -> None:
+    def __init__(
+        self,
+        today: Callable[[], date],
+        on_refusal: Callable[[Refusal], None] | None,
+        let_go: Callable[[Raw], None] | None = None,
+    ) -> None:
+        """LET_GO is told of each key that another has replaced, or that is destroyed."""
         self.today = today
         self._on_refusal = on_refusal
+        self._let_go = let_go
         self._known: dict[KeyHandle, Known[Raw]] = {}
         self._handles: dict[tuple[str, int], KeyHandle] = {}
         self._ready: list[dict[KeyHandle, Any]] = []
@@ -106,11 +113,17 @@ class Toolbox(Generic[Raw]):
             handle = KeyHandle(info.label, info.version, info.usage, info.kcv)
             self._handles[info.label, info.version] = handle
         before = self._known.get(handle)
-        if before is None or before.info != info:
+        if before is None or before.info != info or before.raw is not raw:
             for tools in self._ready:
                 tools.pop(handle, None)
             self._known[handle] = Known(info, raw)
+        if self._let_go is not None and before is not None and before.raw is not None and before.raw is not raw:
+            self._let_go(before.raw)
         return handle
+
+    def held(self) -> dict[KeyInfo, Raw | None]:
+        """The keys by their headers: what need not be opened again while the header is the same."""
+        return dict(self._known.values())
 
     def versions(self, label: str) -> list[KeyHandle]:
         """The handles of a label, newest version first."""

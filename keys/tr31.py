@@ -55,16 +55,23 @@ _is_hex = re.compile("[0-9A-F]*").fullmatch
 
 
 class Opener:
-    """Opens the key blocks of one KBPK: derived keys and cipher contexts are made once. For one thread at a time.
+    """Opens the key blocks (X9.143, TR-31) of one KBPK: derived keys and cipher contexts are made once. For one thread at a time.
 
     KBPK: 16, 24 or 32 bytes for D and E, 16 or 24 for A, B and C. VERSIONS: those it opens, of one cipher; what was meant
     for D is not taken as anything weaker. Unless allow_weak_kbpk, which is for published vectors and blocks of old, a KBPK must
-    not be weaker than the key it protects (`check_strength`), nor have weak DES parts. Raises KeyBlockError.
+    not be weaker than the key it protects (`check_strength`), nor have weak DES parts. Raises KeyBlockError. Vectors: TR-31:2018
+    A.7.2.2 (B), X9.143:2021 8.1 (D).
 
     >>> opener = Opener(bytes.fromhex("DD7515F2BFC17F85CE48F3CA25CB21F6"), "B")
     >>> header, key = opener.unwrap("B0080P0TE00E000094B420079CC80BA3461F86FE26EFC4A3B8E4FA4C5F5341176EED7B727B8A248E")
     >>> header.usage, key.hex().upper()
     ('P0', '3F419E1CB7079442AA37474C2EFBF8B8')
+    >>> opener = Opener(bytes.fromhex("88E1AB2A2E3DD38C1FA039A536500CC8A87AB9D62DC92C01058FA79F44657DE6"))
+    >>> header, key = opener.unwrap(
+    ...     "D0144P0AE00E00002C77FA3F4A553BED6E88AE5C172A4166E3D4ACA8E2AC71C158A476FAC12C13C3"
+    ...     "829DE55D3AB54C48F4C4FEF7AC75E90FC47F1B77E7B19A73ED46E64410082557")
+    >>> header.algorithm, key.hex().upper()
+    ('A', '3F419E1CB7079442AA37474C2EFBF8B8')
     """
 
     __slots__ = ("_bits", "_opens")
@@ -131,9 +138,19 @@ class Opener:
 
 
 class Writer:
-    """Writes key blocks of version B or D under one KBPK: derived keys and cipher contexts are made once.
+    """Writes key blocks (X9.143, TR-31) of version B or D under one KBPK: derived keys and cipher contexts are made once.
 
-    KBPK: 16, 24 or 32 bytes for D, 16 or 24 for B. RANDOM makes so many random bytes. Raises KeyBlockError.
+    KBPK: 16, 24 or 32 bytes for D, 16 or 24 for B. RANDOM makes so many random bytes. Raises KeyBlockError. Vector: X9.143:2021
+    8.1, with the random bytes that it had.
+
+    >>> fill = bytes.fromhex("1A87BBFA2CFE78D383E5F4C6AA83473C1C2965473CE206BB855B01533782")
+    >>> kbpk = bytes.fromhex("88E1AB2A2E3DD38C1FA039A536500CC8A87AB9D62DC92C01058FA79F44657DE6")
+    >>> header = tr31_header.Header("D", "P0", "A", "E", "00", "E")
+    >>> block = Writer(kbpk, random=lambda _: fill).wrap(header, bytes.fromhex("3F419E1CB7079442AA37474C2EFBF8B8"))
+    >>> block[:80]
+    'D0144P0AE00E00002C77FA3F4A553BED6E88AE5C172A4166E3D4ACA8E2AC71C158A476FAC12C13C3'
+    >>> block[80:]
+    '829DE55D3AB54C48F4C4FEF7AC75E90FC47F1B77E7B19A73ED46E64410082557'
     """
 
     __slots__ = ("_bits", "_chain", "_code", "_random", "_unit", "_version")
@@ -196,15 +213,24 @@ class Writer:
 
 
 def wrap(kbpk: bytes, header: Header, key: bytes, *, random: Callable[[int], bytes] = secrets.token_bytes) -> str:
-    """One key block of the version that HEADER names: Writer.wrap of a KBPK that is used once."""
+    """One key block (X9.143) of the version that HEADER names, B or D: Writer.wrap of a KBPK that is used once.
+
+    Raises KeyBlockError as Writer does. A key of X9.143:2021 8.1; the block has other random bytes each time.
+
+    >>> kbpk = bytes.fromhex("88E1AB2A2E3DD38C1FA039A536500CC8A87AB9D62DC92C01058FA79F44657DE6")
+    >>> header = tr31_header.Header("D", "P0", "A", "E", "00", "E")
+    >>> block = wrap(kbpk, header, bytes.fromhex("3F419E1CB7079442AA37474C2EFBF8B8"))
+    >>> block[:16], Opener(kbpk).unwrap(block)[1].hex().upper()
+    ('D0144P0AE00E0000', '3F419E1CB7079442AA37474C2EFBF8B8')
+    """
     return Writer(kbpk, header.version, random=random).wrap(header, key)
 
 
 def check_strength(kbpk_bits: int, algorithm: str, length: int) -> None:
-    """Raise KeyBlockError where a KBPK of KBPK_BITS strength is weaker than a key of LENGTH bytes for ALGORITHM.
+    """Raise KeyBlockError where a KBPK of KBPK_BITS strength is weaker than a key of LENGTH bytes for ALGORITHM (X9.143's code).
 
-    Triple DES: 80 bits (double), 112 (triple); AES: its bits; HMAC: its bits, 256 at most. The strength of RSA, elliptic curve
-    and DSA keys stands inside them, where this module does not look: they count as 256.
+    NIST SP 800-57 part 1, table 2: triple DES 80 bits (double), 112 (triple); AES its bits; HMAC its bits, 256 at most. The
+    strength of RSA, elliptic curve and DSA keys stands inside them, where this module does not look: they count as 256.
 
     >>> check_strength(256, "A", 32)
     >>> check_strength(112, "A", 16)
@@ -216,9 +242,14 @@ def check_strength(kbpk_bits: int, algorithm: str, length: int) -> None:
 
 
 def kbpk_strength(kbpk: bytes, version: str) -> int:
-    """The strength in bits of KBPK for key blocks of VERSION (A to E); 0 for triple DES with equal or weak parts (tdes.py).
+    """The strength in bits (NIST SP 800-57 part 1, table 2) of KBPK for key blocks of VERSION (A to E).
 
-    Raises KeyBlockError for lengths that its cipher does not have.
+    0 for triple DES with equal or weak parts (tdes.py). Raises KeyBlockError for lengths that its cipher does not have.
+
+    >>> kbpk_strength(bytes(32), "D")
+    256
+    >>> kbpk_strength(bytes.fromhex("DD7515F2BFC17F85CE48F3CA25CB21F6"), "B"), kbpk_strength(bytes(16), "B")
+    (80, 0)
     """
     if version in _AES_VERSIONS:
         if len(kbpk) not in _AES_CODES:

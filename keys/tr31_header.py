@@ -53,8 +53,9 @@ _FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a key block says of its key; fields as in the table above, each checked. Raises KeyBlockError, naming the field.
+    """What a key block says of its key (X9.143:2021 6.2, table 1); fields as in the table above, each checked.
 
+    Raises KeyBlockError, naming the field.
     BLOCKS: name and text of each optional block in order, without the padding block; their text is kept as it came.
     """
 
@@ -105,7 +106,9 @@ class Header:
 
 
 def parse(block: str) -> tuple[Header, int]:
-    """The header of the whole key block BLOCK, and the number of characters it takes. Raises KeyBlockError, naming the place.
+    """The header of the whole key block BLOCK (X9.143:2021 6.2), and the number of characters it takes.
+
+    Raises KeyBlockError, naming the place. Vector: TR-31:2018 A.7.2.2.
 
     >>> header, end = parse("B0080P0TE00E000094B420079CC80BA3461F86FE26EFC4A3B8E4FA4C5F5341176EED7B727B8A248E")
     >>> header.usage, header.algorithm, header.mode, end

@@ -14,14 +14,13 @@ from keys import kcv, mac, rsa_keys, tdes
 from keys.errors import KeyRefused
 from keys.keytypes import Algorithm, KeyAttributes, KeyMode, KeyUsage
 from keys.pin import DEFAULT_DECIMALISATION, POLICY_DIGITS, decimalisation_map
-from keys.sensitive import PIN_DIGITS
+from keys.sensitive import PIN_DIGITS, Material
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from keys.kcv import Kcv
     from keys.keytypes import KeyInfo, KeySpec
-    from keys.sensitive import Material
 
 COMPONENTS_LEAST = 2
 COMPONENTS_MOST = 9
@@ -176,8 +175,10 @@ def check_key(info: KeyInfo, material: Material) -> None:
     """Raise KeyRefused unless the key may exist: its header, its length and strength, and its check value are right."""
     key = material.reveal()
     check_header(info)
-    if info.algorithm is Algorithm.RSA and rsa_keys.is_private(key) is not (info.mode is KeyMode.SIGN):
-        raise KeyRefused(f"key {info.label}: a private RSA key signs, a public one verifies")
+    if info.algorithm is Algorithm.RSA:
+        if rsa_keys.is_private(key) is not (info.mode is KeyMode.SIGN):
+            raise KeyRefused(f"key {info.label}: a private RSA key signs, a public one verifies")
+        material = Material(rsa_keys.public_of(key))  # what follows asks for nothing else, and this is what takes time
     if bits_of(info.algorithm, material) != info.bits:
         raise KeyRefused(f"key {info.label}: usage {info.usage.value} takes no key of this length")
     check_strength(info.algorithm, material)

@@ -38,7 +38,7 @@ _PURPOSES = {purpose.value: purpose.value.encode("ascii") + b"\x00" for purpose 
 
 
 class Vault:
-    """Seals with the newest of its sealing keys, opens with any of them, indexes with one key.
+    """Seals (AES-256-GCM, NIST SP 800-38D) with the newest of its sealing keys, opens with any, indexes (HMAC) with one key.
 
     SEALING_KEYS: newest first; an older one stays as long as something sealed under it does (`reseal` is how it goes).
     Raises KeyRefused where a key is of another usage.
@@ -57,6 +57,7 @@ class Vault:
     def of_labels(cls, hsm: Hsm, sealing: str, index: str) -> Vault:
         """The vault over all versions of the sealing key that still have their bytes, and the index key of that label.
 
+        Raises KeyRefused where there is none, or one is of another usage.
         Versions made later, by another process too, are taken up by `refresh`, and where a value of one of them is found.
         """
         vault = cls(hsm, _versions(hsm, sealing), hsm.find(index))
@@ -88,7 +89,7 @@ class Vault:
         return self._prefix + self._hsm.seal(self._sealing_key, data, _place(self._prefix, table, row, column))
 
     def sealer(self, table: str, column: str) -> Callable[[str, int], bytes]:
-        """`seal` for many rows of one column: a function of text and row."""
+        """`seal` for many rows of one column: a function of text and row. It keeps the key that is newest now."""
         seal, key, prefix = self._hsm.seal, self._sealing_key, self._prefix
         place = prefix + _column(table, column)
         return lambda text, row: prefix + seal(key, text.encode("utf-8"), place + str(row).encode())
@@ -119,7 +120,7 @@ class Vault:
         return self.indexer(purpose)(text)
 
     def indexer(self, purpose: str) -> Callable[[str], bytes]:
-        """`index` for many texts of one purpose."""
+        """`index` for many texts of one purpose: 16 bytes each. Raises VaultError for a purpose that is none."""
         prefix = _PURPOSES.get(purpose)
         if prefix is None:
             raise VaultError(f"there is no index for purpose {purpose!r}")

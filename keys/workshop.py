@@ -38,6 +38,17 @@ class Workshop(Protocol[Raw]):
         """A key that came in: components or a key block."""
         ...
 
+    def let_go(self, raw: Raw) -> None:
+        """A key that nobody will use again: what the back end holds of it goes. Never raises."""
+        ...
+
+    def restore(self) -> bool:
+        """Whether the back end was away and is there again: then the keys it held are gone, and must be opened anew.
+
+        Raises an error of the back end's own kind while it is away.
+        """
+        ...
+
     def give(self, raw: Raw) -> Material:
         """The bytes of a key that leaves in a key block. Raises KeyRefused where the back end cannot."""
         ...

@@ -9,6 +9,8 @@ from aiohttp import web
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from keys.errors import KeysError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -57,8 +59,14 @@ class ApiServer:
             async with self._bank.database.engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
         except (SQLAlchemyError, OSError):
-            return web.json_response({"status": "no database", "keys": self._keys()}, status=503)
-        return web.json_response({"status": "ready", "keys": self._keys()})
+            return web.json_response({"status": "no database", "keystore": self._keystore()}, status=503)
+        try:
+            self._bank.hsm.mac(
+                self._bank.keys.audit, b""
+            )  # without this key nothing can be done, as nothing can be recorded
+        except KeysError:
+            return web.json_response({"status": "no keys", "keystore": self._keystore()}, status=503)
+        return web.json_response({"status": "ready", "keystore": self._keystore()})
 
     async def _status(self, _request: web.Request) -> web.Response:
         return web.json_response(
@@ -67,13 +75,13 @@ class ApiServer:
                 "business_date": str(self._bank.business_date),
                 "link": self._link,
                 "connections": self._connections(),
-                "keys": self._keys(),
+                "keystore": self._keystore(),
                 "waiting": self._lanes.waiting,
                 "lanes": [asdict(lane) for lane in self._lanes.statistics],
             }
         )
 
-    def _keys(self) -> dict[str, str | None]:
+    def _keystore(self) -> dict[str, str | None]:
         """Whether the keystore can be taken up. Where it cannot, the service goes on with the keys that are loaded."""
         since = self._watch.not_taken_up_since
         if since is None:

@@ -67,6 +67,19 @@ def card_undelivered(*, json: Json = False) -> None:
         output.table("Cards by state", ["state", "cards"], list(found.items()), numbers=["cards"])
 
 
+@card.command("pins")
+def card_pins(*, json: Json = False) -> None:
+    """How many cards have their PIN under which version of the PIN verification key. Reads all cards once."""
+    from gateway.operations import pin_keys
+
+    rows = [(one.key, one.state or "no key of ours", one.cards) for one in with_bank(pin_keys.overview)]
+    if json:
+        output.as_json({"pins": [{"key": key, "state": state, "cards": cards} for key, state, cards in rows]})
+    else:
+        shown = [(key, state, output.number(cards)) for key, state, cards in rows]
+        output.table("PINs by key", ["key", "state", "cards"], shown, numbers=["cards"])
+
+
 @card.command("deliver")
 def card_deliver(
     number: CardId,

@@ -231,7 +231,8 @@ async def _activate_all(bank: Bank) -> Wallet:
                 block = bytes.fromhex(pinpad.block(pan, Pin(PIN)))
                 ids.append(row.id)
                 offsets.append(bank.hsm.choose_pin(block, pin_key, bank.keys.pin_verification, pan, None))
-            await connection.execute(ACTIVATE, {"ids": ids, "offsets": offsets})
+            values = {"ids": ids, "offsets": offsets, "version": bank.keys.pin_verification.version}
+            await connection.execute(ACTIVATE, values)
         await connection.execute(IDENTIFY)
     return await _open_wallet(bank)
 
@@ -254,8 +255,8 @@ ACTIVE_CARDS = text("""
     JOIN account a ON a.cell = c.cell AND a.id = c.account_id WHERE c.handed_over_by = 'bench' ORDER BY c.id
 """)
 ACTIVATE = text("""
-    UPDATE card c SET state = 'ACTIVE', pin_offset = o.pin_offset, ktp_seen = true, kk_seen = true, handed_over_at = now(),
-           handed_over_by = 'bench', activated_at = now()
+    UPDATE card c SET state = 'ACTIVE', pin_offset = o.pin_offset, pin_key_version = CAST(:version AS smallint), ktp_seen = true,
+           kk_seen = true, handed_over_at = now(), handed_over_by = 'bench', activated_at = now()
     FROM unnest(CAST(:ids AS bigint[]), CAST(:offsets AS text[])) AS o (id, pin_offset) WHERE c.id = o.id
 """)
 IDENTIFY = text("UPDATE account SET state = 'ACTIVE' WHERE state = 'PENDING_ID'")

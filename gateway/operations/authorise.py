@@ -11,20 +11,19 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.operations.pin_check import check_pins
 from gateway.rules.authorise import (
     GIVING_BACK,
     SPENDING,
     WITH_PIN,
     Decision,
     DeclineReason,
-    PinOutcome,
     Policy,
     Request,
     RequestKind,
     Snapshot,
     decide,
     kept_amounts,
-    needs_pin_check,
 )
 from gateway.rules.card import CardState
 from gateway.rules.dormancy import TrancheClock, TrancheState
@@ -34,7 +33,6 @@ from gateway.rules.purse import Channel, Purse
 from gateway.store import audit, decided
 from gateway.store.array_text import array_text
 from gateway.store.authorisations import Loaded, NewAuthorisation, Wanted, write_parameters
-from keys.hsm import PinToVerify
 from ledger.book import check_counts, post_arrays
 from ledger.chart import Control
 from ledger.posting import (
@@ -54,6 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.operations.bank import Bank
+    from gateway.rules.authorise import PinOutcome
     from gateway.rules.dormancy import ClockPolicy
     from gateway.rules.limits import LimitRule
     from gateway.rules.purse import PurseRule
@@ -210,7 +209,7 @@ async def authorise_group(
     terminals = {one.command.request.terminal for one in group if rulebook.counts_terminal(one.command.request)}
     head, loaded = await connection.load(wanted, terminals, today)
     work = _Work(bank, rulebook, ids, today)
-    pins = _check_pins(bank, group, loaded)
+    pins = check_pins(bank, [one.command for one in group], loaded)
     outcomes = [work.one(*one) for one in zip(group, loaded, pins, strict=True)]
     if work.rows:
         if len(ids.transfers) < len(work.transfers):
@@ -220,43 +219,6 @@ async def authorise_group(
         if counts[3] != len(work.undone):
             raise PostingError(f"{counts[3]} of {len(work.undone)} originals were found again")
     return outcomes
-
-
-def _check_pins(bank: Bank, group: Sequence[Keyed], loaded: Sequence[Loaded]) -> list[PinOutcome]:
-    """What the HSM says of each member's PIN, asked once for all whose PIN the rules will look at."""
-    outcomes = [PinOutcome.NOT_CHECKED] * len(group)
-    places: list[int] = []
-    blocks: list[PinToVerify] = []
-    labels: list[str] = []
-    for place, (member, found) in enumerate(zip(group, loaded, strict=True)):
-        command = member.command
-        if not needs_pin_check(command.request, found.snapshot):
-            continue
-        if command.pin_block is None or command.pin_key is None or found.pin_offset is None:
-            outcomes[place] = PinOutcome.MISSING
-            continue
-        places.append(place)
-        blocks.append(PinToVerify(command.pin_block, command.pin_key, command.pan, found.pin_offset))
-        labels.append(command.pin_key.label)
-    for place, right in zip(places, _verified(bank, blocks, labels), strict=True):
-        outcomes[place] = PinOutcome.RIGHT if right else PinOutcome.WRONG
-    return outcomes
-
-
-def _verified(bank: Bank, blocks: Sequence[PinToVerify], labels: Sequence[str]) -> list[bool]:
-    """Whether each PIN is right, under any of the versions of its link's key (LABELS) that work today, the newest first.
-
-    There are two while a link changes its ZPK. Trying both is one try: a wrong PIN is no likelier right under the other key.
-    """
-    versions = {label: bank.hsm.find_all(label) or [bank.hsm.find(label)] for label in set(labels)}
-    newest = [block._replace(key=versions[label][0]) for block, label in zip(blocks, labels, strict=True)]
-    answers = bank.hsm.verify_pins(newest, bank.keys.pin_verification)
-    for depth in range(1, max(map(len, versions.values()), default=0)):
-        places = [at for at, label in enumerate(labels) if not answers[at] and depth < len(versions[label])]
-        again = [blocks[at]._replace(key=versions[labels[at]][depth]) for at in places]
-        for at, right in zip(places, bank.hsm.verify_pins(again, bank.keys.pin_verification), strict=True):
-            answers[at] = right
-    return answers
 
 
 class _Work:

@@ -17,7 +17,7 @@ from gateway.errors import Refused
 from gateway.store import audit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import date, datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -45,11 +45,15 @@ class BankRow:
 
 @dataclass(frozen=True, slots=True)
 class BankKeys:
-    """Handles of the bank's own keys in the HSM."""
+    """Handles of the bank's own keys in the HSM.
+
+    PIN_VERSIONS: every version of the PIN verification key that cards may hang on, by number; None for one that has ended.
+    """
 
     pin_verification: KeyHandle
     audit: KeyHandle
     audit_before: Sequence[KeyHandle] = ()
+    pin_versions: Mapping[int, KeyHandle | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Refused
+from gateway.operations import pin_keys
 from gateway.operations.bank import Bank, Transaction, transaction
+from gateway.operations.custody import PIN_LABEL
 from gateway.operations.opening import NewCard, order_cards
 from gateway.rules.account import TRANSITIONS as ACCOUNT_TRANSITIONS
 from gateway.rules.account import AccountEvent, AccountState
@@ -28,6 +30,8 @@ REASON_EVENTS = {
     CardEvent.UNLOCK_PIN, CardEvent.RESET_PIN, CardEvent.BLOCK, CardEvent.UNBLOCK, CardEvent.REPORT_LOST,
     CardEvent.REPORT_STOLEN, CardEvent.CLOSE,
 }  # fmt: skip
+
+KEPT = ("reason", "delivered_to", "ktp_seen", "kk_seen", "pin_key_version")  # in the audit event
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +77,23 @@ async def hand_over(bank: Bank, actor: str, card_id: int, proof: HandOver) -> Ca
 
 
 async def choose_pin(bank: Bank, actor: str, card_id: int, pin_block: bytes, pin_pad_key: KeyHandle) -> CardState:
-    """The family has typed its PIN. PIN_BLOCK: 8 bytes, ISO 9564 format 0 under the PIN pad's key. A weak PIN is Refused."""
+    """The family has typed its PIN. PIN_BLOCK: 8 bytes, ISO 9564 format 0 under the PIN pad's key. A weak PIN is Refused.
+
+    The offset is made under the newest version of the PIN verification key, and kept with it.
+    """
     async with transaction(bank, actor) as tx:
+        key = await pin_keys.newest(bank, tx.connection)
         card = await cards.read(tx.connection, card_id, lock=True)
         _check_possible(card, CardEvent.CHOOSE_PIN)
         pan = Pan(bank.vault.open(card.pan, table="card", row=card.id, column="pan"))
         try:
-            offset = bank.hsm.choose_pin(pin_block, pin_pad_key, bank.keys.pin_verification, pan, card.birth_date)
+            offset = bank.hsm.choose_pin(pin_block, pin_pad_key, key, pan, card.birth_date)
         except PinRefused as error:
             raise Refused(f"card {card_id}: the PIN is refused: {error.reason.value}") from None
-        tries = bank.settings.pin_tries
         return await _move(
-            tx, card, CardEvent.CHOOSE_PIN, pin_offset=offset, pin_tries_left=tries, activated_at=bank.now()
-        )
+            tx, card, CardEvent.CHOOSE_PIN, pin_offset=offset, pin_key_version=key.version,
+            pin_tries_left=bank.settings.pin_tries, activated_at=bank.now(),
+        )  # fmt: skip
 
 
 async def change_state(bank: Bank, actor: str, card_id: int, event: CardEvent, reason: str) -> CardState:
@@ -99,7 +107,9 @@ async def change_state(bank: Bank, actor: str, card_id: int, event: CardEvent, r
         if event in (CardEvent.UNLOCK_PIN, CardEvent.UNBLOCK):
             changes["pin_tries_left"] = bank.settings.pin_tries
         if event is CardEvent.RESET_PIN:
-            changes |= {"pin_tries_left": bank.settings.pin_tries, "pin_offset": None}
+            changes |= {"pin_tries_left": bank.settings.pin_tries, "pin_offset": None, "pin_key_version": None}
+        if event is CardEvent.UNLOCK_PIN:
+            _check_pin_counts(bank, card)
         return await _move(tx, card, event, **changes)
 
 
@@ -134,7 +144,7 @@ async def _identify(bank: Bank, tx: Transaction, card: cards.Card, mother_name: 
 async def _move(tx: Transaction, card: cards.Card, event: CardEvent, **changes: Any) -> CardState:  # noqa: ANN401
     after = _check_possible(card, event)
     await cards.update(tx.connection, card, state=after.value, **changes)
-    kept = {key: changes[key] for key in ("reason", "delivered_to", "ktp_seen", "kk_seen") if key in changes}
+    kept = {key: changes[key] for key in KEPT if key in changes}
     await tx.record(Operation.CARD_EVENT, f"card {card.id}", event=event.value, before=card.state, after=after, **kept)
     return after
 
@@ -144,6 +154,13 @@ def _check_possible(card: cards.Card, event: CardEvent) -> CardState:
         return move(f"card {card.id}", TRANSITIONS, card.state, event)
     except TransitionRefused as error:
         raise Refused(str(error)) from None
+
+
+def _check_pin_counts(bank: Bank, card: cards.Card) -> None:
+    """Raise Refused where a PIN would be tried again that can never be right: its key has ended."""
+    version = card.pin_key_version
+    if version is not None and version in bank.keys.pin_versions and bank.keys.pin_versions[version] is None:
+        raise Refused(f"card {card.id}: the key of its PIN, {PIN_LABEL}#{version}, has ended: reset the PIN")
 
 
 def _check_reason(card_id: int, event: CardEvent, reason: str) -> None:

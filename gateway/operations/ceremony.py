@@ -10,13 +10,13 @@ docs/keys/ceremony.md.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Refused
-from gateway.operations import reseal
+from gateway.operations import pin_keys, reseal
 from gateway.operations.bank import reading, transaction
 from gateway.operations.custody import (
     AUDIT_LABEL,
@@ -48,10 +48,7 @@ if TYPE_CHECKING:
 
 KEY_MOST = 80
 OVERLAP_DAYS_MOST = 90
-FIXED = {
-    PIN_LABEL: "the PIN offsets of all cards are made with it",
-    INDEX_LABEL: "every card and family is found by it",
-}
+FIXED = {INDEX_LABEL: "every card and family is found by it"}
 MAKING = ("generate", "import", "import-rsa", "rotate")
 ENDING = ("retire", "compromise")
 FOR_GOOD = (*ENDING, "destroy")
@@ -147,6 +144,8 @@ async def activate(bank: Bank, actor: str, key: str, overlap_days: int | None) -
     handle = found(bank, key)
     name, check = _name(bank, handle), str(bank.hsm.kcv(handle))
     async with _act(bank, actor, "activate", name, overlap_days=overlap_days, kcv=check):
+        if handle.label == PIN_LABEL and overlap_days is not None:
+            raise Refused(f"key {name}: an older version ends when no card's PIN hangs on it, and not by a date")
         if bank.hsm.info(handle).state is not KeyState.PRE_ACTIVE:
             raise Refused(f"key {name}: is {bank.hsm.info(handle).state.value}: only a new key is activated")
         async with reading(bank) as connection:
@@ -161,11 +160,12 @@ async def activate(bank: Bank, actor: str, key: str, overlap_days: int | None) -
 async def change_state(bank: Bank, actor: str, act: str, key: str) -> KeyInfo:
     """Suspend, resume, retire, or mark a key as compromised; destroy it, as another person than the one who ended its life.
 
-    Raises Refused for what the bank cannot live without, and for a sealing key under which something is still sealed.
+    Raises Refused for what the bank cannot live without, for a sealing key under which something is still sealed, and for the
+    retirement or destruction of a PIN verification key on which a card's PIN hangs.
     """
     handle = found(bank, key)
     name = _name(bank, handle)
-    async with _act(bank, actor, act, name, kcv=str(bank.hsm.kcv(handle))):
+    async with _act(bank, actor, act, name, kcv=str(bank.hsm.kcv(handle))) as ended:
         _refuse_vital(bank, handle, act)
         state = bank.hsm.info(handle).state
         if act == "resume" and state is not KeyState.SUSPENDED:
@@ -177,7 +177,10 @@ async def change_state(bank: Bank, actor: str, act: str, key: str) -> KeyInfo:
             _refuse_alone(actor, ender, name, "ended its life", "destroys")
         if act == "destroy" and handle.label == SEALING_LABEL:
             await reseal.refuse_if_used(bank, handle)
-        bank.hsm.set_state(handle, STATES[act])
+        async with pin_keys.let_end(bank, handle) if act in ("retire", "destroy") else nullcontext():
+            bank.hsm.set_state(handle, STATES[act])
+        if handle.label == PIN_LABEL:
+            ended.told["cards"] = (await pin_keys.count(bank)).get(handle.version, 0)
     return bank.hsm.info(handle)
 
 
@@ -317,8 +320,10 @@ def _refuse_vital(bank: Bank, handle: KeyHandle, act: str) -> None:
         return
     if label == AUDIT_LABEL and act not in ("resume", "retire"):
         raise Refused(f"key {name}: the audit chain is verified with it for as long as there is a bank")
-    if label in (AUDIT_LABEL, SEALING_LABEL) and act in FOR_GOOD and handle is bank.hsm.find(label):
-        raise Refused(f"key {name}: the bank works with it: rotate it, and activate the new version, first")
+    working = bank.hsm.find_all(label)[:1]
+    if label in (AUDIT_LABEL, SEALING_LABEL, PIN_LABEL) and act in FOR_GOOD and working in ([], [handle]):
+        why = "the bank works with it" if working else "no version of it may work now"
+        raise Refused(f"key {name}: {why}: rotate it, and activate the new version, first")
 
 
 def _refuse_alone(actor: str, before: str | None, name: str, did: str, does: str) -> None:

@@ -41,6 +41,7 @@ BANK_KEYS = {
 }
 """The bank's own keys, by label: made with a new keystore, and used by every process of the bank."""
 
+ENDED = (KeyState.DEACTIVATED, KeyState.COMPROMISED, KeyState.DESTROYED)
 _VERIFIES = (KeyState.ACTIVE, KeyState.DEACTIVATED)
 
 
@@ -118,10 +119,14 @@ def vault_of(hsm: Hsm) -> Vault:
 
 
 def bank_keys(hsm: Hsm) -> BankKeys:
-    """The keys the bank works with; older versions of the audit key still verify what they wrote."""
+    """The keys the bank works with. Older versions go on: of the audit key for what it wrote, of the PIN key for its cards."""
     audit = hsm.find(AUDIT_LABEL)
     before = [key for key in hsm.versions(AUDIT_LABEL) if key is not audit and hsm.info(key).state in _VERIFIES]
-    return BankKeys(hsm.find(PIN_LABEL), audit, before)
+    made = {key: hsm.info(key).state for key in hsm.versions(PIN_LABEL)}
+    pins = {
+        key.version: None if state in ENDED else key for key, state in made.items() if state is not KeyState.PRE_ACTIVE
+    }
+    return BankKeys(hsm.find(PIN_LABEL), audit, before, pins)
 
 
 def take_up_keys(bank: Bank) -> bool:

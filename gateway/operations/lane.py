@@ -106,7 +106,13 @@ class Lanes:
             lane.statistics.refused += 1
             answer(_declined(command, DeclineReason.OVERLOAD))
             return
-        lane.queue.append(Pending(Keyed(self._bank, command, cell), answer))
+        try:
+            keyed = Keyed(self._bank, command, cell)
+        except KeysError as error:  # the HSM is away; the link is not, and wants its answer
+            log.error("authorisation.failed", lane=lane.number, error=type(error).__name__)  # noqa: TRY400 - may hold data
+            answer(_declined(command, DeclineReason.SYSTEM_ERROR))
+            return
+        lane.queue.append(Pending(keyed, answer))
         lane.wake.set()
 
     @property

@@ -55,6 +55,9 @@ class DeclineReason(StrEnum):
     CARD_BLOCKED = "CARD_BLOCKED"
     CARD_EXPIRED = "CARD_EXPIRED"
     PIN_TRIES_EXCEEDED = "PIN_TRIES_EXCEEDED"
+    PIN_VOID = (
+        "PIN_VOID"  # the key it was chosen under has ended: a new one is chosen at the branch, whatever was typed
+    )
     PIN_MISSING = "PIN_MISSING"
     PIN_WRONG = "PIN_WRONG"
     ACCOUNT_PENDING_ID = "ACCOUNT_PENDING_ID"
@@ -72,6 +75,7 @@ class PinOutcome(StrEnum):
     """What the HSM said of the PIN block."""
 
     NOT_CHECKED = "NOT_CHECKED"
+    VOID = "VOID"
     MISSING = "MISSING"
     RIGHT = "RIGHT"
     WRONG = "WRONG"
@@ -217,6 +221,8 @@ def decide(request: Request, snapshot: Snapshot, pin: PinOutcome, today: date, p
         return Decision(DeclineReason.CARD_EXPIRED)
     if card.state is CardState.PIN_LOCKED or card.pin_tries_left == 0:
         return Decision(DeclineReason.PIN_TRIES_EXCEEDED)
+    if pin is PinOutcome.VOID:
+        return Decision(DeclineReason.PIN_VOID)
     if pin in (PinOutcome.MISSING, PinOutcome.NOT_CHECKED):
         return Decision(DeclineReason.PIN_MISSING)
     if pin is PinOutcome.WRONG:

@@ -54,6 +54,7 @@ class Loaded(NamedTuple):
     account_id: int  # 0: the card is unknown
     card_id: int | None
     pin_offset: str | None
+    pin_key_version: int | None  # of the PIN verification key, under which the offset was made
     earlier_code: str | None
     earlier_answer: dict[str, Any] | None
     original_id: int | None
@@ -182,15 +183,16 @@ def _loaded(
     terminals: Mapping[str, list[TerminalUse]],
 ) -> Loaded:
     """What was found for one member. This runs for every request."""
-    card, account_id, card_id, offset = None, 0, None, None
+    card, account_id, card_id, offset, pin_key = None, 0, None, None, None
     uses: tuple[Use, ...] = ()
     if card_row is not None:
-        _, _, account_id, card_id, tries, state, account_state, offset, _, spent, expires_on, *_ = card_row
+        _, _, account_id, card_id, tries, state, account_state, offset, version, spent, expires_on, *_ = card_row
+        pin_key = int(version) if version else None
         card = CardView(CARD_STATES[state], expires_on, tries, ACCOUNT_STATES[account_state])
         uses = _uses(spent) if spent else ()
     if earlier_row is None and original_row is None:
         snapshot = Snapshot(card, tranches, None, None, reversed_before, uses, terminals)
-        return Loaded(snapshot, account_id, card_id, offset, None, None, None, None, None, NO_TRANSFERS)
+        return Loaded(snapshot, account_id, card_id, offset, pin_key, None, None, None, None, None, NO_TRANSFERS)
     earlier = original = code = answer = original_id = channel = on = None
     transfers: Mapping[int, int] = NO_TRANSFERS
     if earlier_row is not None:
@@ -219,7 +221,7 @@ def _loaded(
         original = Original(RequestKind(kind), DeclineReason(reason), amount, reversed_idr, draws)
         transfers = dict(zip(ids, moves[: len(ids)], strict=True))
     snapshot = Snapshot(card, tranches, earlier, original, reversed_before, uses, terminals)
-    return Loaded(snapshot, account_id, card_id, offset, code, answer, original_id, channel, on, transfers)
+    return Loaded(snapshot, account_id, card_id, offset, pin_key, code, answer, original_id, channel, on, transfers)
 
 
 def _uses(text: str) -> tuple[Use, ...]:
@@ -247,7 +249,7 @@ LOAD = arrays_as_text("""
             WITH ORDINALITY AS w (pan_index, message_key, original_key, counted, ord)
     ), cards AS MATERIALIZED (
         SELECT w.place, w.counted, c.cell, c.account_id, c.id, c.state, c.expires_on, c.pin_tries_left, c.pin_offset,
-               a.state AS account_state
+               c.pin_key_version, a.state AS account_state
         FROM wanted w JOIN card c ON c.pan_index = w.pan_index JOIN account a ON a.cell = c.cell AND a.id = c.account_id
         ORDER BY a.cell, a.id FOR NO KEY UPDATE OF c, a
     ), terminals AS (
@@ -257,7 +259,7 @@ LOAD = arrays_as_text("""
         RETURNING terminal, business_date, count, amount_idr
     )
     SELECT 'CARD' AS part, c.place, c.account_id AS n1, c.id AS n2, CAST(c.pin_tries_left AS bigint) AS n3, c.state AS t1,
-           c.account_state AS t2, c.pin_offset AS t3, CAST(NULL AS text) AS t4,
+           c.account_state AS t2, c.pin_offset AS t3, CAST(c.pin_key_version AS text) AS t4,
            CASE WHEN c.counted THEN (
                SELECT string_agg(concat_ws(';', x.business_date, x.channel, x.acquirer, x.terminal,
                                            array_to_string(x.programmes, ','), array_to_string(x.kept_idr, ',')), E'\n')

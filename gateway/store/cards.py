@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from gateway.errors import NotFound
 from gateway.rules.account import AccountState
-from gateway.rules.card import CardState
+from gateway.rules.card import ENDED, CardState
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -29,6 +29,7 @@ class Card:
     expires_on: date
     state: CardState
     pin_offset: str | None
+    pin_key_version: int | None
     pin_tries_left: int
     ordered_on: date
     delivered_at: datetime | None
@@ -91,6 +92,24 @@ async def count_by_state(connection: AsyncConnection) -> dict[str, int]:
     return {row.state: row.cards for row in await connection.execute(COUNT_BY_STATE)}
 
 
+async def count_by_pin_key(connection: AsyncConnection, today: date) -> dict[int, int]:
+    """How many cards that may still be used have their PIN under which version of the PIN verification key."""
+    ended = sorted(state.value for state in ENDED)
+    rows = await connection.execute(COUNT_BY_PIN_KEY, {"ended": ended, "today": today})
+    return {row.version: row.cards for row in rows}
+
+
+async def let_pins_be_chosen(connection: AsyncConnection) -> None:
+    """Until this transaction ends no version of the PIN verification key ends either. Taken before a card is locked."""
+    await connection.execute(SHARE_PIN_KEYS)
+
+
+async def let_no_pin_be_chosen(connection: AsyncConnection) -> None:
+    """Until this transaction ends no PIN is chosen. Those that are being chosen are waited for, at most 10 s: then DBAPIError."""
+    await connection.execute(PIN_KEYS_TIMEOUT)
+    await connection.execute(LOCK_PIN_KEYS)
+
+
 def _card(row: Any) -> Card:  # noqa: ANN401 - a database row
     values = {name: getattr(row, name) for name in Card.__slots__}
     values |= {"state": CardState(row.state), "account_state": AccountState(row.account_state), "pan": bytes(row.pan)}
@@ -98,9 +117,9 @@ def _card(row: Any) -> Card:  # noqa: ANN401 - a database row
 
 
 FROM_CARD = """
-    SELECT c.id, c.cell, c.account_id, c.pan, c.pan_masked, c.expires_on, c.state, c.pin_offset, c.pin_tries_left,
-           c.ordered_on, c.delivered_at, c.handed_over_at, c.handed_over_by, c.activated_at, c.reason, c.replaces,
-           a.number AS account_number, a.state AS account_state, a.holder_name, f.birth_date
+    SELECT c.id, c.cell, c.account_id, c.pan, c.pan_masked, c.expires_on, c.state, c.pin_offset, c.pin_key_version,
+           c.pin_tries_left, c.ordered_on, c.delivered_at, c.handed_over_at, c.handed_over_by, c.activated_at, c.reason,
+           c.replaces, a.number AS account_number, a.state AS account_state, a.holder_name, f.birth_date
     FROM card c JOIN account a ON a.cell = c.cell AND a.id = c.account_id JOIN family f ON f.id = c.account_id
 """
 READ_CARD = text(f"{FROM_CARD} WHERE c.id = :id")
@@ -110,4 +129,13 @@ IN_STATE = text("SELECT id FROM card WHERE state = :state ORDER BY id LIMIT :lim
 SET_ACCOUNT = text("UPDATE account SET state = :state WHERE cell = :cell AND id = :id")
 SET_MOTHER = text("UPDATE family SET mother_name = :mother WHERE id = :id")
 TAKEN = text("SELECT pan_index FROM card WHERE pan_index = ANY (CAST(:indexes AS bytea[]))")
+COUNT_BY_PIN_KEY = text("""
+    SELECT pin_key_version AS version, count(*) AS cards FROM card
+    WHERE pin_offset IS NOT NULL AND state <> ALL (CAST(:ended AS text[])) AND expires_on >= :today
+    GROUP BY pin_key_version ORDER BY pin_key_version
+""")
+PIN_KEYS_LOCK = 8_583_008
+PIN_KEYS_TIMEOUT = text("SET LOCAL lock_timeout = '10s'")
+SHARE_PIN_KEYS = text(f"SELECT pg_advisory_xact_lock_shared({PIN_KEYS_LOCK})")
+LOCK_PIN_KEYS = text(f"SELECT pg_advisory_xact_lock({PIN_KEYS_LOCK})")
 COUNT_BY_STATE = text("SELECT state, count(*) AS cards FROM card GROUP BY state ORDER BY state")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.operations import authorise
+from gateway.operations import pin_check
 from gateway.operations.setup import move_business_date
 from gateway.simulator.pinpad import PinPad
 from gateway.simulator.terminal import TerminalKind
@@ -179,9 +179,8 @@ async def test_as_many_versions_as_work(bank: Bank) -> None:
     for _ in range(2):
         bank.hsm.generate(ZPK, "zpk")
     bank.hsm.generate(ZPK, "other")
-    offset = bank.hsm.choose_pin(
-        _block(bank.hsm, "zpk", 1), bank.hsm.version("zpk", 1), bank.keys.pin_verification, PAN, None
-    )
+    pvk = bank.keys.pin_verification
+    offset = bank.hsm.choose_pin(_block(bank.hsm, "zpk", 1), bank.hsm.version("zpk", 1), pvk, PAN, None)
 
     def asked(label: str, version: int, reference: str = offset) -> PinToVerify:
         return PinToVerify(_block(bank.hsm, label, version), bank.hsm.find(label), PAN, reference)
@@ -189,17 +188,17 @@ async def test_as_many_versions_as_work(bank: Bank) -> None:
     wrong = f"{(int(offset) + 1) % 1_000_000:06d}"
     blocks = [asked("zpk", 3), asked("zpk", 1), asked("zpk", 2, wrong), asked("other", 1), asked("zpk", 2)]
     labels = ["zpk", "zpk", "zpk", "other", "zpk"]
-    assert [True, True, False, True, True] == authorise._verified(bank, blocks, labels)
-    assert [False, False] == authorise._verified(bank, [blocks[3], blocks[1]], ["zpk", "other"])
-    assert [] == authorise._verified(bank, [], [])
+    assert [True, True, False, True, True] == pin_check._verified(bank, blocks, labels, pvk)
+    assert [False, False] == pin_check._verified(bank, [blocks[3], blocks[1]], ["zpk", "other"], pvk)
+    assert [] == pin_check._verified(bank, [], [], pvk)
     bank.hsm.set_state(bank.hsm.version("zpk", 3), KeyState.SUSPENDED)
-    assert [False, True, False, True, True] == authorise._verified(bank, blocks, labels)
+    assert [False, True, False, True, True] == pin_check._verified(bank, blocks, labels, pvk)
     for version in (1, 2):
         bank.hsm.set_state(bank.hsm.version("zpk", version), KeyState.DEACTIVATED)
     with pytest.raises(KeyRefused, match="it is SUSPENDED"):
-        authorise._verified(bank, blocks, labels)
+        pin_check._verified(bank, blocks, labels, pvk)
     with pytest.raises(KeyRefused, match="no key 'none'"):
-        authorise._verified(bank, blocks[:1], ["none"])
+        pin_check._verified(bank, blocks[:1], ["none"], pvk)
 
 
 def _block(hsm: Hsm, label: str, version: int) -> bytes:

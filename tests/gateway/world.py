@@ -11,6 +11,7 @@ from sqlalchemy import text
 from gateway.operations import card as card_operations
 from gateway.operations import instruction, kpm
 from gateway.operations.bank import reading
+from gateway.rules.card import CardEvent
 from gateway.simulator.families import write_kpm_list
 from gateway.simulator.pinpad import pinpad_of
 from gateway.simulator.wallet import TestCard, Wallet
@@ -85,6 +86,20 @@ async def activate(bank: Bank, families: list[Holder], pin: str = PIN) -> Wallet
         expires = await _expiry(bank, holder.card_id)
         cards.append(TestCard(holder.pan, Pin(pin), expires, holder.account_number, holder.name))
     return Wallet(tuple(cards), label, tuple(components))
+
+
+async def choose_pin_again(bank: Bank, holder: Holder, pin: str = PIN, *, reset: bool = True) -> None:
+    """At the branch: the old PIN is forgotten, and the family types a new one on the PIN pad."""
+    if reset:
+        await card_operations.change_state(bank, "branch", holder.card_id, CardEvent.RESET_PIN, "at the branch")
+    key = bank.hsm.find(read_test_key(bank.settings.data_dir)[0])
+    await card_operations.choose_pin(bank, "branch", holder.card_id, pin_block(bank, holder, Pin(pin)), key)
+
+
+def pin_block(bank: Bank, holder: Holder, pin: Pin) -> bytes:
+    """A PIN as the branch's PIN pad sends it."""
+    label, components = read_test_key(bank.settings.data_dir)
+    return bytes.fromhex(pinpad_of(Wallet((), label, tuple(components))).block(holder.pan, pin))
 
 
 async def credit(

@@ -16,7 +16,7 @@ from keys import (
     dukpt_aes,
     dukpt_tdes,
     emv,
-    emv_profile,
+    emv_script,
     kcv,
     mac,
     pin,
@@ -193,18 +193,13 @@ def _cryptogram(hsm: Hsm, handle: KeyHandle, key: bytes) -> bool:
     return (answer.right, answer.arpc) == (True, emv.arpc_1(session, arqc, b"00"))
 
 
-def _script_session(key: bytes) -> emv.Deriver:
-    master = emv.issuer(key).derive(NSICCS.master_data(PAN))
-    return emv_profile.script_session_key(NSICCS, master, TAGS["9F36"], TAGS["9F26"])
-
-
 def _script_mac(hsm: Hsm, handle: KeyHandle, key: bytes) -> bool:
-    data = emv_profile.script_mac_data(NSICCS, COMMAND[:5], COMMAND[5:], TAGS["9F36"], TAGS["9F26"])
-    return hsm.script_mac(NSICCS, handle, PAN, "00", TAGS, COMMAND) == emv.code(_script_session(key), data)
+    expected = emv_script.mac(NSICCS, emv.issuer(key), PAN, "00", TAGS, [COMMAND])
+    return hsm.script_mac(NSICCS, handle, PAN, "00", TAGS, COMMAND) == expected
 
 
 def _script_secrecy(hsm: Hsm, handle: KeyHandle, key: bytes) -> bool:
-    expected = emv_profile.script_encipher(NSICCS, _script_session(key), b"PIN")
+    expected = emv_script.encipher(NSICCS, emv.issuer(key), PAN, "00", TAGS, b"PIN")
     return hsm.script_encipher(NSICCS, handle, PAN, "00", TAGS, b"PIN") == expected
 
 

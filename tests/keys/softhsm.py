@@ -12,9 +12,11 @@ import os
 import shutil
 import subprocess
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from PyKCS11 import LowLevel
 
 from keys.master import Passphrase
 from keys.pkcs11 import Pkcs11Hsm
@@ -23,8 +25,8 @@ from keys.token import Token
 REQUIRED = bool(os.environ.get("KKS_REQUIRE_TOKEN"))
 """Read when the tests are collected: their environment has no KKS_* in it."""
 
-LABEL, OTHER_LABEL = "kks-test", "kks-test-other"
-"""Two tokens: one that is set up, and an empty one for tests of logging in."""
+LABEL, OTHER_LABEL, AWAY_LABEL = "kks-test", "kks-test-other", "kks-test-away"
+"""Three tokens: one that is set up, an empty one for tests of logging in, and one that is set up to be taken out."""
 USER, OFFICER = Passphrase("the user of the tests"), Passphrase("the officer of the tests")
 MASTERS = (1, 2, 3)
 
@@ -62,7 +64,7 @@ def module() -> Path:
         "slots.removable = false\n"
     )
     os.environ["SOFTHSM2_CONF"] = str(conf)
-    for label in (LABEL, OTHER_LABEL):
+    for label in (LABEL, OTHER_LABEL, AWAY_LABEL):
         command = [
             _UTIL,
             "--init-token",
@@ -75,19 +77,30 @@ def module() -> Path:
             OFFICER.reveal(),
         ]
         subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - the tool of the path, with words of our own
-    officer = Token(MODULE, LABEL, OFFICER, officer=True)
-    for number in MASTERS:
-        Pkcs11Hsm.set_up_master(officer, number)
-    officer.close()
-    user = Token(MODULE, LABEL, USER)
-    Pkcs11Hsm.set_up(user)
-    user.close()
+    for label, masters in ((LABEL, MASTERS), (AWAY_LABEL, MASTERS[:1])):
+        with closing(Token(MODULE, label, OFFICER, officer=True)) as officer:
+            for number in masters:
+                Pkcs11Hsm.set_up_master(officer, number)
+        with closing(Token(MODULE, label, USER)) as user:
+            Pkcs11Hsm.set_up(user)
     return MODULE
 
 
-def open_token(sessions: int = 4) -> Token:
-    """The token, open as its user. What is made in these sessions goes with them: the caller closes it, or the process does."""
-    return Token(module(), LABEL, USER, sessions=sessions)
+def open_token(sessions: int = 4, label: str = LABEL) -> Token:
+    """A token, open as its user. What is made in these sessions goes with them: the caller closes it, or the process does."""
+    return Token(module(), label, USER, sessions=sessions)
+
+
+def objects_in(token: Token) -> int:
+    """Session objects that the process has in a token, of whatever kind."""
+    with token.session() as session:
+        return len(session.findObjects([(LowLevel.CKA_TOKEN, LowLevel.CK_FALSE)]))
+
+
+def take_out(token: Token) -> None:
+    """End every session with its token, and so its log-in and all session objects, as taking it out does."""
+    home = token._now.home
+    home.pykcs11.closeAllSessions(home.getSessionInfo().slotID)
 
 
 @functools.cache

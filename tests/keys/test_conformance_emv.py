@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import pyemv
@@ -11,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keys.emv_profile import profiles, read_profiles
+from keys.emv_profile import profiles
 from keys.errors import CardDataRefused, KeyRefused, KeysError
 from keys.hsm import ChipAnswer
 from keys.keytypes import KeyUsage
@@ -19,7 +17,7 @@ from keys.sensitive import Pan
 from tests.keys.at_work import TAGS, formed
 from tests.keys.backends import lacks
 from tests.keys.samples import PAN, SECOND_KEY, one_line, pans
-from tests.keys.test_emv_profile import ORDER, by_pyemv, requests, sequences
+from tests.keys.test_emv_profile import ORDER, by_pyemv, changed, requests, sent_by, sequences
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,27 +39,17 @@ def imk(hsm: Hsm) -> dict[KeyUsage, KeyHandle]:
     return {usage: formed(hsm, usage, SECOND_KEY) for usage in usages}
 
 
-def changed(name: str, **changes: object) -> Profile:
-    """The profile NAME with CHANGES."""
-    text = resources.files("keys").joinpath("emv_profiles.toml").read_text("utf-8")
-    lines = [
-        f"{key} = {value if isinstance(value, int | list) else repr(value)}"
-        for key, value in (tomllib.loads(text)[name] | changes).items()
-    ]
-    return read_profiles("\n".join([f"[{name}]", *lines]))[name]
-
-
 def answer_for(profile: Profile) -> bytes:
     """What the bank decided: an authorisation response code, or a card status update."""
     return b"00" if profile.arpc_method == 1 else bytes.fromhex("00120000")
 
 
-def arpc_of(name: str, pan: Pan, psn: str, tags: Mapping[str, bytes], arqc: bytes) -> bytes:
+def arpc_of(name: str, pan: Pan, psn: str, tags: Mapping[str, bytes], arqc: bytes, proprietary: bytes = b"") -> bytes:
     """The issuer's answer as the pyemv package makes it."""
     one = (SECOND_KEY, SECOND_KEY, SECOND_KEY, pan.reveal(), psn)
     made: bytes
     if name == "visa-cvn18":
-        made = pyemv.cvn.VisaCVN18(*one).generate_arpc(arqc, tags["9F36"], bytes.fromhex("00120000"))
+        made = pyemv.cvn.VisaCVN18(*one).generate_arpc(arqc, tags["9F36"], bytes.fromhex("00120000"), proprietary)
     elif name == "visa-cvn10":
         made = pyemv.cvn.VisaCVN10(*one).generate_arpc(arqc, b"00")
     elif name == "mchip":
@@ -81,7 +69,7 @@ def test_cryptograms_and_answers_same_as_pyemv(
     hsm: Hsm, imk: dict[KeyUsage, KeyHandle], name: str, pan: Pan, psn: str, tags: dict[str, bytes], data: st.DataObject
 ) -> None:
     """Every profile, any card, any data: right with the answer of the scheme's method; one bit off is wrong, without one."""
-    key, profile = imk[KeyUsage.ISSUER_CRYPTOGRAM], profiles()[name]
+    key, profile, tags = imk[KeyUsage.ISSUER_CRYPTOGRAM], profiles()[name], sent_by(name, tags)
     arqc = by_pyemv(name, SECOND_KEY, pan, psn, tags)
     asked = tags | {"9F26": arqc}
     expected = ChipAnswer(right=True, arpc=arpc_of(name, pan, psn, tags, arqc))
@@ -101,13 +89,13 @@ def test_cryptograms_and_answers_same_as_pyemv(
 @pytest.mark.parametrize("name", NAMES)
 def test_both_methods_under_both_keys(hsm: Hsm, imk: dict[KeyUsage, KeyHandle], name: str) -> None:
     """Answers that no profile of ours has, under the session's or the card's key."""
-    key = imk[KeyUsage.ISSUER_CRYPTOGRAM]
-    arqc = by_pyemv(name, SECOND_KEY, PAN, "00", TAGS)
+    key, tags = imk[KeyUsage.ISSUER_CRYPTOGRAM], sent_by(name, TAGS)
+    arqc = by_pyemv(name, SECOND_KEY, PAN, "00", tags)
     found = {}
     for method in (1, 2):
         for arpc_key in ("session", "master"):
             profile = changed(name, arpc_method=method, arpc_key=arpc_key)
-            answer = hsm.verify_cryptogram(profile, key, PAN, "00", {**TAGS, "9F26": arqc}, answer_for(profile))
+            answer = hsm.verify_cryptogram(profile, key, PAN, "00", {**tags, "9F26": arqc}, answer_for(profile))
             assert answer.arpc is not None
             found[method, arpc_key] = answer.arpc
     assert [8, 8, 4, 4] == [len(one) for one in found.values()]
@@ -118,10 +106,62 @@ def test_both_methods_under_both_keys(hsm: Hsm, imk: dict[KeyUsage, KeyHandle], 
 @pytest.mark.parametrize("name", NAMES)
 def test_answers_of_other_lengths(hsm: Hsm, imk: dict[KeyUsage, KeyHandle], name: str) -> None:
     """An ARC has 2 bytes, a CSU 4; neither is looked at before nor forgotten for a wrong cryptogram."""
-    profile = profiles()[name]
+    profile, tags = profiles()[name], sent_by(name, TAGS)
     for answer in (b"", b"0", b"000", b"0" * 5, b"00" if profile.arpc_method != 1 else b"0000"):
-        with pytest.raises(CardDataRefused, match=f"^profile {name}: "):
-            hsm.verify_cryptogram(profile, imk[KeyUsage.ISSUER_CRYPTOGRAM], PAN, "00", TAGS, answer)
+        with pytest.raises(CardDataRefused, match=f"^profile {name}: answers by method "):
+            hsm.verify_cryptogram(profile, imk[KeyUsage.ISSUER_CRYPTOGRAM], PAN, "00", tags, answer)
+
+
+@pyemv_warns
+@settings(max_examples=10)
+@given(requests, st.binary(max_size=8))
+def test_answers_with_proprietary_data_same_as_pyemv(
+    hsm: Hsm, imk: dict[KeyUsage, KeyHandle], tags: dict[str, bytes], proprietary: bytes
+) -> None:
+    """Method 2 has up to 8 bytes of them, method 1 none."""
+    key, tags = imk[KeyUsage.ISSUER_CRYPTOGRAM], sent_by("visa-cvn18", tags)
+    arqc = by_pyemv("visa-cvn18", SECOND_KEY, PAN, "00", tags)
+    asked, csu = tags | {"9F26": arqc}, bytes.fromhex("00120000")
+    expected = ChipAnswer(right=True, arpc=arpc_of("visa-cvn18", PAN, "00", tags, arqc, proprietary))
+    assert expected == hsm.verify_cryptogram(profiles()["visa-cvn18"], key, PAN, "00", asked, csu, proprietary)
+    with pytest.raises(CardDataRefused, match=r"^profile visa-cvn18: answers by method 2"):
+        hsm.verify_cryptogram(profiles()["visa-cvn18"], key, PAN, "00", asked, csu, bytes(9))
+    with pytest.raises(CardDataRefused, match=r"^profile nsiccs: answers by method 1"):
+        hsm.verify_cryptogram(profiles()["nsiccs"], key, PAN, "00", {**TAGS, "9F26": arqc}, b"00", b"x")
+
+
+@pyemv_warns
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_of_another_version_is_refused(hsm: Hsm, imk: dict[KeyUsage, KeyHandle], name: str) -> None:
+    """It is not a wrong cryptogram, even where the cryptogram would be right by this profile's rules."""
+    profile, tags = profiles()[name], sent_by(name, TAGS)
+    issuer_data = bytearray(tags["9F10"])
+    issuer_data[profile.cvn_at] = 0x7F
+    tags["9F10"] = bytes(issuer_data)
+    tags["9F26"] = by_pyemv(name, SECOND_KEY, PAN, "00", tags)
+    with pytest.raises(
+        CardDataRefused, match=f"^profile {name}: tag 9F10: cryptogram version 7F is not of this profile$"
+    ):
+        hsm.verify_cryptogram(profile, imk[KeyUsage.ISSUER_CRYPTOGRAM], PAN, "00", tags, answer_for(profile))
+
+
+@pyemv_warns
+@pytest.mark.parametrize("name", NAMES)
+def test_the_key_index_of_a_card_chooses_its_key(hsm: Hsm, name: str) -> None:
+    """Two issuer master keys at work: only the one that the card names finds its cryptogram right."""
+    profile = profiles()[name]
+    assert profile.key_index_at is not None
+    masters = {1: SECOND_KEY, 2: SECOND_KEY[::-1]}
+    keys = {index: formed(hsm, KeyUsage.ISSUER_CRYPTOGRAM, key) for index, key in masters.items()}
+    for index, master in masters.items():
+        issuer_data = bytearray(sent_by(name, TAGS)["9F10"])
+        issuer_data[profile.key_index_at] = index
+        tags = {**TAGS, "9F10": bytes(issuer_data)}
+        tags["9F26"] = by_pyemv(name, master, PAN, "00", tags)
+        assert index == profile.key_index(tags)
+        for other, key in keys.items():
+            found = hsm.verify_cryptogram(profile, key, PAN, "00", tags, answer_for(profile))
+            assert (other == index) is found.right
 
 
 @pytest.mark.parametrize("tag", [*ORDER, "9F26"])
@@ -156,7 +196,7 @@ def test_anything_from_a_chip_is_wrong_or_refused(
     command: bytes,
 ) -> None:
     """Any tags, alone or over good ones: no cryptogram is right by chance, and no error but ours, in one line."""
-    profile, asked = profiles()[name], {**TAGS, **tags} if complete else tags
+    profile, asked = profiles()[name], {**sent_by(name, TAGS), **tags} if complete else tags
     calls: list[Callable[[], Any]] = [
         lambda: hsm.verify_cryptogram(profile, imk[KeyUsage.ISSUER_CRYPTOGRAM], PAN, psn, asked, answer).right,
         lambda: not hsm.script_mac(profile, imk[KeyUsage.ISSUER_SCRIPT_MAC], PAN, psn, asked, command),
@@ -220,6 +260,37 @@ def test_scripts_same_as_pyemv(
     assert made == both()
 
 
+@pyemv_warns
+@pytest.mark.parametrize("length", [4, 8])
+def test_a_chained_script_same_as_pyemv(hsm: Hsm, imk: dict[KeyUsage, KeyHandle], length: int) -> None:
+    """Three commands: each MAC goes on from the whole one before, of which the card gets LENGTH bytes."""
+    profile = changed("nsiccs", script_mac="chained", script_mac_length=length)
+    session = pyemv.kd.derive_common_sk(pyemv.kd.derive_icc_mk_a(SECOND_KEY, PAN.reveal(), "00"), TAGS["9F26"])
+    script = [HEADER + BODY, bytes.fromhex("8424000008"), bytes.fromhex("841E000008")]
+    before = TAGS["9F26"]
+    for place, command in enumerate(script):
+        before = pyemv.sm.generate_command_mac(session, before + command)
+        key = imk[KeyUsage.ISSUER_SCRIPT_MAC]
+        assert before[:length] == hsm.script_mac(profile, key, PAN, "00", TAGS, command, script[:place])
+
+
+@pyemv_warns
+def test_a_counted_script_same_as_pyemv(hsm: Hsm, imk: dict[KeyUsage, KeyHandle]) -> None:
+    """M/Chip: each command of a script has the cryptogram one higher than the one before."""
+    profile, script = profiles()["mchip"], [HEADER + BODY, HEADER, HEADER + BODY]
+    card = pyemv.cvn.MasterCardCVN16(SECOND_KEY, SECOND_KEY, SECOND_KEY, PAN.reveal(), "00")
+    for place, command in enumerate(script):
+        counted = (int.from_bytes(TAGS["9F26"]) + place).to_bytes(8)
+        expected = [
+            card.generate_command_mac(HEADER, counted, TAGS["9F36"], command[5:]),
+            card.encrypt_command_data(BODY, counted),
+        ]
+        assert expected == [
+            hsm.script_mac(profile, imk[KeyUsage.ISSUER_SCRIPT_MAC], PAN, "00", TAGS, command, script[:place]),
+            hsm.script_encipher(profile, imk[KeyUsage.ISSUER_SCRIPT_SECRECY], PAN, "00", TAGS, BODY, place),
+        ]
+
+
 def test_scripts_by_the_other_rules(hsm: Hsm, imk: dict[KeyUsage, KeyHandle]) -> None:
     """A session key by ATC, the command alone, a chained MAC, a shorter MAC, ECB: as a bank's own profile may say."""
     mac_key, secrecy = imk[KeyUsage.ISSUER_SCRIPT_MAC], imk[KeyUsage.ISSUER_SCRIPT_SECRECY]
@@ -245,6 +316,10 @@ def test_a_command_has_a_header(hsm: Hsm, imk: dict[KeyUsage, KeyHandle], length
     """CLA INS P1 P2 Lc: 5 bytes."""
     with pytest.raises(CardDataRefused, match="header of 5 bytes"):
         hsm.script_mac(profiles()["nsiccs"], imk[KeyUsage.ISSUER_SCRIPT_MAC], PAN, "00", TAGS, bytes(length))
+    with pytest.raises(CardDataRefused, match="header of 5 bytes"):
+        hsm.script_mac(
+            profiles()["nsiccs"], imk[KeyUsage.ISSUER_SCRIPT_MAC], PAN, "00", TAGS, HEADER, [HEADER, bytes(length)]
+        )
 
 
 def test_each_issuer_key_does_its_own(hsm: Hsm, imk: dict[KeyUsage, KeyHandle]) -> None:

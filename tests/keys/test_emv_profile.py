@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keys import emv, emv_profile, mac, tdes
+from keys import emv, mac, tdes
 from keys.emv import SoftwareDeriver
 from keys.emv_profile import Profile, Verdict, profiles, read_profiles, verify
 from keys.errors import CardDataRefused, KeyRefused, KeysError
@@ -23,8 +23,6 @@ CASES = {"emv.nsiccs.arqc.1": "nsiccs", "emv.vsdc.cvn10.cck": "visa-cvn10", "emv
 LENGTHS = {"9F02": 6, "9F03": 6, "9F1A": 2, "95": 5, "5F2A": 2, "9A": 3, "9C": 1, "9F37": 4, "82": 2, "9F36": 2}
 ORDER = (*LENGTHS, "9F10")
 TEXT = resources.files("keys").joinpath("emv_profiles.toml").read_text("utf-8")
-
-MASTER = SoftwareDeriver(SECOND_KEY)
 
 double_keys = st.binary(min_size=16, max_size=16)
 sequences = st.integers(0, 99).map("{:02d}".format)
@@ -43,6 +41,13 @@ def chip_data(vector: dict[str, Any]) -> dict[str, bytes]:
 def nsiccs() -> tuple[Profile, dict[str, bytes]]:
     """A profile and a request that fits it."""
     return profiles()["nsiccs"], chip_data(vectors("emv.nsiccs")[0])
+
+
+def sent_by(name: str, tags: Mapping[str, bytes]) -> dict[str, bytes]:
+    """TAGS with the cryptogram version that the profile NAME is for."""
+    at, issuer_data = profiles()[name].cvn_at, bytearray(tags["9F10"])
+    issuer_data[at] = profiles()[name].cvn[0]
+    return {**tags, "9F10": bytes(issuer_data)}
 
 
 def changed(name: str, **changes: object) -> Profile:
@@ -89,16 +94,65 @@ def test_vectors(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_cvn_of_vectors(name: str) -> None:
-    """The number stands where the profile says: 1 of NSICCS, 10 of Visa, 16 of M/Chip."""
-    signed = profiles()[CASES[name]].read(chip_data(vectors(name)[0]))
-    assert {"nsiccs": 1, "visa-cvn10": 10, "mchip": 16}[CASES[name]] == signed.cvn
+def test_versions_and_key_indexes_of_vectors(name: str) -> None:
+    """They stand where the profile says: version 1 of NSICCS, 10 of Visa, 16 of M/Chip; all three of key index 1."""
+    profile, tags = profiles()[CASES[name]], chip_data(vectors(name)[0])
+    assert {"nsiccs": (1,), "visa-cvn10": (10,), "mchip": (16,)}[CASES[name]] == profile.cvn
+    assert profile.cvn[0] == tags["9F10"][profile.cvn_at]
+    assert 1 == profile.key_index(tags)
+
+
+@given(schemes, requests, st.integers(0, 255))
+def test_cards_of_other_versions_are_refused(name: str, tags: dict[str, bytes], cvn: int) -> None:
+    """It is no wrong cryptogram: the message names tag and version. And no key is derived."""
+    profile = profiles()[name]
+    issuer_data = bytearray(tags["9F10"])
+    issuer_data[profile.cvn_at] = cvn
+    sent = tags | {"9F10": bytes(issuer_data)}
+    if cvn in profile.cvn:
+        assert sent["9F36"] == profile.read(sent).atc
+        return
+
+    class NoIssuer(SoftwareDeriver):
+        """A key that is never asked."""
+
+        def derive(self, data: bytes) -> SoftwareDeriver:
+            """Never."""
+            raise AssertionError(len(data))
+
+    with pytest.raises(CardDataRefused) as caught:
+        verify(profile, NoIssuer(SECOND_KEY), PAN, "00", sent, bytes(8))
+    assert f"profile {name}: tag 9F10: cryptogram version {cvn:02X} is not of this profile" == str(caught.value)
+
+
+def test_a_profile_may_be_for_several_versions() -> None:
+    """Each of them passes, and no other."""
+    tags = nsiccs()[1]
+    profile = changed("nsiccs", cvn=[1, 0x12])
+    for cvn in (1, 0x12):
+        profile.read(tags | {"9F10": bytes([1, cvn])})
+    with pytest.raises(CardDataRefused, match="version 02 is not"):
+        profile.read(tags | {"9F10": bytes([1, 2])})
+
+
+@given(schemes, requests)
+def test_key_indexes(name: str, tags: dict[str, bytes]) -> None:
+    """A byte of tag 9F10; None of a scheme that has none; a tag too short for it is refused by name."""
+    place = profiles()[name].key_index_at
+    assert place is not None
+    assert tags["9F10"][place] == profiles()[name].key_index(tags)
+    assert changed(name, key_index_at="none").key_index({}) is None
+    with pytest.raises(CardDataRefused, match=f"^profile {name}: tag 9F10: missing$"):
+        profiles()[name].key_index({})
+    with pytest.raises(CardDataRefused, match=f"^profile {name}: tag 9F10: does not reach to its key index$"):
+        profiles()[name].key_index({"9F10": tags["9F10"][:place]})
 
 
 @pyemv_warns
 @given(schemes, double_keys, pans, sequences, requests)
 def test_cryptograms_same_as_pyemv(name: str, key: bytes, pan: Pan, psn: str, tags: dict[str, bytes]) -> None:
     """Every scheme, every card, any data; and more tags than it needs do no harm."""
+    tags = sent_by(name, tags)
     arqc = by_pyemv(name, key, pan, psn, tags)
     verdict = verify(profiles()[name], emv.issuer(key), pan, psn, tags | {"9F33": b"\x00"}, arqc)
     assert Verdict(ok=True, arpc=None, atc=int.from_bytes(tags["9F36"])) == verdict
@@ -107,25 +161,34 @@ def test_cryptograms_same_as_pyemv(name: str, key: bytes, pan: Pan, psn: str, ta
 @pyemv_warns
 @given(schemes, requests, st.sampled_from(ORDER), st.data())
 def test_every_bit_of_what_is_signed_counts(name: str, tags: dict[str, bytes], tag: str, data: st.DataObject) -> None:
-    """A changed byte makes another cryptogram, unless it stands in a part of 9F10 that the scheme does not sign."""
-    profile = profiles()[name]
+    """A changed byte makes another cryptogram, unless it stands in a part of 9F10 that the scheme does not sign.
+
+    Another cryptogram version is refused before.
+    """
+    profile, tags = profiles()[name], sent_by(name, tags)
     arqc = by_pyemv(name, SECOND_KEY, PAN, "00", tags)
     place = data.draw(st.integers(0, len(tags[tag]) - 1))
     other = bytearray(tags[tag])
     other[place] ^= data.draw(st.integers(1, 255))
+    asked = (profile, emv.issuer(SECOND_KEY), PAN, "00", tags | {tag: bytes(other)}, arqc)
+    if (tag, place) == ("9F10", profile.cvn_at):
+        with pytest.raises(CardDataRefused, match=r"tag 9F10: cryptogram version .. is not of this profile"):
+            verify(*asked)
+        return
     signed = tag != "9F10" or place in {"visa-cvn10": range(3, 7), "mchip": range(2, 8)}.get(name, range(32))
-    assert signed is not verify(profile, emv.issuer(SECOND_KEY), PAN, "00", tags | {tag: bytes(other)}, arqc).ok
+    assert signed is not verify(*asked).ok
 
 
 @pyemv_warns
 @given(schemes, double_keys, requests, st.binary(min_size=2, max_size=2), st.binary(min_size=4, max_size=4))
 def test_answers_same_as_pyemv(name: str, key: bytes, tags: dict[str, bytes], arc: bytes, csu: bytes) -> None:
     """Method 1 under the session or the card's key, method 2 under the session key."""
-    profile, arqc = profiles()[name], by_pyemv(name, key, PAN, "00", tags)
+    profile, tags = profiles()[name], sent_by(name, tags)
+    arqc = by_pyemv(name, key, PAN, "00", tags)
     one = (key, SECOND_KEY, SECOND_KEY, PAN.reveal(), "00")
     if name == "visa-cvn18":
         expected = pyemv.cvn.VisaCVN18(*one).generate_arpc(arqc, tags["9F36"], csu, b"abc")
-        verdict = verify(profile, emv.issuer(key), PAN, "00", tags, arqc, csu=csu, proprietary=b"abc")
+        verdict = verify(profile, emv.issuer(key), PAN, "00", tags, arqc, csu, b"abc")
     else:
         expected = (
             pyemv.cvn.VisaCVN10(*one).generate_arpc(arqc, arc)
@@ -134,17 +197,17 @@ def test_answers_same_as_pyemv(name: str, key: bytes, tags: dict[str, bytes], ar
             if name == "mchip"
             else pyemv.cvn.MasterCardCVN20(*one).generate_arpc(arqc, tags["9F36"], arc)
         )
-        verdict = verify(profile, emv.issuer(key), PAN, "00", tags, arqc, arc=arc)
+        verdict = verify(profile, emv.issuer(key), PAN, "00", tags, arqc, arc)
     assert (True, expected) == (verdict.ok, verdict.arpc)
 
 
 def test_a_master_key_may_answer_by_method_2() -> None:
     """The pair that no profile of ours has."""
-    profile, tags = changed("visa-cvn18", arpc_key="master"), nsiccs()[1]
+    profile, tags = changed("visa-cvn18", arpc_key="master"), sent_by("visa-cvn18", nsiccs()[1])
     master = emv.derived_key(tdes.encipherer(SECOND_KEY), emv.option_a_data(PAN))
     arqc = _cryptogram(profile, tags)
     expected = emv.arpc_2(SoftwareDeriver(master), arqc, bytes(4))
-    assert expected == verify(profile, emv.issuer(SECOND_KEY), PAN, "00", tags, arqc, csu=bytes(4)).arpc
+    assert expected == verify(profile, emv.issuer(SECOND_KEY), PAN, "00", tags, arqc, bytes(4)).arpc
 
 
 def _cryptogram(profile: Profile, tags: dict[str, bytes]) -> bytes:
@@ -159,7 +222,7 @@ def _cryptogram(profile: Profile, tags: dict[str, bytes]) -> bytes:
 @pytest.mark.parametrize("name", sorted(profiles()))
 def test_parts_make_the_same(name: str) -> None:
     """What `Profile.read` tells a token to do is what `verify` does."""
-    profile, tags = profiles()[name], nsiccs()[1]
+    profile, tags = profiles()[name], sent_by(name, nsiccs()[1])
     assert verify(profile, emv.issuer(SECOND_KEY), PAN, "00", tags, _cryptogram(profile, tags)).ok
 
 
@@ -167,7 +230,7 @@ def test_a_wrong_cryptogram_gets_no_answer() -> None:
     """An ARPC would tell a card that its issuer is there."""
     profile, tags = nsiccs()
     assert Verdict(ok=False, arpc=None, atc=300) == verify(
-        profile, emv.issuer(SECOND_KEY), PAN, "00", tags, bytes(8), arc=b"00"
+        profile, emv.issuer(SECOND_KEY), PAN, "00", tags, bytes(8), b"00"
     )
 
 
@@ -187,7 +250,7 @@ def test_missing_tags_and_wrong_lengths(tag: str) -> None:
 def test_issuer_data_reach_as_far_as_they_are_needed(name: str, least: int) -> None:
     """To the version and to the part that is signed."""
     profile, tags = profiles()[name], nsiccs()[1]
-    profile.read(tags | {"9F10": bytes(least)})
+    profile.read(sent_by(name, tags | {"9F10": bytes(least)}))
     with pytest.raises(CardDataRefused, match=f"tag 9F10: must be {least} to 32 bytes"):
         profile.read(tags | {"9F10": bytes(least - 1)})
 
@@ -201,22 +264,17 @@ def test_cryptograms_have_eight_bytes(length: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "asked"),
+    ("name", "answer", "proprietary"),
     [
-        ("nsiccs", {"csu": bytes(4)}),
-        ("nsiccs", {"arc": bytes(2), "csu": bytes(4)}),
-        ("nsiccs", {"arc": bytes(2), "proprietary": b"x"}),
-        ("nsiccs", {"arc": bytes(3)}),
-        ("visa-cvn18", {"arc": bytes(2)}),
-        ("visa-cvn18", {"arc": bytes(2), "csu": bytes(4)}),
-        ("visa-cvn18", {"csu": bytes(2)}),
-        ("visa-cvn18", {"csu": bytes(4), "proprietary": bytes(9)}),
+        ("nsiccs", 4, 0), ("nsiccs", 3, 0), ("nsiccs", 0, 0), ("nsiccs", 2, 1),
+        ("visa-cvn18", 2, 0), ("visa-cvn18", 0, 0), ("visa-cvn18", 5, 0), ("visa-cvn18", 4, 9),
     ],
-)
-def test_answers_that_are_not_the_profiles(name: str, asked: dict[str, bytes]) -> None:
+)  # fmt: skip
+def test_answers_that_are_not_the_profiles(name: str, answer: int, proprietary: int) -> None:
     """They are refused whether the cryptogram is right or not."""
-    with pytest.raises(CardDataRefused, match=f"^profile {name}: "):
-        verify(profiles()[name], emv.issuer(SECOND_KEY), PAN, "00", nsiccs()[1], bytes(8), **asked)
+    tags = sent_by(name, nsiccs()[1])
+    with pytest.raises(CardDataRefused, match=f"^profile {name}: answers by method "):
+        verify(profiles()[name], emv.issuer(SECOND_KEY), PAN, "00", tags, bytes(8), bytes(answer), bytes(proprietary))
 
 
 @given(
@@ -225,7 +283,8 @@ def test_answers_that_are_not_the_profiles(name: str, asked: dict[str, bytes]) -
     st.booleans(),
     st.text(max_size=3) | sequences,
     st.binary(max_size=9),
-    st.dictionaries(st.sampled_from(["arc", "csu", "proprietary"]), st.binary(max_size=9)),
+    st.none() | st.binary(max_size=9),
+    st.binary(max_size=9),
 )
 def test_anything_is_verified_or_refused(
     name: str,
@@ -233,13 +292,13 @@ def test_anything_is_verified_or_refused(
     complete: bool,  # noqa: FBT001 - drawn by hypothesis
     psn: str,
     arqc: bytes,
-    asked: dict[str, Any],
+    answer: bytes | None,
+    proprietary: bytes,
 ) -> None:
     """Any tags, alone or over good ones: false, or an error of ours in one line."""
     try:
-        verdict = verify(
-            profiles()[name], emv.issuer(SECOND_KEY), PAN, psn, nsiccs()[1] | tags if complete else tags, arqc, **asked
-        )
+        asked = sent_by(name, nsiccs()[1]) | tags if complete else tags
+        verdict = verify(profiles()[name], emv.issuer(SECOND_KEY), PAN, psn, asked, arqc, answer, proprietary)
     except KeysError as refused:
         error: KeysError | None = refused
     else:
@@ -248,75 +307,22 @@ def test_anything_is_verified_or_refused(
     assert error is None or one_line(error)
 
 
-@pyemv_warns
-@given(double_keys, st.binary(min_size=2, max_size=2), st.binary(min_size=8, max_size=8), st.binary(max_size=40))
-def test_scripts_same_as_pyemv(key: bytes, atc: bytes, arqc: bytes, body: bytes) -> None:
-    """Visa and M/Chip: session key, what is MACed, and the MAC."""
-    header = bytes.fromhex("8418000008")
-    one = (SECOND_KEY, key, key, PAN.reveal(), "00")
-    for name, theirs in (
-        ("visa-cvn10", pyemv.cvn.VisaCVN10(*one).generate_command_mac(header, arqc, atc, body)),
-        ("visa-cvn18", pyemv.cvn.VisaCVN18(*one).generate_command_mac(header, arqc, atc, body)),
-        ("mchip", pyemv.cvn.MasterCardCVN16(*one).generate_command_mac(header, arqc, atc, body)),
-    ):
-        profile = profiles()[name]
-        master = emv.issuer(key).derive(profile.master_data(PAN))
-        session = emv_profile.script_session_key(profile, master, atc, arqc)
-        data = emv_profile.script_mac_data(profile, header, body, atc, arqc)
-        assert theirs == emv.code(session, data)
-
-
-@pyemv_warns
-@given(double_keys, st.binary(min_size=1, max_size=238))
-def test_script_data_same_as_pyemv(key: bytes, data: bytes) -> None:
-    """Visa puts the length first, M/Chip pads what is no whole block, EMV always pads."""
-    types = pyemv.sm.EncryptionType
-    for name, kind in (("visa-cvn18", types.VISA), ("mchip", types.MASTERCARD), ("nsiccs", types.EMV)):
-        expected = pyemv.sm.encrypt_command_data(key, data, kind)
-        assert expected == emv_profile.script_encipher(profiles()[name], SoftwareDeriver(key), data)
-        assert 240 >= len(expected)
-
-
-def test_padding_of_a_pin_block_by_hand() -> None:
-    """ECB of a PIN block with a block 80 behind it."""
-    block = bytes.fromhex("26271828FFFFFFFF")
-    expected = tdes.encipherer(SECOND_KEY)(block + b"\x80" + bytes(7))
-    assert expected == emv_profile.script_encipher(changed("nsiccs", script_mode="ECB"), MASTER, block)
-
-
-def test_script_rules_by_hand() -> None:
-    """The rules that no profile of ours has: by ATC, the command alone, and each MAC chained to the one before."""
-    header, atc, arqc = bytes.fromhex("8424000210"), b"\x01\x2c", bytes(range(8))
-    by_atc = emv.derived_key(tdes.encipherer(SECOND_KEY), emv.session_data(emv.common_r(atc)))
-    found = emv_profile.script_session_key(changed("nsiccs", script_key="common-atc"), MASTER, atc, arqc)
-    assert tdes.encipherer(by_atc)(bytes(8)) == found.whole(bytes(8))
-    alone, chained = changed("nsiccs", script_mac="command"), changed("nsiccs", script_mac="chained")
-    assert header + b"body" == emv_profile.script_mac_data(alone, header, b"body", atc, arqc)
-    assert arqc + header + b"body" == emv_profile.script_mac_data(chained, header, b"body", atc, arqc)
-    previous = bytes(range(8, 16))
-    assert previous + header == emv_profile.script_mac_data(chained, header, b"", atc, arqc, previous)
-
-
-def test_scripts_refuse_wrong_lengths() -> None:
-    """Counter, cryptogram, the MAC before, and data too long for a command."""
-    profile = profiles()["nsiccs"]
-    for lengths in ((1, 8, 8), (2, 7, 8), (2, 8, 0), (2, 8, 4)):
-        with pytest.raises(CardDataRefused, match=r"^profile nsiccs: a script wants"):
-            emv_profile.script_mac_data(profile, b"", b"", *map(bytes, lengths))
-    for length in (0, 239):
-        with pytest.raises(CardDataRefused, match=r"^profile nsiccs: script data have 1 to 238 bytes$"):
-            emv_profile.script_encipher(profile, MASTER, bytes(length))
-    for name, atc, arqc in (("nsiccs", 2, 7), ("nsiccs", 2, 9), ("visa-cvn10", 1, 8), ("visa-cvn10", 3, 8)):
-        with pytest.raises(CardDataRefused):
-            emv_profile.script_session_key(profiles()[name], MASTER, bytes(atc), bytes(arqc))
-
-
 def test_the_profiles_there_are() -> None:
     """Four; what nobody has published about NSICCS is marked."""
     assert {"nsiccs", "visa-cvn10", "visa-cvn18", "mchip"} == set(profiles())
     unsure = {name: set(profile.to_be_confirmed) for name, profile in profiles().items() if profile.to_be_confirmed}
     assert {"nsiccs"} == set(unsure)
-    assert {"arpc_method", "arpc_key", "script_key", "script_mac", "script_mode", "script_padding"} <= unsure["nsiccs"]
+    assert {
+        "cvn",
+        "cvn_at",
+        "key_index_at",
+        "arpc_method",
+        "arpc_key",
+        "script_key",
+        "script_mac",
+        "script_mode",
+        "script_padding",
+    } <= unsure["nsiccs"]
 
 
 @pytest.mark.parametrize(
@@ -330,6 +336,12 @@ def test_the_profiles_there_are() -> None:
         ("cvn_at", -1, "must be a whole number from 0 to 31"),
         ("cvn_at", 32, "must be a whole number from 0 to 31"),
         ("cvn_at", "1", "must be a whole number from 0 to 31"),
+        ("cvn", 1, "must be a list of numbers, one or more"),
+        ("cvn", [], "must be a list of numbers, one or more"),
+        ("cvn", [1, 256], "must be a whole number from 0 to 255"),
+        ("cvn", ["01"], "must be a whole number from 0 to 255"),
+        ("key_index_at", 32, "must be a whole number from 0 to 31"),
+        ("key_index_at", "nowhere", "must be a whole number from 0 to 31"),
         ("arpc_method", 3, "must be a whole number from 1 to 2"),
         ("script_mac_length", 3, "must be a whole number from 4 to 8"),
         ("script_mac_length", 9, "must be a whole number from 4 to 8"),

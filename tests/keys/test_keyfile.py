@@ -29,6 +29,12 @@ values = st.recursive(
 )
 
 
+@given(st.dictionaries(st.text(max_size=5), values))
+def test_the_form_is_that_of_json(document: dict[str, Any]) -> None:
+    """Byte for byte what Python's own writer makes, indented by one, names in order."""
+    assert json.dumps(document, indent=1, sort_keys=True).encode() + b"\n" == keyfile._text(document)
+
+
 def old_file(folder: Path) -> Path:
     """A file with OLD in it."""
     path = folder / "store"
@@ -136,6 +142,15 @@ def test_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(keyfile, "FILE_MOST", path.stat().st_size - 1)
     with pytest.raises(KeystoreError, match="is damaged"):
         keyfile.read(path, PARTS)
+    with keyfile.locked(path), pytest.raises(KeystoreError, match="is full"):
+        keyfile.write(path, {}, room=keyfile.FILE_MOST)
+    before = path.read_bytes()
+    with (
+        keyfile.locked(path),
+        pytest.raises(KeystoreError, match=r"is full: .* is the most it can have, some 25,000 keys"),
+    ):
+        keyfile.write(path, OLD)
+    assert before == path.read_bytes()
     os.truncate(path, 2**36)  # holes: no disk is filled, but no memory would hold it
     with pytest.raises(KeystoreError, match="is damaged"):
         keyfile.read(path, PARTS)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from keys.envelope import Entry
     from keys.hsm import Hsm
+    from keys.token import Object
     from keys.token_workshop import TokenKey
 
 pytestmark = softhsm.needs_token
@@ -75,7 +76,7 @@ def sealed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sealed]:
     token, unwrapped = softhsm.open_token(), list[bytes]()
     unwrap = token.unwrap
 
-    def watched(under: object, wrapped: bytes, template: list[tuple[int, object]], mechanism: object) -> object:
+    def watched(under: Object, wrapped: bytes, template: list[tuple[int, object]], mechanism: object) -> Object:
         unwrapped.append(wrapped)
         return unwrap(under, wrapped, template, mechanism)
 
@@ -154,7 +155,7 @@ def test_a_mac_is_over_all_of_it(sealed: Sealed, monkeypatch: pytest.MonkeyPatch
     token = sealed.envelope._token
     sign = token.sign
 
-    def watched(key: object, data: bytes, mechanism: object) -> bytes:
+    def watched(key: Object, data: bytes, mechanism: object) -> bytes:
         signed.append(data)
         return sign(key, data, mechanism)
 
@@ -385,11 +386,11 @@ def test_a_rewrap_that_fails_leaves_the_file(old: Old, tmp_path: Path, monkeypat
     token = softhsm.open_token()
     wrap, left = token.wrap, [5]
 
-    def failing(*asked: object) -> bytes:
+    def failing(under: Object, key: Object, mechanism: object) -> bytes:
         left[0] -= 1
         if not left[0]:
             raise TokenError("token kks-test: CKR_DEVICE_REMOVED")
-        return bytes(wrap(*asked))
+        return wrap(under, key, mechanism)
 
     monkeypatch.setattr(token, "wrap", failing)
     with pytest.raises(TokenError, match="CKR_DEVICE_REMOVED"):

@@ -52,6 +52,36 @@ def test_private_keys_in_every_form() -> None:
         assert key.private_numbers() == rsa_keys.load_private(encoded).private_numbers()
 
 
+@pytest.mark.parametrize(
+    "der", [b"", b"\x30", b"\x30\x80", b"\x30\x84\x00", b"\x02\x01\x00", b"\x30\x03\x02\x02\x01\x00", b"no DER"]
+)
+def test_what_is_no_der_is_no_private_key(der: bytes) -> None:
+    """Nor does it raise anything but our own when it is taken in."""
+    assert not rsa_keys.is_private(der)
+    with pytest.raises(KeyRefused):
+        rsa_keys.kept(der)
+
+
+def test_der_is_told_apart_without_opening_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private key is loaded, which takes long, by who wants what is in it: once for its public half."""
+    key, loaded = private(), list[bytes]()
+    load = rsa_keys.load_private
+
+    def watched(encoded: bytes) -> rsa.RSAPrivateKey:
+        loaded.append(encoded)
+        return load(encoded)
+
+    monkeypatch.setattr(rsa_keys, "load_private", watched)
+    for kept in (key.private_bytes(DER, PKCS8, PLAIN), key.private_bytes(DER, PrivateFormat.TraditionalOpenSSL, PLAIN)):
+        assert rsa_keys.is_private(kept)
+        assert [] == loaded
+        rsa_keys.public_of(kept)
+        assert [kept] == loaded
+        loaded.clear()
+    for form in (SPKI, PublicFormat.PKCS1):
+        assert not rsa_keys.is_private(key.public_key().public_bytes(DER, form))
+
+
 def test_public_keys_in_every_form() -> None:
     """SubjectPublicKeyInfo in PEM and DER, a certificate, a chain of which the first counts."""
     key = private()

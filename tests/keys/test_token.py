@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import PyKCS11
@@ -12,6 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from PyKCS11 import LowLevel
 
 from keys import aes, mac
+from keys import token as token_module
 from keys import token_objects as objects
 from keys.errors import TokenError
 from keys.keytypes import Algorithm
@@ -21,7 +25,7 @@ from tests.keys import softhsm
 from tests.keys.samples import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = softhsm.needs_token
@@ -36,6 +40,11 @@ def token() -> Iterator[Token]:
     opened = softhsm.open_token(sessions=1)
     yield opened
     opened.close()
+
+
+def open_other(pin: Passphrase = softhsm.USER, *, officer: bool = False) -> Token:
+    """The empty token."""
+    return Token(softhsm.module(), softhsm.OTHER_LABEL, pin, officer=officer)
 
 
 def held(token: Token) -> Any:  # noqa: ANN401 - an object of the module
@@ -59,6 +68,13 @@ def test_a_token_that_is_not_there(label: str) -> None:
         Token(softhsm.module(), label, softhsm.USER)
 
 
+def test_errors_come_whole_out_of_a_worker() -> None:
+    """With their return code, through the pickle that a process pool sends them in."""
+    error = pickle.loads(pickle.dumps(TokenError("token kks: CKR_DEVICE_REMOVED", LowLevel.CKR_DEVICE_REMOVED)))  # noqa: S301 - our own
+    assert ("token kks: CKR_DEVICE_REMOVED", LowLevel.CKR_DEVICE_REMOVED) == (str(error), error.code)
+    assert TokenError("token kks: is not there").code is None
+
+
 def test_a_wrong_pin_opens_nothing() -> None:
     """The error says that it was the PIN, and not which; the right one opens after it."""
     for officer in (False, True):
@@ -69,31 +85,138 @@ def test_a_wrong_pin_opens_nothing() -> None:
         Token(softhsm.module(), softhsm.OTHER_LABEL, right, officer=officer).close()
 
 
-def test_a_process_is_logged_in_once() -> None:
-    """PKCS#11 logs in a process: while a token is open its PIN is not asked again, and nobody else may log in."""
-    one = Token(softhsm.module(), softhsm.OTHER_LABEL, softhsm.USER)
-    again = Token(softhsm.module(), softhsm.OTHER_LABEL, WRONG)
-    key = held(again)
-    with pytest.raises(TokenError, match="CKR_USER_ANOTHER_ALREADY_LOGGED_IN"):
-        Token(softhsm.module(), softhsm.OTHER_LABEL, softhsm.OFFICER, officer=True)
+@pytest.fixture
+def open_sessions(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How many of the sessions opened since are open."""
+    opened: list[Any] = []
+    open_one = token_module._open
+
+    def watched(library: object, slot: int) -> object:
+        opened.append(open_one(library, slot))
+        return opened[-1]
+
+    def is_open(session: Any) -> bool:  # noqa: ANN401 - a session of the module
+        try:
+            session.getSessionInfo()
+        except PyKCS11.PyKCS11Error:
+            return False
+        return True
+
+    monkeypatch.setattr(token_module, "_open", watched)
+    return lambda: sum(map(is_open, opened))
+
+
+def test_a_wrong_pin_is_refused_where_the_right_one_is_logged_in(open_sessions: Callable[[], int]) -> None:
+    """PKCS#11 logs in a process, and looks at no PIN while it is: so it is compared here, with whose it was."""
+    with closing(open_other()) as one:
+        key = held(one)
+        for pin in (WRONG, softhsm.OFFICER, Passphrase(softhsm.USER.reveal() + " ")):
+            with pytest.raises(TokenError, match="CKR_PIN_INCORRECT"):
+                open_other(pin)
+        for pin in (WRONG, softhsm.OFFICER, softhsm.USER):
+            with pytest.raises(TokenError, match="CKR_USER_ANOTHER_ALREADY_LOGGED_IN"):
+                open_other(pin, officer=True)
+        assert 5 == open_sessions()
+        with closing(open_other()):
+            assert 10 == open_sessions()
+        assert 5 == open_sessions()
+        assert aes.encipherer(KEY)(bytes(16)) == one.encrypt(key, bytes(16), objects.AES_ECB)
+    with closing(open_other(softhsm.OFFICER, officer=True)):
+        for pin in (softhsm.USER, softhsm.OFFICER):
+            with pytest.raises(TokenError, match="CKR_USER_ANOTHER_ALREADY_LOGGED_IN"):
+                open_other(pin)
+        with pytest.raises(TokenError, match="CKR_PIN_INCORRECT"):
+            open_other(softhsm.USER, officer=True)
+        open_other(softhsm.OFFICER, officer=True).close()
+
+
+def test_the_last_one_logs_out() -> None:
+    """Not the first: whoever is left works on; after the last the token itself is asked again, and refuses."""
+    one, other = open_other(), open_other()
+    key = held(other)
     one.close()
-    assert aes.encipherer(KEY)(bytes(16)) == again.encrypt(key, bytes(16), objects.AES_ECB)
-    again.close()
+    assert aes.encipherer(KEY)(bytes(16)) == other.encrypt(key, bytes(16), objects.AES_ECB)
     with pytest.raises(TokenError, match="CKR_PIN_INCORRECT"):
-        Token(softhsm.module(), softhsm.OTHER_LABEL, WRONG)
+        open_other(WRONG)
+    other.close()
+    with pytest.raises(TokenError, match="CKR_PIN_INCORRECT"):
+        open_other(WRONG)
+    open_other(softhsm.OFFICER, officer=True).close()
+
+
+def test_a_log_in_of_a_stranger_is_not_used() -> None:
+    """Somebody else in the process keeps it logged in, nobody here knows with which PIN: even the right one is refused."""
+    with closing(open_other()) as one:
+        home = one._now.home
+        slot = home.getSessionInfo().slotID
+        stranger = home.pykcs11.openSession(slot, LowLevel.CKF_SERIAL_SESSION | LowLevel.CKF_RW_SESSION)
+    token_module._logged_in.pop((str(softhsm.module()), slot))
+    with pytest.raises(TokenError, match="CKR_PIN_INCORRECT"):
+        open_other()
+    stranger.closeSession()
+    open_other().close()
+
+
+def test_threads_log_in_at_once() -> None:
+    """Each is let in by its own PIN, whoever came first."""
+    started = threading.Barrier(8)
+
+    def try_pin(number: int) -> str:
+        started.wait()
+        try:
+            opened.append(open_other(softhsm.USER if number % 2 else WRONG))
+        except TokenError as error:
+            return str(error).rpartition(" ")[2]
+        return "open"
+
+    opened: list[Token] = []
+    for _ in range(5):
+        with ThreadPoolExecutor(8) as pool:
+            assert ["CKR_PIN_INCORRECT", "open"] * 4 == list(pool.map(try_pin, range(8)))
+        while opened:
+            opened.pop().close()
+
+
+def test_a_token_that_nobody_has_any_more(open_sessions: Callable[[], int]) -> None:
+    """Its sessions, and what was made in them, do not wait for the end of the process."""
+    with closing(open_other()) as kept:
+        dropped = open_other()
+        held(dropped)
+        assert (10, 1) == (open_sessions(), softhsm.objects_in(kept))
+        del dropped
+        gc.collect()
+        assert (5, 0) == (open_sessions(), softhsm.objects_in(kept))
+
+
+def test_a_token_that_cannot_be_opened_leaves_no_session(open_sessions: Callable[[], int]) -> None:
+    """Refused by the token, or here."""
+    with pytest.raises(TokenError, match="CKR_PIN_INCORRECT"):
+        open_other(WRONG)
+    assert 0 == open_sessions()
+    with closing(open_other()):
+        with pytest.raises(TokenError, match="CKR_PIN_INCORRECT"):
+            open_other(WRONG)
+        assert 5 == open_sessions()
 
 
 def test_what_was_made_goes_with_its_token(token: Token) -> None:
     """Session objects are the open token's; closed, it does nothing more."""
     opened = softhsm.open_token()
     key = held(opened)
-    assert aes.encipherer(KEY)(bytes(16)) == token.encrypt(key, bytes(16), objects.AES_ECB)
-    opened.close()
-    with pytest.raises(TokenError, match=r"CKR_(KEY|OBJECT)_HANDLE_INVALID"):
+    assert aes.encipherer(KEY)(bytes(16)) == opened.encrypt(key, bytes(16), objects.AES_ECB)
+    with pytest.raises(TokenError, match="CKR_OBJECT_HANDLE_INVALID"):
         token.encrypt(key, bytes(16), objects.AES_ECB)
-    for call in (lambda: opened.random(8), lambda: held(opened), lambda: opened.find("a")):
-        with pytest.raises(TokenError):
+    opened.close()
+    calls: list[Callable[[], object]] = [
+        lambda: opened.encrypt(key, bytes(16), objects.AES_ECB),
+        lambda: opened.random(8),
+        lambda: held(opened),
+        lambda: opened.find("a"),
+    ]
+    for call in calls:
+        with pytest.raises(TokenError, match="CKR_SESSION_HANDLE_INVALID"):
             call()
+    opened.destroy(key)
     opened.close()
 
 
@@ -189,12 +312,33 @@ def test_objects_are_found_by_label(token: Token) -> None:
 
 
 def test_destroyed_objects_are_gone(token: Token) -> None:
-    """At once, for every session; none at all are no trouble."""
-    key = held(token)
+    """At once, for every session; none at all are no trouble, and no more what is gone already."""
+    before, key = softhsm.objects_in(token), held(token)
     token.destroy(key)
+    assert before == softhsm.objects_in(token)
     with pytest.raises(TokenError, match="HANDLE_INVALID"):
         token.encrypt(key, bytes(16), objects.AES_ECB)
+    token.destroy(key)
     token.destroy()
+
+
+def test_what_is_not_destroyed_now_is_tried_again(token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that fails for a moment: nothing is raised, the others go, and the one that stayed goes with the next."""
+    before, keys = softhsm.objects_in(token), [held(token) for _ in range(4)]
+    home = token._now.home
+    destroy = home.destroyObject
+
+    def failing(handle: object) -> None:
+        if handle is keys[1].handle:
+            raise PyKCS11.PyKCS11Error(LowLevel.CKR_DEVICE_ERROR)
+        destroy(handle)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(home, "destroyObject", failing)
+        token.destroy(*keys[:3])
+        assert before + 2 == softhsm.objects_in(token)
+    token.destroy(keys[3])
+    assert before == softhsm.objects_in(token)
 
 
 def test_random_bytes(token: Token) -> None:
@@ -206,6 +350,6 @@ def test_random_bytes(token: Token) -> None:
 def test_the_module_is_loaded_once() -> None:
     """Tokens of one module share it: PKCS#11 is initialised once in a process."""
     one, other = softhsm.open_token(), softhsm.open_token()
-    assert one._library is other._library
+    assert one._now.home.pykcs11 is other._now.home.pykcs11
     one.close()
     other.close()

@@ -196,3 +196,24 @@ def test_tools_of_one_operation_are_not_those_of_another() -> None:
     assert handle not in verifiers
     assert "ACTIVE" == verifiers[handle]
     assert ["a.key#1"] * 2 == bench.made
+
+
+def test_keys_that_are_replaced_are_let_go() -> None:
+    """The one of before, once: not where a header alone is another, and not the one that is known already."""
+    gone: list[Material] = []
+    box: Toolbox[Material] = Toolbox(lambda: TODAY, None, gone.append)
+    first, second = (Material(MATERIAL.reveal()) for _ in range(2))
+    handle = box.put(INFO, first)
+    suspended = replace(INFO, state=KeyState.SUSPENDED)
+    for info in (INFO, suspended, suspended):
+        box.put(info, first)
+    assert ([], {suspended: first}) == (gone, box.held())
+    box.put(suspended, second)
+    assert [first] == gone
+    assert gone[0] is first
+    assert box.known(handle).raw is second
+    destroyed = replace(INFO, state=KeyState.DESTROYED)
+    for _ in range(2):
+        box.put(destroyed, None)
+    assert gone[1] is second
+    assert (2, {destroyed: None}) == (len(gone), box.held())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from keys.emv import SoftwareDeriver
 from keys.local import LocalHsm
 from keys.software import SoftwareWorkshop
 from keys.workshop import Sealing
@@ -74,15 +75,22 @@ class WatchedWorkshop(SoftwareWorkshop):
         return Sealing(seal, unseal)
 
     def deriving(self, info: KeyInfo, raw: Material) -> Callable[[], AbstractContextManager[Deriver]]:
-        """Counted while it is open, as a token's is."""
-        inner = super().deriving(info, raw)
+        """Counted while it is open, as a token's is; each derivation is written down."""
+        calls = self.calls
+
+        class Watched(SoftwareDeriver):
+            """The issuer's key."""
+
+            def derive(self, data: bytes) -> SoftwareDeriver:
+                """Written down."""
+                calls.append((f"derive {info.label}", len(data)))
+                return super().derive(data)
 
         @contextmanager
         def opened() -> Iterator[Deriver]:
             self.open_derivers += 1
-            self.calls.append((f"derive {info.label}", 0))
             try:
-                with inner() as deriver:
+                with Watched(raw.reveal()) as deriver:
                     yield deriver
             finally:
                 self.open_derivers -= 1

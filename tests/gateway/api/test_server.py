@@ -10,6 +10,7 @@ from sqlalchemy.exc import OperationalError
 
 from gateway.app import run_service
 from gateway.errors import GatewayError
+from keys.errors import KeyRefused, TokenError
 from tests.gateway.street import open_street
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ async def test_health_and_status(bank: Bank, tmp_path: Path) -> None:
     async with open_street(bank, tmp_path) as street, aiohttp.ClientSession() as http:
         await street.atm.withdraw(street.card, 50_000)
         assert (200, {"status": "alive"}) == await _get(http, street.service, "/health/live")
-        assert (200, {"status": "ready", "keys": OK}) == await _get(http, street.service, "/health/ready")
+        assert (200, {"status": "ready", "keystore": OK}) == await _get(http, street.service, "/health/ready")
         code, status = await _get(http, street.service, "/v1/status")
         assert (200, "himbara", 1, 0) == (code, status["link"], status["connections"], status["waiting"])
         assert str(bank.business_date) == status["business_date"]
         assert 1 == sum(lane["decided"] for lane in status["lanes"])
-        assert {"bank", "business_date", "link", "connections", "keys", "waiting", "lanes"} == set(status)
-        assert OK == status["keys"]
+        assert {"bank", "business_date", "link", "connections", "keystore", "waiting", "lanes"} == set(status)
+        assert OK == status["keystore"]
         assert 404 == (await _get(http, street.service, "/v1/families"))[0]
 
 
@@ -46,10 +47,23 @@ async def test_not_ready_without_a_database(bank: Bank, tmp_path: Path, monkeypa
         ):
             with monkeypatch.context() as patch:
                 patch.setattr(type(bank.database.engine), "connect", _raising(error))
-                assert (503, {"status": "no database", "keys": OK}) == await _get(http, street.service, "/health/ready")
+                assert (503, {"status": "no database", "keystore": OK}) == await _get(
+                    http, street.service, "/health/ready"
+                )
                 assert 200 == (await _get(http, street.service, "/health/live"))[0]
                 assert 200 == (await _get(http, street.service, "/v1/status"))[0]
         assert 200 == (await _get(http, street.service, "/health/ready"))[0]
+
+
+async def test_not_ready_without_its_keys(bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that was taken out, or an audit key that may not work: 503 until it is back."""
+    async with open_street(bank, tmp_path) as street, aiohttp.ClientSession() as http:
+        for error in (TokenError("token kks: CKR_DEVICE_REMOVED"), KeyRefused("key audit#1: is SUSPENDED")):
+            with monkeypatch.context() as patch:
+                patch.setattr(type(bank.hsm), "mac", _raising(error))
+                assert (503, {"status": "no keys", "keystore": OK}) == await _get(http, street.service, "/health/ready")
+                assert 200 == (await _get(http, street.service, "/health/live"))[0]
+        assert (200, {"status": "ready", "keystore": OK}) == await _get(http, street.service, "/health/ready")
 
 
 async def test_a_port_in_use(bank: Bank, tmp_path: Path) -> None:
@@ -63,10 +77,10 @@ async def test_a_port_in_use(bank: Bank, tmp_path: Path) -> None:
 
 
 def _raising(error: Exception) -> object:
-    def connect(_engine: object) -> object:
+    def failing(*_: object) -> object:
         raise error
 
-    return connect
+    return failing
 
 
 async def _get(http: aiohttp.ClientSession, service: Service, path: str) -> tuple[int, dict[str, Any]]:

@@ -58,6 +58,20 @@ def test_a_pin_without_its_key(shell: Shell, tmp_path: Path) -> None:
     assert "zpk-himbara" in shell.refused("card", "choose-pin", "1", "--pin-block", "0123456789ABCDEF")
 
 
+def test_pins_by_key(shell: Shell, tmp_path: Path) -> None:
+    """Every version of the key, its state and its cards; a version that is lost among them."""
+    _open(shell, tmp_path)
+    assert [{"key": "pin-verification#1", "state": "ACTIVE", "cards": 0}] == shell.json("card", "pins")["pins"]
+    shell.json("keys", "rotate", "pin-verification", "--as", "siti")
+    overlap = shell.refused("keys", "activate", "pin-verification#2", "--overlap-days", "30", "--as", "budi")
+    assert "key pin-verification#2: an older version ends when no card's PIN hangs on it, and not by a date" == overlap
+    shell.json("keys", "activate", "pin-verification#2", "--as", "budi")
+    shell.json("keys", "state", "compromise", "pin-verification#1", "--as", "siti")
+    shown = [(one["key"], one["state"]) for one in shell.json("card", "pins")["pins"]]
+    assert [("pin-verification#1", "COMPROMISED"), ("pin-verification#2", "ACTIVE")] == shown
+    assert "pin-verification#1" in shell.text("card", "pins")
+
+
 def test_accounts(shell: Shell, tmp_path: Path) -> None:
     """An account with its purses and tranches; unblocking wants two people and a reason."""
     _open(shell, tmp_path)

@@ -21,7 +21,7 @@ PROMISED: Mapping[str, tuple[str, ...]] = {
     "batch": ("list", "show", "approve", "reject", "result"),
     "si": ("import", "approve", "result"),
     "db": ("migrate", "status"),
-    "card": ("show", "block", "unblock", "replace", "deliver", "hand-over"),
+    "card": ("show", "block", "unblock", "replace", "deliver", "hand-over", "pins"),
     "account": ("show", "unblock"),
     "job": ("run", "list"),
     "keys": ("list",),

@@ -220,7 +220,7 @@ MISTAKES = {
     "label": ("generate", "no label", "--usage", "M7"),
     "own": ("generate", "audit", "--usage", "M7"),
     "person": ("generate", "a", "--usage", "M7", "--as", "x" * 61),
-    "one version": ("rotate", "pin-verification"),
+    "one version": ("rotate", "vault-index"),
     "no key": ("rotate", "none"),
     "no version": ("activate", "audit#9"),
     "no name": ("activate", "audit#x"),

@@ -35,17 +35,17 @@ UNDER = "SELECT count(*) FROM audit_event WHERE stream = 'operations'"
 
 @pytest.fixture
 async def renewed(bank: Bank) -> Bank:
-    """A bank whose audit and sealing keys are in their second version, made and activated by two."""
-    for label in (AUDIT, SEALING):
+    """A bank whose audit, sealing and PIN verification keys are in their second version, made and activated by two."""
+    for label in (AUDIT, SEALING, PIN):
         await ceremony.rotate(bank, SITI, label)
         await ceremony.activate(bank, BUDI, f"{label}#2", None)
     return bank
 
 
-@pytest.mark.parametrize("label", [PIN, INDEX])
-async def test_one_version_for_good(bank: Bank, label: str) -> None:
-    """No other comes to be, by whatever act, and the one is not ended; stopped for a while it may be."""
+async def test_one_version_for_good(bank: Bank) -> None:
+    """Of the index key no other comes to be, by whatever act, and the one is not ended; stopped for a while it may be."""
     await new_zmk(bank)
+    label = INDEX
     spec = KeySpec(BANK_KEYS[label])
     why = f"key {label}.*: has one version for good: "
     await refused(bank, why, ceremony.rotate(bank, SITI, label))
@@ -61,12 +61,12 @@ async def test_one_version_for_good(bank: Bank, label: str) -> None:
     await assert_proved(bank)
 
 
-@pytest.mark.parametrize("label", [AUDIT, SEALING])
+@pytest.mark.parametrize("label", [AUDIT, SEALING, PIN])
 async def test_own_keys_come_of_rotation_alone(bank: Bank, label: str) -> None:
     """One of another mode or length, or one that somebody knows, could stop the bank or let its record be forged."""
     await new_zmk(bank)
     why = f"key {label}: is the bank's own: its next version is made by"
-    weaker = KeySpec(BANK_KEYS[label], mode=KeyMode.VERIFY if label == AUDIT else KeyMode.ENCRYPT)
+    weaker = KeySpec(BANK_KEYS[label], mode=KeyMode.ENCRYPT if label == SEALING else KeyMode.VERIFY)
     await refused(bank, why, ceremony.generate(bank, SITI, label, weaker))
     await refused(bank, why, ceremony.enter_component(bank, SITI, label, KeySpec(BANK_KEYS[label]), 1, 2, SECOND))
     await refused(bank, why, ceremony.import_block(bank, SITI, label, "block", "zmk", None))
@@ -87,6 +87,9 @@ async def test_own_keys_come_of_rotation_alone(bank: Bank, label: str) -> None:
         ("retire", "vault-sealing", "the bank works with it: rotate it"),
         ("compromise", "vault-sealing", "the bank works with it: rotate it"),
         ("destroy", "vault-sealing#2", "the bank works with it: rotate it"),
+        ("retire", "pin-verification", "the bank works with it: rotate it"),
+        ("compromise", "pin-verification#2", "the bank works with it: rotate it"),
+        ("destroy", "pin-verification", "the bank works with it: rotate it"),
     ],
 )
 async def test_what_the_bank_cannot_live_without(renewed: Bank, act: str, key: str, why: str) -> None:
@@ -104,11 +107,40 @@ async def test_what_the_bank_cannot_live_without(renewed: Bank, act: str, key: s
 
 async def test_a_new_version_that_never_worked_may_go(renewed: Bank) -> None:
     """Made by mistake: destroyed by one person, and nothing hangs on it."""
-    for label in (AUDIT, SEALING):
+    for label in (AUDIT, SEALING, PIN):
         await ceremony.rotate(renewed, SITI, label)
         gone = await ceremony.change_state(renewed, SITI, "destroy", f"{label}#3")
         assert (KeyState.DESTROYED, 2) == (gone.state, renewed.hsm.find(label).version)
     await assert_proved(renewed)
+
+
+@pytest.mark.parametrize("label", [SEALING, PIN])
+async def test_nothing_ends_where_nothing_works(bank: Bank, label: str) -> None:
+    """The one version is stopped, the next not yet active: which of them is the newest does not matter."""
+    await ceremony.rotate(bank, SITI, label)
+    await ceremony.change_state(bank, RATNA, "suspend", f"{label}#1")
+    assert 2 == bank.hsm.find(label).version
+    for act in ("retire", "compromise"):
+        why = f"{label}#1: no version of it may work now: rotate it, and activate"
+        await refused(bank, why, ceremony.change_state(bank, RATNA, act, f"{label}#1"))
+    await ceremony.activate(bank, BUDI, f"{label}#2", None)
+    assert KeyState.COMPROMISED is (await ceremony.change_state(bank, RATNA, "compromise", f"{label}#1")).state
+
+
+async def test_the_pin_key_has_no_last_day(bank: Bank) -> None:
+    """An older version ends when no card hangs on it: by a date it would lock out families. Refused before it works."""
+    await ceremony.rotate(bank, SITI, PIN)
+    for days in (0, 30):
+        why = "pin-verification#2: an older version ends when no card's PIN hangs on it, and not by a date"
+        await refused(bank, why, ceremony.activate(bank, BUDI, "pin-verification#2", days))
+    assert (KeyState.PRE_ACTIVE, 1) == (bank.hsm.info(bank.hsm.version(PIN, 2)).state, bank.hsm.find(PIN).version)
+    await refused(bank, "siti made it", ceremony.activate(bank, SITI, "pin-verification#2", None))
+    await ceremony.activate(bank, BUDI, "pin-verification#2", None)
+    assert [None, None] == [bank.hsm.info(key).active_to for key in bank.hsm.versions(PIN)]
+    infos = [bank.hsm.info(key) for key in bank.hsm.versions(PIN)]
+    assert infos[0].attributes == infos[1].attributes
+    assert (infos[0].usage, infos[0].mode, infos[0].bits) == (infos[1].usage, infos[1].mode, infos[1].bits)
+    assert infos[0].kcv != infos[1].kcv
 
 
 async def test_the_audit_key_changes_and_the_chain_holds(bank: Bank, bank_settings: Settings, tmp_path: Path) -> None:

@@ -234,6 +234,27 @@ def test_take_up_keys(bank: Bank, bank_settings: Settings) -> None:
     assert bank_keys(bank.hsm) == bank.keys
 
 
+def test_take_up_versions_of_the_pin_key(bank: Bank, bank_settings: Settings) -> None:
+    """The newest that works, to choose PINs under; of what may be asked by number those that wait are no part."""
+    other = open_keystore(bank_settings)
+    first = bank.keys.pin_verification
+    assert {1: first} == bank.keys.pin_versions
+    waiting = other.generate(KeySpec(KeyUsage.PIN_VERIFICATION_IBM, state=KeyState.PRE_ACTIVE), "pin-verification")
+    assert take_up_keys(bank)
+    assert (first, {1: first}) == (bank.keys.pin_verification, bank.keys.pin_versions)
+    other.set_state(waiting, KeyState.ACTIVE)
+    assert take_up_keys(bank)
+    second = bank.hsm.version("pin-verification", 2)
+    assert (second, {1: first, 2: second}) == (bank.keys.pin_verification, bank.keys.pin_versions)
+    for state, expected in (
+        (KeyState.SUSPENDED, first), (KeyState.ACTIVE, first), (KeyState.DEACTIVATED, None), (KeyState.COMPROMISED, None),
+        (KeyState.DESTROYED, None),
+    ):  # fmt: skip
+        other.set_state(other.version("pin-verification", 1), state)
+        assert take_up_keys(bank)
+        assert (second, {1: expected, 2: second}) == (bank.keys.pin_verification, bank.keys.pin_versions)
+
+
 @pytest.mark.parametrize("missing", list(TOKEN_OPTIONS))
 def test_a_token_is_wholly_named_or_refused(tmp_path: Path, missing: str) -> None:
     """Module, label and PIN file: one line names what lacks, or is not known."""
@@ -364,9 +385,9 @@ BANK_ON_A_TOKEN = """
 
 
 @needs_token
-def test_the_whole_bank_on_a_token(database_url: str, tmp_path: Path) -> None:
+def test_the_whole_bankon_a_token(database_url: str, tmp_path: Path) -> None:
     """Token set up, PINs chosen and checked, money paid, keys and master key rotated: only a setting differs."""
-    told = _on_a_token(BANK_ON_A_TOKEN, database_url, tmp_path)
+    told = on_a_token(BANK_ON_A_TOKEN, database_url, tmp_path)
     assert "Pkcs11Hsm" == told["back end"]
     assert sorted(f"{label}#1" for label in BANK_KEYS) == told["keys"]
     assert ["00", "55", "00"] == [told[name] for name in ("paid", "wrong PIN", "after")]
@@ -385,7 +406,7 @@ def test_the_whole_bank_on_a_token(database_url: str, tmp_path: Path) -> None:
     ] == told["record"]  # fmt: skip
 
 
-def _on_a_token(script: str, url: str, folder: Path) -> dict[str, object]:
+def on_a_token(script: str, url: str, folder: Path) -> dict[str, object]:
     """Run SCRIPT in a process of its own, with a token of its own: SoftHSM reads where they are when it is loaded."""
     assert MODULE is not None
     (folder / "tokens").mkdir()

@@ -78,7 +78,7 @@ async def test_who_looks_at_the_service_sees_it(bank: Bank, tmp_path: Path, monk
         async def keys(page: str) -> dict[str, Any]:
             async with http.get(f"http://{host}:{port}{page}") as response:
                 assert 200 == response.status
-                found: dict[str, Any] = (await response.json())["keys"]
+                found: dict[str, Any] = (await response.json())["keystore"]
                 return found
 
         async def until(state: str) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from gateway.operations import lane as lane_module
 from gateway.operations.lane import Lanes, _next_group
 from gateway.simulator.terminal import Asked
 from gateway.store.lane_connection import LaneConnection
+from keys.errors import TokenError
 from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street, reasons
 
 if TYPE_CHECKING:
@@ -64,6 +65,24 @@ async def test_a_full_queue_is_answered_91(bank: Bank, tmp_path: Path) -> None:
         refused = next(one for one in done if one.code == "91")
         assert "00" == (await street.atm.repeat(refused)).code
         assert 0 == street.service.lanes.waiting
+    await assert_proved(bank)
+
+
+async def test_a_request_without_keys_is_answered_96(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The HSM is away, at whatever step: an answer and nothing moved; the link stays, and works when it is back."""
+
+    def away(*_: object) -> bytes:
+        raise TokenError("token kks: CKR_DEVICE_REMOVED")
+
+    async with open_street(bank, tmp_path) as street:
+        for command in ("blind_index", "verify_pins", "mac"):
+            with monkeypatch.context() as patch:
+                patch.setattr(type(bank.hsm), command, away)
+                assert "96" == (await street.atm.withdraw(street.card, 50_000)).code
+            assert "00" == (await street.atm.withdraw(street.card, 50_000)).code
+        assert 3 * 50_000 == AID_IDR - await available_idr(bank, street.families[0].family_id)
     await assert_proved(bank)
 
 

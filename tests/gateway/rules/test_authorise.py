@@ -114,6 +114,7 @@ FAULTS = [
     Fault(R.CARD_EXPIRED, {"expires_on": TODAY - DAY}),
     Fault(R.PIN_TRIES_EXCEEDED, {"state": CardState.PIN_LOCKED}),
     Fault(R.PIN_TRIES_EXCEEDED, {"tries": 0}),
+    Fault(R.PIN_VOID, {"pin": PinOutcome.VOID}),
     Fault(R.PIN_MISSING, {"pin": PinOutcome.MISSING}),
     Fault(R.PIN_MISSING, {"pin": PinOutcome.NOT_CHECKED}),
     Fault(R.PIN_WRONG, {"pin": PinOutcome.WRONG}),
