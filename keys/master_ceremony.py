@@ -9,16 +9,13 @@ know the keystore. Read next: master.py, rotation.py (the next master key).
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from keys import kcv, keyfile
 from keys.errors import KeyRefused, KeystoreError
 from keys.master import MASTER_BYTES, MasterKey, create_master_key_file, read_secret_file, wipe, write_secret_file
 from keys.usages import COMPONENTS_MOST, check_component, check_custodian, combine
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 WHAT = "master key component"
 
@@ -76,6 +73,8 @@ def collect_component(base: Path, component: MasterComponent) -> tuple[Entered, 
     _check(component)
     number, of, custodian, value, _ = component._replace(custodian=component.custodian.strip())
     check = str(kcv.of_aes(value))
+    if not master_components(base):
+        drop_components(base)  # of a run that was cut off while it threw them away
     parts = {at: part for at in range(1, COMPONENTS_MOST + 1) if (part := _read(base, at)) is not None}
     entered = _Part(custodian, of, value)
     for at, other in parts.items():
@@ -97,8 +96,9 @@ def component_check(component: MasterComponent) -> str | None:
 
 
 def master_components(base: Path) -> list[Path]:
-    """The files of the components that wait for others beside BASE."""
-    return sorted(path for path in base.parent.glob(f"{base.name}.component-*") if path.is_file())
+    """The files of the components that wait for others beside BASE. None, where throwing them away was begun and cut off."""
+    found = _files(base)
+    return [] if any(map(_is_wiped, found)) else found
 
 
 def forget_master_components(master_file: Path) -> int:
@@ -108,15 +108,30 @@ def forget_master_components(master_file: Path) -> int:
 
 
 def drop_components(base: Path) -> int:
-    """Wipe and remove the components beside BASE, for whoever holds the lock. Returns how many it were."""
-    found = master_components(base)
-    for path in found:
-        try:
-            wipe(path)
-            path.unlink()
-        except OSError as error:
-            raise KeystoreError(f"{WHAT} {path}: cannot be thrown away ({error.strerror})") from None
+    """Wipe and remove the components beside BASE, for whoever holds the lock. Returns how many it were.
+
+    All are wiped before the first is removed: cut off anywhere, what is left says that none of them counts.
+    """
+    found = _files(base)
+    for step in (wipe, Path.unlink):
+        for path in found:
+            try:
+                step(path)
+            except OSError as error:
+                raise KeystoreError(f"{WHAT} {path}: cannot be thrown away ({error.strerror})") from None
     return len(found)
+
+
+def _files(base: Path) -> list[Path]:
+    return sorted(path for path in base.parent.glob(f"{base.name}.component-*") if path.is_file())
+
+
+def _is_wiped(path: Path) -> bool:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise KeystoreError(f"{WHAT} {path}: cannot be read ({error.strerror})") from None
+    return len(text) > 0 and not any(text)
 
 
 def _check(component: MasterComponent) -> None:

@@ -299,7 +299,7 @@ async def test_other_master_keys_are_not_rotated_so(bank: Bank, tmp_path: Path) 
 async def test_a_keystore_that_cannot_be_written(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk in the middle of a ceremony: refused, recorded, no key."""
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise KeystoreError("keystore: cannot be written (No space left on device)")
 
     with monkeypatch.context() as patched:
