@@ -20,10 +20,12 @@ _UNITS = MappingProxyType({0: 1, 2: 100})
 
 
 def read_amount(text: str, exponent: int, field: int = _AMOUNT) -> int:
-    """Rupiah of `text` (digits, the last `exponent` of them sen). Raises FormatError naming `field`."""
+    """Rupiah of `text` (1 to 12 digits, the last `exponent` of them sen). Raises FormatError naming `field`."""
     unit = _unit(exponent, field)
     if not (text.isascii() and text.isdigit()):
         raise FormatError(field, "must be digits")
+    if len(text) > _DIGITS:
+        raise FormatError(field, f"must be at most {_DIGITS} digits")
     amount_idr, sen = divmod(int(text), unit)
     if sen:
         raise FormatError(field, "must be whole rupiah")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import signal
 import subprocess
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import make_url
@@ -17,6 +20,15 @@ if TYPE_CHECKING:
     from gateway.store.embedded import EmbeddedServer
 
 TEMPLATE = "kks_template"
+
+
+def kill(server: EmbeddedServer) -> None:
+    """SIGKILL the postmaster and wait until the machine has buried it."""
+    pid = server.postmaster_pid()
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    while server.is_running():
+        time.sleep(0.05)
 
 
 class TestServer:

@@ -18,6 +18,9 @@ REQUIREMENTS = range(1, 27)
 STATES = ("here", "part", "later")
 TESTS = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
 MODULES = re.compile(r"(?<![\w/])((?:gateway|iso|keys|ledger|tests)/[\w/]+\.(?:py|toml|sql))\b")
+REQUIREMENT_TEST = re.compile(r"test_requirement_(\d\d)_\w+")
+BUILD_ALONE = {24}
+"""Requirements of the build that touch neither keys nor PIN, PAN or data."""
 ROWS = re.compile(r"^\| (\d+) \| (.+?) \| (.+?) \| (.+) \|$", re.MULTILINE)
 
 
@@ -72,6 +75,36 @@ def test_every_requirement_has_its_line() -> None:
     assert [] == [number for number, _, _, where in claimed if not TESTS.search(where)]
 
 
+def test_every_requirement_of_keys_and_data_has_a_test_named_after_it() -> None:
+    """So that the list cannot rot: a line that is claimed has test_requirement_NN_, and its row names one of them."""
+    named = _requirement_tests()
+    assert BUILD_ALONE < set(REQUIREMENTS)
+    for number, _, state, where in ROWS.findall(_read(THREAT_MODEL)):
+        if state.startswith(("here", "part")) and int(number) not in BUILD_ALONE:
+            own = named.get(int(number), set())
+            assert own, f"requirement {number} has no test named after it"
+            assert own & {f"{path}::{name}" for path, name in TESTS.findall(where)}, f"row {number} names none of {own}"
+    rows = {int(number): where for number, _, _, where in ROWS.findall(_read(THREAT_MODEL))}
+    told = {number: {name for _, name in TESTS.findall(where)} for number, where in rows.items()}
+    assert [] == [
+        (number, name)
+        for number, names in told.items()
+        for name in names
+        if (found := REQUIREMENT_TEST.match(name)) and int(found[1]) != number
+    ]
+
+
+def _requirement_tests() -> dict[int, set[str]]:
+    """The tests that are named after a requirement, as path::name, by its number."""
+    found: dict[int, set[str]] = {}
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        for function in _functions(name):
+            if number := REQUIREMENT_TEST.match(function):
+                found.setdefault(int(number[1]), set()).add(f"{name}::{function}")
+    return found
+
+
 def test_every_mitigation_names_a_module_and_a_test() -> None:
     """In the tables of threats; where a test lacks the page says so."""
     threats = _read(THREAT_MODEL).split("## Keys at rest", 1)[1].split("## The requirements", 1)[0]
@@ -82,7 +115,7 @@ def test_every_mitigation_names_a_module_and_a_test() -> None:
     assert [] == [row[0] for row in rows if not (TESTS.search(row[2]) or "no test yet" in row[2])]
 
 
-def test_the_inventory_of_triple_des_is_whole() -> None:
+def test_requirement_26_the_inventory_of_triple_des_is_whole() -> None:
     """Every module that has to do with triple DES stands in the section about it; two alone import the cipher."""
     section = _read(THREAT_MODEL).split("## Triple DES", 1)[1].split("\n## ", 1)[0]
     modules = {f"keys/{path.name}": _imports(path) for path in (ROOT / "keys").glob("*.py")}
@@ -100,4 +133,6 @@ def test_the_checks_see_what_they_look_for() -> None:
     assert [f"{own}_not"] == _missing_tests(f"`{own}_not`, `{own}`")
     assert ["tests/test_nowhere.py::test_x"] == _missing_tests("| `tests/test_nowhere.py::test_x` |")
     assert ["keys/nowhere.py"] == _missing_modules("`keys/hsm.py`, `keys/nowhere.py`, and `docs/keys/other.py`")
+    assert {1, 2, 8} < set(_requirement_tests())
+    assert REQUIREMENT_TEST.match("test_requirement_7_x") is None
     assert [("7", "a", "here", "b")] == ROWS.findall("| no | what |\n| 7 | a | here | b |\n")

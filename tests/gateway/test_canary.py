@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import csv
 import logging
-import re
-import traceback
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import structlog
-from sqlalchemy import text
 
-from gateway.errors import GatewayError
 from gateway.files.kpm_list import open_kpm_list
 from gateway.operations import account, instruction, kpm, proof
 from gateway.operations import card as card_operations
@@ -24,12 +18,14 @@ from gateway.store import cards
 from gateway.terminals import mapping
 from gateway.testlink import read_test_key
 from keys.sensitive import Pin
+from tests.gateway.cage import Cage, tables
 from tests.gateway.street import framed, open_street, raw_link
 from tests.gateway.world import PIN, credit, holders, write_si
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
     from pathlib import Path
+
+    import pytest
 
     from gateway.operations.bank import Bank
     from tests.gateway.street import Street
@@ -41,33 +37,6 @@ WRONG = Pin("918273")
 COLUMNS = ("NIK", "NO_KK", "NAMA_IBU_KANDUNG")
 
 
-@dataclass(slots=True)
-class Cage:
-    """What was seen, and the canaries that must not be in it."""
-
-    seen: dict[str, str] = field(default_factory=dict)
-    canaries: dict[str, str] = field(default_factory=dict)
-
-    async def fails(self, work: Awaitable[object]) -> None:
-        """Await what must be refused, and keep its exception as it would be printed."""
-        with pytest.raises(GatewayError) as error:
-            await work
-        shown = "".join(traceback.format_exception(error.value)) + repr(error.value)
-        self.seen[f"exception {len(self.seen)}"] = shown
-
-    def escaped(self) -> list[str]:
-        """Which canary was found where."""
-        found = []
-        for name, value in self.canaries.items():
-            forms = {value, value.lower(), value.encode().hex()}
-            pattern = re.compile("|".join(f"(?<![0-9A-Fa-f]){re.escape(one)}(?![0-9A-Fa-f])" for one in forms))
-            loose = [] if len(value) < 8 else sorted(forms)
-            for where, content in self.seen.items():
-                if pattern.search(content) or any(one in content for one in loose):
-                    found.append(f"{name} in {where}")
-        return found
-
-
 def test_the_cage_finds_a_canary() -> None:
     """The search itself works: plain, as hex, inside other text; and does not find what is not there."""
     cage = Cage(
@@ -77,7 +46,7 @@ def test_the_cage_finds_a_canary() -> None:
     assert ["pan in a", "pan in b", "pin in c"] == cage.escaped()
 
 
-async def test_no_canary_escapes(
+async def test_requirement_03_no_canary_escapes(
     bank: Bank, tmp_path: Path, server: TestServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """List, hand-over, PIN, credits, authorisations and every kind of error leave no secret in logs, exceptions or tables."""
@@ -98,7 +67,7 @@ async def test_no_canary_escapes(
     cage.seen["logging"] = caplog.text
     cage.seen["server log"] = log_file.read_text(encoding="utf-8")[before:]
     cage.seen["keystore"] = (bank.settings.data_dir / "keys" / "keystore.json").read_text(encoding="utf-8")
-    cage.seen |= await _dump(bank)
+    cage.seen |= await tables(bank)
     assert "601301******" in cage.seen["table card"]
     assert [] == cage.escaped()
 
@@ -217,20 +186,3 @@ async def _objects(street: Street, cage: Cage) -> None:
     ]  # fmt: skip
     for thing in things:
         cage.seen[f"repr of {type(thing).__name__}"] = f"{thing!r} {thing}"
-
-
-async def _dump(bank: Bank) -> dict[str, str]:
-    """Every table as text; bytea stands there as hex."""
-    async with reading(bank) as connection:
-        names = list((await connection.execute(TABLES)).scalars())
-        assert {"family", "card", "kpm_row", "si_row", "authorisation", "audit_event"} <= set(names)
-        return {
-            f"table {name}": "\n".join((await connection.execute(text(f'SELECT t::text FROM "{name}" t'))).scalars())
-            for name in names
-        }
-
-
-TABLES = text("""
-    SELECT relname FROM pg_class
-    WHERE relnamespace = CAST('public' AS regnamespace) AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1
-""")

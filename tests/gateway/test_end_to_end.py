@@ -168,18 +168,6 @@ async def test_a_right_pin_gives_the_tries_back(bank: Bank, tmp_path: Path) -> N
     assert ["55", "00", "55", "55", "00"] == codes
 
 
-async def test_a_malformed_pin_block_counts_as_a_wrong_pin(bank: Bank, tmp_path: Path) -> None:
-    """A PIN block that holds no PIN is answered like a wrong PIN and uses up a try."""
-    async with open_street(bank, tmp_path) as street:
-        codes = []
-        for block in ("0000000000000000", "FFFFFFFFFFFFFFFF", "0123456789ABCDEF"):
-            message = street.atm.request(Asked.CASH, street.card, 10_000)
-            message.fields[52] = block
-            codes.append((await street.atm.send(message)).code)
-        codes.append((await street.atm.balance(street.card)).code)
-    assert ["55", "55", "55", "75"] == codes
-
-
 async def test_cards_that_do_not_work(bank: Bank, tmp_path: Path) -> None:
     """A card that is lost, stolen, blocked, reset, replaced or expired, or whose money is blocked, gets nothing."""
     async with open_street(bank, tmp_path, families=len(HAPPENINGS) + 3) as street:

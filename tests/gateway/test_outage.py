@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -19,6 +16,7 @@ from gateway.operations.bank import reading
 from gateway.settings import load_settings
 from gateway.simulator.terminal import TerminalKind
 from tests.gateway.street import assert_proved, available_idr, open_street
+from tests.servers import kill
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from gateway.operations.bank import Bank
     from gateway.simulator.exchange import Exchange
     from gateway.simulator.terminal import Terminal
-    from gateway.store.embedded import EmbeddedServer
     from tests.gateway.street import Street
 
 FAMILIES = 12
@@ -44,7 +41,7 @@ async def test_postgresql_is_killed_under_load(tmp_path: Path) -> None:
         visits = [asyncio.ensure_future(_visit(street, n, stop)) for n in range(FAMILIES)]
         for _ in range(KILLS):
             await asyncio.sleep(0.5)
-            await asyncio.to_thread(_kill, bank.database.embedded)
+            await asyncio.to_thread(kill, bank.database.embedded)
             await asyncio.to_thread(bank.database.embedded.start)
         await asyncio.sleep(0.7)
         stop.set()
@@ -77,15 +74,6 @@ async def _visit(street: Street, number: int, stop: asyncio.Event) -> list[Excha
             if len(done) % 3 == 0 and exchange.answer is not None and exchange.approved:
                 assert (await terminal.repeat(exchange)).code in ("00", "91", "")
         return done
-
-
-def _kill(server: EmbeddedServer) -> None:
-    """SIGKILL the postmaster and wait until the machine has buried it."""
-    pid = server.postmaster_pid()
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    while server.is_running():
-        time.sleep(0.05)
 
 
 async def _check_answers(bank: Bank, done: list[Exchange]) -> None:

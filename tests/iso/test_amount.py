@@ -37,6 +37,13 @@ def test_what_is_no_number_is_refused(text: str) -> None:
         read_amount(text, 0, field=5)
 
 
+@pytest.mark.parametrize("length", [13, 5_000, 100_000])
+def test_more_digits_than_a_field_has_are_refused(length: int) -> None:
+    """Whoever calls it with whatever: no integer of thousands of digits is made, nor refused by an error that is not ours."""
+    with pytest.raises(FormatError, match=r"^field 4: must be at most 12 digits$"):
+        read_amount("9" * length, 0)
+
+
 @pytest.mark.parametrize(("amount_idr", "exponent"), [(-1, 0), (10**12, 0), (10**10, 2)])
 def test_an_amount_that_does_not_fit_is_refused(amount_idr: int, exponent: int) -> None:
     """Nothing is cut off."""

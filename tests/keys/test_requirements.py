@@ -5,13 +5,15 @@ Read next: docs/threat-model.md; the modules named below for the particulars.
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from keys import kcv, keyfile, tr31
+from keys import kcv, keyfile, tdes, tr31
 from keys.envelope import DoesNotOpen, MasterEnvelope
 from keys.errors import KeyBlockError, KeyRefused, KeystoreError
 from keys.kcv import Kcv, KcvMethod
@@ -19,15 +21,21 @@ from keys.keystore import Component
 from keys.keytypes import Algorithm, Exportability, KeyMode, KeySpec, KeyUsage
 from keys.master import MASTER_BYTES, MasterKey, Passphrase
 from keys.permissions import Operation
+from keys.sensitive import Material
 from keys.software import SoftwareHsm
-from tests.keys import test_hsm, test_permissions, test_rewrap
+from keys.tr31_header import Header
+from keys.usages import USAGES
+from tests.keys import test_permissions, test_rewrap
+from tests.keys.answers import every_answer, holds_a_key
+from tests.keys.backends import BACKENDS
 from tests.keys.calls import CALLS, Trial, keep
 from tests.keys.samples import SECOND_KEY, TODAY, components, key_of, keys_of_all_usages
 from tests.keys.test_keystore import MASTER, OTHER_MASTER, create, load, opened, rewrite, store_with
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from keys.hsm import Hsm
 
+ROOT = Path(__file__).resolve().parents[2]
 EXPORTABLE = Exportability.EXPORTABLE
 FIRST, SECOND = components(SECOND_KEY)
 
@@ -158,9 +166,145 @@ def test_requirement_08_a_component_is_the_one_on_its_sheet(tmp_path: Path) -> N
 
 
 def test_requirement_08_no_path_gives_a_clear_key() -> None:
-    """No command of the facade has an answer with a key, or a part of one, in it."""
-    test_hsm.test_no_answer_holds_a_key()
-    test_hsm.test_commands_and_what_they_give()
+    """No command of the facade has an answer with a key, or a part of one, in it: all commands, with all kinds of keys."""
+    answers, answered = every_answer()
+    assert {call.command for call in CALLS} == answered
+    assert len(answers) > 100
+    assert [] == [type(answer).__name__ for answer in answers if holds_a_key(answer)]
+
+
+ROOMS = ("gateway", "iso", "keys", "ledger")
+OTHER_CIPHERS = (
+    "cryptography",
+    "PyKCS11",
+    "Crypto",
+    "Cryptodome",
+    "nacl",
+    "pyDes",
+    "psec",
+    "pyemv",
+    "M2Crypto",
+    "OpenSSL",
+)
+BENCH = "gateway/measure/keys.py"  # measures beside psec and pyemv, and computes nothing of a bank
+
+
+def test_requirement_09_triple_des_lives_in_keys_alone() -> None:
+    """Nobody else imports a cipher or names one; within keys/ two modules import it, and single DES is a half of a key alone."""
+    importing, naming, single = set(), set(), set()
+    for path in sorted(one for room in ROOMS for one in (ROOT / room).rglob("*.py")):
+        name, tree = path.relative_to(ROOT).as_posix(), ast.parse(path.read_text(encoding="utf-8"))
+        importing |= {name for module in _imported(tree) if module.split(".")[0] in OTHER_CIPHERS}
+        words = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        words |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        naming |= {name for word in words if word in ("TripleDES", "DES", "tdes") or "DES3" in word or "3DES" in word}
+        single |= {name for node in ast.walk(tree) if isinstance(node, ast.Call) and _is_single_des(node)}
+    assert {BENCH} == {name for name in importing | naming if not name.startswith("keys/")}
+    assert {"keys/tdes.py", "keys/mac.py"} <= naming
+    # The left half in CVV and retail MAC, the one of a chip's session key, the register of DUKPT; and the self test of CVV.
+    assert {"keys/software.py", "keys/mac.py", "keys/emv.py", "keys/dukpt_tdes.py", "keys/selftest.py"} == single
+
+
+def _imported(tree: ast.Module) -> set[str]:
+    """The modules that a module imports, in functions and under `if` too."""
+    found = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    return found | {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+
+
+def _is_single_des(call: ast.Call) -> bool:
+    """Whether a cipher of triple DES is made of a slice of a key, or of so many bytes: tdes.encipherer(key[: tdes.BLOCK])."""
+    made = isinstance(call.func, ast.Attribute) and call.func.attr in ("encipherer", "decipherer", "cbc")
+    return made and any(isinstance(one, ast.Subscript) or "tdes.SINGLE" in ast.unparse(one) for one in call.args)
+
+
+HALF, OTHER_HALF = SECOND_KEY[:8], SECOND_KEY[8:]
+OTHER_PARITY = bytes(byte ^ 1 for byte in HALF)
+WEAK = {
+    "single DES": HALF,
+    "equal halves": HALF * 2,
+    "equal but for parity": HALF + OTHER_PARITY,
+    "three equal parts": HALF * 3,
+    "first two equal": HALF + OTHER_PARITY + OTHER_HALF,
+    "last two equal": HALF + OTHER_HALF * 2,
+    "all zeros": bytes(16),
+    "weak part": b"\x01" * 8 + HALF,
+    "semi-weak part": HALF + bytes.fromhex("01FE01FE01FE01FE"),
+    "weak third part": SECOND_KEY + b"\xe0\xe0\xe0\xe0\xf1\xf1\xf1\xf1",
+}
+TDES_USAGES = [usage for usage, rule in USAGES.items() if Algorithm.TDES in rule.algorithms]
+
+
+@pytest.mark.parametrize("weak", WEAK)
+def test_requirement_09_no_weak_key_comes_in(lasting: str, tmp_path: Path, weak: str) -> None:
+    """Single DES, equal, weak and semi-weak parts, at each entrance of each usage: components in one run or two, key blocks."""
+    hsm = BACKENDS[lasting](tmp_path, today=lambda: TODAY)
+    kbpks = {"D": bytes(range(32)), "B": bytes(range(0x40, 0x58))}
+    under = {
+        "D": hsm.form(KeyUsage.KEY_BLOCK_PROTECTION, "aes", components(kbpks["D"])),
+        "B": hsm.form(KeySpec(KeyUsage.KEY_BLOCK_PROTECTION, Algorithm.TDES), "tdes", components(kbpks["B"])),
+    }
+    before, key = hsm.keys(), WEAK[weak]
+    for usage in TDES_USAGES:
+        spec = KeySpec(usage, Algorithm.TDES)
+        with pytest.raises(KeyRefused):
+            hsm.form(spec, "weak", components(key))
+        for version, kbpk in under.items():
+            with pytest.raises((KeyRefused, KeyBlockError)):
+                hsm.import_block("weak", key_block(kbpks[version], version, usage, key), kbpk)
+    for number, value in enumerate(components(key), 1):
+        entered = Component("weak", number, 2, f"custodian {number}", TODAY, "")
+        if number == 1 and len(key) > tdes.SINGLE:
+            assert hsm.enter_component(KeyUsage.PIN_ENCRYPTION, entered, value) is None
+            continue
+        with pytest.raises(KeyRefused):
+            hsm.enter_component(KeyUsage.PIN_ENCRYPTION, entered, value)
+    assert (before, []) == (hsm.keys(), hsm.components())
+
+
+def test_requirement_09_no_weak_key_is_made(hsm: Hsm) -> None:
+    """Nobody gets a random key of single DES, and what is made has parts that differ."""
+    for usage in TDES_USAGES:
+        for bits in (56, 64, 112):
+            with pytest.raises(KeyRefused, match=f"takes no TDES key of {bits} bits"):
+                hsm.generate(KeySpec(usage, Algorithm.TDES, bits=bits), "single")
+        assert hsm.info(hsm.generate(KeySpec(usage, Algorithm.TDES), f"made.{usage}")).bits in (128, 192)
+
+
+@pytest.mark.parametrize("weak", WEAK)
+def test_requirement_09_no_weak_key_is_loaded(tmp_path: Path, weak: str) -> None:
+    """Even one that somebody with the master key put into the keystore, with its right check value and every seal put right."""
+    path, key = tmp_path / "store", WEAK[weak]
+    store_with(path, KeyUsage.PIN_ENCRYPTION, KeyUsage.MAC_RETAIL)
+
+    def plant(document: Any) -> None:  # noqa: ANN401 - parsed JSON
+        header = document["keys"][0]["header"] | {"bits": 8 * len(key), "kcv": kcv.of_tdes(key).value}
+        bound = keyfile.canonical({"head": document["head"], "header": header})
+        document["keys"][0] = {"header": header, "sealed": MasterEnvelope(MASTER).seal(Material(key), bound)}
+
+    rewrite(path, plant, reseal=MASTER)
+    with pytest.raises(KeystoreError, match="key 1 is not fit"):
+        SoftwareHsm.open(path, MASTER)
+
+
+def key_block(kbpk: bytes, version: str, usage: KeyUsage, key: bytes) -> str:
+    """A key block with a right MAC, of any key: one of single DES no writer would write."""
+    writer = tr31.Writer(kbpk, version)
+    clear = (8 * len(key)).to_bytes(2) + key
+    clear += bytes(-len(clear) % writer._unit)
+    mode = USAGES[usage].modes[0].value
+    text = Header(version, usage.value, "T", mode).build(2 * (len(clear) + writer._unit)).encode("ascii")
+    tag = writer._code(text + clear)
+    first = bytes(one ^ other for one, other in zip(clear[: writer._unit], tag, strict=True))
+    return text.decode("ascii") + (writer._chain.encryptor().update(first + clear[writer._unit :]) + tag).hex().upper()
+
+
+def test_requirement_09_the_blocks_of_these_tests_are_right(hsm: Hsm) -> None:
+    """What was refused was refused for its key: a strong one in such a block is taken, and works as itself."""
+    for version, kbpk in (("D", bytes(range(32))), ("B", bytes(range(0x40, 0x58)))):
+        spec = KeySpec(KeyUsage.KEY_BLOCK_PROTECTION, Algorithm.AES if version == "D" else Algorithm.TDES)
+        under = hsm.form(spec, f"kbpk.{version}", components(kbpk))
+        came = hsm.import_block(f"came.{version}", key_block(kbpk, version, KeyUsage.MAC_RETAIL, SECOND_KEY), under)
+        assert kcv.of_tdes(SECOND_KEY) == hsm.kcv(came)
 
 
 def test_requirement_10_no_key_travels_under_a_weaker_one() -> None:

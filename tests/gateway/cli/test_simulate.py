@@ -35,7 +35,7 @@ COMMANDS = {"withdraw", "purchase", "balance", "sign-on", "echo", "cases", "load
 @pytest.fixture
 def bank(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     """The same shell with a service running, its port in the settings and its wallet where the demo puts it."""
-    with _in_thread(lambda: _serving(tmp_path)) as port:
+    with in_thread(lambda: serving(tmp_path)) as port:
         monkeypatch.setenv("KKS_ISO_PORT", str(port))
         yield shell
 
@@ -130,7 +130,7 @@ def test_cases(bank: Shell, tmp_path: Path) -> None:
 def test_the_shipped_cases(shell: Shell, tmp_path: Path) -> None:
     """Every case that comes along passes on our own bank."""
     count = len(shipped_cases())
-    with _in_thread(lambda: _serving(tmp_path, count)) as port:
+    with in_thread(lambda: serving(tmp_path, count)) as port:
         found = shell.json("simulate", "cases", "--port", str(port))
     assert (count, 0) == (found["passed"], found["failed"])
 
@@ -183,7 +183,7 @@ def test_there_is_no_wallet(alone: Shell, tmp_path: Path) -> None:
 
 def test_a_bank_that_refuses_the_sign_on(alone: Shell) -> None:
     """One line says that the terminal is not signed on, and why."""
-    with _in_thread(lambda: _refusing("91")) as port:
+    with in_thread(lambda: _refusing("91")) as port:
         for words in (("withdraw", "--amount", "50000"), ("balance",), ("cases",)):
             line = alone.refused("simulate", *words, "--port", str(port))
             assert "not signed on: sign-on refused with response code 91 (issuer or switch inoperative)" in line
@@ -254,7 +254,7 @@ def _left(bank: Shell, *words: str) -> int:
 
 
 @contextmanager
-def _in_thread(opened: Callable[[], AbstractAsyncContextManager[int]]) -> Iterator[int]:
+def in_thread(opened: Callable[[], AbstractAsyncContextManager[int]]) -> Iterator[int]:
     """Something that listens, on an event loop of its own: commands run theirs in this thread. Yields its port."""
     ready = threading.Event()
     ports: list[int] = []
@@ -292,7 +292,7 @@ def _in_thread(opened: Callable[[], AbstractAsyncContextManager[int]]) -> Iterat
 
 
 @asynccontextmanager
-async def _serving(folder: Path, families: int = FAMILIES) -> AsyncIterator[int]:
+async def serving(folder: Path, families: int = FAMILIES) -> AsyncIterator[int]:
     """The bank of the environment with families, cards and money."""
     async with open_bank(load_settings()) as bank, open_street(bank, folder, families=families) as street:
         (folder / "var" / "demo").mkdir()

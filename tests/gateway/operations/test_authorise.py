@@ -223,20 +223,6 @@ async def test_one_card_at_many_terminals_is_never_overdrawn(bank: Bank, tmp_pat
     await assert_proved(bank)
 
 
-async def test_wrong_pins_at_once_use_one_try_each(bank: Bank, tmp_path: Path) -> None:
-    """Guessing at many terminals at the same moment gains no guess: three tries, then locked."""
-    async with open_street(bank, tmp_path) as street:
-        blocks = [
-            street.pinpad.block(street.card.pan, replace(street.card, pin=type(street.card.pin)(f"91827{n}")).pin)
-            for n in range(8)
-        ]
-        requests = [street.atm.request(Asked.BALANCE, street.card, 0) for _ in blocks]
-        for request, block in zip(requests, blocks, strict=True):
-            request.fields[52] = block
-        answers = await asyncio.gather(*(street.switch.client.request(one) for one in requests))
-        assert ["55"] * 3 + ["75"] * 5 == sorted(one.get(39, "") for one in answers)
-
-
 async def test_stored_answers_hold_nothing_of_the_card(bank: Bank, tmp_path: Path) -> None:
     """What is kept of an answer is its approval code and balances, nothing else."""
     async with open_street(bank, tmp_path) as street:
