@@ -15,10 +15,12 @@ from gateway.errors import GatewayError, Refused
 from gateway.jobs.runner import catch_up
 from gateway.jobs.schedule import make_schedule
 from gateway.operations.bank import Bank, refresh_business_date
-from gateway.operations.ceremony import refuse_older_keystore
-from gateway.operations.custody import bank_keys, custody_of, reads_pins, take_up_keys, vault_of
+from gateway.operations.ceremony import compare_keystore
+from gateway.operations.custody import bank_keys, custody_of, reads_pins, vault_of
+from gateway.operations.key_watch import KeyWatch
 from gateway.operations.lane import Lanes
 from gateway.operations.links import note_link_event
+from gateway.operations.noted_acts import take_in_notes
 from gateway.operations.refusals import Refusals, write_refusals
 from gateway.operations.setup import check_settings_match, create_bank_row
 from gateway.store import database, partitions
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from keys.hsm import Hsm
     from keys.toolbox import Refusal
 
-
-KEY_WATCH_S = 1.0
 
 _log = structlog.get_logger(__name__)
 
@@ -63,7 +63,8 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
         today = await refresh_business_date(bank)
         async with db.engine.begin() as connection:
             await partitions.make_around(connection, today)
-            await refuse_older_keystore(connection, hsm)
+        await compare_keystore(bank)
+        await take_in_notes(bank)
         try:
             yield bank
         finally:
@@ -107,7 +108,8 @@ class Service:
                 "its usage is P0, its mode D or B"
             )
         self.listener = Listener(self.link, self.lanes, pin_key, self._note, lambda: self.bank.business_date)
-        self.api = ApiServer(bank, self.lanes, self.link.name, lambda: len(self.listener.connections))
+        self.watch = KeyWatch(bank)
+        self.api = ApiServer(bank, self.lanes, self.link.name, lambda: len(self.listener.connections), self.watch)
         self.scheduler = make_schedule(bank)
         self.iso_address = ("", 0)
         self.http_address = ("", 0)
@@ -124,7 +126,7 @@ class Service:
                     say(f"jobs: {error}")
             self.scheduler.start()
         await self.lanes.start()
-        self._watch = asyncio.create_task(_watch_keys(self.bank))
+        self._watch = asyncio.create_task(self.watch.run())
         self.iso_address = await _listen("ISO 8583", settings.host, settings.iso_port, self.listener.start)
         self.http_address = await _listen("HTTP", settings.host, settings.http_port, self.api.start)
 
@@ -172,18 +174,6 @@ async def _write_last_refusals(bank: Bank) -> None:
         await write_refusals(bank)
     except (KeysError, SQLAlchemyError, OSError) as error:
         _log.error("refusals_not_written", refusals=bank.refusals.take().total(), error=type(error).__name__)
-
-
-async def _watch_keys(bank: Bank) -> None:
-    """Take up what a key ceremony changed, and write what the HSM refused, once a second until cancelled."""
-    while True:
-        await asyncio.sleep(KEY_WATCH_S)
-        try:
-            if take_up_keys(bank):
-                _log.info("keys_changed", keys=len(bank.hsm.keys()))
-            await write_refusals(bank)
-        except (KeysError, SQLAlchemyError, OSError) as error:  # the keys that are loaded go on working
-            _log.error("key_watch_failed", error=str(error))
 
 
 async def _listen(

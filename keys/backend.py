@@ -68,12 +68,20 @@ class Backend(ABC):
         raise KeystoreError("this bank's keys are in no device that would have to be set up (KKS_KEY_BACKEND)")
 
     def enter_master_component(self, place: Place, component: MasterComponent) -> Entered:
-        """Keep one custodian's component of the first master key; the last one makes it."""
+        """Keep one custodian's component of the first master key, before there is a keystore; the last one makes it."""
+        del place, component
+        raise KeystoreError("this back end's master key has no components (KKS_KEY_BACKEND)")
+
+    def enter_next_component(self, place: Place, component: MasterComponent) -> Entered:
+        """Keep one custodian's component of the next master key; the last one makes it, and the keystore is sealed under it.
+
+        May be cut off at any point: the last component is entered again, and every key opens at every moment.
+        """
         del place, component
         raise KeystoreError("this back end's master key has no components (KKS_KEY_BACKEND)")
 
     def forget_master_components(self, place: Place) -> int:
-        """Throw away what custodians entered. Returns how many components it were."""
+        """Throw away what custodians entered, of a first or a next master key. Returns how many components it were."""
         del place
         return 0
 
@@ -84,6 +92,14 @@ class Backend(ABC):
         """
         del place, number
         raise KeystoreError("this back end's master key is not changed from here (KKS_KEY_BACKEND)")
+
+    def rotate_passphrase(self, place: Place, passphrase_file: Path) -> int:
+        """Seal the keystore under the passphrase of a file (mode 0600), which the bank's own file holds from then on.
+
+        Returns how many keys there are. May be cut off at any point, and done again.
+        """
+        del place, passphrase_file
+        raise KeystoreError("this back end's master key comes of no passphrase (KKS_KEY_BACKEND)")
 
 
 def find(name: str) -> Backend:

@@ -13,7 +13,7 @@ from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING, Any
 
 from keys.errors import KeystoreError
-from keys.master import sync_folder
+from keys.master import keep_owner, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,17 +70,6 @@ def write(path: Path, document: dict[str, Any], *, room: int = 0) -> None:
         raise KeystoreError(f"keystore {path}: cannot be written ({error.strerror})") from None
 
 
-def keep_owner(path: Path, new: Path | int) -> None:
-    """NEW, a path or an open file, belongs to whom PATH does, if it is there. Raises OSError.
-
-    A ceremony by root must not lock the service out of its keys.
-    """
-    if path.exists():
-        before, now = path.stat(), os.stat(new)  # noqa: PTH116 - of a descriptor too
-        if (before.st_uid, before.st_gid) != (now.st_uid, now.st_gid):
-            os.chown(new, before.st_uid, before.st_gid)
-
-
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """One writer at a time, over processes: a lock file beside the keystore, which itself is replaced and so cannot be locked."""
@@ -123,7 +112,8 @@ def canonical(value: dict[str, Any]) -> bytes:
 
 def _lock_file(path: Path) -> int:
     try:
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # No link: it would be made, or given away, where it leads.
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise KeystoreError(f"keystore {path}: cannot be locked ({error.strerror})") from None
     with suppress(OSError):  # only root can, and only what root locks would be in the way

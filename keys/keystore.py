@@ -43,7 +43,7 @@ Result = TypeVar("Result")
 FORMAT = "kks-keystore"
 VERSION = 2
 STORE_ID_BYTES = 16
-LOOKS_MOST = 3  # at a file whose master key changes while we look
+LOOKS_MOST = 8  # at a file whose master key changes while we look
 PARTS = {"head", "serial", "seal", "keys", "components"}
 ROOM = 1024 * 1024
 """Bytes that no new key may take: a full keystore must still have room for other states and last days of all its keys."""

@@ -65,12 +65,17 @@ class Passphrase(Sensitive[str]):
         return MasterKey(scrypt.derive(self.reveal().encode("utf-8")))
 
 
+def new_master_key() -> MasterKey:
+    """A random one."""
+    return MasterKey(os.urandom(MASTER_BYTES))
+
+
 def create_master_key_file(path: Path, key: MasterKey | None = None) -> MasterKey:
     """Write KEY, or a new random one, to a new file of mode 0600, on disk before this returns.
 
     Raises KeystoreError if PATH is there.
     """
-    key = key or MasterKey(os.urandom(MASTER_BYTES))
+    key = key or new_master_key()
     write_secret_file(path, "master key file", key.reveal().hex())
     return key
 
@@ -92,8 +97,16 @@ def read_passphrase_file(path: Path) -> Passphrase:
         raise KeystoreError(f"passphrase file {path}: {error}") from None
 
 
+def write_passphrase_file(path: Path, passphrase: Passphrase) -> None:
+    """Write the passphrase to a new file of mode 0600, on disk before this returns. Raises KeystoreError if PATH is there."""
+    write_secret_file(path, "passphrase file", passphrase.reveal())
+
+
 def write_secret_file(path: Path, what: str, text: str) -> None:
-    """Write one line to a new file of mode 0600, on disk before this returns. Raises KeystoreError if PATH is there."""
+    """Write one line to a new file of mode 0600, on disk before this returns. Raises KeystoreError if PATH is there.
+
+    Made by root it belongs to whom the folder does.
+    """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
@@ -102,6 +115,7 @@ def write_secret_file(path: Path, what: str, text: str) -> None:
         raise KeystoreError(f"{what} {path}: cannot be written ({error.strerror})") from None
     try:
         with os.fdopen(descriptor, "wb") as file:
+            belong_to(path.parent, file.fileno())
             file.write(text.encode("utf-8") + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -125,7 +139,7 @@ def read_secret_file(path: Path, what: str) -> Secret:
         raise KeystoreError(f"{what} {path}: mode must be 0600, so that only its owner can read it (chmod 600)")
     # Replaced, not refused: an error of decoding would carry the bytes.
     text = data.decode("utf-8", "replace").removesuffix("\n")
-    if not text or "\ufffd" in text or len(data) > _FILE_MOST:
+    if not text or "\n" in text or "\ufffd" in text or len(data) > _FILE_MOST:
         raise KeystoreError(f"{what} {path}: is not one short line of text")
     return Secret(text)
 
@@ -136,6 +150,33 @@ def wipe(path: Path) -> None:
         file.write(bytes(os.fstat(file.fileno()).st_size))
         file.flush()
         os.fsync(file.fileno())
+
+
+def keep_owner(path: Path, new: Path | int) -> None:
+    """NEW, a path or an open file, belongs to whom PATH does; where there is no PATH, as `belong_to` its folder. Raises OSError.
+
+    A ceremony by root must not lock the service out of its keys.
+    """
+    if path.exists():
+        _give(path, new)
+    else:
+        belong_to(path.parent, new)
+
+
+def belong_to(folder: Path, new: Path | int) -> None:
+    """NEW, a path or an open file in FOLDER made by root, belongs to whom the folder does. Raises OSError."""
+    if os.geteuid() == 0:  # nobody else can give anything away
+        _give(folder, new)
+
+
+def _give(like: Path, new: Path | int) -> None:
+    """Never through a link: whoever owns the folder could put one there, and root would give away what it leads to."""
+    wanted, found = like.stat(), os.fstat(new) if isinstance(new, int) else new.lstat()
+    if (wanted.st_uid, wanted.st_gid) != (found.st_uid, found.st_gid):
+        if isinstance(new, int):
+            os.fchown(new, wanted.st_uid, wanted.st_gid)
+        else:
+            os.lchown(new, wanted.st_uid, wanted.st_gid)
 
 
 def sync_folder(folder: Path) -> None:

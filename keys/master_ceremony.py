@@ -1,32 +1,35 @@
-"""A master key from components: each custodian enters one, in a run of their own, before there is a keystore to keep anything in.
+"""A master key from components: each custodian enters one, in a run of their own.
 
-Until the last has come, what the others entered stands beside the master key file, one file of mode 0600 a component: whoever
-can read them could as well read the master key file that they become. Refuses to know the keystore. Read next: master.py.
+Until the last has come, what the others entered stands beside the file that it will be (master.key, or master.key.next for the
+one that follows), one file of mode 0600 a component: whoever can read them could as well read the master key file. They are not
+in the keystore, as the first ones come before there is one, and the next must not be sealed under what they replace. Refuses to
+know the keystore. Read next: master.py, rotation.py (the next master key).
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from keys import kcv, keyfile
 from keys.errors import KeyRefused, KeystoreError
 from keys.master import MASTER_BYTES, MasterKey, create_master_key_file, read_secret_file, wipe, write_secret_file
 from keys.usages import COMPONENTS_MOST, check_component, check_custodian, combine
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-
 WHAT = "master key component"
 
 
 class Entered(NamedTuple):
-    """What the custodians did so far: names by component, this component's check value, and the master key's once it is made."""
+    """What the custodians did so far: names by component, this component's check value, and the master key's once it is made.
+
+    `keys`: how many keys were sealed under it; None where there is no keystore yet, or others are awaited.
+    """
 
     custodians: dict[int, str]
     component: str
     check_value: str | None
+    keys: int | None = None
 
 
 class MasterComponent(NamedTuple):
@@ -46,51 +49,100 @@ class _Part(NamedTuple):
 
 
 def enter_master_component(master_file: Path, component: MasterComponent) -> Entered:
-    """Keep a component; the last one is not kept: it makes the master key file, and the others go.
+    """Keep a component of the first master key; the last one is not kept: it makes the master key file, and the others go.
 
     Raises KeyRefused where a part was entered before, its custodian entered another, or it cannot be a part; KeystoreError
     where there is a master key file already. What was refused changes nothing: it may be entered anew.
     """
-    number, of, custodian, value, sheet = component._replace(custodian=component.custodian.strip())
-    check_custodian(custodian)
-    check_component("master", value, number, of)
-    if len(value) != MASTER_BYTES:
-        raise KeyRefused(f"a component of a master key has {MASTER_BYTES} bytes")
-    check = kcv.of_aes(value)
-    if sheet and not check.on_sheet(sheet):
-        raise KeyRefused(f"component {number} of the master key: its check value is {check}, not as told")
     with keyfile.locked(master_file):  # or each of two last custodians would wait for the other
         if master_file.exists():
-            forget_master_components(master_file)  # of a run that was cut off when it had made the key
+            drop_components(master_file)  # of a run that was cut off when it had made the key
             raise KeystoreError(f"master key file {master_file}: is there already; it is never overwritten")
-        parts = {at: part for at in range(1, COMPONENTS_MOST + 1) if (part := _read(master_file, at)) is not None}
-        entered = _Part(custodian, of, value)
-        for at, other in parts.items():
-            _check_fits(number, entered, at, other)
-        parts[number] = entered
-        custodians = {at: part.custodian for at, part in sorted(parts.items())}
-        if len(parts) < of:
-            text = json.dumps({"custodian": custodian, "of": of, "value": value.hex()})
-            write_secret_file(_path(master_file, number), WHAT, text)
-            return Entered(custodians, str(check), None)
-        key = combine([part.value for part in parts.values()])
-        create_master_key_file(master_file, MasterKey(key))
-        forget_master_components(master_file)
-    return Entered(custodians, str(check), str(kcv.of_aes(key)))
+        entered, key = collect_component(master_file, component)
+        if key is not None:
+            create_master_key_file(master_file, key)
+            drop_components(master_file)
+    return entered
 
 
-def master_components(master_file: Path) -> list[Path]:
-    """The files of the components that wait for others."""
-    return sorted(path for path in master_file.parent.glob(f"{master_file.name}.component-*") if path.is_file())
+def collect_component(base: Path, component: MasterComponent) -> tuple[Entered, MasterKey | None]:
+    """Keep a component beside BASE, or give the whole key where it is the last. For whoever holds the lock.
+
+    The others stay until drop_components. Raises KeyRefused as enter_master_component does.
+    """
+    _check(component)
+    number, of, custodian, value, _ = component._replace(custodian=component.custodian.strip())
+    check = str(kcv.of_aes(value))
+    if not master_components(base):
+        drop_components(base)  # of a run that was cut off while it threw them away
+    parts = {at: part for at in range(1, COMPONENTS_MOST + 1) if (part := _read(base, at)) is not None}
+    entered = _Part(custodian, of, value)
+    for at, other in parts.items():
+        _check_fits(number, entered, at, other)
+    parts[number] = entered
+    custodians = {at: part.custodian for at, part in sorted(parts.items())}
+    if len(parts) < of:
+        write_secret_file(
+            _path(base, number), WHAT, json.dumps({"custodian": custodian, "of": of, "value": value.hex()})
+        )
+        return Entered(custodians, check, None), None
+    key = MasterKey(combine([part.value for part in parts.values()]))
+    return Entered(custodians, check, str(kcv.of_aes(key.reveal()))), key
+
+
+def component_check(component: MasterComponent) -> str | None:
+    """The check value of a component; None where it has not the length of one."""
+    return str(kcv.of_aes(component.value)) if len(component.value) == MASTER_BYTES else None
+
+
+def master_components(base: Path) -> list[Path]:
+    """The files of the components that wait for others beside BASE. None, where throwing them away was begun and cut off."""
+    found = _files(base)
+    return [] if any(map(_is_wiped, found)) else found
 
 
 def forget_master_components(master_file: Path) -> int:
-    """Throw away what was entered. Returns how many components it were."""
-    found = master_components(master_file)
-    for path in found:
-        wipe(path)
-        path.unlink()
+    """Throw away what was entered of a first master key. Returns how many components it were."""
+    with keyfile.locked(master_file):
+        return drop_components(master_file)
+
+
+def drop_components(base: Path) -> int:
+    """Wipe and remove the components beside BASE, for whoever holds the lock. Returns how many it were.
+
+    All are wiped before the first is removed: cut off anywhere, what is left says that none of them counts.
+    """
+    found = _files(base)
+    for step in (wipe, Path.unlink):
+        for path in found:
+            try:
+                step(path)
+            except OSError as error:
+                raise KeystoreError(f"{WHAT} {path}: cannot be thrown away ({error.strerror})") from None
     return len(found)
+
+
+def _files(base: Path) -> list[Path]:
+    return sorted(path for path in base.parent.glob(f"{base.name}.component-*") if path.is_file())
+
+
+def _is_wiped(path: Path) -> bool:
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise KeystoreError(f"{WHAT} {path}: cannot be read ({error.strerror})") from None
+    return len(text) > 0 and not any(text)
+
+
+def _check(component: MasterComponent) -> None:
+    """Raise KeyRefused unless it can be a part at all, and is the one on its sheet."""
+    check_custodian(component.custodian.strip())
+    check_component("master", component.value, component.number, component.of)
+    if len(component.value) != MASTER_BYTES:
+        raise KeyRefused(f"a component of a master key has {MASTER_BYTES} bytes")
+    check = kcv.of_aes(component.value)
+    if component.sheet and not check.on_sheet(component.sheet):
+        raise KeyRefused(f"component {component.number} of the master key: its check value is {check}, not as told")
 
 
 def _check_fits(number: int, part: _Part, at: int, other: _Part) -> None:

@@ -20,6 +20,7 @@ from keys import (
     keystore_format_1,
     mac,
     master_ceremony,
+    rotation,
     rsa_keys,
     selftest,
     signing,
@@ -33,7 +34,7 @@ from keys.keystore import Keystore
 from keys.keytypes import Algorithm, KeyInfo, KeySpec, KeyUsage
 from keys.local import LocalHsm
 from keys.master import create_master_key_file, read_master_key_file, read_passphrase_file
-from keys.rotation import master_key_of, rotate_master_key
+from keys.rotation import MasterFile, finish_rotation
 from keys.sensitive import Material
 from keys.workshop import Sealing
 
@@ -223,46 +224,64 @@ class SoftwareBackend(Backend):
         self, place: Place, today: Callable[[], date], on_refusal: Callable[[Refusal], None] | None = None
     ) -> SoftwareHsm:
         """Over a new keystore. A master key file that is not there is made, unless custodians have begun with components."""
-        master: MasterKey | Passphrase
-        if place.passphrase is not None:
-            master = read_passphrase_file(place.passphrase)
-        else:
-            if not place.master_key.exists():
-                if waiting := master_ceremony.master_components(place.master_key):
-                    raise KeystoreError(f"{len(waiting)} components of the master key wait for others: `kks keys init`")
-                create_master_key_file(place.master_key)
-            master = read_master_key_file(place.master_key)
-        return SoftwareHsm.create(place.keystore, master, today=today, on_refusal=on_refusal)
+        if place.passphrase is None and not place.master_key.exists():
+            if waiting := master_ceremony.master_components(place.master_key):
+                raise KeystoreError(f"{len(waiting)} components of the master key wait for others: `kks keys init`")
+            create_master_key_file(place.master_key)
+        master = _master_file(place)
+        return SoftwareHsm.create(place.keystore, master.read(master.path), today=today, on_refusal=on_refusal)
 
     def open(
         self, place: Place, today: Callable[[], date], on_refusal: Callable[[Refusal], None] | None = None
     ) -> SoftwareHsm:
         """Over a keystore that is there; a change of master key that was cut off is finished."""
-
-        def master() -> MasterKey | Passphrase:
-            if place.passphrase is not None:
-                return read_passphrase_file(place.passphrase)
-            return master_key_of(place.keystore, place.master_key)
-
-        return SoftwareHsm.open(place.keystore, master, today=today, on_refusal=on_refusal)
+        master = _master_file(place)
+        return SoftwareHsm.open(
+            place.keystore, lambda: finish_rotation(place.keystore, master), today=today, on_refusal=on_refusal
+        )
 
     def enter_master_component(self, place: Place, component: MasterComponent) -> Entered:
         """In files beside the master key file, until the last has come."""
-        if place.passphrase is not None:
-            raise KeystoreError("the master key of this bank comes of a passphrase: it has no components")
+        _refuse_passphrase(place)
         return master_ceremony.enter_master_component(place.master_key, component)
 
+    def enter_next_component(self, place: Place, component: MasterComponent) -> Entered:
+        """In files beside master.key.next, until the last has come and the keystore is sealed under the whole."""
+        _refuse_passphrase(place)
+        return rotation.rotate_by_component(place.keystore, _master_file(place), component)
+
     def forget_master_components(self, place: Place) -> int:
-        """The files go."""
-        return master_ceremony.forget_master_components(place.master_key)
+        """The files go. Where there is a keystore, they are those of a next master key."""
+        if not place.keystore.exists():
+            return master_ceremony.forget_master_components(place.master_key)
+        return rotation.forget_next(place.keystore, _master_file(place))
 
     def rotate_master(self, place: Place, number: int | None = None) -> int:
         """A new random key in the file."""
         if number is not None:
             raise KeystoreError("master keys have numbers in a device, and this one is a file")
         if place.passphrase is not None:
-            raise KeystoreError("this keystore's master key comes of a passphrase: there is no key file to rotate")
-        return rotate_master_key(place.keystore, place.master_key)
+            raise KeystoreError("the master key of this bank comes of a passphrase: the next one is --passphrase-file")
+        return rotation.rotate_master_key(place.keystore, _master_file(place))
+
+    def rotate_passphrase(self, place: Place, passphrase_file: Path) -> int:
+        """Another passphrase; the bank's own file holds it at the end."""
+        if place.passphrase is None:
+            raise KeystoreError("the master key of this bank is a file: no passphrase opens it")
+        new = read_passphrase_file(passphrase_file)
+        return rotation.rotate_master_key(place.keystore, _master_file(place), new)
+
+
+def _master_file(place: Place) -> MasterFile:
+    """The file that opens the keystore."""
+    if place.passphrase is not None:
+        return MasterFile(place.passphrase, read_passphrase_file)
+    return MasterFile(place.master_key, read_master_key_file)
+
+
+def _refuse_passphrase(place: Place) -> None:
+    if place.passphrase is not None:
+        raise KeystoreError("the master key of this bank comes of a passphrase: it has no components")
 
 
 BACKEND = SoftwareBackend()

@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.operations.bank import Bank
+    from gateway.operations.key_watch import KeyWatch
     from gateway.operations.lane import Lanes
 
 
 class ApiServer:
     """The HTTP listener of one process."""
 
-    def __init__(self, bank: Bank, lanes: Lanes, link: str, connections: Callable[[], int]) -> None:
-        """Make the routes; start() listens. LINK: the partner link's name; CONNECTIONS: how many it has now."""
+    def __init__(self, bank: Bank, lanes: Lanes, link: str, connections: Callable[[], int], watch: KeyWatch) -> None:
+        """Make the routes; start() listens. LINK: the partner link's name; CONNECTIONS: how many it has now; WATCH: over keys."""
         self._bank = bank
         self._lanes = lanes
         self._link = link
         self._connections = connections
+        self._watch = watch
         application = web.Application()
         application.add_routes(
             [
@@ -57,14 +59,14 @@ class ApiServer:
             async with self._bank.database.engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
         except (SQLAlchemyError, OSError):
-            return web.json_response({"status": "no database"}, status=503)
+            return web.json_response({"status": "no database", "keystore": self._keystore()}, status=503)
         try:
             self._bank.hsm.mac(
                 self._bank.keys.audit, b""
             )  # without this key nothing can be done, as nothing can be recorded
         except KeysError:
-            return web.json_response({"status": "no keys"}, status=503)
-        return web.json_response({"status": "ready"})
+            return web.json_response({"status": "no keys", "keystore": self._keystore()}, status=503)
+        return web.json_response({"status": "ready", "keystore": self._keystore()})
 
     async def _status(self, _request: web.Request) -> web.Response:
         return web.json_response(
@@ -73,7 +75,15 @@ class ApiServer:
                 "business_date": str(self._bank.business_date),
                 "link": self._link,
                 "connections": self._connections(),
+                "keystore": self._keystore(),
                 "waiting": self._lanes.waiting,
                 "lanes": [asdict(lane) for lane in self._lanes.statistics],
             }
         )
+
+    def _keystore(self) -> dict[str, str | None]:
+        """Whether the keystore can be taken up. Where it cannot, the service goes on with the keys that are loaded."""
+        since = self._watch.not_taken_up_since
+        if since is None:
+            return {"state": "ok", "since": None}
+        return {"state": "not taken up", "since": since.isoformat(timespec="seconds")}

@@ -12,6 +12,7 @@ from gateway.cli import (
     keystore,
     limits,
     lists,
+    master_key,
     measure,
     partitions,
     partner_keys,
@@ -57,6 +58,7 @@ app.add_typer(vault.vault, name="vault")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(measure.bench, name="bench")
 days.register()
+master_key.register()
 partitions.register()
 partner_keys.register()
 

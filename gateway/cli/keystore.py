@@ -1,4 +1,7 @@
-"""`./kks keys`: the ceremonies of the bank's keys. Never shows key material; a component is typed unseen."""
+"""`./kks keys`: the ceremonies of the bank's keys. Never shows key material; a component is typed unseen.
+
+Those of the master key, which seals the others, are in master_key.py.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.running import As, Json, parse_date, refuse, settings, who, with_bank
+from gateway.cli.running import As, Json, parse_date, refuse, who, with_bank
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.operations.bank import Bank
-    from gateway.operations.custody import Custody
     from keys.keytypes import KeyInfo, KeySpec
 
 TAKEN_IN = "is taken in; another person activates it"
@@ -87,52 +89,6 @@ def keys_usages() -> None:
     output.table("Usages", ["TR-31", "usage", "algorithms", "modes", "attributes"], rows)
 
 
-@keys.command("init")
-def keys_init(
-    component: Annotated[int, typer.Option("--component", min=1, max=9, help="which component this is")],
-    of: Annotated[int, typer.Option("--of", min=2, max=9, help="of how many")] = 2,
-    sheet: Annotated[str, typer.Option("--kcv", help="its check value as your sheet shows it, to be compared")] = "",
-    by: As = "",
-    *,
-    json: Json = False,
-) -> None:
-    """Form the master key of a new keystore: each custodian enters a component of 64 hex digits in a run of their own.
-
-    A bank that does not gets a random master key when it is first opened.
-    """
-    from gateway.errors import GatewayError
-    from keys.errors import KeysError
-    from keys.master_ceremony import MasterComponent
-
-    custody = _custody()
-    place = custody.place
-    if place.keystore.exists():
-        refuse(f"keystore {place.keystore}: is there already; `keys rotate-master` gives it another master key")
-    value = _typed(f"component {component} of {of} of the master key")
-    try:
-        custody.make_folder()
-        entered = custody.kind.enter_master_component(place, MasterComponent(component, of, who(by), value, sheet))
-    except (KeysError, GatewayError, OSError) as error:
-        refuse(str(error))
-    if entered.check_value is None:
-        line = f"Component {component} is kept, check value {entered.component}; others are awaited."
-        said({"entered": sorted(entered.custodians), "of": of, "component_kcv": entered.component}, json, line)
-        return
-    check = entered.check_value
-
-    async def record(bank: Bank) -> None:
-        from gateway.operations import ceremony
-
-        await ceremony.record_master_key(bank, who(by), entered.custodians, check)
-
-    with_bank(record)
-    said(
-        {"kcv": check, "component_kcv": entered.component, "custodians": list(entered.custodians.values())},
-        json,
-        f"Component {component} has check value {entered.component}. The master key is made, check value {check}.",
-    )
-
-
 @keys.command("generate")
 def keys_generate(
     label: str, usage: Usage, algorithm: Algorithm = None, mode: Mode = None, bits: Bits = None, by: As = "",
@@ -156,7 +112,7 @@ def keys_component(
 ) -> None:  # fmt: skip
     """Enter one component of a key, typed unseen. Each custodian does it in a run of their own; the last one forms the key."""
     spec = spec_of(usage, algorithm, mode, None, active_from, active_to, attributes, exportable=exportable)
-    value = _typed(f"component {number} of {of} of {label}")
+    value = typed(f"component {number} of {of} of {label}")
 
     async def work(bank: Bank) -> tuple[str, KeyInfo | None]:
         from gateway.operations import ceremony
@@ -259,40 +215,6 @@ def keys_state(act: Act, key: str, by: As = "", *, json: Json = False) -> None:
     run_ceremony(lambda bank, do: do.change_state(bank, who(by), act.value, key), json, f"({act.value}) is done")
 
 
-@keys.command("rotate-master")
-def keys_rotate_master(
-    number: Annotated[int | None, typer.Option("--number", help="of a token: which master key, made before")] = None,
-    by: As = "", *, json: Json = False,
-) -> None:  # fmt: skip
-    """Seal the keystore under a new master key. May be cut off at any point and run again."""
-
-    async def work(bank: Bank) -> int:
-        from gateway.operations import ceremony
-
-        return await ceremony.rotate_master(bank, who(by), number)
-
-    count = with_bank(work)
-    said({"keys": count}, json, f"{count} keys are sealed under the new master key.")
-
-
-@keys.command("token-init")
-def keys_token_init(
-    officer_pin_file: Annotated[
-        Path, typer.Option("--officer-pin-file", help="file (mode 0600) of the security officer's PIN")
-    ],
-    number: Annotated[int, typer.Option("--number", min=1, max=9999, help="which master key to make")] = 1,
-) -> None:
-    """Make master key NUMBER in the token, and what else the token needs, once. Before the first start, or to rotate."""
-    from keys.errors import KeysError
-
-    custody = _custody()
-    try:
-        custody.kind.set_up(custody.place, officer_pin_file, number)
-    except KeysError as error:
-        refuse(str(error))
-    output.say(f"Master key {number} is made in the token.")
-
-
 @keys.command("record")
 def keys_record(
     out: Annotated[Path | None, typer.Option("--out", help="text file; default: standard output")] = None,
@@ -303,11 +225,14 @@ def keys_record(
     from gateway.files.ceremony_record import ceremony_record
 
     async def work(bank: Bank) -> str:
+        from datetime import timedelta
+
         from gateway.operations import ceremony
 
         since = None if first is None else parse_date(first, "--since")
         until = None if last is None else parse_date(last, "--until")
-        return ceremony_record(await ceremony.record_of(bank, since, until))
+        later = [] if until is None else await ceremony.record_of(bank, until + timedelta(days=1), None)
+        return ceremony_record(await ceremony.record_of(bank, since, until), later)
 
     text = with_bank(work)
     if out is None:
@@ -318,17 +243,6 @@ def keys_record(
     except OSError as error:
         refuse(f"{out}: {error.strerror}")
     output.say(f"The record is in {out}.")
-
-
-def _custody() -> Custody:
-    """Where the settings say that the keys are, or one line saying which setting lacks."""
-    from gateway.errors import GatewayError
-    from gateway.operations.custody import custody_of
-
-    try:
-        return custody_of(settings())
-    except GatewayError as error:
-        refuse(str(error))
 
 
 def run_ceremony(work: Callable[[Bank, Any], Awaitable[KeyInfo]], json: bool, done: str) -> None:  # noqa: FBT001 - typer's flag
@@ -345,7 +259,7 @@ def run_ceremony(work: Callable[[Bank, Any], Awaitable[KeyInfo]], json: bool, do
 
 
 def said(value: dict[str, Any], json: bool, line: str) -> None:  # noqa: FBT001 - typer's flag
-    """Say what was done: VALUE as JSON, or LINE."""
+    """Tell what was done: as JSON, or as a line to read."""
     if json:
         output.as_json(value)
     else:
@@ -419,7 +333,7 @@ def _attributes(usage: Any, given: list[str] | None) -> Any:  # noqa: ANN401 - t
     return attributes
 
 
-def _typed(what: str) -> bytes:
+def typed(what: str) -> bytes:
     """Hex typed without being shown; from standard input where that is no terminal."""
     text = typer.prompt(f"{what} (hex)", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
     try:

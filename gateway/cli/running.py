@@ -45,6 +45,19 @@ def with_bank(work: Callable[[Bank], Awaitable[Result]], *, quiet: bool = True) 
     return run(_with_bank(work, quiet=quiet))
 
 
+def try_bank() -> str | None:
+    """Open the bank and close it. Gives why it cannot be opened, or None."""
+
+    async def nothing(_bank: Bank) -> None:
+        pass
+
+    try:
+        asyncio.run(_with_bank(nothing, quiet=True))
+    except GatewayError as error:
+        return str(error)
+    return None
+
+
 def run(work: Coroutine[object, object, Result]) -> Result:
     """Run a coroutine; a refusal ends the program with one line."""
     try:

@@ -11,13 +11,20 @@ if TYPE_CHECKING:
 
 WIDTH = 96
 _NAME = 40  # columns for a name beside its signature; a longer one stands above
-_TITLES = {"key.begun": "begun", "key.done": "done", "key.failed": "refused", "key.refused": "use refused"}
+_TITLES = {
+    "key.begun": "begun",
+    "key.done": "done",
+    "key.failed": "refused",
+    "key.refused": "use refused",
+    "key.seen": "has had more changes than the acts tell of",
+}
+_NOBODYS = ("key.refused", "key.seen")  # told by the HSM, and by whoever opened the bank
 _NOTE = (
     "Numbers are those of the audit chain `operations`;",
     "`./kks audit verify` proves that none is changed or missing.",
     "",
 )
-_LEFT_OUT = {"act", "business_date"}
+_LEFT_OUT = {"act", "business_date", "note"}
 
 
 class Written(Protocol):
@@ -37,7 +44,7 @@ class Written(Protocol):
 
     @property
     def operation(self) -> str:
-        """key.begun, key.done, key.failed or key.refused."""
+        """key.begun, key.done, key.failed, key.refused or key.seen."""
 
     @property
     def key(self) -> str:
@@ -48,16 +55,21 @@ class Written(Protocol):
         """What else."""
 
 
-def ceremony_record(acts: Sequence[Written]) -> str:
-    """Every act in order, those that never ended marked, and a line to sign for each person who took part."""
+def ceremony_record(acts: Sequence[Written], later: Sequence[Written] = ()) -> str:
+    """Every act in order, those that never ended marked, and a line to sign for each person who took part.
+
+    LATER: acts of days after those of the page, which may be the end of one that began in it.
+    """
     lines = ["RECORD OF KEY CEREMONIES".center(WIDTH).rstrip(), "=" * WIDTH]
     lines += _NOTE
-    unended = _unended(acts)
+    never, here = _unended([*acts, *later]), _unended(acts)
     for act in acts:
-        if act.operation == "key.begun" and act.seq not in unended:
+        if act.operation == "key.begun" and act.seq not in here:
             continue
         what = str(act.detail.get("act", "use"))
-        title = "BEGUN AND NEVER ENDED" if act.seq in unended else _TITLES.get(act.operation, act.operation)
+        title = _TITLES.get(act.operation, act.operation)
+        if act.seq in here:
+            title = "BEGUN AND NEVER ENDED" if act.seq in never else "begun; its end is of a later day"
         lines.append(f"{act.seq:>8}  {act.at:%Y-%m-%d %H:%M:%S} UTC  {act.actor}")
         lines += _wrapped(f"{what} {act.key}: {title}")
         told = [
@@ -93,7 +105,7 @@ def _unended(acts: Sequence[Written]) -> set[int]:
 
 def _people(acts: Sequence[Written]) -> list[str]:
     """Whoever took part: who did an act, and the custodians that an act names."""
-    people = {act.actor for act in acts if act.operation != "key.refused"}
+    people = {act.actor for act in acts if act.operation not in _NOBODYS}
     for act in acts:
         custodians = act.detail.get("custodians")
         people |= set(custodians.values()) if isinstance(custodians, dict) else set()

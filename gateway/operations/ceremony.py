@@ -27,25 +27,25 @@ from gateway.operations.custody import (
     custody_of,
     take_up_keys,
 )
+from gateway.operations.noted_acts import MASTER, take_in_notes, token_key
 from gateway.store import ceremonies
 from gateway.store.audit import Operation
 from keys.errors import KeysError
 from keys.keystore import Component
 from keys.keytypes import KeySpec, KeyState, check_transition
+from keys.master_ceremony import component_check
 from keys.usages import check_custodian, component_check_value
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from datetime import date
-
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from pathlib import Path
 
     from gateway.operations.bank import Bank
     from gateway.store.ceremonies import Act
-    from keys.hsm import Hsm
     from keys.keytypes import KeyHandle, KeyInfo
+    from keys.master_ceremony import Entered, MasterComponent
 
-MASTER = "master key"
 KEY_MOST = 80
 OVERLAP_DAYS_MOST = 90
 FIXED = {INDEX_LABEL: "every card and family is found by it"}
@@ -59,13 +59,6 @@ STATES = {
     "compromise": KeyState.COMPROMISED,
     "destroy": KeyState.DESTROYED,
 }
-
-
-async def record_master_key(bank: Bank, actor: str, custodians: dict[int, str], check: str) -> None:
-    """Record who formed the master key: the audit chain that this is in came to be with it."""
-    names = {str(number): name for number, name in custodians.items()}
-    async with transaction(bank, actor) as tx:
-        await tx.record(Operation.KEY_DONE, MASTER, act="init", custodians=names, kcv=check, serial=bank.hsm.serial())
 
 
 async def generate(bank: Bank, actor: str, label: str, spec: KeySpec) -> KeyInfo:
@@ -206,22 +199,70 @@ async def change_state(bank: Bank, actor: str, act: str, key: str) -> KeyInfo:
 
 
 async def rotate_master(bank: Bank, actor: str, number: int | None = None) -> int:
-    """Seal the keystore under a new master key: a new one, or NUMBER of those in a device. Returns how many keys it has."""
+    """Seal the keystore under a new master key: a random one, or NUMBER of those in a device. Returns how many keys it has.
+
+    Another person than the one who made NUMBER puts the keystore under it.
+    """
     custody = custody_of(bank.settings)
+    await take_in_notes(bank)  # who made NUMBER may have done it since the bank was opened
     async with _act(bank, actor, "rotate-master", MASTER, number=number) as ended:
-        count = custody.kind.rotate_master(custody.place, number)
-        ended.told["keys"] = count
+        if number is not None:
+            async with reading(bank) as connection:
+                maker = await ceremonies.last_begun(connection, token_key(number), ("token-init",))
+            _refuse_alone(actor, maker, token_key(number), "made it", "puts a keystore under")
+        ended.told["keys"] = count = custody.kind.rotate_master(custody.place, number)
     return count
 
 
-async def refuse_older_keystore(connection: AsyncConnection, hsm: Hsm) -> None:
-    """Raise Refused where the keystore has had fewer changes than the chain has seen: it was put back to an earlier state."""
-    seen = await ceremonies.last_serial(connection)
-    if seen is not None and hsm.serial() < seen:
+async def enter_next_component(bank: Bank, actor: str, component: MasterComponent) -> Entered:
+    """One custodian's component of the next master key; the last one makes it, and seals the keystore under it.
+
+    The custodian is ACTOR. Cut off as the last, it is entered again.
+    """
+    custody, check = custody_of(bank.settings), component_check(component)
+    named = {"component": component.number, "of": component.of, "kcv": check}
+    async with _act(bank, actor, "rotate-master", MASTER, **named) as ended:
+        component = component._replace(custodian=actor.strip())
+        entered = custody.kind.enter_next_component(custody.place, component)
+        if entered.check_value is not None:
+            ended.told["custodians"] = {str(at): name for at, name in entered.custodians.items()}
+            ended.told |= {"formed": entered.check_value, "keys": entered.keys}
+    return entered
+
+
+async def forget_next_components(bank: Bank, actor: str) -> int:
+    """Throw away the components that wait for a next master key. Returns how many it were."""
+    custody = custody_of(bank.settings)
+    async with _act(bank, actor, "rotate-forget", MASTER) as ended:
+        ended.told["components"] = count = custody.kind.forget_master_components(custody.place)
+    return count
+
+
+async def rotate_passphrase(bank: Bank, actor: str, passphrase_file: Path) -> int:
+    """Seal the keystore under the passphrase of a file, which the bank's own holds from then on. Returns how many keys it has."""
+    custody = custody_of(bank.settings)
+    async with _act(bank, actor, "rotate-passphrase", MASTER) as ended:
+        ended.told["keys"] = count = custody.kind.rotate_passphrase(custody.place, passphrase_file)
+    return count
+
+
+async def compare_keystore(bank: Bank) -> None:
+    """Compare an opened keystore with what the chain has seen of it.
+
+    Raises Refused where it has had fewer changes: it was put back to an earlier state. More, where an act was cut off before its
+    end was written: the chain sees them from now on, so that nobody puts the keystore back by just those.
+    """
+    async with reading(bank) as connection:
+        seen = await ceremonies.last_serial(connection)
+    had = bank.hsm.serial()
+    if seen is not None and had < seen:
         raise Refused(
-            f"the keystore is older than the audit chain: it has had {hsm.serial()} changes, the chain has seen {seen}; "
+            f"the keystore is older than the audit chain: it has had {had} changes, the chain has seen {seen}; "
             "restore the newer one"
         )
+    if seen is not None and had > seen:
+        async with transaction(bank, "hsm") as tx:
+            await tx.record(Operation.KEY_SEEN, "keystore", act="seen", seen=seen, serial=had)
 
 
 async def record_of(bank: Bank, first: date | None, last: date | None) -> list[Act]:

@@ -18,7 +18,7 @@ from keys import keyfile
 from keys.backend import Place
 from keys.errors import KeysError
 from keys.keytypes import KeyMode, KeyState, KeyUsage
-from keys.master import sync_folder
+from keys.master import belong_to, sync_folder
 from keys.vault import Vault
 
 if TYPE_CHECKING:
@@ -89,10 +89,13 @@ class Custody:
         return backends.find(self.backend)
 
     def make_folder(self) -> None:
-        """The keystore's folder, for its owner alone. Raises Refused where it cannot be made."""
+        """The keystore's folder, for its owner alone: made by root, it is the data folder's owner's. Raises Refused."""
         folder = self.place.keystore.parent
+        new = [one for one in (folder, *folder.parents) if not one.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for one in reversed(new):
+                belong_to(one.parent, one)
         except OSError as error:
             raise Refused(f"cannot make {folder}: {error.strerror}") from None
 
@@ -102,12 +105,13 @@ def custody_of(settings: Settings) -> Custody:
     # Where links lead: what is replaced is the file, not a link to it that leaves the old one behind.
     keystore = (settings.data_dir / "keys" / "keystore.json").resolve()
     master_key = (settings.master_key_file or keystore.with_name("master.key")).resolve()
+    passphrase = settings.master_passphrase_file and settings.master_passphrase_file.resolve()
     name, options = settings.key_backend, settings.key_options
     try:
         backends.check_options(name, backends.find(name), options)
     except KeysError as error:
         raise Refused(f"KKS_KEY_BACKEND, KKS_KEY_OPTIONS: {error}") from None
-    return Custody(name, Place(keystore, master_key, settings.master_passphrase_file, options))
+    return Custody(name, Place(keystore, master_key, passphrase, options))
 
 
 def vault_of(hsm: Hsm) -> Vault:

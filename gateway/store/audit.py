@@ -63,6 +63,7 @@ class Operation(StrEnum):
     KEY_BEGUN = "key.begun"
     KEY_DONE = "key.done"
     KEY_FAILED = "key.failed"
+    KEY_SEEN = "key.seen"
 
 
 @dataclass(frozen=True, slots=True)

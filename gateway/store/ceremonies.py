@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """One audit event of a key. `operation`: key.begun, key.done, key.failed or key.refused; `key`: a label, or label#version."""
+    """One audit event of a key. `operation`: key. and begun, done, failed, refused, seen; `key`: a label, or label#version."""
 
     seq: int
     at: datetime
@@ -48,6 +48,11 @@ async def last_serial(connection: AsyncConnection) -> int | None:
     return (await connection.execute(LAST_SERIAL)).scalar_one_or_none()
 
 
+async def is_taken_in(connection: AsyncConnection, note: str) -> bool:
+    """Whether the chain has the event of the note with this digest (gateway.operations.noted_acts)."""
+    return bool((await connection.execute(TAKEN_IN, {"note": note})).scalar_one())
+
+
 ACTS = text(
     """
     SELECT seq, at, actor, operation, subject, detail FROM audit_event
@@ -55,6 +60,14 @@ ACTS = text(
       AND (CAST(:first AS text) IS NULL OR detail::jsonb ->> 'business_date' >= CAST(:first AS text))
       AND (CAST(:last AS text) IS NULL OR detail::jsonb ->> 'business_date' <= CAST(:last AS text))
     ORDER BY seq
+    """
+)
+TAKEN_IN = text(
+    """
+    SELECT EXISTS (
+        SELECT FROM audit_event
+        WHERE stream = 'operations' AND operation LIKE 'key.%' AND detail::jsonb ->> 'note' = :note
+    )
     """
 )
 LAST_SERIAL = text(

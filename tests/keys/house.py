@@ -1,7 +1,8 @@
-"""A keystore with its master key file, as a bank has them, and processes that rotate its master key."""
+"""A keystore with the file that opens it, as a bank has them, and processes that rotate its master key."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
@@ -12,27 +13,43 @@ from typing import TYPE_CHECKING
 from keys.envelope import MasterEnvelope
 from keys.keystore import Component, Keystore
 from keys.keytypes import KeySpec, KeyState, KeyUsage
-from keys.master import MasterKey, create_master_key_file, read_master_key_file
-from keys.rotation import master_key_of, rotate_master_key
+from keys.master import (
+    MasterKey,
+    Passphrase,
+    create_master_key_file,
+    read_master_key_file,
+    read_passphrase_file,
+    write_passphrase_file,
+)
+from keys.master_ceremony import MasterComponent
+from keys.rotation import MasterFile, finish_rotation, forget_next, rotate_by_component, rotate_master_key
 from keys.software import SoftwareHsm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from keys.keytypes import KeyInfo
+    from keys.master_ceremony import Entered
     from keys.sensitive import Material
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = 5
+CHEAP_N = 2  # of scrypt, for tests of the steps and not of the derivation
+
+RANDOM, COMPONENTS, PASSPHRASE = "random", "components", "passphrase"
+FORMS = (RANDOM, COMPONENTS, PASSPHRASE)
+"""What the master key is, and how the next one comes: a random key, a key of two custodians, another passphrase."""
 
 ROTATOR = """
 import pathlib, sys
-from keys.rotation import rotate_master_key
-keystore, master = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+from keys import master
+from tests.keys.house import CHEAP_N, KEYS, House
+master._SCRYPT_N = CHEAP_N
+house = House(pathlib.Path(sys.argv[1]), sys.argv[2])
 print("open", flush=True)
 sys.stdin.readline()
 for _ in range(int(sys.argv[3])):
-    assert int(sys.argv[4]) <= rotate_master_key(keystore, master)
+    assert KEYS <= house.rotate()
     print("rotated", flush=True)
 """
 
@@ -42,13 +59,24 @@ class Cut(Exception):
 
 
 class House:
-    """A keystore with its master key file, as a bank has them, and what was in it when it was made."""
+    """A keystore with the file that opens it, as a bank has them, and what was in it when it was made."""
 
-    def __init__(self, folder: Path) -> None:
-        self.keystore, self.master = folder / "keystore.json", folder / "master.key"
-        self.following = folder / "master.key.next"
-        create_master_key_file(self.master)
-        hsm = SoftwareHsm.create(self.keystore, read_master_key_file(self.master))
+    def __init__(self, folder: Path, form: str = RANDOM) -> None:
+        self.form = form
+        self.keystore = folder / "keystore.json"
+        spoken = form == PASSPHRASE
+        self.master = folder / ("passphrase" if spoken else "master.key")
+        self.file = MasterFile(self.master, read_passphrase_file if spoken else read_master_key_file)
+        self.following = self.file.following.path
+        self.held: list[tuple[KeyInfo, Material | None]] = []
+
+    def furnish(self) -> House:
+        """Make all of it."""
+        if self.form == PASSPHRASE:
+            write_passphrase_file(self.master, new_passphrase())
+        else:
+            create_master_key_file(self.master)
+        hsm = SoftwareHsm.create(self.keystore, self.read())
         hsm.generate(KeyUsage.MAC_HMAC, "audit")
         hsm.generate(KeyUsage.DATA_SEALING, "seal")
         hsm.generate(KeyUsage.DATA_SEALING, "seal")
@@ -58,12 +86,21 @@ class House:
         hsm.enter_component(KeyUsage.KEY_BLOCK_PROTECTION, part(1), bytes(range(32)))
         self.held = self.load()
         assert KEYS == len(self.held)
+        return self
 
-    def master_key(self) -> MasterKey:
+    def read(self) -> MasterKey | Passphrase:
+        """What stands in the file."""
+        return self.file.read(self.master)
+
+    def read_following(self) -> MasterKey | Passphrase:
+        """What stands in the next one."""
+        return self.file.read(self.following)
+
+    def master_key(self) -> MasterKey | Passphrase:
         """As a process of the bank asks for it."""
-        return master_key_of(self.keystore, self.master)
+        return finish_rotation(self.keystore, self.file)
 
-    def store(self, master: MasterKey | None = None) -> Keystore[Material]:
+    def store(self, master: MasterKey | Passphrase | None = None) -> Keystore[Material]:
         """The keystore, opened by MASTER or by whichever file opens it."""
         return Keystore.open(self.keystore, lambda head: MasterEnvelope.for_head(master or self.master_key(), head))
 
@@ -76,14 +113,32 @@ class House:
         return SoftwareHsm.open(self.keystore, self.master_key)
 
     def rotate(self) -> int:
-        """Another master key."""
-        return rotate_master_key(self.keystore, self.master)
+        """Another master key, each time another. Components that somebody else left are thrown away first."""
+        if self.form == RANDOM:
+            return rotate_master_key(self.keystore, self.file)
+        if self.form == PASSPHRASE:
+            return rotate_master_key(self.keystore, self.file, new_passphrase())
+        forget_next(self.keystore, self.file)
+        for number in (1, 2):
+            entered = self.enter(number, os.urandom(32))
+        assert entered.keys is not None
+        return entered.keys
+
+    def enter(self, number: int, value: bytes) -> Entered:
+        """One custodian's component of the next master key."""
+        component = MasterComponent(number, 2, f"custodian {number}", value)
+        return rotate_by_component(self.keystore, self.file, component)
 
     def assert_nothing_lost(self) -> None:
         """Every key and component is there; what was cut off is finished by whoever opens, or has left nothing."""
         assert self.held == self.load()
         assert [1] == [one.number for one in self.store().components()]
-        assert self.master_key() == read_master_key_file(self.master)
+        assert self.master_key() == self.read()
+
+
+def new_passphrase() -> Passphrase:
+    """A random one."""
+    return Passphrase(os.urandom(16).hex())
 
 
 def part(number: int) -> Component:
@@ -94,7 +149,7 @@ def part(number: int) -> Component:
 @contextmanager
 def rotators(house: House, count: int, times: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """COUNT processes that begin at once to rotate, each TIMES times. They have ended afterwards."""
-    words = [sys.executable, "-c", ROTATOR, str(house.keystore), str(house.master), str(times), str(KEYS)]
+    words = [sys.executable, "-c", ROTATOR, str(house.keystore.parent), house.form, str(times)]
     with ExitStack() as stack:
         children = [
             stack.enter_context(

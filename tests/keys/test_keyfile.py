@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from keys import keyfile
 from keys.errors import KeystoreError
+from keys.master import belong_to, keep_owner
 from tests.keys.samples import one_line
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -295,3 +296,28 @@ def test_canonical_tells_values_apart(one: object, other: object) -> None:
     """Equal values have one byte string, whatever their order; others have others."""
     first, second = keyfile.canonical({"a": 1, "value": one}), keyfile.canonical({"value": other, "a": 1})
     assert (first == second) is (json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True))
+
+
+def test_a_link_in_place_of_the_lock_is_refused(tmp_path: Path) -> None:
+    """Root would make, or give to the folder's owner, whatever it leads to."""
+    target = tmp_path / "elsewhere"
+    target.write_text("not ours")
+    (tmp_path / "keystore.lock").symlink_to(target)
+    before = target.stat()
+    with pytest.raises(KeystoreError, match="cannot be locked") as caught, keyfile.locked(tmp_path / "keystore"):
+        pass
+    assert one_line(caught.value)
+    assert (before.st_uid, before.st_mtime_ns) == (target.stat().st_uid, target.stat().st_mtime_ns)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_a_link_leads_to_is_not_given_away(tmp_path: Path) -> None:
+    """The link is, to the owner of its folder."""
+    target, link = tmp_path / "target", tmp_path / "theirs" / "link"
+    target.write_text("root's")
+    link.parent.mkdir()
+    link.symlink_to(target)
+    os.chown(link.parent, 12_345, 12_346)
+    belong_to(link.parent, link)
+    keep_owner(link.parent, link)
+    assert (0, 12_345) == (target.stat().st_uid, link.lstat().st_uid)

@@ -52,7 +52,9 @@ def test_file_that_others_may_touch_is_refused(tmp_path: Path, mode: int) -> Non
     assert one_line(caught.value)
 
 
-@pytest.mark.parametrize("text", [b"", b"00", b"zz" * 32, b"00" * 31, b"00" * 33, b"\xff" * 64, b"0" * 5000])
+@pytest.mark.parametrize(
+    "text", [b"", b"00", b"zz" * 32, b"00" * 31, b"00" * 33, b"\xff" * 64, b"0" * 5000, b"00" * 16 + b"\n" + b"00" * 16]
+)
 def test_damaged_file_is_refused(tmp_path: Path, text: bytes) -> None:
     """What is not 64 hex digits is no master key."""
     path = tmp_path / "master.key"

@@ -229,7 +229,7 @@ def test_forgotten_components(master: Path) -> None:
     assert {"other.key.component-1"} == names(master)
 
 
-STEPS = ["write_secret_file", "create_master_key_file", "forget_master_components"]
+STEPS = ["write_secret_file", "create_master_key_file", "drop_components"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -257,6 +257,35 @@ def test_cut_off_at_each_step(master: Path, monkeypatch: pytest.MonkeyPatch, ste
     assert [] == [error for error in errors if error and "already" not in error]
     assert MasterKey(BOTH) == read_master_key_file(master)
     assert {"master.key"} == names(master)
+
+
+@pytest.mark.parametrize("step", ["wipe", "unlink"])
+@pytest.mark.parametrize("left", [1, 2, 3])
+def test_cut_off_while_they_are_thrown_away(
+    master: Path, monkeypatch: pytest.MonkeyPatch, step: str, left: int
+) -> None:
+    """None of them counts any more, those that are still whole neither; the custodians begin anew."""
+    for number in (1, 2, 3):
+        enter(master, number, 4, f"custodian {number}", bytes([number] * 31 + [7]))
+    place: object = master_ceremony if step == "wipe" else Path
+    called, steps = getattr(place, step), itertools.count(1)
+
+    def cut(*words: object) -> None:
+        if next(steps) == left:
+            raise Cut
+        called(*words)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, step, cut)
+        with pytest.raises(Cut):
+            forget_master_components(master)
+    begun = step == "unlink" or left > 1
+    assert (0 if begun else 3) == len(master_components(master))
+    if not begun:
+        assert 3 == forget_master_components(master)
+    enter(master, 1, 2, "siti", FIRST)
+    assert {"master.key.component-1"} == names(master)
+    assert enter(master, 2, 2, "siti b", SECOND).check_value is not None
 
 
 def test_a_full_disk_is_one_line(master: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,40 +1,60 @@
-"""Another master key file for a keystore: cut off anywhere, run twice, run by two, run under a service that has it open."""
+"""Another master key for a keystore, whatever it is and comes of: cut off anywhere, run twice, run by two."""
 
 from __future__ import annotations
 
 import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from keys import keyfile, rotation
-from keys.errors import KeystoreError
+from keys import keyfile, master, rotation
+from keys.errors import KeyRefused, KeystoreError
 from keys.keystore import Keystore
-from keys.master import Passphrase, create_master_key_file, read_master_key_file
-from keys.rotation import rotate_master_key
+from keys.master import MasterKey, Passphrase, create_master_key_file, read_master_key_file
+from keys.master_ceremony import master_components
+from keys.rotation import MasterFile, forget_next, rotate_master_key
 from keys.software import SoftwareHsm
-from tests.keys.house import KEYS, Cut, House, cut, rotators
+from tests.keys.house import (
+    CHEAP_N,
+    COMPONENTS,
+    FORMS,
+    KEYS,
+    PASSPHRASE,
+    RANDOM,
+    Cut,
+    House,
+    cut,
+    new_passphrase,
+    rotators,
+)
 from tests.keys.samples import one_line
 
+ROOT = Path(__file__).resolve().parents[2]
+ONE, OTHER = bytes(range(32)), bytes(range(100, 132))
+BOTH = bytes(one ^ other for one, other in zip(ONE, OTHER, strict=True))
 KILLS = 40
 ROTATIONS_EACH = 12
-WRITES = 6  # of a rotation: new key and its folder, keystore and its folder, folder again, old key
+WRITES = {RANDOM: 6, PASSPHRASE: 6, COMPONENTS: 9}
+"""Of a rotation: new key and its folder, keystore and its folder, folder again, old key; a component, its folder, its end."""
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    """A house of its own."""
-    return House(tmp_path)
+@pytest.fixture(params=FORMS)
+def house(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """A house of its own, with each form of a master key."""
+    monkeypatch.setattr(master, "_SCRYPT_N", CHEAP_N)
+    return House(tmp_path, request.param).furnish()
 
 
 def test_every_key_is_under_a_new_master_key(house: House) -> None:
     """Another key, of mode 0600, alone in the folder; the keys, the components and the keystore's identity stay."""
-    old, before = read_master_key_file(house.master), house.store()
+    old, before = house.read(), house.store()
     assert KEYS == house.rotate()
-    new = read_master_key_file(house.master)
+    new = house.read()
     assert old != new == house.master_key()
     assert 0o600 == house.master.stat().st_mode & 0o777
     assert not house.following.exists()
@@ -47,22 +67,23 @@ def test_every_key_is_under_a_new_master_key(house: House) -> None:
 def test_the_old_key_is_wiped(house: House) -> None:
     """Not only its name is gone: its place on the disk holds zeros."""
     house.master.with_name("watched").hardlink_to(house.master)
+    size = house.master.stat().st_size
     house.rotate()
-    assert bytes(65) == house.master.with_name("watched").read_bytes()
+    assert bytes(size) == house.master.with_name("watched").read_bytes()
 
 
 def test_again_and_again(house: House) -> None:
     """Each time another key."""
-    seen = {read_master_key_file(house.master)}
+    seen = {house.read()}
     for _ in range(5):
         house.rotate()
-        seen.add(read_master_key_file(house.master))
+        seen.add(house.read())
         house.assert_nothing_lost()
     assert 6 == len(seen)
 
 
 STEPS: dict[str, tuple[object, str]] = {
-    "before the new key is written": (rotation, "create_master_key_file"),
+    "before the new key is written": (rotation, "_write"),
     "before the keystore is written": (keyfile, "write"),
     "before all of it is looked at": (rotation, "_take_over"),
     "before the new key takes its name": (Path, "replace"),
@@ -87,7 +108,7 @@ def test_cut_off_at_each_step(house: House, monkeypatch: pytest.MonkeyPatch, ste
         with pytest.raises(Cut):
             house.rotate()
     house.assert_nothing_lost()
-    old = read_master_key_file(house.master)
+    old = house.read()
     assert KEYS == house.rotate()
     assert not house.following.exists()
     house.assert_nothing_lost()
@@ -96,15 +117,15 @@ def test_cut_off_at_each_step(house: House, monkeypatch: pytest.MonkeyPatch, ste
 
 def test_what_was_cut_off_is_finished_by_the_next_to_open(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """The new key is sealed with but not yet in its place: any process that opens the keystore puts it there."""
-    old = read_master_key_file(house.master)
+    old = house.read()
     with monkeypatch.context() as patched:
         patched.setattr(rotation, "_take_over", cut)
         with pytest.raises(Cut):
             house.rotate()
-    assert old == read_master_key_file(house.master)
-    waiting = read_master_key_file(house.following)
+    assert old == house.read()
+    waiting = house.read_following()
     assert KEYS == len(house.opened().keys())
-    assert waiting == read_master_key_file(house.master)
+    assert waiting == house.read()
     assert not house.following.exists()
 
 
@@ -159,7 +180,7 @@ def test_a_keystore_of_a_passphrase_has_no_file_to_rotate(tmp_path: Path) -> Non
     SoftwareHsm.create(tmp_path / "keystore.json", Passphrase("correct horse battery"))
     key = create_master_key_file(tmp_path / "master.key")
     with pytest.raises(KeystoreError, match="wants another kind of master key"):
-        rotate_master_key(tmp_path / "keystore.json", tmp_path / "master.key")
+        rotate_master_key(tmp_path / "keystore.json", MasterFile(tmp_path / "master.key", read_master_key_file))
     assert key == read_master_key_file(tmp_path / "master.key")
 
 
@@ -170,7 +191,7 @@ def test_keys_that_lack_keep_the_old_key(house: House, monkeypatch: pytest.Monke
     with pytest.raises(KeystoreError, match="lacks keys under the new master key; the old one is kept"):
         house.rotate()
     assert house.following.exists()
-    assert read_master_key_file(house.master) != read_master_key_file(house.following)
+    assert house.read() != house.read_following()
 
 
 def test_killed_at_any_moment(house: House) -> None:
@@ -192,11 +213,10 @@ def test_killed_at_any_moment(house: House) -> None:
     house.assert_nothing_lost()
     assert done < house.store().serial() - before
     assert {True, False} == {following for following, _ in seen}
-    assert {"keystore.json", "master.key"} == {
-        path.name for path in house.master.parent.iterdir() if path.suffix != ".lock"
-    }
+    assert {"keystore.json", house.master.name} == names(house)
 
 
+@pytest.mark.parametrize("house", [RANDOM, PASSPHRASE], indirect=True)  # custodians do not do it at once
 def test_two_rotations_at_once(house: House) -> None:
     """In two processes: one waits for the other, each makes its own key, none is lost; who opens meanwhile is not disturbed."""
     before, looked = house.store().serial(), 0
@@ -210,7 +230,7 @@ def test_two_rotations_at_once(house: House) -> None:
     house.assert_nothing_lost()
 
 
-@pytest.mark.parametrize("failing", range(8))
+@pytest.mark.parametrize("failing", range(10))
 def test_a_full_disk_changes_nothing(house: House, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
     """Whichever write of the rotation it is that fails: one line, and all is as before or as after."""
     flush, left = os.fsync, [failing]
@@ -223,7 +243,7 @@ def test_a_full_disk_changes_nothing(house: House, monkeypatch: pytest.MonkeyPat
 
     with monkeypatch.context() as patched:
         patched.setattr("os.fsync", full)
-        if failing < WRITES:
+        if failing < WRITES[house.form]:
             with pytest.raises(KeystoreError, match="No space left") as caught:
                 house.rotate()
             assert one_line(caught.value)
@@ -272,5 +292,124 @@ def test_files_stay_with_their_owner(house: House) -> None:
 def test_a_folder_that_cannot_be_locked_is_one_line(tmp_path: Path) -> None:
     """No such folder."""
     with pytest.raises(KeystoreError, match="cannot be locked") as caught:
-        rotate_master_key(tmp_path / "none" / "keystore.json", tmp_path / "none" / "master.key")
+        rotate_master_key(
+            tmp_path / "none" / "keystore.json", MasterFile(tmp_path / "none" / "master.key", read_master_key_file)
+        )
     assert one_line(caught.value)
+
+
+RESUMED = [(step, when) for step in STEPS for when in ("before", "after")] + [("before the components go", "before")]
+
+
+@pytest.mark.parametrize("house", [COMPONENTS], indirect=True)
+@pytest.mark.parametrize(("step", "when"), RESUMED)
+@pytest.mark.parametrize("opened", [False, True], ids=["entered at once", "opened first"])
+def test_the_last_custodian_goes_on(
+    house: House, monkeypatch: pytest.MonkeyPatch, step: str, when: str, *, opened: bool
+) -> None:
+    """Cut off anywhere as the last, he enters his again: the very key that both made, and nothing left of its components."""
+    place, name = {**STEPS, "before the components go": (rotation, "drop_components")}[step]
+    called = getattr(place, name)
+
+    def cut(*words: Any, **named: Any) -> Any:  # noqa: ANN401 - whatever is cut
+        if when == "after":
+            called(*words, **named)
+        raise Cut
+
+    house.enter(1, ONE)
+    with monkeypatch.context() as patched:
+        patched.setattr(place, name, cut)
+        with pytest.raises(Cut):
+            house.enter(2, OTHER)
+    if opened:
+        house.assert_nothing_lost()
+    entered = house.enter(2, OTHER)
+    assert (KEYS, {1: "custodian 1", 2: "custodian 2"}) == (entered.keys, entered.custodians)
+    assert MasterKey(BOTH) == house.read()
+    house.assert_nothing_lost()
+    assert {"keystore.json", "master.key"} == names(house)
+
+
+LAST = """
+import pathlib, sys
+from tests.keys.house import COMPONENTS, House
+house = House(pathlib.Path(sys.argv[1]), COMPONENTS)
+print("open", flush=True)
+sys.stdin.readline()
+house.enter(2, bytes.fromhex(sys.argv[2]))
+print("done", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("house", [COMPONENTS], indirect=True)
+def test_the_last_custodian_is_killed(house: House) -> None:
+    """By -9 at any moment, again and again: he enters his again, and it is the key of both."""
+    chance, cut_off = random.Random(20261005), 0
+    for _ in range(KILLS // 2):
+        one, other = chance.randbytes(32), chance.randbytes(32)
+        house.enter(1, one)
+        with subprocess.Popen(  # noqa: S603 - our own interpreter
+            [sys.executable, "-c", LAST, str(house.keystore.parent), other.hex()],
+            env={"PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        ) as child:  # fmt: skip
+            assert child.stdin is not None
+            assert child.stdout is not None
+            assert b"open\n" == child.stdout.readline()
+            child.stdin.write(b"go\n")
+            child.stdin.flush()
+            time.sleep(chance.uniform(0, 0.015))
+            child.kill()
+            child.wait()
+        house.assert_nothing_lost()
+        if master_components(house.following):
+            cut_off += 1
+            assert KEYS == house.enter(2, other).keys
+        forget_next(house.keystore, house.file)  # cut off while it threw the components away
+        assert MasterKey(bytes(a ^ b for a, b in zip(one, other, strict=True))) == house.read()
+        house.assert_nothing_lost()
+        assert {"keystore.json", "master.key"} <= names(house)
+    assert 0 < cut_off
+
+
+@pytest.mark.parametrize("house", [COMPONENTS], indirect=True)
+def test_a_random_key_does_not_come_between(house: House) -> None:
+    """While one custodian waits for the other: refused in one line, until his component is thrown away."""
+    before = house.read()
+    entered = house.enter(1, ONE)
+    assert (None, None, {1: "custodian 1"}) == (entered.keys, entered.check_value, entered.custodians)
+    with pytest.raises(KeystoreError, match="1 components of the next master key wait for others") as caught:
+        rotate_master_key(house.keystore, house.file)
+    assert one_line(caught.value)
+    assert before == house.read()
+    assert (1, 0) == (forget_next(house.keystore, house.file), forget_next(house.keystore, house.file))
+    assert KEYS == rotate_master_key(house.keystore, house.file)
+    house.assert_nothing_lost()
+
+
+@pytest.mark.parametrize("house", [COMPONENTS], indirect=True)
+def test_what_is_refused_of_a_component(house: House) -> None:
+    """Twice the same, twice the same custodian: nothing has changed, and the other one still makes the key."""
+    house.enter(1, ONE)
+    for number, value, why in ((1, OTHER, "entered already"), (2, ONE, "differ from each other")):
+        with pytest.raises(KeyRefused, match=why):
+            house.enter(number, value)
+    house.assert_nothing_lost()
+    assert KEYS == house.enter(2, OTHER).keys
+    house.assert_nothing_lost()
+
+
+@pytest.mark.parametrize("house", [PASSPHRASE], indirect=True)
+def test_the_same_passphrase_again(house: House) -> None:
+    """Nothing to do: whoever was cut off and says it again is told the same."""
+    new = new_passphrase()
+    assert KEYS == rotate_master_key(house.keystore, house.file, new)
+    before = house.keystore.read_bytes()
+    assert KEYS == rotate_master_key(house.keystore, house.file, new)
+    assert before == house.keystore.read_bytes()
+    assert new == house.read()
+
+
+def names(house: House) -> set[str]:
+    """What is in its folder, locks aside."""
+    return {path.name for path in house.master.parent.iterdir() if path.suffix != ".lock"}

@@ -8,27 +8,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keys import keyfile, rotation
+from keys import keyfile, master, rotation
 from keys.envelope import MasterEnvelope
 from keys.errors import KeystoreError
 from keys.keystore import Keystore
 from keys.keytypes import KeyState, KeyUsage
-from keys.master import MasterKey, read_master_key_file
 from keys.software import SoftwareHsm
-from tests.keys.house import KEYS, Cut, House, cut, part, rotators
+from tests.keys.house import CHEAP_N, COMPONENTS, FORMS, KEYS, PASSPHRASE, Cut, House, cut, part, rotators
 from tests.keys.samples import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from keys.master import MasterKey, Passphrase
+
 ROTATIONS_EACH = 12
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    """A house of its own."""
-    return House(tmp_path)
+@pytest.fixture(params=FORMS)
+def house(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """A house of its own, with each form of a master key."""
+    monkeypatch.setattr(master, "_SCRYPT_N", CHEAP_N)
+    return House(tmp_path, request.param).furnish()
 
 
 def test_a_service_follows(house: House) -> None:
@@ -70,7 +72,7 @@ def test_a_service_changes_before_it_looks(house: House) -> None:
 
 def test_a_service_that_has_a_fixed_key_does_not_follow(house: House) -> None:
     """Opened with a key instead of a way to ask for it: refused in one line, and the keys that are loaded work on."""
-    service = SoftwareHsm.open(house.keystore, read_master_key_file(house.master))
+    service = SoftwareHsm.open(house.keystore, house.read())
     house.rotate()
     with pytest.raises(KeystoreError, match="the master key is another one") as caught:
         service.refresh()
@@ -96,14 +98,15 @@ def test_a_strangers_file_in_its_place_is_refused(house: House, tmp_path: Path) 
     """Another keystore, whole and under the same master key; one with our identity written into it; a later format."""
     service = house.opened()
     whole = house.keystore.read_bytes()
-    ours, key = house.store().store_id, read_master_key_file(house.master)
+    kind, other = (b"passphrase", b"key file") if house.form == PASSPHRASE else (b"key file", b"passphrase")
+    ours, key = house.store().store_id, house.read()
     SoftwareHsm.create(tmp_path / "stranger", key).generate(KeyUsage.MAC_HMAC, "audit")
     stranger = (tmp_path / "stranger").read_bytes()
     theirs = Keystore.open(tmp_path / "stranger", lambda head: MasterEnvelope.for_head(key, head)).store_id
     for text, why in (
         (stranger, "another file was put in its place"),
         (stranger.replace(theirs.encode(), ours.encode()), "the master key is another one, or the file is damaged"),
-        (whole.replace(b'"key file"', b'"passphrase"'), "wants another kind of master key"),
+        (whole.replace(kind, other), "wants another kind of master key"),
         (whole.replace(b'\n  "version": 2\n', b'\n  "version": 3\n'), "is not of format kks-keystore 2"),
         (whole.replace(b'"store": "', b'"store": "00'), "another file was put in its place"),
     ):
@@ -125,8 +128,8 @@ def test_whoever_holds_the_keystore_does_not_wait_for_a_rotation(house: House, m
         patched.setattr(rotation, "_take_over", cut)
         with pytest.raises(Cut):
             house.rotate()
-    waiting = read_master_key_file(house.following)
-    found: list[MasterKey] = []
+    waiting = house.read_following()
+    found: list[MasterKey | Passphrase] = []
     with keyfile.locked(house.master):  # a rotation that is at it
         asks = threading.Thread(target=lambda: found.append(house.master_key()), daemon=True)
         asks.start()
@@ -140,13 +143,13 @@ def test_whoever_holds_the_keystore_does_not_wait_for_a_rotation(house: House, m
 
 
 def test_services_that_change_keys_under_rotations(house: House) -> None:
-    """Two processes rotate again and again while this one makes keys: every key is there at the end, and nobody hangs."""
-    service, made = house.opened(), 0
-    with rotators(house, 2, ROTATIONS_EACH) as children:
+    """Processes rotate again and again while this one makes keys: every key is there at the end, and nobody hangs."""
+    service, made, count = house.opened(), 0, 1 if house.form == COMPONENTS else 2
+    with rotators(house, count, ROTATIONS_EACH) as children:
         while any(child.poll() is None for child in children):
             made += 1
             assert made + 1 == service.generate(KeyUsage.MAC_HMAC, "audit").version
-    assert [0, 0] == [child.returncode for child in children]
+    assert [0] * count == [child.returncode for child in children]
     assert 0 < made
     assert made + KEYS == len(house.load()) == len(house.opened().keys())
 

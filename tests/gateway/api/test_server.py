@@ -20,17 +20,21 @@ if TYPE_CHECKING:
     from gateway.operations.bank import Bank
 
 
+OK = {"state": "ok", "since": None}
+
+
 async def test_health_and_status(bank: Bank, tmp_path: Path) -> None:
     """Live and ready answer 200; the status tells links, lanes and date, and no family."""
     async with open_street(bank, tmp_path) as street, aiohttp.ClientSession() as http:
         await street.atm.withdraw(street.card, 50_000)
         assert (200, {"status": "alive"}) == await _get(http, street.service, "/health/live")
-        assert (200, {"status": "ready"}) == await _get(http, street.service, "/health/ready")
+        assert (200, {"status": "ready", "keystore": OK}) == await _get(http, street.service, "/health/ready")
         code, status = await _get(http, street.service, "/v1/status")
         assert (200, "himbara", 1, 0) == (code, status["link"], status["connections"], status["waiting"])
         assert str(bank.business_date) == status["business_date"]
         assert 1 == sum(lane["decided"] for lane in status["lanes"])
-        assert {"bank", "business_date", "link", "connections", "waiting", "lanes"} == set(status)
+        assert {"bank", "business_date", "link", "connections", "keystore", "waiting", "lanes"} == set(status)
+        assert OK == status["keystore"]
         assert 404 == (await _get(http, street.service, "/v1/families"))[0]
 
 
@@ -43,7 +47,9 @@ async def test_not_ready_without_a_database(bank: Bank, tmp_path: Path, monkeypa
         ):
             with monkeypatch.context() as patch:
                 patch.setattr(type(bank.database.engine), "connect", _raising(error))
-                assert (503, {"status": "no database"}) == await _get(http, street.service, "/health/ready")
+                assert (503, {"status": "no database", "keystore": OK}) == await _get(
+                    http, street.service, "/health/ready"
+                )
                 assert 200 == (await _get(http, street.service, "/health/live"))[0]
                 assert 200 == (await _get(http, street.service, "/v1/status"))[0]
         assert 200 == (await _get(http, street.service, "/health/ready"))[0]
@@ -55,9 +61,9 @@ async def test_not_ready_without_its_keys(bank: Bank, tmp_path: Path, monkeypatc
         for error in (TokenError("token kks: CKR_DEVICE_REMOVED"), KeyRefused("key audit#1: is SUSPENDED")):
             with monkeypatch.context() as patch:
                 patch.setattr(type(bank.hsm), "mac", _raising(error))
-                assert (503, {"status": "no keys"}) == await _get(http, street.service, "/health/ready")
+                assert (503, {"status": "no keys", "keystore": OK}) == await _get(http, street.service, "/health/ready")
                 assert 200 == (await _get(http, street.service, "/health/live"))[0]
-        assert (200, {"status": "ready"}) == await _get(http, street.service, "/health/ready")
+        assert (200, {"status": "ready", "keystore": OK}) == await _get(http, street.service, "/health/ready")
 
 
 async def test_a_port_in_use(bank: Bank, tmp_path: Path) -> None:

@@ -10,84 +10,24 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway import clock
 from gateway.operations.custody import BANK_KEYS
 from keys import kcv, tr31
-from keys.master import MasterKey, read_master_key_file, write_secret_file
 from keys.tr31_header import Header
+from tests.gateway.cli.rites import BOTH, BUDI, SITI, ZPK, Rites
 from tests.gateway.rites import FIRST, SECOND
-from tests.keys.softhsm import MODULE, needs_token
 
 if TYPE_CHECKING:
     from tests.gateway.cli.shell import Shell
 
 ROOT = Path(__file__).resolve().parents[3]
-BOTH = bytes(one ^ other for one, other in zip(FIRST, SECOND, strict=True))
-ZPK = bytes.fromhex("89B07B35A1B3F47E89B07B35A1B3F488")
 KEY_PARTS = {
     "key", "label", "version", "usage", "code", "algorithm", "bits", "mode", "state", "export", "from", "to", "kcv", "kcv_method",
 }  # fmt: skip
-SITI, BUDI = ("--as", "siti"), ("--as", "budi")
-
-
-def secrets() -> list[str]:
-    """What may never be seen, as it would look."""
-    return [secret.hex()[:20] for secret in (FIRST, SECOND, BOTH, ZPK)]
-
-
-class Rites:
-    """`kks keys`, whose every output is looked at for key material."""
-
-    def __init__(self, shell: Shell) -> None:
-        self.shell = shell
-
-    def run(self, *words: str, typed: str | None = None) -> str:
-        """What a person reads; nothing on standard error."""
-        code, out, err = self.shell.run("keys", *words, typed=typed)
-        assert (0, "") == (code, err), err
-        return self._looked_at(out)
-
-    def json(self, *words: str, typed: str | None = None) -> dict[str, Any]:
-        """One object, in the last line."""
-        found: dict[str, Any] = json.loads(self.run(*words, "--json", typed=typed).splitlines()[-1])
-        return found
-
-    def refused(self, *words: str, typed: str | None = None) -> str:
-        """One line, exit 1, no traceback."""
-        return self._looked_at(self.shell.refused("keys", *words, typed=typed))
-
-    def component(
-        self, number: int, *words: str, label: str = "zmk", usage: str = "K1", value: bytes | None = None
-    ) -> str:
-        """Arguments apart, FIRST by siti or SECOND by budi."""
-        value = value or (FIRST, SECOND)[number - 1]
-        by = (SITI, BUDI)[number - 1]
-        return self.run(
-            "component", label, "--usage", usage, "--number", str(number), *by, *words, typed=f"{value.hex()}\n"
-        )
-
-    def zmk(self) -> None:
-        """A ZMK of two custodians."""
-        self.component(1)
-        self.component(2)
-
-    def zpk(self, label: str = "zpk") -> None:
-        """A ZPK of two people that may leave."""
-        self.run("generate", label, "--usage", "P0", "--mode", "B", "--exportable", *SITI)
-        self.run("activate", label, *BUDI)
-
-    def state(self, key: str) -> str:
-        """Of one key, as the list has it."""
-        (state,) = [one["state"] for one in self.json("list")["keys"] if one["key"] == key]
-        return str(state)
-
-    def _looked_at(self, text: str) -> str:
-        assert [] == [secret for secret in secrets() if secret in text.lower().replace(" ", "")]
-        return text
 
 
 @pytest.fixture
@@ -292,8 +232,6 @@ MISTAKES = {
     "since": ("record", "--since", "yesterday"),
     "until": ("record", "--until", "2026-02-30"),
     "out": ("record", "--out", "none/record.txt"),
-    "token": ("token-init", "--officer-pin-file", "none"),
-    "init": ("init", "--component", "1"),
 }
 
 
@@ -311,7 +249,7 @@ def test_a_mistake_is_one_line(rites: Rites, name: str) -> None:
         ("state", "explode", "audit"), ("component", "a", "--usage", "K1", "--number", "0"),
         ("component", "a", "--usage", "K1", "--number", "10"), ("component", "a", "--usage", "K1", "--number", "1", "--of", "1"),
         ("activate", "audit", "--overlap-days", "91"), ("activate", "audit", "--overlap-days", "-1"), ("generate", "a"),
-        ("import", "a"), ("init",), ("rotate",), ("token-init",), ("generate", "a", "--usage", "P0", "--bits", "many"),
+        ("import", "a"), ("rotate",), ("generate", "a", "--usage", "P0", "--bits", "many"),
         ("form", "a"),
     ],
 )  # fmt: skip
@@ -340,75 +278,6 @@ def test_the_record(rites: Rites, tmp_path: Path) -> None:
     assert "form zmk#1" in rites.run("record", "--since", str(today), "--until", str(today))
     for words in (("--since", str(today + timedelta(days=1))), ("--until", str(today - timedelta(days=1)))):
         assert "Nothing was done with keys in this time." in rites.run("record", *words)
-
-
-def test_another_master_key(rites: Rites, tmp_path: Path) -> None:
-    """The keys stay; a bank whose master key comes of a passphrase has none to rotate."""
-    keys, old = rites.json("list"), read_master_key_file(tmp_path / "var" / "keys" / "master.key")
-    assert {"keys": 4} == rites.json("rotate-master", *SITI)
-    assert "4 keys are sealed under the new master key.\n" == rites.run("rotate-master", *SITI)
-    assert old != read_master_key_file(tmp_path / "var" / "keys" / "master.key")
-    assert keys == rites.json("list")
-
-
-def test_a_master_key_of_components(rites: Rites, tmp_path: Path) -> None:
-    """Before there is a keystore: each custodian in a run of their own; the bank waits for the last and then works with it."""
-    check = str(kcv.of_aes(FIRST))
-    asked = ("init", "--component", "1", "--kcv", check, *SITI)
-    assert {"entered": [1], "of": 2, "component_kcv": check} == rites.json(*asked, typed=f"{FIRST.hex()}\n")
-    assert "components of the master key wait for others" in rites.refused("list")
-    for words, typed in (
-        (("--component", "2", *SITI), SECOND.hex()), (("--component", "1", *BUDI), SECOND.hex()),
-        (("--component", "2", *BUDI), FIRST.hex()), (("--component", "2", *BUDI), SECOND.hex()[:32]),
-        (("--component", "2", *BUDI), "hello"), (("--component", "2", "--of", "3", *BUDI), SECOND.hex()),
-        (("--component", "3", *BUDI), SECOND.hex()), (("--component", "2", "--as", "x" * 61), SECOND.hex()),
-    ):  # fmt: skip
-        rites.refused("init", *words, typed=f"{typed}\n")
-    told = rites.json("init", "--component", "2", *BUDI, typed=f"{SECOND.hex()}\n")
-    part = str(kcv.of_aes(SECOND))
-    assert {"kcv": str(kcv.of_aes(BOTH)), "component_kcv": part, "custodians": ["siti", "budi"]} == told
-    assert MasterKey(BOTH) == read_master_key_file(tmp_path / "var" / "keys" / "master.key")
-    assert {"keystore.json", "master.key"} == {
-        path.name for path in (tmp_path / "var" / "keys").iterdir() if path.suffix != ".lock"
-    }
-    assert 4 == len(rites.json("list")["keys"])
-    record = rites.run("record")
-    assert "init master key: done" in record
-    assert 2 == record.count("signature")
-    assert "is there already; `keys rotate-master`" in rites.refused("init", "--component", "1", typed=FIRST.hex())
-
-
-def test_a_bank_with_a_passphrase(rites: Rites, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Its master key has no components and no file."""
-    write_secret_file(tmp_path / "passphrase", "passphrase", "correct horse battery staple")
-    monkeypatch.setenv("KKS_MASTER_PASSPHRASE_FILE", str(tmp_path / "passphrase"))
-    assert "it has no components" in rites.refused("init", "--component", "1", typed=FIRST.hex())
-    assert 4 == len(rites.json("list")["keys"])
-    assert "there is no key file to rotate" in rites.refused("rotate-master")
-
-
-def test_a_token_that_is_not_wholly_named(rites: Rites, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One line, whatever is asked."""
-    monkeypatch.setenv("KKS_KEY_BACKEND", "pkcs11")
-    for words in (
-        ("list",), ("init", "--component", "1"), ("token-init", "--officer-pin-file", "none"), ("rotate-master",),
-    ):  # fmt: skip
-        assert "lacks the options module" in rites.refused(*words, typed="")
-
-
-@needs_token
-def test_a_token_that_is_not_there(rites: Rites, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Named, with a PIN, but not in the slot: one line."""
-    write_secret_file(tmp_path / "pin", "PIN", "1234")
-    monkeypatch.setenv("KKS_KEY_BACKEND", "pkcs11")
-    monkeypatch.setenv("KKS_KEY_OPTIONS__MODULE", str(MODULE))
-    monkeypatch.setenv("KKS_KEY_OPTIONS__TOKEN", "of nobody")
-    monkeypatch.setenv("KKS_KEY_OPTIONS__PIN_FILE", str(tmp_path / "pin"))
-    for words in (("list",), ("token-init", "--officer-pin-file", str(tmp_path / "pin"))):
-        assert "token of nobody: is not there" in rites.refused(*words)
-    assert "this back end's master key has no components" in rites.refused(
-        "init", "--component", "1", typed=FIRST.hex()
-    )
 
 
 def read_until(terminal: int, wanted: bytes) -> bytes:

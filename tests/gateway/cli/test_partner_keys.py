@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from keys import rsa_keys
-from tests.gateway.cli.test_keystore import BUDI, ROOT, SITI, Rites, read_until
+from tests.gateway.cli.rites import BUDI, SITI, Rites
+from tests.gateway.cli.test_keystore import ROOT, read_until
 
 if TYPE_CHECKING:
     from pathlib import Path

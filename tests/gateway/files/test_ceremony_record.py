@@ -119,3 +119,29 @@ def test_a_long_reason_is_wrapped() -> None:
     text = ceremony_record([act(1, "siti", "failed", "zpk", act="import", reason="word " * 60)])
     assert max(map(len, text.splitlines())) <= WIDTH
     assert 60 == text.count("word")
+
+
+def test_an_end_of_a_later_day_is_an_end() -> None:
+    """An act over midnight, on the page of its first day: begun, and not as if it had never ended."""
+    begun = act(1, "siti", "begun", "zpk", act="rotate")
+    later = [act(2, "siti", "done", "zpk#2", act="rotate"), act(3, "budi", "begun", "zpk#2", act="activate")]
+    text = ceremony_record([begun], later)
+    assert "rotate zpk: begun; its end is of a later day" in text
+    assert "NEVER ENDED" not in text
+    assert "activate" not in text
+    assert 1 == text.count("signature")
+    cut = ceremony_record(
+        [begun], [act(2, "siti", "begun", "zpk", act="rotate"), act(3, "siti", "done", "zpk#2", act="rotate")]
+    )
+    assert "rotate zpk: BEGUN AND NEVER ENDED" in cut
+
+
+def test_changes_that_no_act_tells_of() -> None:
+    """Seen when the bank was opened: told, and signed by nobody. What was noted before says when."""
+    noted = act(2, "siti", "done", "master key", act="init", noted="2026-11-28T01:00:00+00:00", note="ab" * 32)
+    text = ceremony_record([act(1, "hsm", "seen", "keystore", act="seen", seen=6, serial=7), noted])
+    assert "seen keystore: has had more changes than the acts tell of" in text
+    assert "seen 6, serial 7" in text
+    assert "noted 2026-11-28T01:00:00+00:00" in text
+    assert "abab" not in text
+    assert 1 == text.count("signature")

@@ -151,7 +151,7 @@ CHILD = """
         async with open_bank(load_settings(database_url=url, data_dir=Path(folder), log_level="error")) as bank:
             for name in ("generate", "set_state", "enter_component"):
                 setattr(bank.hsm, name, deadly(getattr(bank.hsm, name)))
-            software.rotate_master_key = deadly(software.rotate_master_key)
+            software.rotation.rotate_master_key = deadly(software.rotation.rotate_master_key)
             await {
                 "generate": lambda: ceremony.generate(bank, "siti", "new", spec),
                 "rotate": lambda: ceremony.rotate(bank, "siti", "zpk"),
@@ -184,8 +184,9 @@ async def test_an_act_that_is_killed_is_seen(bank: Bank, bank_settings: Settings
     child = subprocess.run(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)  # noqa: S603, ASYNC221 - our own script
     assert -signal.SIGKILL == child.returncode
     async with open_bank(bank_settings) as again:
-        begun = (await told(again))[-1]
+        *_, begun, seen = await told(again)
         assert ("begun", act, SITI) == (begun[0], begun[1], begun[3])
+        assert ("seen", "seen", "keystore", "hsm") == seen
         assert 1 == ceremony_record(await ceremony.record_of(again, None, None)).count("BEGUN AND NEVER ENDED")
         await assert_proved(again)
         match act:

@@ -306,7 +306,9 @@ BANK_ON_A_TOKEN = """
     from pathlib import Path
     from gateway.app import open_bank
     from gateway.operations import ceremony, reseal
+    from gateway.errors import Refused
     from gateway.operations.custody import custody_of, open_vault, take_up_keys
+    from gateway.operations.noted_acts import notes_path, set_up_token
     from gateway.operations.refusals import write_refusals
     from gateway.settings import load_settings
     from keys.errors import KeyRefused, KeystoreError, TokenError
@@ -325,10 +327,10 @@ BANK_ON_A_TOKEN = """
             custody.kind.set_up(custody.place, folder / "wrong.pin", 1)
         except TokenError as error:
             told["wrong officer"] = str(error)
-        custody.kind.set_up(custody.place, folder / "officer.pin", 1)
+        set_up_token(custody, "ratna", folder / "officer.pin", 1)
         try:
-            custody.kind.set_up(custody.place, folder / "officer.pin", 1)
-        except TokenError as error:
+            set_up_token(custody, "siti", folder / "officer.pin", 1)
+        except Refused as error:
             told["twice"] = str(error)
         async with open_bank(settings) as bank:
             told["back end"] = type(bank.hsm).__name__
@@ -345,14 +347,19 @@ BANK_ON_A_TOKEN = """
                 told["after"] = (await street.shop.purchase(card, 50_000)).code
             zmk = KeySpec(KeyUsage.KEY_BLOCK_PROTECTION)
             await ceremony.enter_component(bank, "siti", "zmk", zmk, 1, 2, bytes(range(32)))
-            subprocess.run(
-                [sys.executable, "-m", "gateway", "keys", "token-init", "--number", "2", *officer],
-                check=True, capture_output=True, env={
-                    **os.environ, "KKS_DATA_DIR": str(folder / "var"), "KKS_KEY_BACKEND": "pkcs11",
+            told["command"] = subprocess.run(
+                [sys.executable, "-m", "gateway", "keys", "token-init", "--number", "2", *officer, "--as", "ratna"],
+                check=True, capture_output=True, text=True, env={
+                    **os.environ, "KKS_DATABASE_URL": url, "KKS_DATA_DIR": str(folder / "var"), "KKS_KEY_BACKEND": "pkcs11",
                     "KKS_KEY_OPTIONS__MODULE": module, "KKS_KEY_OPTIONS__TOKEN": label,
                     "KKS_KEY_OPTIONS__PIN_FILE": str(folder / "user.pin"),
                 },
-            )
+            ).stdout
+            told["noted"] = notes_path(custody.place.keystore).exists()
+            try:
+                await ceremony.rotate_master(bank, "ratna", 2)
+            except Refused as error:
+                told["alone"] = str(error)
             told["rewrapped"] = await ceremony.rotate_master(bank, "siti", 2)
             await ceremony.enter_component(bank, "budi", "zmk", zmk, 2, 2, bytes(range(100, 132)))
             told["head"] = json.loads(custody.place.keystore.read_text())["head"]["master"]
@@ -366,6 +373,10 @@ BANK_ON_A_TOKEN = """
         told["worker"] = vault.open(sealed, table="t", row=1, column="c")
         async with open_bank(settings) as again:
             told["again"] = len(again.hsm.keys())
+            acts = await ceremony.record_of(again, None, None)
+            told["record"] = [
+                [act.operation, act.key, act.actor] for act in acts if act.detail.get("act") == "token-init"
+            ]
             await assert_proved(again)
         print(json.dumps(told))
 
@@ -385,6 +396,14 @@ def test_the_whole_bankon_a_token(database_url: str, tmp_path: Path) -> None:
     )  # fmt: skip
     assert "CKR_PIN_INCORRECT" in str(told["wrong officer"])
     assert "kks-master-1" in str(told["twice"])
+    assert "Master key 2 is made in the token.\n" == told["command"]
+    assert "key master key#2: ratna made it; another person puts a keystore under it" == told["alone"]
+    assert told["noted"] is False
+    assert [
+        ["key.begun", "master key#1", "ratna"], ["key.done", "master key#1", "ratna"],
+        ["key.begun", "master key#1", "siti"], ["key.failed", "master key#1", "siti"],
+        ["key.begun", "master key#2", "ratna"], ["key.done", "master key#2", "ratna"],
+    ] == told["record"]  # fmt: skip
 
 
 def on_a_token(script: str, url: str, folder: Path) -> dict[str, object]:

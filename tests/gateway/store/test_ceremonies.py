@@ -72,6 +72,14 @@ async def test_last_serial(engine: AsyncEngine) -> None:
         assert 7 == await ceremonies.last_serial(connection)
 
 
+async def test_a_note_that_is_in_the_chain(engine: AsyncEngine) -> None:
+    """By its digest, of events of keys alone."""
+    async with engine.begin() as connection:
+        await write(connection, "siti", Operation.KEY_DONE, "master key", act="init", note="ab")
+        await write(connection, "siti", Operation.LINK_EVENT, "master key", note="cd")
+        assert [True, False, False] == [await ceremonies.is_taken_in(connection, one) for one in ("ab", "cd", "a")]
+
+
 async def test_an_act_that_was_refused_and_done_again(engine: AsyncEngine) -> None:
     """Each beginning with its own end: of the same person, the same act, the same key; a use that was refused is no end."""
     async with engine.begin() as connection:
@@ -92,10 +100,10 @@ async def test_an_act_that_was_refused_and_done_again(engine: AsyncEngine) -> No
         assert "siti" == await last()
 
 
-@pytest.mark.parametrize("statement", ["ACTS", "LAST_DONE", "LAST_BEGUN", "LAST_SERIAL"])
+@pytest.mark.parametrize("statement", ["ACTS", "LAST_DONE", "LAST_BEGUN", "LAST_SERIAL", "TAKEN_IN"])
 async def test_the_few_events_of_keys_are_found_by_their_index(engine: AsyncEngine, statement: str) -> None:
     """Not by reading all that a bank has ever done."""
-    values = {"first": None, "last": None, "key": "zpk#1", "acts": ["retire"]}
+    values = {"first": None, "last": None, "key": "zpk#1", "acts": ["retire"], "note": "ab"}
     query = getattr(ceremonies, statement)
     named = {name: values[name] for name in query.compile().params}
     async with engine.begin() as connection:

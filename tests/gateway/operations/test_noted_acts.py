@@ -1,0 +1,264 @@
+"""Tests of gateway.operations.noted_acts: what was done before there was a chain is not lost, and not written twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gateway.app import open_bank
+from gateway.errors import Refused
+from gateway.files.ceremony_record import ceremony_record
+from gateway.operations import ceremony, noted_acts
+from gateway.operations.custody import custody_of
+from gateway.operations.noted_acts import enter_component, forget_components, notes_path, set_up_token, take_in_notes
+from keys import kcv
+from keys.master_ceremony import MasterComponent
+from tests.gateway.rites import BUDI, FIRST, RATNA, SECOND, SITI, assert_no_material, details, told
+from tests.gateway.street import assert_proved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.operations.custody import Custody
+    from gateway.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+KILLS = 16
+
+
+@pytest.fixture
+def custody(bank_settings: Settings) -> Custody:
+    """Of a bank that was never opened."""
+    return custody_of(bank_settings)
+
+
+def part(number: int, value: bytes, sheet: str = "") -> MasterComponent:
+    """One of two components."""
+    return MasterComponent(number, 2, "not believed: the actor is", value, sheet)
+
+
+def lines(custody: Custody) -> list[dict[str, Any]]:
+    """What is noted."""
+    path = notes_path(custody.place.keystore)
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+async def test_every_act_before_the_bank_is_in_its_chain(custody: Custody, bank_settings: Settings) -> None:
+    """Components with their check values, refusals with reasons, the whole, in order; noted when; then the file is gone."""
+    enter_component(custody, SITI, part(1, FIRST))
+    forget_components(custody, BUDI)
+    enter_component(custody, f" {SITI} ", part(1, FIRST))
+    with pytest.raises(Refused, match="nobody enters two"):
+        enter_component(custody, SITI, part(2, SECOND))
+    with pytest.raises(Refused, match="a component of a master key has 32 bytes"):
+        enter_component(custody, BUDI, part(2, SECOND[:16]))
+    enter_component(custody, BUDI, part(2, SECOND))
+    noted = lines(custody)
+    assert 0o600 == notes_path(custody.place.keystore).stat().st_mode & 0o777
+    assert [] == [secret for secret in (FIRST, SECOND) if secret.hex()[:12] in json.dumps(noted)]
+    async with open_bank(bank_settings) as bank:
+        assert not notes_path(custody.place.keystore).exists()
+        assert [
+            ("begun", "init", SITI), ("done", "init", SITI), ("begun", "init-forget", BUDI), ("done", "init-forget", BUDI),
+            ("begun", "init", SITI), ("done", "init", SITI), ("begun", "init", SITI), ("failed", "init", SITI),
+            ("begun", "init", BUDI), ("failed", "init", BUDI), ("begun", "init", BUDI), ("done", "init", BUDI),
+        ] == [(one, act, actor) for one, act, key, actor in await told(bank) if key == "master key"]  # fmt: skip
+        found = await details(bank)
+        assert [one["at"] for one in noted] == [one.pop("noted") for one in found]
+        assert len(noted) == len({one.pop("note") for one in found})
+        assert {"act": "init", "component": 1, "of": 2, "kcv": str(kcv.of_aes(FIRST))} == found[0] == found[1]
+        whole = bytes(one ^ other for one, other in zip(FIRST, SECOND, strict=True))
+        assert {
+            "act": "init", "component": 2, "of": 2, "kcv": str(kcv.of_aes(SECOND)), "custodians": {"1": SITI, "2": BUDI},
+            "formed": str(kcv.of_aes(whole)),
+        } == found[-1]  # fmt: skip
+        assert {"act": "init-forget", "components": 1} == found[3]
+        assert 0 == await take_in_notes(bank)
+        await assert_no_material(bank)
+        await assert_proved(bank)
+
+
+@pytest.mark.parametrize("actor", ["", " ", "x" * 61, "s\u0456ti", "-"])
+def test_nobody_is_no_one(custody: Custody, actor: str) -> None:
+    """Refused before anything is noted or done."""
+    with pytest.raises(Refused, match="custodian's name"):
+        enter_component(custody, actor, part(1, FIRST))
+    with pytest.raises(Refused, match="custodian's name"):
+        set_up_token(custody, actor, Path("none"), 1)
+    assert [] == lines(custody)
+
+
+async def test_a_refused_token_is_noted(custody: Custody, bank_settings: Settings) -> None:
+    """By whom, which number, and why."""
+    with pytest.raises(Refused, match="in no device"):
+        set_up_token(custody, RATNA, Path("none"), 7)
+    async with open_bank(bank_settings) as bank:
+        assert ["begun", "failed"] == [one for one, *_, who in await told(bank) if who == RATNA]
+        assert {"master key#7"} == {key for _, act, key, _ in await told(bank) if act == "token-init"}
+
+
+def test_an_act_that_cannot_be_noted_is_not_done(custody: Custody, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk: refused in one line before the component is kept."""
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.fsync", full)
+        with pytest.raises(Refused, match=r"noted: cannot be written \(No space left on device\)") as caught:
+            enter_component(custody, SITI, part(1, FIRST))
+    assert "\n" not in str(caught.value)
+    assert [] == lines(custody)
+    assert not list(custody.place.master_key.parent.glob("master.key*component*"))
+
+
+async def test_banks_opened_at_once_write_them_once(custody: Custody, bank_settings: Settings) -> None:
+    """However many look at the same file."""
+    enter_component(custody, SITI, part(1, FIRST))
+    enter_component(custody, BUDI, part(2, SECOND))
+    path = notes_path(custody.place.keystore)
+    noted = path.read_bytes()
+    async with open_bank(bank_settings) as bank, open_bank(bank_settings) as other:
+        path.write_bytes(noted)  # as if it had not been taken away yet
+        assert [0, 0] == list(await asyncio.gather(take_in_notes(bank), take_in_notes(other)))
+        assert not path.exists()
+        assert 4 == len(await told(bank))
+        await assert_proved(bank)
+
+
+async def test_what_is_noted_meanwhile_stays(
+    custody: Custody, bank_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between reading and taking away."""
+    async with open_bank(bank_settings) as bank:
+        with pytest.raises(Refused):
+            set_up_token(custody, SITI, Path("none"), 1)
+        take_away = noted_acts._take_away
+
+        def later(*words: Any) -> None:  # noqa: ANN401 - as the real one
+            with pytest.raises(Refused):
+                set_up_token(custody, BUDI, Path("none"), 1)
+            take_away(*words)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(noted_acts, "_take_away", later)
+            assert 2 == await take_in_notes(bank)
+        assert [BUDI, BUDI] == [line["actor"] for line in lines(custody)]
+        assert (2, 0) == (await take_in_notes(bank), await take_in_notes(bank))
+        assert [SITI, SITI, BUDI, BUDI] == [who for *_, who in await told(bank)]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text[:-1], lambda text: text[:40], lambda text: text.replace(b"siti", b"-iti"), lambda _: b"\n",
+        lambda text: text.replace(b"key.begun", b"link.event"), lambda text: text.replace(b"master key", b"zpk"),
+        lambda text: text.replace(b'"init"', b'"activate"'), lambda text: text + b"{}\n", lambda _: b"\xff\n",
+        lambda text: text.replace(b'"at"', b'"to"'), lambda text: text.replace(b":", b": "), lambda _: b"[]\n",
+    ],
+)  # fmt: skip
+async def test_what_was_not_written_here_is_not_taken_in(
+    custody: Custody, bank_settings: Settings, change: Callable[[bytes], bytes]
+) -> None:
+    """It could say that somebody made a key. One line, and the bank opens when the file is put right or away."""
+    async with open_bank(bank_settings):
+        pass
+    with pytest.raises(Refused):
+        noted_acts.set_up_token(custody, SITI, Path("none"), 1)
+    path = notes_path(custody.place.keystore)
+    whole = path.read_bytes().replace(b"token-init", b"init")
+    path.write_bytes(change(whole))
+    with pytest.raises(Refused, match=r"noted: is damaged") as caught:
+        await _open(bank_settings)
+    assert "\n" not in str(caught.value)
+    path.write_bytes(whole)
+    async with open_bank(bank_settings) as bank:
+        assert 2 == len(await told(bank))
+
+
+CHILD = """
+    import asyncio, sys
+    from pathlib import Path
+    from gateway.app import open_bank
+    from gateway.settings import load_settings
+
+    async def main(url, folder):
+        settings = load_settings(database_url=url, data_dir=Path(folder), log_level="error")
+        print("ready", flush=True)
+        sys.stdin.readline()
+        async with open_bank(settings):
+            pass
+
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_a_bank_that_is_killed_while_it_takes_them_in(custody: Custody, bank_settings: Settings) -> None:
+    """By -9 at any moment of its opening, again and again: at the end each is in the chain, once."""
+    chance, seen = random.Random(20261128), set()
+    await _open(bank_settings)
+    for _ in range(KILLS):
+        with pytest.raises(Refused):
+            set_up_token(custody, SITI, Path("none"), 1)
+        words = [
+            sys.executable,
+            "-c",
+            textwrap.dedent(CHILD),
+            str(bank_settings.database_url),
+            str(bank_settings.data_dir),
+        ]
+        with subprocess.Popen(  # noqa: S603, ASYNC220 - our own script
+            words, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as child:
+            assert child.stdin is not None
+            assert child.stdout is not None
+            assert b"ready\n" == child.stdout.readline()
+            child.stdin.write(b"go\n")
+            child.stdin.flush()
+            time.sleep(chance.uniform(0, 0.12))  # noqa: ASYNC251 - the child works
+            child.kill()
+            assert child.wait() in (0, -signal.SIGKILL)
+        seen.add(bool(lines(custody)))
+    async with open_bank(bank_settings) as bank:
+        assert 2 * KILLS == len(await told(bank))
+        assert 2 * KILLS == len({one["note"] for one in await details(bank)})
+        assert "NEVER ENDED" not in ceremony_record(await ceremony.record_of(bank, None, None))
+        await assert_proved(bank)
+    assert [] == lines(custody)
+    assert True in seen  # some were killed before they had done it
+
+
+async def test_cut_off_between_chain_and_file(
+    custody: Custody, bank_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in the chain and the file is still there: the next opening takes it away and writes nothing."""
+    enter_component(custody, SITI, part(1, FIRST))
+    enter_component(custody, BUDI, part(2, SECOND))
+
+    def cut(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(noted_acts, "_take_away", cut)
+        with pytest.raises(KeyboardInterrupt):
+            await _open(bank_settings)
+    assert 4 == len(lines(custody))
+    async with open_bank(bank_settings) as bank:
+        assert 4 == len(await told(bank))
+    assert [] == lines(custody)
+
+
+async def _open(settings: Settings) -> None:
+    async with open_bank(settings):
+        pass
