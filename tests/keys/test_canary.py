@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from keys.toolbox import Refusal
 
 PAN = Pan("6013019753124683")
-PIN, WEAK = Pin("805193"), Pin("627627")
+# Twelve digits: six stand by chance in a number or a hex text now and then.
+PIN, WEAK = Pin("805193274610"), Pin("627627627627")
 KEY = bytes.fromhex("C1A5E7103B5D79F24E6A8C0FB3D19725")
 KBPK = bytes.fromhex("9D27F3186CB44E0AA35BD8E2710F964C35C8F1027EA96D4BB01D58E3F627948A")
 PARTS = [bytes.fromhex("7E13A9D5406BC8F23D915EA70BC4F682"), bytes.fromhex("D35F08B17AC62E94E1487D3B60F5A91C")]
@@ -68,7 +69,7 @@ _KEYS = [
     KEY, KBPK, MASTER.reveal(), rsa_private()[-48:], *card_keys(), *PARTS, *components(KEY), *components(KBPK),
 ]  # fmt: skip
 SECRETS = [
-    PAN.reveal(), PAN.reveal()[6:12], PIN.reveal(), WEAK.reveal(), PASSPHRASE.reveal(), NIK,
+    PAN.reveal(), PAN.reveal()[4:14], PIN.reveal(), WEAK.reveal(), PASSPHRASE.reveal(), NIK,
     softhsm.USER.reveal(), softhsm.OFFICER.reveal(),
     *(key.hex() for key in _KEYS), *(key[at : at + 8].hex() for key in _KEYS for at in range(0, len(key), 8)),
     *(repr(key)[2:-1] for key in _KEYS),
@@ -84,7 +85,8 @@ class Room:
         self.token = softhsm.shared_token() if backend == "pkcs11" else None
         self.hsm = self._created()
         hsm = self.hsm
-        self.pvk = hsm.form(KeyUsage.PIN_VERIFICATION_IBM, "pvk", components(KEY))
+        long = replace(usages.USAGES[KeyUsage.PIN_VERIFICATION_IBM].attributes, check_length=len(PIN.reveal()))
+        self.pvk = hsm.form(KeySpec(KeyUsage.PIN_VERIFICATION_IBM, attributes=long), "pvk", components(KEY))
         leaves = KeySpec(KeyUsage.PIN_ENCRYPTION, mode=KeyMode.BOTH, exportability=Exportability.EXPORTABLE)
         self.zpk = hsm.form(leaves, "zpk", components(KEY))
         self.kbpk = hsm.form(KeyUsage.KEY_BLOCK_PROTECTION, "kbpk", components(KBPK))
