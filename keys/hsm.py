@@ -111,13 +111,14 @@ class KeyCommands(Protocol):
 
         BLOCK: text of 16 to 9999 characters: version D under an AES KBPK, B under triple DES; A and C where the attributes of a
         triple DES KBPK say so. STATE: for a block of which nothing else is to be said.
-        Raises KeyBlockError where the block is malformed, of another version, not authentic, or its key stronger than the KBPK;
-        KeyRefused where its key may not exist here or SPEC disagrees: usage, algorithm, bits, a wider mode, another device.
+        Raises KeyBlockError where the block is malformed, of another version, not authentic, its key stronger than the KBPK, or a
+        check value in it (KC, KP) is another; KeyRefused where its key may not exist here or SPEC disagrees: usage, algorithm,
+        bits, a wider mode, and each attribute that the block says (key_blocks.py).
         """
         ...
 
     def export_block(self, handle: KeyHandle, kbpk: KeyHandle) -> str:
-        """The key in a TR-31 block (ANSI X9.143): version D under an AES key, B under triple DES.
+        """The key in a TR-31 block (ANSI X9.143): version D under an AES key, B under triple DES. Its attributes go with it.
 
         Raises KeyRefused for a key that is not exportable, KeyBlockError where the KBPK is weaker than the key.
         """

@@ -88,7 +88,7 @@ class Lifecycle(Generic[Raw]):
         wrap = self._wrap[kbpk]
         info, raw = self._tools.allowed(handle, Operation.LEAVE)
         with self._tools.telling(handle, Operation.LEAVE):
-            return wrap(info, self._workshop.give(raw).reveal())
+            return wrap(key_blocks.header_of(info), self._workshop.give(raw).reveal())
 
     def import_signing_key(self, label: str, encoded: bytes, spec: KeySpec | None = None) -> KeyHandle:
         """Keep an RSA key."""
