@@ -189,7 +189,8 @@ def test_attributes_of_a_block_are_not_overruled() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["kks: colour=red", "kks: check_length=" + "9" * 5000, "kks: check_length=04", "kks: check_length=x", "kks:check_length=4", "kks: check_length=4 ",
+    ["kks: colour=red", "kks: check_length=" + "9" * 5000,
+     "kks: check_length=04", "kks: check_length=x", "kks:check_length=4", "kks: check_length=4 ",
      "kks: check_length=4 check_length=4", "kks: pvki=1 check_length=4", "kks: check_length", "kks: digest=SHA-256"],
 )  # fmt: skip
 def test_what_is_not_known_of_a_key_is_not_passed_over(text: str) -> None:
