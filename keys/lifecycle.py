@@ -209,24 +209,26 @@ class Lifecycle(Generic[Raw]):
         if len(together) < component.of:
             return None
         try:
-            return self.form(spec, component.label, [data for _, data in together])
-        finally:
+            whole = usages.combine([data for _, data in together])
+            return self._take(spec, component.label, whole, [one for one, _ in together])
+        except KeyRefused:  # they form no key that may be: all are entered anew. Cut off or away, they wait
             self._store.forget_components(component.label)
+            raise
 
-    def _take(self, spec: KeySpec, label: str, key: bytes) -> KeyHandle:
+    def _take(self, spec: KeySpec, label: str, key: bytes, formed_of: Sequence[Component] = ()) -> KeyHandle:
         usages.check_label(label)
         material, algorithm = Material(usages.normal(spec, key)), usages.algorithm_of(spec)
         bits = usages.bits_of(algorithm, material)
         _check_bits(spec, label, bits)
         usages.check_length(spec, bits)
         usages.check_strength(algorithm, material)
-        return self._keep(spec, label, self._workshop.take(spec, material))
+        return self._keep(spec, label, self._workshop.take(spec, material), formed_of)
 
-    def _keep(self, spec: KeySpec, label: str, raw: Raw) -> KeyHandle:
+    def _keep(self, spec: KeySpec, label: str, raw: Raw, formed_of: Sequence[Component] = ()) -> KeyHandle:
         """Keep a key that was made or came in. One that is refused, or cannot be stored, does not stay in the back end."""
         try:
             info = self._info(spec, label, raw)
-            info = self._numbered(info) if self._store is None else self._store.add(info, raw)
+            info = self._numbered(info) if self._store is None else self._store.add(info, raw, formed_of)
         except BaseException:
             self._workshop.let_go(raw)
             raise

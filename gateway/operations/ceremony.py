@@ -34,7 +34,7 @@ from keys.errors import KeysError
 from keys.keystore import Component
 from keys.keytypes import KeySpec, KeyState, check_transition
 from keys.master_ceremony import component_check
-from keys.usages import check_custodian, component_check_value
+from keys.usages import check_custodian, component_check_value, same_person
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -344,7 +344,7 @@ def _refuse_alone(actor: str, before: str | None, name: str, did: str, does: str
     """Two people: BEFORE did the first half, and whoever does the second is another."""
     if before is None:
         raise Refused(f"key {name}: the record does not say who {did}, so nobody {does} it")
-    if before.casefold() == actor.strip().casefold():
+    if same_person(before, actor):
         raise Refused(f"key {name}: {before} {did}; another person {does} it")
 
 
