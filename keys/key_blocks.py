@@ -6,7 +6,7 @@ proprietary use, with the text `kks: check_length=4 ...`. Other readers pass ove
 begin so. One that does is of the key like the rest of the header: what cannot be read of it is refused, and so is a
 specification that says otherwise.
 KC and KP, the check values of the key and of the KBPK, are compared where a block has them, and never written: a check value is
-told by another way than the block.
+told by another way than the block. Only where a block is passed on under another KBPK, its KC stays.
 Refuses to know ciphers. Read next: tr31.py (the blocks themselves), usages.py, lifecycle.py (who imports and exports).
 """
 
@@ -100,6 +100,11 @@ def header_of(info: KeyInfo) -> Header:
     if _attributes(info.usage, header, None) == attributes:
         return header
     return replace(header, blocks=(*blocks, (_OWN_BLOCK, _text(attributes))))
+
+
+def passed_on(header: Header) -> Header:
+    """What a block says under another KBPK: all it said, but for KP, which is of the KBPK it came under."""
+    return replace(header, blocks=tuple(block for block in header.blocks if block[0] != _KBPK_CHECK))
 
 
 def spec_of(header: Header, spec: KeySpec | None) -> KeySpec:

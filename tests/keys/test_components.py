@@ -238,6 +238,20 @@ def test_names_that_look_alike_are_one_person(tmp_path: Path, one: str, other: s
     assert hsm.enter_component(USAGE, part(2, custodian="budi"), SECOND) is not None
 
 
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_same_person_is_asked_either_way(one: str, other: str) -> None:
+    """Which of the two came first does not matter."""
+    assert usages.same_person(one, other)
+    assert usages.same_person(other, one)
+
+
+@pytest.mark.parametrize("other", ["siti.b", "siti2", "sit", "budi", "s", ""])
+def test_other_names_are_other_people(other: str) -> None:
+    """A letter or digit more or less, unless it only looks like another."""
+    assert not usages.same_person("siti", other)
+    assert not usages.same_person(other, "siti")
+
+
 @pytest.mark.parametrize(
     ("usage", "length"), [(USAGE, 32), (USAGE, 40), (KeyUsage.KEY_BLOCK_PROTECTION, 40), (KeyUsage.SIGNATURE, 32)]
 )

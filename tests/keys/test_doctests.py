@@ -50,7 +50,7 @@ NAMES_WITHOUT = {
     },
     "it compares, reads or looks up": {
         "emv_profile.read_profiles", "emv_profile.tag_of", "mac.same", "key_blocks.header_of", "key_blocks.opener",
-        "key_blocks.spec_of", "key_blocks.wrapper",
+        "key_blocks.passed_on", "key_blocks.spec_of", "key_blocks.wrapper",
     },
     "what keys must look like to be kept here: a table and its checks": {
         "usages.Lengths", "usages.UsageRule", "usages.algorithm_of", "usages.bits_of", "usages.bytes_to_make",
