@@ -13,7 +13,7 @@ from keys import token_objects as objects
 from keys.cvv import CardValue
 from keys.dukpt_aes import KeyType, Use
 from keys.emv_profile import profiles
-from keys.errors import CardDataRefused, KeyBlockError, KeyRefused, KeysError, PanRefused, TokenError
+from keys.errors import CardDataRefused, KeyBlockError, KeyRefused, KeysError, TokenError
 from keys.hsm import Dukpt, PinToVerify
 from keys.keytypes import Algorithm, KeyAttributes, KeyMode, KeySpec, KeyUsage
 from keys.ksn import AesKsn, TdesKsn
@@ -52,7 +52,6 @@ REASONS: Mapping[tuple[type[KeysError], str], str] = MappingProxyType(
         (KeyRefused, "ISO_2"): "format 2, which never travels",
         (KeyBlockError, "version C are not opened here"): "version C, whose protection key a token does not show",
         (KeyBlockError, "version E are not opened here"): "version E",
-        (PanRefused, "13 to 19 digits"): "PAN of 12 digits",
         (CardDataRefused, "month"): "expiry date without a month",
     }
 )
