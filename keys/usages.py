@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from keys import kcv, mac, rsa_keys, tdes
+from keys.dukpt_aes import WORKING_KEYS
 from keys.errors import KeyRefused, KsnRefused
 from keys.keytypes import Algorithm, KeyAttributes, KeyMode, KeyState, KeyUsage
 from keys.ksn import AesKsn, TdesKsn
@@ -76,8 +77,12 @@ _DERIVE_MODES = (KeyMode.DERIVE, KeyMode.NO_RESTRICTION)
 
 USAGES: Mapping[KeyUsage, UsageRule] = MappingProxyType(
     {
-        KeyUsage.BASE_DERIVATION: UsageRule({_T: _DOUBLE, _A: _AES}, _DERIVE_MODES),
-        KeyUsage.INITIAL_DUKPT: UsageRule({_T: _DOUBLE, _A: _AES}, _DERIVE_MODES, may_have=frozenset({"device"})),
+        KeyUsage.BASE_DERIVATION: UsageRule(
+            {_T: _DOUBLE, _A: _AES}, _DERIVE_MODES, may_have=frozenset({"working_key"})
+        ),
+        KeyUsage.INITIAL_DUKPT: UsageRule(
+            {_T: _DOUBLE, _A: _AES}, _DERIVE_MODES, may_have=frozenset({"device", "working_key"})
+        ),
         KeyUsage.CARD_VERIFICATION: UsageRule({_T: _DOUBLE}, _MAC_MODES),
         KeyUsage.DATA_SEALING: UsageRule({_A: _AES_256}, _CIPHER_MODES),
         KeyUsage.ISSUER_CRYPTOGRAM: UsageRule({_T: _DOUBLE}, _DERIVE_MODES),
@@ -323,6 +328,11 @@ def _check_attributes(info: KeyInfo) -> None:
         _check_device(info.algorithm, attributes.device)
     if attributes.legacy_versions is not None and (info.algorithm, attributes.legacy_versions) != (_T, LEGACY):
         raise KeyRefused(f"usage {usage.value}: legacy_versions is {LEGACY}, of a triple DES key")
+    if attributes.working_key is not None:
+        kind = WORKING_KEYS.get(attributes.working_key)
+        if info.algorithm is not _A or kind is None or kind.strength > info.bits:
+            names = ", ".join(WORKING_KEYS)
+            raise KeyRefused(f"usage {usage.value}: working_key is one of {names}, of an AES key, no stronger than it")
 
 
 def _check_device(algorithm: Algorithm, device: str) -> None:

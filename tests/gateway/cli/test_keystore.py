@@ -175,6 +175,9 @@ def test_attributes_that_a_key_may_have(rites: Rites) -> None:
     assert 192 == rites.json("generate", "zmk-old", *words)["key"]["bits"]
     device = "device=FFFF9876543210E00000"
     assert "B1" == rites.json("generate", "terminal", "--usage", "B1", "--set", device, *SITI)["key"]["code"]
+    terminals = ("--usage", "B0", "--algorithm", "A", "--set")
+    assert "B0" == rites.json("generate", "bdk", *terminals, "working_key=TDES-112", *SITI)["key"]["code"]
+    assert "working_key is" in rites.refused("generate", "bdk-2", *terminals, "working_key=DES", *SITI)
     assert "device is missing" in rites.refused("generate", "other", "--usage", "B1", *SITI)
     assert "has no such attribute" in rites.refused("generate", "other", "--usage", "P0", "--set", device, *SITI)
     assert "legacy_versions is AC" in rites.refused(
