@@ -169,7 +169,7 @@ def test_a_partners_block(rites: Rites) -> None:
 def test_attributes_that_a_key_may_have(rites: Rites) -> None:
     """Said with --set: older key blocks of a ZMK, whose initial key it is; told by `usages`, refused where they do not belong."""
     usages = rites.run("usages")
-    assert " device= " in usages
+    assert " device=, working_key= " in usages
     assert " legacy_versions= " in usages
     words = ("--usage", "K1", "--algorithm", "T", "--set", "legacy_versions=AC", *SITI)
     assert 192 == rites.json("generate", "zmk-old", *words)["key"]["bits"]
