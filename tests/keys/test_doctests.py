@@ -28,7 +28,7 @@ STANDARD = re.compile(
 # Nothing in these computes what a standard publishes by itself.
 MODULES_WITHOUT = {
     "commands over keys; what they compute is a pure function's": {
-        "card_commands", "data_commands", "dukpt_commands", "hsm", "lifecycle", "local", "permissions", "pin_commands",
+        "card_commands", "data_commands", "dukpt_commands", "lifecycle", "local", "permissions", "pin_commands",
         "toolbox", "workshop",
     },
     "how keys are kept, in formats of our own": {
@@ -46,6 +46,9 @@ NAMES_WITHOUT = {
     "our own rule, where no standard has one": {
         "kcv.Kcv", "kcv.KcvMethod", "kcv.of_hmac", "kcv.of_hmac_code", "kcv.of_rsa", "vault.Purpose", "vault.key_id",
         "sensitive.Material", "sensitive.Sensitive",
+    },
+    "what is asked and answered; the commands of hsm show them": {
+        "hsm.ChipAnswer", "hsm.Hsm", "hsm.NewPin", "hsm.PinToVerify",
     },
     "it compares, reads or looks up": {
         "emv_profile.read_profiles", "emv_profile.tag_of", "mac.same", "key_blocks.opener", "key_blocks.spec_of",
@@ -69,6 +72,7 @@ NAMES_WITHOUT = {
 
 # Names that need no example, but name their standard.
 NAMES_WITHOUT_EXAMPLE = {
+    "what is asked and answered; the commands show them": {"hsm.Dukpt"},
     "words and records of a standard": {
         "cvv.CardValue", "cvv.ExpiryOrder", "dukpt_aes.KeyType", "dukpt_aes.Use", "emv.Deriver", "emv_profile.ArpcKey",
         "emv_profile.Element", "emv_profile.MasterKey", "emv_profile.ScriptKey", "emv_profile.ScriptMac",
