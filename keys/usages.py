@@ -230,7 +230,11 @@ def check_key(info: KeyInfo, material: Material) -> None:
 
 
 def check_value(algorithm: Algorithm, material: Material) -> Kcv:
-    """The check value by the method of the algorithm."""
+    """The check value by the method of the algorithm. Vector: X9.143 8.1.
+
+    >>> str(check_value(Algorithm.AES, Material(bytes.fromhex("3F419E1CB7079442AA37474C2EFBF8B8"))))
+    '08793E25AB'
+    """
     return _CHECK_VALUES[algorithm](material.reveal())
 
 
@@ -241,7 +245,7 @@ def bits_of(algorithm: Algorithm, material: Material) -> int:
 
 
 def combine(components: Sequence[bytes]) -> bytes:
-    """XOR of the components. Raises KeyRefused for fewer than two, unequal lengths, all-zero or equal ones.
+    """XOR of the components (NIST SP 800-133, 6.3). Raises KeyRefused for fewer than two, unequal lengths, all-zero or equal ones.
 
     A component of zeros, or two that are equal, would leave the key to fewer custodians than took part.
 
@@ -278,7 +282,15 @@ def check_custodian(name: str) -> None:
 
 
 def component_check_value(spec: KeySpec, component: bytes) -> Kcv:
-    """The check value of one component of a key. Raises KeyRefused for a length that no key of the algorithm has."""
+    """The check value of one component of a key. Raises KeyRefused for a length that no key of the algorithm has.
+
+    Vector: X9.143 8.6, of a whole key.
+
+    >>> from keys.keytypes import KeySpec
+    >>> key = "88E1AB2A2E3DD38C1FA039A536500CC8A87AB9D62DC92C01058FA79F44657DE6"
+    >>> str(component_check_value(KeySpec(KeyUsage.KEY_BLOCK_PROTECTION), bytes.fromhex(key)))
+    '2331550BC9'
+    """
     algorithm = algorithm_of(spec)
     if len(component) not in _COMPONENT_LENGTHS.get(algorithm, ()):
         raise KeyRefused(f"a component of {len(component)} bytes forms no {algorithm.name} key")
@@ -286,7 +298,14 @@ def component_check_value(spec: KeySpec, component: bytes) -> Kcv:
 
 
 def check_strength(algorithm: Algorithm, material: Material) -> None:
-    """Raise KeyRefused for weak keys: single DES in any guise, equal parts, one byte again and again."""
+    """Raise KeyRefused for weak keys: single DES in any guise, equal parts, one byte again and again.
+
+    The AES key is that of a block of TR-31 as others publish it.
+
+    >>> check_strength(Algorithm.AES, Material(b"A" * 32))
+    Traceback (most recent call last):
+    keys.errors.KeyRefused: one byte again and again is no key
+    """
     key = material.reveal()
     if algorithm is Algorithm.TDES:
         tdes.refuse_weak(key)
