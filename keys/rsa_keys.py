@@ -41,13 +41,13 @@ def load_private(encoded: bytes) -> rsa.RSAPrivateKey:
 
 
 def load_public(encoded: bytes) -> rsa.RSAPublicKey:
-    """A public key: a SubjectPublicKeyInfo (RFC 5280, 4.1) in PEM or DER, or an X.509 certificate in PEM; of a chain its first.
+    r"""A public key: a SubjectPublicKeyInfo (RFC 5280, 4.1) in PEM or DER, or an X.509 certificate in PEM; of a chain its first.
 
     What is not that, not RSA, or outside BITS is KeyRefused. Who signed a certificate and until when it is valid are not
     looked at. Refused here: the Ed25519 key of RFC 8410, 10.1.
 
-    >>> load_public(b"-----BEGIN PUBLIC KEY-----\\n"
-    ...     b"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\\n-----END PUBLIC KEY-----\\n")
+    >>> load_public(b"-----BEGIN PUBLIC KEY-----\n"
+    ...     b"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n")
     Traceback (most recent call last):
     keys.errors.KeyRefused: a key to verify with is an RSA key
     """
@@ -71,7 +71,7 @@ def kept(encoded: bytes) -> tuple[bytes, bool]:
 def is_private(encoded: bytes) -> bool:
     """Whether this is meant to be a private key: PEM says so; DER of one begins with a version (RFC 5958), of others it does not.
 
-    Whether it opens, and is fit, the loaders say: they take some 30 ms for a private key. The two keys of RFC 8410, 10.3 and 10.1.
+    Whether it opens, and is fit, the loaders say: they take some 30 ms for a private key. Keys of RFC 8410, 10.3 and 10.1.
 
     >>> is_private(bytes.fromhex("302E020100300506032B657004220420"
     ...     "D4EE72DBF913584AD5B6D8F1F769F8AD3AFE7C28CBF1D4FBE097A88F44755842"))

@@ -245,7 +245,7 @@ def bits_of(algorithm: Algorithm, material: Material) -> int:
 
 
 def combine(components: Sequence[bytes]) -> bytes:
-    """XOR of the components (NIST SP 800-133, 6.3). Raises KeyRefused for fewer than two, unequal lengths, all-zero or equal ones.
+    """XOR of the components (NIST SP 800-133, 6.3). Raises KeyRefused for fewer than two, unequal lengths, zeros or equal ones.
 
     A component of zeros, or two that are equal, would leave the key to fewer custodians than took part.
 
