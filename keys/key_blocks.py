@@ -36,7 +36,7 @@ HASHES: Mapping[str, str] = MappingProxyType({"21": "SHA-256", "23": "SHA-512"})
 _DEVICE_BLOCKS: Mapping[str, str] = MappingProxyType({Algorithm.TDES.value: "KS", Algorithm.AES.value: "IK"})
 # The optional block of our own, how its text begins, and which attributes are in it: those that no block of X9.143 has.
 _OWN_BLOCK, _MARK = "10", "kks:"
-_OWN = ("decimalisation_table", "check_length", "pvki", "padding", "mac_length", "legacy_versions")
+_OWN = ("decimalisation_table", "check_length", "pvki", "padding", "mac_length", "working_key")
 _NUMBERS = frozenset({"check_length", "pvki", "padding", "mac_length"})
 # Methods of KC and KP (X9.143, table 13): the zero block enciphered, CMAC of it; and the most hex digits of each.
 _KEY_CHECK, _KBPK_CHECK = "KC", "KP"

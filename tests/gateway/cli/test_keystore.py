@@ -184,12 +184,15 @@ def test_a_partners_block(rites: Rites) -> None:
 def test_attributes_that_a_key_may_have(rites: Rites) -> None:
     """Said with --set: older key blocks of a ZMK, whose initial key it is; told by `usages`, refused where they do not belong."""
     usages = rites.run("usages")
-    assert " device= " in usages
+    assert " device=, working_key= " in usages
     assert " legacy_versions= " in usages
     words = ("--usage", "K1", "--algorithm", "T", "--set", "legacy_versions=AC", *SITI)
     assert 192 == rites.json("generate", "zmk-old", *words)["key"]["bits"]
     device = "device=FFFF9876543210E00000"
     assert "B1" == rites.json("generate", "terminal", "--usage", "B1", "--set", device, *SITI)["key"]["code"]
+    terminals = ("--usage", "B0", "--algorithm", "A", "--set")
+    assert "B0" == rites.json("generate", "bdk", *terminals, "working_key=TDES-112", *SITI)["key"]["code"]
+    assert "working_key is" in rites.refused("generate", "bdk-2", *terminals, "working_key=DES", *SITI)
     assert "device is missing" in rites.refused("generate", "other", "--usage", "B1", *SITI)
     assert "has no such attribute" in rites.refused("generate", "other", "--usage", "P0", "--set", device, *SITI)
     assert "legacy_versions is AC" in rites.refused(
