@@ -238,6 +238,8 @@ async def enter_next_component(bank: Bank, actor: str, component: MasterComponen
         if entered.check_value is not None:
             ended.told["custodians"] = {str(at): name for at, name in entered.custodians.items()}
             ended.told |= {"formed": entered.check_value, "keys": entered.keys}
+        if entered.left:
+            ended.told["left"] = entered.left
     return entered
 
 

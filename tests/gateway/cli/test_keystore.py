@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway import clock
+from gateway.cli.keystore import CONTENT_MOST
 from gateway.operations.custody import BANK_KEYS
 from keys import kcv, tr31
 from keys.tr31_header import Header
@@ -275,6 +276,24 @@ def test_a_mistake_is_one_line(rites: Rites, name: str) -> None:
 def test_a_wrong_use_is_told(shell: Shell, words: tuple[str, ...]) -> None:
     """Exit 2."""
     assert shell.usage("keys", *words)
+
+
+@pytest.mark.parametrize("command", ["import", "import-rsa", "import-secret"])
+def test_what_is_given_is_bounded(rites: Rites, tmp_path: Path, command: str) -> None:
+    """An endless device, a pipe, a folder, a long file, a long standard input: one line at once."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "long").write_bytes(b"x" * (CONTENT_MOST + 1))
+    given = {"/dev/zero": "is no regular file", str(tmp_path / "pipe"): "is no regular file", str(tmp_path): "Is a directory",
+             str(tmp_path / "long"): "has more than 65536 bytes", "none\0": "embedded null byte"}  # fmt: skip
+    options = ("import", "k", "--under", "zmk", "--block") if command == "import" else (command, "k", "--file")
+    for name, said in given.items():
+        assert f"{name}: {said}" in rites.refused(*options, f"@{name}" if command == "import" else name, *SITI)
+    assert "standard input: has more than 65536 bytes" in rites.refused(
+        *options, "-", *SITI, typed="x" * (CONTENT_MOST + 1)
+    )
+    assert "is not hex" in rites.refused(
+        "component", "k", "--usage", "K1", "--number", "1", *SITI, typed="x" * (CONTENT_MOST + 1)
+    )
 
 
 def test_the_record(rites: Rites, tmp_path: Path) -> None:
