@@ -5,7 +5,7 @@ What stands where, from the outside in:
     the facade            hsm (what can be asked), keytypes, permissions (which key may do what), usages (what a key looks like)
     back ends             backend (found by name, one module each)
     local back ends       local = lifecycle + pin_commands + card_commands + data_commands (+ dukpt_commands) over toolbox;
-                          the seam below is workshop: software, and token_workshop in pkcs11 (token, token_objects)
+                          the seam below is workshop: software, and token_workshop in pkcs11 (token, token_objects, token_rights)
     how keys are kept     keystore over envelope (master, or a token) and keyfile; rotation, master_ceremony, keystore_format_1
     PINs                  pinblock, pin (IBM 3624, weak PINs), pvv
     cards                 cvv; emv, emv_profile (+ emv_profiles.toml), emv_script
