@@ -13,6 +13,7 @@ What stands where, from the outside in:
     terminals             ksn, dukpt_tdes, dukpt_aes
     codes and signatures  mac, kcv, signing, rsa_keys
     ciphers               tdes, aes
+    the process           core_dumps (none of it)
     values and data       sensitive (types that show themselves masked), luhn, vault (sealing of PAN and NIK), errors, selftest
 
 Everything from PINs to ciphers is pure functions over bytes, but for the memory of KSN. Refuses to know customers, accounts and
