@@ -139,6 +139,8 @@ class TokenEnvelope:
             wrapped, companion, public, copy = (
                 unhex(entry[name]) if name in entry else None for name in ("wrapped", "companion", "public", "copy")
             )
+            if wrapped is not None and not objects.fits(wrapped, algorithm, bits):
+                raise DoesNotOpen("its length is another than is said")  # noqa: TRY301 - told as the others are
             with objects.all_or_none(self._token) as made:
                 rights = NONE if info is None else needed(info.usage, info.mode)
                 main = None if wrapped is None else self._unwrapped(wrapped, algorithm, rights, made)

@@ -164,6 +164,12 @@ def bring_in_rsa(token: Token, der: bytes) -> Object:
     return token.create([*_private(SIGN, extractable=True), *values])
 
 
+def fits(wrapped: bytes, kind: Algorithm, bits: int) -> bool:
+    """Whether what was wrapped has the length of such a key. Of RSA keys the token's own reading of it says."""
+    least = HMAC_BYTES if kind is Algorithm.HMAC else 0
+    return kind is Algorithm.RSA or len(wrapped) - WRAP_MORE == max(bits // 8, least)
+
+
 def unwrap(token: Token, master: Object, wrapped: bytes, kind: Algorithm, rights: Rights) -> Object:
     """A payment key, not extractable at all.
 
