@@ -5,6 +5,8 @@ speaks to a payment HSM over a network) needs nothing of the gateway. tests/keys
 Every command that takes a handle raises KeyRefused where the key may not do what is asked (usage, mode, state, days, form) or is
 not of this HSM, and TokenError where its token does not answer; what a docstring names comes besides. The auditor hears of every
 KeyRefused, KeyBlockError and KsnRefused for a key's sake, once.
+The master key is changed by `backend.Backend.rotate_master`, not from here: it has no handle, as it is under all of them, and
+what it is (file, passphrase, object of a token) only a back end knows, which need not be open for it.
 Read next: permissions.py (which key may do what), usages.py, local.py (the commands of the back ends of this process).
 """
 
@@ -80,8 +82,10 @@ class KeyCommands(Protocol):
         ...
 
     def form(self, spec: KeySpec | KeyUsage, label: str, components: Sequence[bytes]) -> KeyHandle:
-        """Keep the XOR of two or more components of equal length, each from another custodian (NIST SP 800-133, 6.3).
+        """Keep the XOR of two or more components of equal length (NIST SP 800-133, 6.3).
 
+        For a caller who has all of them at once and answers for whose they are: this command cannot know. People enter theirs
+        one by one (`enter_component`), and nobody two.
         Raises KeyRefused for fewer, for unequal lengths, components that are equal or all zeros, and a weak key: equal parts,
         single DES, one byte again and again; and where it has not the bits that SPEC asks for.
         """
@@ -91,8 +95,9 @@ class KeyCommands(Protocol):
         """Keep one custodian's component until all are there; the last one forms the key. None while others are awaited.
 
         The component's check value is compared with COMPONENT's, as its sheet has it; empty: there is none to compare.
-        Raises KeyRefused as `form`; for a check value that is another; where the custodian entered a part before, the part is
-        there already, or SPEC is not what the others said; and where keys go with the process. KeystoreError as all here.
+        Raises KeyRefused as `form`; for a check value that is another; where the custodian (usages.same_person) entered a part
+        before, the part is there already, or SPEC is not what the others said; and where keys go with the process.
+        Cut off when all are there, the key is formed when a custodian enters his again; key and components change in one step.
         """
         ...
 
@@ -111,15 +116,25 @@ class KeyCommands(Protocol):
 
         BLOCK: text of 16 to 9999 characters: version D under an AES KBPK, B under triple DES; A and C where the attributes of a
         triple DES KBPK say so. STATE: for a block of which nothing else is to be said.
-        Raises KeyBlockError where the block is malformed, of another version, not authentic, or its key stronger than the KBPK;
-        KeyRefused where its key may not exist here or SPEC disagrees: usage, algorithm, bits, a wider mode, another device.
+        Raises KeyBlockError where the block is malformed, of another version, not authentic, its key stronger than the KBPK, or a
+        check value in it (KC, KP) is another; KeyRefused where its key may not exist here or SPEC disagrees: usage, algorithm,
+        bits, a wider mode, and each attribute that the block says (key_blocks.py).
         """
         ...
 
     def export_block(self, handle: KeyHandle, kbpk: KeyHandle) -> str:
-        """The key in a TR-31 block (ANSI X9.143): version D under an AES key, B under triple DES.
+        """The key in a TR-31 block (ANSI X9.143): version D under an AES key, B under triple DES. Its attributes go with it.
 
         Raises KeyRefused for a key that is not exportable, KeyBlockError where the KBPK is weaker than the key.
+        """
+        ...
+
+    def rewrap_block(self, block: str, source: KeyHandle, target: KeyHandle) -> str:
+        """A TR-31 block (ANSI X9.143) under KBPK SOURCE, under KBPK TARGET: for another partner. The key is not kept.
+
+        The same key, header and optional blocks, but for version (D under AES, B under triple DES) and KP. Raises KeyBlockError
+        as `import_block`, and where TARGET is weaker than the key; KeyRefused where the key is not exportable, might not be
+        taken in here as the block says it is, weak, or of a usage that never leaves.
         """
         ...
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from keys import kcv, keyfile
 from keys.errors import KeyRefused, KeystoreError
 from keys.master import MASTER_BYTES, MasterKey, create_master_key_file, read_secret_file, wipe, write_secret_file
-from keys.usages import COMPONENTS_MOST, check_component, check_custodian, combine
+from keys.usages import COMPONENTS_MOST, check_component, check_custodian, combine, same_person
 
 WHAT = "master key component"
 
@@ -149,7 +149,7 @@ def _check_fits(number: int, part: _Part, at: int, other: _Part) -> None:
     name = f"component {number} of the master key"
     if at == number:
         raise KeyRefused(f"{name}: was entered already")
-    if other.custodian.casefold() == part.custodian.casefold():
+    if same_person(other.custodian, part.custodian):
         raise KeyRefused(f"{name}: {part.custodian} entered component {at}; nobody enters two")
     if other.of != part.of:
         raise KeyRefused(f"{name}: the others are of {other.of}")

@@ -33,6 +33,8 @@ LEGACY = "AC"
 VERSIONS_MOST = 9_999
 CUSTODIAN_MOST = 60
 _CUSTODIAN = re.compile(r"[A-Za-z0-9]+(?:(?:[ ._@'-]|\. )[A-Za-z0-9]+)*")
+_ALIKE = str.maketrans({"i": "l", "1": "l", "0": "o"})
+"""Of lower case letters and digits: those that look like others, in one case or the other."""
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,63}")
 
 
@@ -264,12 +266,25 @@ def check_component(label: str, value: bytes, number: int, of: int) -> None:
 
 
 def check_custodian(name: str) -> None:
-    """Raise KeyRefused unless NAME can stand for one person in a ceremony, and no other name looks like it.
+    """Raise KeyRefused unless NAME can stand for one person in a ceremony.
 
-    Letters of one kind, digits, and . _ @ ' - between them: what a reader of the record takes for one name is one.
+    Letters a to z, digits, and . _ @ ' - between them: no letter of another script that looks like one of these. Names that
+    look alike within them are one person's (same_person).
     """
     if len(name) > CUSTODIAN_MOST or not _CUSTODIAN.fullmatch(name):
         raise KeyRefused(f"a custodian's name has 1 to {CUSTODIAN_MOST} letters, digits and . _ @ ' - between them")
+
+
+def same_person(one: str, other: str) -> bool:
+    """Whether two names are one person's, as the reader of a record would take them: nobody is two people by a way of writing.
+
+    Case, spaces and punctuation do not count; l, I and 1 are one, O and 0 are one. Two people whose names differ by no more
+    need names that do.
+
+    >>> same_person("Al", "AI"), same_person("siti.a", "si_ti A"), same_person("siti", "siti.b")
+    (True, True, False)
+    """
+    return _as_read(one) == _as_read(other)
 
 
 def component_check_value(spec: KeySpec, component: bytes) -> Kcv:
@@ -287,6 +302,11 @@ def check_strength(algorithm: Algorithm, material: Material) -> None:
         tdes.refuse_weak(key)
     elif len(set(key)) == 1:
         raise KeyRefused("one byte again and again is no key")
+
+
+def _as_read(name: str) -> str:
+    letters = "".join(letter for letter in name.casefold() if letter.isalnum())
+    return letters.translate(_ALIKE)
 
 
 def _lengths(spec: KeySpec) -> Lengths:

@@ -191,6 +191,25 @@ def keys_export(
     said({"block": block, "kcv": check}, json, f"{block}\ncheck value {check}")
 
 
+@keys.command("rewrap")
+def keys_rewrap(
+    block: Annotated[str, typer.Option("--block", help="the TR-31 block, @FILE, or - for standard input")],
+    under: Annotated[str, typer.Option("--under", help="the ZMK (usage K1) it is under: LABEL or LABEL#VERSION")],
+    to: Annotated[str, typer.Option("--to", help="the ZMK it shall be under: LABEL or LABEL#VERSION")],
+    by: As = "", *, json: Json = False,
+) -> None:  # fmt: skip
+    """A TR-31 key block of one ZMK under another, on standard output. The key in it is not kept here."""
+    text = content_of(block).decode("ascii", "replace").strip()
+
+    async def work(bank: Bank) -> str:
+        from gateway.operations import ceremony
+
+        return await ceremony.rewrap_block(bank, who(by), text, under, to)
+
+    passed = with_bank(work)
+    said({"block": passed}, json, passed)
+
+
 @keys.command("rotate")
 def keys_rotate(label: str, by: As = "", *, json: Json = False) -> None:
     """Make the next version of a key. The old one works on until `activate --overlap-days`, or its retirement."""

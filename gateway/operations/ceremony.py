@@ -34,7 +34,7 @@ from keys.errors import KeysError
 from keys.keystore import Component
 from keys.keytypes import KeySpec, KeyState, check_transition
 from keys.master_ceremony import component_check
-from keys.usages import check_custodian, component_check_value
+from keys.usages import check_custodian, component_check_value, same_person
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
     from keys.master_ceremony import Entered, MasterComponent
 
 KEY_MOST = 80
+FIXED_HEADER = 16
+"""Characters of a TR-31 block that say what its key is for; what is behind them, the record has not."""
 OVERLAP_DAYS_MOST = 90
 FIXED = {INDEX_LABEL: "every card and family is found by it"}
 MAKING = ("generate", "import", "import-rsa", "import-secret", "rotate")
@@ -131,6 +133,15 @@ async def export_block(bank: Bank, actor: str, key: str, under: str) -> str:
     async with _act(bank, actor, "export", _name(bank, handle), under=_name(bank, kbpk), kcv=check):
         block = bank.hsm.export_block(handle, kbpk)
     return block  # noqa: RET504 - its end is written first
+
+
+async def rewrap_block(bank: Bank, actor: str, block: str, under: str, to: str) -> str:
+    """A partner's TR-31 block, under one ZMK, under another. The key in it is not kept; the record has the block's header."""
+    source, target = found(bank, under), found(bank, to)
+    async with _act(bank, actor, "rewrap", _name(bank, source), to=_name(bank, target)) as ended:
+        passed = bank.hsm.rewrap_block(block, source, target)
+        ended.told["header"] = passed[:FIXED_HEADER]
+    return passed
 
 
 async def rotate(bank: Bank, actor: str, label: str) -> KeyInfo:
@@ -344,7 +355,7 @@ def _refuse_alone(actor: str, before: str | None, name: str, did: str, does: str
     """Two people: BEFORE did the first half, and whoever does the second is another."""
     if before is None:
         raise Refused(f"key {name}: the record does not say who {did}, so nobody {does} it")
-    if before.casefold() == actor.strip().casefold():
+    if same_person(before, actor):
         raise Refused(f"key {name}: {before} {did}; another person {does} it")
 
 

@@ -145,6 +145,21 @@ def test_keys_go_out_and_come_in(rites: Rites, tmp_path: Path) -> None:
     assert ("N", "2090-01-01") == (taken["key"]["export"], taken["key"]["to"])
 
 
+def test_a_block_is_passed_on(rites: Rites) -> None:
+    """From one ZMK to another, on standard output: what comes is the same key."""
+    rites.zmk()
+    rites.zpk()
+    rites.run("generate", "zmk-other", "--usage", "K1", *SITI)
+    rites.run("activate", "zmk-other", *BUDI)
+    sent = rites.json("export", "zpk", "--under", "zmk", *SITI)
+    words = ("rewrap", "--under", "zmk", "--to", "zmk-other", *BUDI)
+    passed = rites.json(*words, "--block", sent["block"])
+    assert {"block"} == set(passed)
+    assert 112 == len(rites.run(*words, "--block", "-", typed=f"{sent['block']}\n").strip())
+    taken = rites.json("import", "passed", "--under", "zmk-other", "--block", passed["block"], *SITI)
+    assert sent["kcv"] == taken["key"]["kcv"]
+
+
 def test_a_partners_block(rites: Rites) -> None:
     """Made elsewhere: the key is what its header says. Blocks that are none are one line each."""
     rites.zmk()
@@ -229,6 +244,7 @@ MISTAKES = {
     "vital": ("state", "retire", "audit"),
     "export": ("export", "audit", "--under", "vault-sealing"),
     "under": ("export", "audit", "--under", "none"),
+    "passed on": ("rewrap", "--block", "none", "--under", "audit", "--to", "audit"),
     "since": ("record", "--since", "yesterday"),
     "until": ("record", "--until", "2026-02-30"),
     "out": ("record", "--out", "none/record.txt"),
