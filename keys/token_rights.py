@@ -43,7 +43,8 @@ NEEDED: Mapping[KeyUsage, Rights | Mapping[KeyMode, Rights]] = MappingProxyType(
         KeyUsage.ISSUER_SCRIPT_SECRECY: DERIVE,
         KeyUsage.ISSUER_SCRIPT_MAC: DERIVE,
         KeyUsage.ISSUER_DYNAMIC_NUMBER: DERIVE,
-        KeyUsage.KEY_BLOCK_PROTECTION: SIGN,  # KBEK and KBAK are its CMACs, whichever way a block goes
+        # KBEK and KBAK are its CMACs, whichever way a block goes; a block may tell its check value, by either method.
+        KeyUsage.KEY_BLOCK_PROTECTION: SIGN | ENCRYPT,
         KeyUsage.MAC_CBC: ENCRYPT,  # CBC with its padding: no mechanism for it in PKCS#11
         KeyUsage.MAC_RETAIL: ENCRYPT,
         KeyUsage.MAC_CMAC: SIGN,

@@ -40,7 +40,7 @@ MAY: dict[KeyUsage, str] = {
     KeyUsage.ISSUER_SCRIPT_SECRECY: "derive",
     KeyUsage.ISSUER_SCRIPT_MAC: "derive",
     KeyUsage.ISSUER_DYNAMIC_NUMBER: "derive",
-    KeyUsage.KEY_BLOCK_PROTECTION: "sign",
+    KeyUsage.KEY_BLOCK_PROTECTION: "sign encrypt",
     KeyUsage.MAC_CBC: "encrypt",
     KeyUsage.MAC_RETAIL: "encrypt",
     KeyUsage.MAC_CMAC: "sign",
