@@ -43,8 +43,8 @@ class Envelope(Protocol[Raw]):
         """A key, bound to BOUND."""
         ...
 
-    def open(self, entry: Entry, bound: bytes) -> Raw:
-        """The key."""
+    def open(self, entry: Entry, bound: bytes, info: KeyInfo | None = None) -> Raw:
+        """The key, fit for what a key of INFO does; for nothing but to be sealed again where there is none."""
         ...
 
     def let_go(self, raw: Raw) -> None:
@@ -100,8 +100,9 @@ class MasterEnvelope:
         """Nonce and ciphertext."""
         return self.seal_data(raw.reveal(), bound)
 
-    def open(self, entry: Entry, bound: bytes) -> Material:
+    def open(self, entry: Entry, bound: bytes, info: KeyInfo | None = None) -> Material:
         """The key."""
+        del info
         return Material(self.open_data(entry, bound))
 
     def let_go(self, raw: Material) -> None:

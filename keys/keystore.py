@@ -315,7 +315,7 @@ class Keystore(Generic[Raw]):
             if info.state is KeyState.DESTROYED:
                 self._envelope.open_data(entry["sealed"], self._bound(entry["header"]))
                 return info, None
-            raw = self._envelope.open(entry["sealed"], self._bound(entry["header"]))
+            raw = self._envelope.open(entry["sealed"], self._bound(entry["header"]), info)
             made.append(raw)
             self._envelope.check(info, raw)
         return info, raw

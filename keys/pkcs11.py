@@ -26,6 +26,7 @@ from keys.keytypes import Algorithm
 from keys.local import LocalHsm
 from keys.master import read_secret_file
 from keys.token import Token
+from keys.token_rights import COMPANION, NONE, Rights, needed
 from keys.token_workshop import DATA, TokenKey, TokenWorkshop
 
 if TYPE_CHECKING:
@@ -130,17 +131,20 @@ class TokenEnvelope:
             entry["copy"] = raw.copy.hex()
         return entry | {"mac": self._code(entry, bound).hex()}
 
-    def open(self, entry: Entry, bound: bytes) -> TokenKey:
-        """The key. Its MAC is checked before anything of it reaches the token's unwrap."""
+    def open(self, entry: Entry, bound: bytes, info: KeyInfo | None = None) -> TokenKey:
+        """The key, with the rights that INFO needs. Its MAC is checked before anything of it reaches the token's unwrap."""
         self._check(entry, bound)
         try:
             algorithm, bits = Algorithm(entry["algorithm"]), int(entry["bits"])
             wrapped, companion, public, copy = (
                 unhex(entry[name]) if name in entry else None for name in ("wrapped", "companion", "public", "copy")
             )
+            if wrapped is not None and not objects.fits(wrapped, algorithm, bits):
+                raise DoesNotOpen("its length is another than is said")  # noqa: TRY301 - told as the others are
             with objects.all_or_none(self._token) as made:
-                main = None if wrapped is None else self._unwrapped(wrapped, algorithm, made)
-                second = None if companion is None else self._unwrapped(companion, Algorithm.TDES, made)
+                rights = NONE if info is None else needed(info.usage, info.mode)
+                main = None if wrapped is None else self._unwrapped(wrapped, algorithm, rights, made)
+                second = None if companion is None else self._unwrapped(companion, Algorithm.TDES, COMPANION, made)
         except (DoesNotOpen, ValueError, KeyError) as error:
             raise DoesNotOpen(f"a wrapped key does not open in the token ({error})") from None
         return TokenKey(algorithm, bits, main, second, public, copy)
@@ -176,12 +180,12 @@ class TokenEnvelope:
             pass  # below: they are all one
         raise DoesNotOpen("an entry was changed, or is of another token")
 
-    def _unwrapped(self, wrapped: bytes, algorithm: Algorithm, made: list[Object]) -> Object:
+    def _unwrapped(self, wrapped: bytes, algorithm: Algorithm, rights: Rights, made: list[Object]) -> Object:
         master = self._token.must_find(self._master)
-        if algorithm is Algorithm.RSA:
-            made.append(objects.unwrap_rsa(self._token, master, wrapped, rewrappable=self._rewrappable))
+        if self._rewrappable:
+            made.append(objects.unwrap_to_rewrap(self._token, master, wrapped, algorithm))
         else:
-            made.append(objects.unwrap(self._token, master, wrapped, algorithm, rewrappable=self._rewrappable))
+            made.append(objects.unwrap(self._token, master, wrapped, algorithm, rights))
         return made[-1]
 
     def _check(self, entry: Entry, bound: bytes) -> None:

@@ -183,6 +183,11 @@ class Token:
         with self.home() as session:
             return self._object(session.createObject(template))
 
+    def change(self, one: Object, template: Template) -> None:
+        """Attributes of an object that may still be changed."""
+        with self.home(one) as session:
+            session.setAttributeValue(one.handle, template)
+
     def destroy(self, *objects: Object) -> None:
         """Destroy objects that nobody will use again. One that does not go now is tried again later, or goes with its session.
 

@@ -1,7 +1,7 @@
 """Objects of a PKCS#11 token as this room uses them: its own keys, payment keys made, brought in, wrapped, unwrapped, derived.
 
-Every payment key is a session object: sensitive, and wrappable by keys alone that the security officer has trusted. Refuses to
-know usages. Read next: token.py (the calls), pkcs11.py.
+Every payment key is a session object: sensitive, wrappable by keys alone that the security officer has trusted, and with those
+rights alone that its maker names. Refuses to know usages. Read next: token_rights.py, token.py (the calls), pkcs11.py.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from keys import rsa_keys, tdes
 from keys.envelope import NONCE_BYTES, DoesNotOpen
 from keys.errors import TokenError
 from keys.keytypes import Algorithm
+from keys.token_rights import DECRYPT, ENCRYPT, EVERY, NONE, SIGN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from keys.token import Object, Template, Token
+    from keys.token_rights import Rights
 
 HMAC_BYTES = 64
 """HMAC keys are kept with zeros behind to 64 bytes, which changes no code (RFC 2104) and is the least some tokens take."""
@@ -104,13 +106,20 @@ def all_or_none(token: Token) -> Iterator[list[Object]]:
         raise
 
 
-def make(token: Token, kind: Algorithm, length: int) -> Object:
-    """A random key of LENGTH bytes, never outside."""
+def make(token: Token, kind: Algorithm, length: int, rights: Rights, for_now: Rights = NONE) -> Object:
+    """A random key of LENGTH bytes, never outside. FOR_NOW: rights besides, until `take_away` takes them."""
+    template = _secret(kind, length, rights | for_now, extractable=True)
     if kind is Algorithm.TDES:
         mechanism = LowLevel.CKM_DES2_KEY_GEN if length == tdes.DOUBLE else LowLevel.CKM_DES3_KEY_GEN
-        return token.generate(mechanism, _secret(kind, length, length_said=False, extractable=True))
+        return token.generate(mechanism, template)
     mechanism = LowLevel.CKM_AES_KEY_GEN if kind is Algorithm.AES else LowLevel.CKM_GENERIC_SECRET_KEY_GEN
-    return token.generate(mechanism, _secret(kind, length, length_said=True, extractable=True))
+    return token.generate(mechanism, [*template, (LowLevel.CKA_VALUE_LEN, length)])
+
+
+def take_away(token: Token, key: Object, rights: Rights) -> None:
+    """Leave a key that was made without RIGHTS."""
+    if rights:
+        token.change(key, [(name, _FALSE) for name in sorted(rights)])
 
 
 def make_rsa(token: Token, bits: int) -> tuple[Object, bytes]:
@@ -122,18 +131,20 @@ def make_rsa(token: Token, bits: int) -> tuple[Object, bytes]:
         (LowLevel.CKA_PUBLIC_EXPONENT, rsa_keys.EXPONENT.to_bytes(3)),
     ]
     with all_or_none(token) as made:
-        half, private = token.generate_pair(public, _private(extractable=True), LowLevel.CKM_RSA_PKCS_KEY_PAIR_GEN)
+        half, private = token.generate_pair(
+            public, _private(SIGN, extractable=True), LowLevel.CKM_RSA_PKCS_KEY_PAIR_GEN
+        )
         made += [half, private]
         modulus, exponent = token.attributes(half, [LowLevel.CKA_MODULUS, LowLevel.CKA_PUBLIC_EXPONENT])
     token.destroy(half)
     return private, rsa_keys.public_of_numbers(int.from_bytes(bytes(modulus)), int.from_bytes(bytes(exponent)))
 
 
-def bring_in(token: Token, kind: Algorithm, key: bytes) -> Object:
+def bring_in(token: Token, kind: Algorithm, key: bytes, rights: Rights) -> Object:
     """A key of bytes that came in as components or in a key block."""
     if kind is Algorithm.HMAC:
         key = key.ljust(HMAC_BYTES, b"\x00")
-    return token.create([*_secret(kind, len(key), length_said=False, extractable=True), (LowLevel.CKA_VALUE, key)])
+    return token.create([*_secret(kind, len(key), rights, extractable=True), (LowLevel.CKA_VALUE, key)])
 
 
 def bring_in_rsa(token: Token, der: bytes) -> Object:
@@ -150,21 +161,32 @@ def bring_in_rsa(token: Token, der: bytes) -> Object:
         LowLevel.CKA_COEFFICIENT: numbers.iqmp,
     }
     values = [(name, number.to_bytes((number.bit_length() + 7) // 8)) for name, number in parts.items()]
-    return token.create([*_private(extractable=True), *values])
+    return token.create([*_private(SIGN, extractable=True), *values])
 
 
-def unwrap(token: Token, master: Object, wrapped: bytes, kind: Algorithm, *, rewrappable: bool) -> Object:
-    """A payment key. REWRAPPABLE: another trusted key may wrap it; else it is not extractable at all.
+def fits(wrapped: bytes, kind: Algorithm, bits: int) -> bool:
+    """Whether what was wrapped has the length of such a key. Of RSA keys the token's own reading of it says."""
+    least = HMAC_BYTES if kind is Algorithm.HMAC else 0
+    return kind is Algorithm.RSA or len(wrapped) - WRAP_MORE == max(bits // 8, least)
+
+
+def unwrap(token: Token, master: Object, wrapped: bytes, kind: Algorithm, rights: Rights) -> Object:
+    """A payment key, not extractable at all.
 
     Raises DoesNotOpen where WRAPPED is none of this master key, TokenError where the token fails.
     """
-    template = _secret(kind, len(wrapped) - WRAP_MORE, length_said=False, extractable=rewrappable)
+    if kind is Algorithm.RSA:
+        return _unwrapped(token, master, wrapped, _private(rights, extractable=False), KEY_WRAP_PADDED)
+    template = _secret(kind, len(wrapped) - WRAP_MORE, rights, extractable=False)
     return _unwrapped(token, master, wrapped, template, KEY_WRAP)
 
 
-def unwrap_rsa(token: Token, master: Object, wrapped: bytes, *, rewrappable: bool) -> Object:
-    """A private RSA key. Raises as `unwrap` does."""
-    return _unwrapped(token, master, wrapped, _private(extractable=rewrappable), KEY_WRAP_PADDED)
+def unwrap_to_rewrap(token: Token, master: Object, wrapped: bytes, kind: Algorithm) -> Object:
+    """A payment key that another trusted key may wrap, and that does nothing else. Raises as `unwrap` does."""
+    if kind is Algorithm.RSA:
+        return _unwrapped(token, master, wrapped, _private(NONE, extractable=True), KEY_WRAP_PADDED)
+    template = _secret(kind, len(wrapped) - WRAP_MORE, NONE, extractable=True)
+    return _unwrapped(token, master, wrapped, template, KEY_WRAP)
 
 
 def seal(token: Token, key: Object, nonce: bytes, data: bytes, aad: bytes) -> bytes:
@@ -176,13 +198,13 @@ def unseal(token: Token, key: Object, nonce: bytes, sealed: bytes, aad: bytes) -
     """What was sealed. Raises DoesNotOpen where nonce, text, tag or AAD are others, TokenError where the token fails."""
     if len(nonce) != NONCE_BYTES or len(sealed) < TAG_BYTES:
         raise DoesNotOpen("it is too short to have been sealed")
-    with _blamed(lambda: token.decrypt(key, seal(token, key, nonce, b"", aad), gcm(nonce, aad))):
+    with _blamed(lambda: _seal_and_unseal(token)):
         return token.decrypt(key, sealed, gcm(nonce, aad))
 
 
-def derive(token: Token, key: Object, data: bytes) -> Object:
+def derive(token: Token, key: Object, data: bytes, rights: Rights) -> Object:
     """The triple DES key that is DATA (24 bytes) enciphered under KEY, block by block. It never leaves and wraps never."""
-    template = [*_secret(Algorithm.TDES, tdes.TRIPLE, length_said=False, extractable=False)]
+    template = _secret(Algorithm.TDES, tdes.TRIPLE, rights, extractable=False)
     mechanism = PyKCS11.KEY_DERIVATION_STRING_DATA_MechanismBase(data, LowLevel.CKM_DES3_ECB_ENCRYPT_DATA)
     return token.derive(key, template, mechanism)
 
@@ -218,11 +240,18 @@ def _succeeds(proof: Callable[[], object]) -> bool:
 
 def _wrap_and_unwrap(token: Token, master: Object) -> None:
     with all_or_none(token) as made:
-        made.append(make(token, Algorithm.AES, 32))
+        made.append(make(token, Algorithm.AES, 32, NONE))
         wrapped = token.wrap(master, made[0], KEY_WRAP)
-        made.append(
-            token.unwrap(master, wrapped, _secret(Algorithm.AES, 32, length_said=False, extractable=False), KEY_WRAP)
-        )
+        made.append(token.unwrap(master, wrapped, _secret(Algorithm.AES, 32, NONE, extractable=False), KEY_WRAP))
+    token.destroy(*made)
+
+
+def _seal_and_unseal(token: Token) -> None:
+    """By a key of its own: the one that was asked for may have no right to seal."""
+    with all_or_none(token) as made:
+        made.append(make(token, Algorithm.AES, 32, ENCRYPT | DECRYPT))
+        nonce = bytes(NONCE_BYTES)
+        token.decrypt(made[0], seal(token, made[0], nonce, b"", b""), gcm(nonce, b""))
     token.destroy(*made)
 
 
@@ -231,13 +260,13 @@ def gcm(nonce: bytes, aad: bytes) -> Any:  # noqa: ANN401 - a mechanism of the m
     return PyKCS11.AES_GCM_Mechanism(nonce, aad, 8 * TAG_BYTES)
 
 
-def _secret(kind: Algorithm, length: int, *, length_said: bool, extractable: bool) -> Template:
+def _secret(kind: Algorithm, length: int, rights: Rights, *, extractable: bool) -> Template:
     types = {
         Algorithm.TDES: LowLevel.CKK_DES2 if length == tdes.DOUBLE else LowLevel.CKK_DES3,
         Algorithm.AES: LowLevel.CKK_AES,
         Algorithm.HMAC: LowLevel.CKK_GENERIC_SECRET,
     }
-    template: Template = [
+    return [
         (LowLevel.CKA_CLASS, LowLevel.CKO_SECRET_KEY),
         (LowLevel.CKA_KEY_TYPE, types[kind]),
         (LowLevel.CKA_TOKEN, _FALSE),
@@ -245,26 +274,21 @@ def _secret(kind: Algorithm, length: int, *, length_said: bool, extractable: boo
         (LowLevel.CKA_EXTRACTABLE, _TRUE if extractable else _FALSE),
         (LowLevel.CKA_WRAP, _FALSE),
         (LowLevel.CKA_UNWRAP, _FALSE),
+        (LowLevel.CKA_VERIFY, _FALSE),
         *_KEPT_IN,
-        *_CODES,
+        *((name, _TRUE if name in rights else _FALSE) for name in sorted(EVERY)),
     ]
-    if kind is not Algorithm.HMAC:
-        template += _CIPHERS
-    if kind is Algorithm.TDES:
-        template.append((LowLevel.CKA_DERIVE, _TRUE))
-    if length_said:
-        template.append((LowLevel.CKA_VALUE_LEN, length))
-    return template
 
 
-def _private(*, extractable: bool) -> Template:
+def _private(rights: Rights, *, extractable: bool) -> Template:
     return [
         (LowLevel.CKA_CLASS, LowLevel.CKO_PRIVATE_KEY),
         (LowLevel.CKA_KEY_TYPE, LowLevel.CKK_RSA),
         (LowLevel.CKA_TOKEN, _FALSE),
         (LowLevel.CKA_PRIVATE, _TRUE),
         (LowLevel.CKA_EXTRACTABLE, _TRUE if extractable else _FALSE),
-        (LowLevel.CKA_SIGN, _TRUE),
+        (LowLevel.CKA_SIGN, _TRUE if rights >= SIGN else _FALSE),
+        (LowLevel.CKA_SIGN_RECOVER, _FALSE),
         (LowLevel.CKA_DECRYPT, _FALSE),
         (LowLevel.CKA_UNWRAP, _FALSE),
         *_KEPT_IN,

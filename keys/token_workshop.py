@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from keys import dukpt_tdes, kcv, mac, rsa_keys, selftest, signing, tdes, usages
+from keys import dukpt_tdes, kcv, mac, rsa_keys, selftest, signing, tdes, token_rights, usages
 from keys import token_objects as objects
 from keys.envelope import NONCE_BYTES, DoesNotOpen
 from keys.errors import KeyRefused, VaultError
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from keys.kcv import Kcv
     from keys.keytypes import KeyInfo, KeySpec
     from keys.token import Object, Token
+    from keys.token_rights import Rights
 
 DATA = "kks-data"
 _COPY = b"copy to export"
@@ -65,6 +66,7 @@ class TokenKey:
     """A key in the token. MAIN: None for a public key. COMPANION: the second object some usages need. PUBLIC: DER of an RSA key.
 
     COPY: of an exportable key, its bytes sealed by the token (nonce, ciphertext): a token gives out no object.
+    KCV: of a key that has just come; later its object may not have the right to compute it.
     """
 
     algorithm: Algorithm
@@ -73,6 +75,7 @@ class TokenKey:
     companion: Object | None = None
     public: bytes | None = None
     copy: bytes | None = None
+    kcv: Kcv | None = None
 
     @property
     def inside(self) -> Object:
@@ -99,7 +102,7 @@ class TokenWorkshop:
         algorithm = usages.algorithm_of(spec)
         if algorithm is Algorithm.RSA:
             private, public = objects.make_rsa(self._token, 8 * length)
-            return TokenKey(algorithm, 8 * length, private, public=public)
+            return TokenKey(algorithm, 8 * length, private, public=public, kcv=kcv.of_rsa(public))
         outside = (
             spec.exportability is not Exportability.NOT_EXPORTABLE
             or _companion_of(spec, bytes(length)) is not None
@@ -108,7 +111,12 @@ class TokenWorkshop:
         if outside:
             key = self._token.random(length)
             return self.take(spec, Material(tdes.odd_parity(key) if algorithm is Algorithm.TDES else key))
-        return TokenKey(algorithm, 8 * length, objects.make(self._token, algorithm, length))
+        rights, check = token_rights.needed(spec.usage, spec.mode), token_rights.TO_CHECK[algorithm]
+        with objects.all_or_none(self._token) as made:
+            made.append(objects.make(self._token, algorithm, length, rights, for_now=check))
+            value = self._check_value(algorithm, made[0])
+            objects.take_away(self._token, made[0], check - rights)
+        return TokenKey(algorithm, 8 * length, made[0], kcv=value)
 
     def take(self, spec: KeySpec, material: Material) -> TokenKey:
         """A key that came in."""
@@ -116,19 +124,24 @@ class TokenWorkshop:
         bits = usages.bits_of(algorithm, material)
         if algorithm is Algorithm.RSA:
             if not rsa_keys.is_private(key):
-                return TokenKey(algorithm, bits, None, public=key)
-            return TokenKey(algorithm, bits, objects.bring_in_rsa(self._token, key), public=rsa_keys.public_of(key))
+                return TokenKey(algorithm, bits, None, public=key, kcv=kcv.of_rsa(key))
+            public = rsa_keys.public_of(key)
+            private = objects.bring_in_rsa(self._token, key)
+            return TokenKey(algorithm, bits, private, public=public, kcv=kcv.of_rsa(public))
         copy = None
         if spec.exportability is not Exportability.NOT_EXPORTABLE:
             nonce = self._token.random(NONCE_BYTES)
             copy = nonce + objects.seal(self._token, self._token.must_find(DATA), nonce, key, _COPY)
         second = _companion_of(spec, key)
         with objects.all_or_none(self._token) as made:
-            made.append(objects.bring_in(self._token, algorithm, key))
+            rights = token_rights.needed(spec.usage, spec.mode)
+            made.append(objects.bring_in(self._token, algorithm, key, rights))
             if second is not None:
-                made.append(objects.bring_in(self._token, Algorithm.TDES, second))
+                made.append(objects.bring_in(self._token, Algorithm.TDES, second, token_rights.COMPANION))
+            with self._for_a_moment(algorithm, key, token_rights.TO_CHECK[algorithm]) as one:
+                value = self._check_value(algorithm, one)
         main, companion = (*made, None)[:2]
-        return TokenKey(algorithm, bits, main, companion, None, copy)
+        return TokenKey(algorithm, bits, main, companion, None, copy, value)
 
     def let_go(self, raw: TokenKey) -> None:
         """Its objects leave the token."""
@@ -146,14 +159,11 @@ class TokenWorkshop:
         return Material(objects.unseal(self._token, self._token.must_find(DATA), nonce, sealed, _COPY))
 
     def check_value(self, algorithm: Algorithm, raw: TokenKey) -> Kcv:
-        """The check value, computed in the token."""
-        if algorithm is Algorithm.RSA:
-            return kcv.of_rsa(raw.public or b"")
-        if algorithm is Algorithm.TDES:
-            return kcv.of_tdes_block(self._encrypt(raw, objects.DES3_ECB)(bytes(tdes.BLOCK)))
-        if algorithm is Algorithm.AES:
-            return kcv.of_aes_code(self._sign(raw, objects.AES_CMAC)(bytes(16)))
-        return kcv.of_hmac_code(self._sign(raw, objects.SHA256_HMAC)(bytes(16)))
+        """The check value, which the token computed when the key came."""
+        del algorithm
+        if raw.kcv is None:
+            raise KeyRefused("the check value of a key in a token is computed when it comes, and kept in its header")
+        return raw.kcv
 
     def bits(self, algorithm: Algorithm, raw: TokenKey) -> int:
         """Length of the key."""
@@ -248,16 +258,31 @@ class TokenWorkshop:
 
     def _known(self, algorithm: Algorithm, key: str, mechanism: object, data: bytes) -> str:
         """DATA under a published key in the token, in hex; the key is destroyed again."""
-        one = objects.bring_in(self._token, algorithm, bytes.fromhex(key))
-        try:
-            codes = mechanism in (objects.AES_CMAC, objects.DES3_CMAC, objects.SHA256_HMAC)
+        codes = mechanism in (objects.AES_CMAC, objects.DES3_CMAC, objects.SHA256_HMAC)
+        rights = token_rights.SIGN if codes else token_rights.ENCRYPT
+        with self._for_a_moment(algorithm, bytes.fromhex(key), rights) as one:
             return (self._token.sign if codes else self._token.encrypt)(one, data, mechanism).hex()
-        finally:
-            self._token.destroy(one)
 
     def random(self, count: int) -> bytes:
         """Of the token."""
         return self._token.random(count)
+
+    @contextmanager
+    def _for_a_moment(self, algorithm: Algorithm, key: bytes, rights: Rights) -> Iterator[Object]:
+        """An object of bytes, which leaves the token again."""
+        one = objects.bring_in(self._token, algorithm, key, rights)
+        try:
+            yield one
+        finally:
+            self._token.destroy(one)
+
+    def _check_value(self, algorithm: Algorithm, key: Object) -> Kcv:
+        """Computed in the token, by token_rights.TO_CHECK."""
+        if algorithm is Algorithm.TDES:
+            return kcv.of_tdes_block(self._token.encrypt(key, bytes(tdes.BLOCK), objects.DES3_ECB))
+        if algorithm is Algorithm.AES:
+            return kcv.of_aes_code(self._token.sign(key, bytes(16), objects.AES_CMAC))
+        return kcv.of_hmac_code(self._token.sign(key, bytes(16), objects.SHA256_HMAC))
 
     def _encrypt(self, raw: TokenKey, mechanism: object) -> Callable[[bytes], bytes]:
         return lambda blocks: self._token.encrypt(raw.inside, blocks, mechanism)
@@ -287,7 +312,8 @@ class TokenDeriver:
 
     def derive(self, data: bytes) -> TokenDeriver:
         """The key that is DATA (16 bytes) enciphered under this one."""
-        key = self._made_of(self._key, data + data[: tdes.BLOCK])
+        rights = token_rights.CARD if self._parent is None else token_rights.SESSION
+        key = self._made_of(self._key, data + data[: tdes.BLOCK], rights)
         return TokenDeriver(self._token, key, data, self._made, self._key)
 
     def masked(self, mask: bytes) -> TokenDeriver:
@@ -315,11 +341,11 @@ class TokenDeriver:
         if self._half is None:
             if self._parent is None:
                 raise KeyRefused("an issuer master key has no first half in a token")
-            self._half = self._made_of(self._parent, self._data[: tdes.BLOCK] * 3)
+            self._half = self._made_of(self._parent, self._data[: tdes.BLOCK] * 3, token_rights.SESSION)
         return self._half
 
-    def _made_of(self, key: Object, data: bytes) -> Object:
-        made = objects.derive(self._token, key, data)
+    def _made_of(self, key: Object, data: bytes, rights: Rights) -> Object:
+        made = objects.derive(self._token, key, data, rights)
         self._made.append(made)
         return made
 

@@ -23,6 +23,7 @@ from gateway.cli import (
     trace,
     vault,
 )
+from keys import core_dumps
 
 app = typer.Typer(
     name="kks",
@@ -64,5 +65,6 @@ partner_keys.register()
 
 
 def main() -> None:
-    """Entry point of the console script `kks`."""
+    """Entry point of the console script `kks`. Before anything else no core dump of the process can be made."""
+    core_dumps.switch_off()
     app(prog_name="kks")

@@ -20,6 +20,7 @@ from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from gateway.operations.custody import custody_of, open_vault
+from keys import core_dumps
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterable
@@ -132,8 +133,9 @@ _refusals: list[Refusal] = []  # since the last job
 
 
 def _begin(custody: Custody, task: Task[Any, Any]) -> None:
-    """A worker's start: keys of its own, and an end with its parent even where that was killed."""
+    """A worker's start: no core dump, keys of its own, and an end with its parent even where that was killed."""
     global _vault, _task
+    core_dumps.switch_off()
     gc.disable()  # what a task makes has no cycles, and looking for some takes a fifth of its time
     _vault, _task = open_vault(custody, _refusals.append), task
     parent = multiprocessing.parent_process()

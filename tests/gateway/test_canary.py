@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,15 @@ from gateway.store import cards
 from gateway.terminals import mapping
 from gateway.testlink import read_test_key
 from keys.sensitive import Pin
+from tests.gateway import outlets
 from tests.gateway.cage import Cage, tables
+from tests.gateway.operations.test_custody import on_a_token
 from tests.gateway.street import framed, open_street, raw_link
 from tests.gateway.world import PIN, credit, holders, write_si
+from tests.keys.softhsm import needs_token
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from gateway.operations.bank import Bank
     from tests.gateway.street import Street
@@ -46,30 +48,106 @@ def test_the_cage_finds_a_canary() -> None:
     assert ["pan in a", "pan in b", "pin in c"] == cage.escaped()
 
 
-async def test_requirement_03_no_canary_escapes(
-    bank: Bank, tmp_path: Path, server: TestServer, caplog: pytest.LogCaptureFixture
+def test_the_cage_knows_where_a_canary_may_be() -> None:
+    """A NIK in a result file; the same NIK anywhere else, and a PAN there, have escaped."""
+    cage = Cage({"result": "3171012345678901 6013010000000018", "log": "3171012345678901"})
+    cage.canaries = {"NIK 1": "3171012345678901", "PAN 1": "6013010000000018"}
+    cage.may_hold = {"result": ("NIK",)}
+    assert ["NIK 1 in log", "PAN 1 in result"] == cage.escaped()
+
+
+async def test_requirement_03_no_canary_escapes(bank: Bank, tmp_path: Path, server: TestServer) -> None:
+    """List, hand-over, PIN, credits, authorisations and every kind of error leave no secret in anything that is seen outside.
+
+    That is logs, exceptions, tables, HTTP answers, what commands print and the files they write, the files of the bank's folder.
+    """
+    cage = await story(bank, tmp_path, server.server.folder / "server.log")
+    assert [] == cage.escaped()
+
+
+ON_A_TOKEN = """
+    import asyncio, sys
+    from pathlib import Path
+    from gateway.app import open_bank
+    from gateway.operations.custody import custody_of
+    from gateway.operations.noted_acts import set_up_token
+    from gateway.settings import load_settings
+    from tests.gateway.outlets import told
+    from tests.gateway.test_canary import story
+
+    async def main(url, folder, module, label):
+        folder = Path(folder)
+        settings = load_settings(
+            database_url=url, data_dir=folder / "var", key_backend="pkcs11", iso_port=0, http_port=0, log_level="warning",
+            key_options={"module": module, "token": label, "pin_file": str(folder / "user.pin")},
+        )
+        set_up_token(custody_of(settings), "ratna", folder / "officer.pin", 1)
+        async with open_bank(settings) as bank:
+            cage = await story(bank, folder, Path((folder / "server log").read_text()))
+        for path in sorted((folder / "tokens").rglob("*")):
+            if path.is_file():
+                cage.seen[f"token {path.name}"] = path.read_bytes().decode("latin-1")
+        print(told(cage))
+
+    asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@needs_token
+def test_requirement_03_no_canary_escapes_with_keys_in_a_token(
+    database_url: str, tmp_path: Path, server: TestServer
 ) -> None:
-    """List, hand-over, PIN, credits, authorisations and every kind of error leave no secret in logs, exceptions or tables."""
-    cage = Cage()
-    caplog.set_level(logging.DEBUG)
-    log_file = server.server.folder / "server.log"
-    before = log_file.stat().st_size
-    with structlog.testing.capture_logs() as events:
-        async with open_street(bank, tmp_path, families=2) as street:
-            _know(cage, street)
-            await _lists(bank, tmp_path, cage)
-            await _terminals(street, cage)
-            await _errors(street, cage, tmp_path)
-            await _objects(street, cage)
-        await proof.verify_audit(bank)
+    """The same with keys in a token: its PINs are canaries too, and the files of the token are looked into."""
+    (tmp_path / "server log").write_text(str(server.server.folder / "server.log"))
+    found = on_a_token(ON_A_TOKEN, database_url, tmp_path)
+    seen = found["seen"]
+    assert isinstance(seen, dict)
+    assert {"HTTP /v1/status", "keys record", "file of si result SI-X --out {file}.csv --as maker", "keystore"} <= set(
+        seen
+    )
+    assert any(name.startswith("token ") for name in seen)
+    assert [] == found["escaped"]
+
+
+async def story(bank: Bank, folder: Path, server_log: Path) -> Cage:
+    """Everything that happens at a bank, and all that could be seen of it from outside."""
+    cage, logged = Cage(), io.StringIO()
+    handler, root = logging.StreamHandler(logged), logging.getLogger()
+    level, before = root.level, len(outlets.readable(server_log))
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        with structlog.testing.capture_logs() as events:
+            async with open_street(bank, folder, families=2) as street:
+                _know(cage, street, folder)
+                await _lists(bank, folder, cage)
+                await _terminals(street, cage)
+                await _errors(street, cage, folder)
+                await _objects(street, cage)
+                await outlets.http(street.service, cage)
+                await outlets.commands(
+                    bank.settings,
+                    folder,
+                    cage,
+                    account=street.families[0].account_number,
+                    sp2d="SP2D-W",
+                    day=str(bank.business_date),
+                )
+            await proof.verify_audit(bank)
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
     assert 10 < len(events)
     cage.seen["structlog"] = "\n".join(f"{event}" for event in events)
-    cage.seen["logging"] = caplog.text
-    cage.seen["server log"] = log_file.read_text(encoding="utf-8")[before:]
+    cage.seen["logging"] = logged.getvalue()
+    cage.seen["server log"] = outlets.readable(server_log)[before:]
     cage.seen["keystore"] = (bank.settings.data_dir / "keys" / "keystore.json").read_text(encoding="utf-8")
+    outlets.files(bank.settings, cage)
     cage.seen |= await tables(bank)
     assert "601301******" in cage.seen["table card"]
-    assert [] == cage.escaped()
+    assert "601301******" in cage.seen["card list {account}"]
+    assert street.families[0].nik in cage.seen["file of si result SI-X --out {file}.csv --as maker"]
+    return cage
 
 
 async def _lists(bank: Bank, folder: Path, cage: Cage) -> None:
@@ -110,8 +188,8 @@ def _separator(path: Path) -> str:
     return next(one for one in ";,|\t" if one in first)
 
 
-def _know(cage: Cage, street: Street) -> None:
-    """The street's own secrets: cards, PIN, PIN blocks, NIK, key components, the master key."""
+def _know(cage: Cage, street: Street, folder: Path) -> None:
+    """The street's own secrets: cards, PIN, PIN blocks, NIK, key components, the master key or the token's PINs."""
     for number, card in enumerate(street.wallet.cards):
         cage.canaries[f"PAN {number}"] = card.pan.reveal()
         cage.canaries[f"PIN block {number}"] = street.pinpad.block(card.pan, card.pin)
@@ -120,6 +198,10 @@ def _know(cage: Cage, street: Street) -> None:
     cage.canaries |= {"PIN": PIN, "wrong PIN": WRONG.reveal()}
     for number, component in enumerate(read_test_key(street.bank.settings.data_dir)[1]):
         cage.canaries[f"component {number}"] = component.hex().upper()
+    if street.bank.settings.key_backend == "pkcs11":
+        for role in ("user", "officer"):
+            cage.canaries[f"PIN of the {role}"] = (folder / f"{role}.pin").read_text(encoding="utf-8").strip()
+        return
     master = (street.bank.settings.data_dir / "keys" / "master.key").read_text(encoding="utf-8").strip()
     cage.canaries["master key"] = master.splitlines()[-1]
 

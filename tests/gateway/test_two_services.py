@@ -11,9 +11,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from gateway.app import open_bank, run_service
 from gateway.simulator.terminal import Asked
+from gateway.testlink import ensure_test_link
 from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street, reasons, stand_before
+from tests.keys.test_core_dumps import core_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,8 +45,8 @@ async def test_a_second_process(bank: Bank, bank_settings: Settings, tmp_path: P
     """The same with `kks serve` as another process, which stops cleanly on SIGTERM."""
     async with (
         open_street(bank, tmp_path, families=3) as here,
-        _serving(bank_settings) as address,
-        stand_before(bank, SimpleNamespace(iso_address=address), here.wallet, here.families) as there,  # type: ignore[arg-type]
+        _serving(bank_settings) as service,
+        stand_before(bank, service, here.wallet, here.families) as there,  # type: ignore[arg-type]
     ):
         await _share(bank, here, there)
     await assert_proved(bank)
@@ -70,8 +74,16 @@ async def _share(bank: Bank, here: Street, there: Street) -> None:
     assert 1 + 2 + 1 + 12 == len(await reasons(bank))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+async def test_requirement_03_the_service_leaves_no_core_dump(bank: Bank, bank_settings: Settings) -> None:
+    """`kks serve` has keys, PINs and PANs in its memory: from its start on it has switched core dumps off."""
+    ensure_test_link(bank)
+    async with _serving(bank_settings) as service:
+        assert ["0", "0"] == core_limit(service.pid)
+
+
 @asynccontextmanager
-async def _serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
+async def _serving(settings: Settings) -> AsyncIterator[SimpleNamespace]:
     """`kks serve` as a process of its own, until the block ends."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KKS_")} | {
         "KKS_DATABASE_URL": str(settings.database_url), "KKS_DATA_DIR": str(settings.data_dir), "KKS_ISO_PORT": "0",
@@ -88,7 +100,7 @@ async def _serving(settings: Settings) -> AsyncIterator[tuple[str, int]]:
     address = next(line.split()[2] for line in lines if line.startswith("ISO 8583"))
     host, _, port = address.partition(":")
     try:
-        yield host, int(port)
+        yield SimpleNamespace(iso_address=(host, int(port)), pid=process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(30):

@@ -32,9 +32,9 @@ class Counted(MasterEnvelope):
         self.opened: list[int] = []
         self.gone: list[int] = []
 
-    def open(self, entry: Entry, bound: bytes) -> Material:
+    def open(self, entry: Entry, bound: bytes, info: KeyInfo | None = None) -> Material:
         """Counted."""
-        raw = super().open(entry, bound)
+        raw = super().open(entry, bound, info)
         self.opened.append(len(raw.reveal()))
         return raw
 

@@ -249,25 +249,6 @@ def test_every_byte_of_the_file_counts(tmp_path: Path) -> None:
     assert hsm.keys() == hsm_in(tmp_path).keys()
 
 
-def test_headers_are_not_swapped(tmp_path: Path) -> None:
-    """Two entries with each other's header, or one with a header changed: refused, though each part is genuine."""
-    hsm = hsm_in(tmp_path)
-    hsm.generate(KeySpec(KeyUsage.PIN_ENCRYPTION, bits=128), "a")
-    hsm.generate(KeyUsage.MAC_RETAIL, "b")
-    path = tmp_path / "keystore"
-    document = json.loads(path.read_bytes())
-    one, other = document["keys"]
-    swapped = [
-        {"header": one["header"], "sealed": other["sealed"]},
-        {"header": other["header"], "sealed": one["sealed"]},
-    ]
-    changes = [swapped, [other, one], [one], [one, one], [one | {"header": one["header"] | {"mode": "B"}}, other]]
-    for keys in changes:
-        path.write_text(json.dumps(document | {"keys": keys}, indent=1, sort_keys=True) + "\n")
-        with pytest.raises(KeystoreError):
-            hsm_in(tmp_path)
-
-
 def test_entries_of_another_keystore_are_not_taken(tmp_path: Path) -> None:
     """Of the same token and master key: the head of the file is bound to each key."""
     for name in ("one", "other"):

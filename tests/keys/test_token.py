@@ -21,6 +21,7 @@ from keys.errors import TokenError
 from keys.keytypes import Algorithm
 from keys.master import Passphrase
 from keys.token import Token
+from keys.token_rights import EVERY
 from tests.keys import softhsm
 from tests.keys.samples import one_line
 
@@ -49,7 +50,7 @@ def open_other(pin: Passphrase = softhsm.USER, *, officer: bool = False) -> Toke
 
 def held(token: Token) -> Any:  # noqa: ANN401 - an object of the module
     """A known AES key in the token."""
-    return objects.bring_in(token, Algorithm.AES, KEY)
+    return objects.bring_in(token, Algorithm.AES, KEY, EVERY)
 
 
 def test_a_module_that_is_none(tmp_path: Path) -> None:
@@ -277,7 +278,7 @@ def test_empty_texts(token: Token) -> None:
 def test_threads_share_its_sessions() -> None:
     """More threads than sessions wait for each other; what each computes is its own."""
     token = softhsm.open_token(sessions=2)
-    keys = [objects.bring_in(token, Algorithm.AES, bytes([number]) + KEY[1:]) for number in range(8)]
+    keys = [objects.bring_in(token, Algorithm.AES, bytes([number]) + KEY[1:], EVERY) for number in range(8)]
     started = threading.Barrier(8)
 
     def work(number: int) -> bool:
@@ -285,7 +286,7 @@ def test_threads_share_its_sessions() -> None:
         right = aes.encipherer(bytes([number]) + KEY[1:])
         for count in range(60):
             block = count.to_bytes(16)
-            made = objects.bring_in(token, Algorithm.AES, KEY)
+            made = objects.bring_in(token, Algorithm.AES, KEY, EVERY)
             if token.encrypt(keys[number], block, objects.AES_ECB) != right(block):
                 return False
             if count % 7 == 0:
@@ -302,7 +303,7 @@ def test_threads_share_its_sessions() -> None:
 def test_objects_are_found_by_label(token: Token) -> None:
     """None where there is none; two of one label are an error, as nobody could tell which was meant."""
     assert token.find("nothing") is None
-    template = objects._secret(Algorithm.AES, 32, length_said=False, extractable=False)
+    template = objects._secret(Algorithm.AES, 32, EVERY, extractable=False)
     named = [*template, (LowLevel.CKA_VALUE, KEY), (LowLevel.CKA_LABEL, "named")]
     token.create(named)
     assert token.find("named") is not None

@@ -21,6 +21,7 @@ from keys.master import Passphrase
 from keys.pkcs11 import Pkcs11Hsm, TokenEnvelope
 from keys.sensitive import Pan, Pin
 from keys.token import Token
+from keys.token_rights import EVERY
 from keys.token_workshop import TokenKey, TokenWorkshop
 from tests.keys import softhsm
 from tests.keys.samples import SECOND_KEY, components
@@ -173,7 +174,7 @@ def test_short_and_long_seals_are_not_asked_for(token: Token) -> None:
         envelope.open_data(entry | {"nonce": entry["nonce"] + "00"}, BOUND)
     for wrapped in (b"", b"1", bytes(8), bytes(15)):
         with pytest.raises(DoesNotOpen):
-            objects.unwrap(token, token.must_find("kks-master-1"), wrapped, Algorithm.AES, rewrappable=False)
+            objects.unwrap(token, token.must_find("kks-master-1"), wrapped, Algorithm.AES, EVERY)
 
 
 def working(folder: Path, token: Token) -> tuple[Pkcs11Hsm, Callable[[], bool]]:
@@ -274,7 +275,7 @@ def test_every_open_token_comes_back(tmp_path: Path, token: Token) -> None:
 
 def test_a_handle_of_before_reaches_no_module(token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may be another object's now: refused here."""
-    key = objects.bring_in(token, Algorithm.AES, bytes(range(32)))
+    key = objects.bring_in(token, Algorithm.AES, bytes(range(32)), EVERY)
     take_out(token)
     assert token.restore()
     asked: list[object] = []

@@ -15,6 +15,7 @@ from keys import token_objects as objects
 from keys.errors import KeyRefused, KeystoreError, TokenError
 from keys.keytypes import Algorithm, Exportability, KeySpec, KeyState, KeyUsage
 from keys.pkcs11 import Pkcs11Hsm
+from keys.token_rights import EVERY
 from keys.token_workshop import TokenWorkshop
 from tests.keys import softhsm
 from tests.keys.samples import SECOND_KEY, components, rsa_private
@@ -253,5 +254,5 @@ def test_proofs_leave_nothing_behind(token: Token) -> None:
     """What is made in the token to find out who is to blame for an answer that says nothing."""
     master = token.must_find(f"{pkcs11.MASTER}-1")
     with pytest.raises(KeystoreError):
-        objects.unwrap(token, master, bytes(40), Algorithm.AES, rewrappable=False)
+        objects.unwrap(token, master, bytes(40), Algorithm.AES, EVERY)
     assert 0 == objects_in(token)

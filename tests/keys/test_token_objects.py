@@ -17,6 +17,7 @@ from keys.envelope import DoesNotOpen
 from keys.errors import TokenError
 from keys.keytypes import Algorithm
 from keys.pkcs11 import HEADER, MASTER
+from keys.token_rights import EVERY, SIGN
 from keys.token_workshop import DATA
 from tests.keys import softhsm
 from tests.keys.samples import PAN, SECOND_KEY
@@ -85,7 +86,7 @@ def hidden(token: Token, key: Any) -> bool:  # noqa: ANN401 - the same
 @every_key
 def test_known_keys_do_their_work_unseen(token: Token, algorithm: Algorithm, length: int) -> None:
     """Brought in, they do what their bytes do, and show none of them."""
-    key = objects.bring_in(token, algorithm, KEYS[algorithm, length])
+    key = objects.bring_in(token, algorithm, KEYS[algorithm, length], EVERY)
     assert works(token, key, algorithm, KEYS[algorithm, length])
     assert hidden(token, key)
 
@@ -93,7 +94,7 @@ def test_known_keys_do_their_work_unseen(token: Token, algorithm: Algorithm, len
 @every_key
 def test_made_keys_were_never_outside(token: Token, algorithm: Algorithm, length: int) -> None:
     """Sensitive from the first, never readable, never the same; they work."""
-    one, other = objects.make(token, algorithm, length), objects.make(token, algorithm, length)
+    one, other = objects.make(token, algorithm, length, EVERY), objects.make(token, algorithm, length, EVERY)
     assert hidden(token, one)
     assert [True, True] == [
         bool(flag) for flag in token.attributes(one, [LowLevel.CKA_ALWAYS_SENSITIVE, LowLevel.CKA_LOCAL])
@@ -110,30 +111,30 @@ def test_made_keys_were_never_outside(token: Token, algorithm: Algorithm, length
 def test_keys_go_and_come_wrapped(token: Token, algorithm: Algorithm, length: int) -> None:
     """Under the master key, 8 bytes longer; the same key comes back, and shows itself as little."""
     value = KEYS[algorithm, length]
-    wrapped = token.wrap(master(token), objects.bring_in(token, algorithm, value), objects.KEY_WRAP)
+    wrapped = token.wrap(master(token), objects.bring_in(token, algorithm, value, EVERY), objects.KEY_WRAP)
     assert (64 if algorithm is Algorithm.HMAC else length) + 8 == len(wrapped)
-    for rewrappable in (False, True):
-        again = objects.unwrap(token, master(token), wrapped, algorithm, rewrappable=rewrappable)
-        assert works(token, again, algorithm, value)
-        assert hidden(token, again)
-        if rewrappable:
-            assert wrapped == token.wrap(master(token), again, objects.KEY_WRAP)
-            other = token.must_find(f"{MASTER}-2")
-            assert wrapped != token.wrap(other, again, objects.KEY_WRAP)
-        else:
-            assert "CKR_KEY_UNEXTRACTABLE" == refused(token.wrap, master(token), again, objects.KEY_WRAP)
+    again = objects.unwrap(token, master(token), wrapped, algorithm, EVERY)
+    assert works(token, again, algorithm, value)
+    assert "CKR_KEY_UNEXTRACTABLE" == refused(token.wrap, master(token), again, objects.KEY_WRAP)
+    anew = objects.unwrap_to_rewrap(token, master(token), wrapped, algorithm)
+    assert wrapped == token.wrap(master(token), anew, objects.KEY_WRAP)
+    assert wrapped != token.wrap(token.must_find(f"{MASTER}-2"), anew, objects.KEY_WRAP)
+    assert hidden(token, again)
+    assert hidden(token, anew)
 
 
 @every_key
 def test_every_bit_of_a_wrapped_key_counts(token: Token, algorithm: Algorithm, length: int) -> None:
     """AES-KW finds each change itself; a master key opens what is its own alone."""
-    wrapped = token.wrap(master(token), objects.bring_in(token, algorithm, KEYS[algorithm, length]), objects.KEY_WRAP)
+    wrapped = token.wrap(
+        master(token), objects.bring_in(token, algorithm, KEYS[algorithm, length], EVERY), objects.KEY_WRAP
+    )
     for bit in range(0, 8 * len(wrapped), 5):
         changed = (int.from_bytes(wrapped) ^ 1 << bit).to_bytes(len(wrapped))
         with pytest.raises(DoesNotOpen):
-            objects.unwrap(token, master(token), changed, algorithm, rewrappable=False)
+            objects.unwrap(token, master(token), changed, algorithm, EVERY)
     with pytest.raises(DoesNotOpen):
-        objects.unwrap(token, token.must_find(f"{MASTER}-2"), wrapped, algorithm, rewrappable=False)
+        objects.unwrap(token, token.must_find(f"{MASTER}-2"), wrapped, algorithm, EVERY)
 
 
 # The attack: the holder of the user PIN has a wrapped key of the keystore and asks the token for it in every other way.
@@ -183,7 +184,7 @@ def attempts() -> list[Template]:
 def test_a_wrapped_key_does_not_come_out(token: Token, value: bytes) -> None:
     """As whatever it is asked for: refused, or an object that shows no byte and goes out under no key but a trusted one."""
     algorithm = Algorithm.AES if len(value) == 32 else Algorithm.TDES
-    wrapped = token.wrap(master(token), objects.bring_in(token, algorithm, value), objects.KEY_WRAP)
+    wrapped = token.wrap(master(token), objects.bring_in(token, algorithm, value, EVERY), objects.KEY_WRAP)
     mine = own_wrapping_key(token)
     outcomes = set()
     for template in attempts():
@@ -206,10 +207,10 @@ def test_a_wrapped_key_does_not_come_out(token: Token, value: bytes) -> None:
 def test_a_key_does_not_go_out_under_ones_own(token: Token, algorithm: Algorithm, length: int) -> None:
     """Made, brought in or unwrapped to be wrapped anew: a key that nobody trusted wraps none of them."""
     mine = own_wrapping_key(token)
-    made = objects.make(token, algorithm, length)
-    known = objects.bring_in(token, algorithm, KEYS[algorithm, length])
+    made = objects.make(token, algorithm, length, EVERY)
+    known = objects.bring_in(token, algorithm, KEYS[algorithm, length], EVERY)
     wrapped = token.wrap(master(token), known, objects.KEY_WRAP)
-    again = objects.unwrap(token, master(token), wrapped, algorithm, rewrappable=True)
+    again = objects.unwrap_to_rewrap(token, master(token), wrapped, algorithm)
     for key in (made, known, again):
         for mechanism in (objects.KEY_WRAP, objects.KEY_WRAP_PADDED):
             assert "CKR_KEY_NOT_WRAPPABLE" == refused(token.wrap, mine, key, mechanism)
@@ -218,8 +219,8 @@ def test_a_key_does_not_go_out_under_ones_own(token: Token, algorithm: Algorithm
 @every_key
 def test_a_key_is_not_talked_into_it(token: Token, algorithm: Algorithm, length: int) -> None:
     """Attributes that keep it in are not taken from it."""
-    key = objects.bring_in(token, algorithm, KEYS[algorithm, length])
-    closed = objects.derive(token, objects.bring_in(token, Algorithm.TDES, SECOND_KEY), bytes(24))
+    key = objects.bring_in(token, algorithm, KEYS[algorithm, length], EVERY)
+    closed = objects.derive(token, objects.bring_in(token, Algorithm.TDES, SECOND_KEY, EVERY), bytes(24), EVERY)
     for one, name, flag in (
         (key, LowLevel.CKA_SENSITIVE, FALSE),
         (key, LowLevel.CKA_WRAP_WITH_TRUSTED, FALSE),
@@ -270,7 +271,7 @@ for slot in library.getSlotList(tokenPresent=True):
 
 def test_nobody_unwraps_without_the_users_pin(token: Token) -> None:
     """The master key is a public object; what it unwraps is private, and so of no use to one who has not logged in."""
-    wrapped = token.wrap(master(token), objects.bring_in(token, Algorithm.TDES, SECOND_KEY), objects.KEY_WRAP)
+    wrapped = token.wrap(master(token), objects.bring_in(token, Algorithm.TDES, SECOND_KEY, EVERY), objects.KEY_WRAP)
     asked = [str(softhsm.module()), softhsm.LABEL, f"{MASTER}-1", wrapped.hex()]
     run = subprocess.run(  # noqa: S603 - our own script
         [sys.executable, "-c", STRANGER, *asked], capture_output=True, text=True, check=True, timeout=60
@@ -308,7 +309,9 @@ def test_the_tokens_own_keys_do_one_thing(token: Token, label: str, may: str) ->
     calls: dict[str, Callable[[], object]] = {
         "sign": lambda: token.sign(key, b"text", objects.AES_CMAC),
         "encrypt": lambda: token.encrypt(key, b"text", objects.gcm(bytes(12), b"")),
-        "wrap": lambda: token.wrap(key, objects.bring_in(token, Algorithm.AES, bytes(range(32))), objects.KEY_WRAP),
+        "wrap": lambda: token.wrap(
+            key, objects.bring_in(token, Algorithm.AES, bytes(range(32)), EVERY), objects.KEY_WRAP
+        ),
         "out": lambda: token.wrap(mine, key, objects.KEY_WRAP),
         "under the master": lambda: token.wrap(master(token), key, objects.KEY_WRAP),
     }
@@ -322,8 +325,8 @@ def test_the_tokens_own_keys_do_one_thing(token: Token, label: str, may: str) ->
 def test_derived_keys(token: Token) -> None:
     """Triple DES of the data, as EMV has it; they stay in, and wrap and are wrapped by nothing."""
     data = emv.option_a_data(PAN)
-    parent = objects.bring_in(token, Algorithm.TDES, SECOND_KEY)
-    key = objects.derive(token, parent, data + data[:8])
+    parent = objects.bring_in(token, Algorithm.TDES, SECOND_KEY, EVERY)
+    key = objects.derive(token, parent, data + data[:8], EVERY)
     expected = emv.derived_key(tdes.encipherer(SECOND_KEY), data)
     assert tdes.encipherer(expected)(bytes(8)) == token.encrypt(key, bytes(8), objects.DES3_ECB)
     assert hidden(token, key)
@@ -338,7 +341,7 @@ def test_rsa_keys(token: Token) -> None:
     mine = own_wrapping_key(token)
     for key, half in ((made, public), (known, rsa_keys.public_of(der))):
         wrapped = token.wrap(master(token), key, objects.KEY_WRAP_PADDED)
-        again = objects.unwrap_rsa(token, master(token), wrapped, rewrappable=False)
+        again = objects.unwrap(token, master(token), wrapped, Algorithm.RSA, SIGN)
         for one in (key, again):
             assert signing.rsa_verifier(half)(b"text", token.sign(one, b"text", objects.SHA256_RSA))
             for name in (LowLevel.CKA_PRIVATE_EXPONENT, LowLevel.CKA_PRIME_1):
@@ -411,7 +414,7 @@ def test_a_master_key_is_the_officers_to_make(token: Token) -> None:
 
 def test_gcm(token: Token) -> None:
     """A tag of 16 bytes behind."""
-    key = objects.bring_in(token, Algorithm.AES, bytes(range(32)))
+    key = objects.bring_in(token, Algorithm.AES, bytes(range(32)), EVERY)
     nonce = bytes(range(12))
     assert AESGCM(bytes(range(32))).encrypt(nonce, b"text", b"place") == token.encrypt(
         key, b"text", objects.gcm(nonce, b"place")

@@ -137,8 +137,6 @@ def test_derived_keys_same_as_in_software(workshop: TokenWorkshop, one: bytes, o
     info = info_of(KeyUsage.ISSUER_CRYPTOGRAM, Algorithm.TDES, 128)
     software = SoftwareDeriver(SECOND_KEY)
     with workshop.deriving(info, raw)() as issuer:
-        assert software.whole(data) == issuer.whole(data)
-        assert software.whole_chain(data) == issuer.whole_chain(data)
         for known, found in (
             (software.derive(one), issuer.derive(one)),
             (software.derive(one).derive(other), issuer.derive(one).derive(other)),
@@ -179,15 +177,18 @@ def test_derived_objects_are_destroyed(workshop: TokenWorkshop, token: Token) ->
 
 
 def test_what_a_token_cannot_derive(workshop: TokenWorkshop) -> None:
-    """A key XOR data, and single DES under an issuer's key: refused in one line, and the rest goes on."""
-    raw = taken(workshop, KeyUsage.ISSUER_CRYPTOGRAM, SECOND_KEY)
+    """A key XOR data, single DES under an issuer's key, and any cipher of its own: refused in one line, and the rest goes on."""
+    raw, software = taken(workshop, KeyUsage.ISSUER_CRYPTOGRAM, SECOND_KEY), SoftwareDeriver(SECOND_KEY)
     with workshop.deriving(info_of(KeyUsage.ISSUER_CRYPTOGRAM, Algorithm.TDES, 128), raw)() as issuer:
         with pytest.raises(KeyRefused, match="Visa script session key"):
             issuer.masked(bytes(16))
         for tool in (issuer.half, issuer.chain):
             with pytest.raises(KeyRefused, match="no first half"):
                 tool(bytes(8))
-        assert tdes.encipherer(SECOND_KEY)(bytes(8)) == issuer.whole(bytes(8))
+        for refused in (issuer.whole, issuer.whole_chain):  # it derives, and does nothing else
+            with pytest.raises(TokenError, match="CKR_KEY_FUNCTION_NOT_PERMITTED"):
+                refused(bytes(8))
+        assert software.derive(bytes(16)).whole(bytes(8)) == issuer.derive(bytes(16)).whole(bytes(8))
 
 
 @given(st.binary(max_size=60))

@@ -24,6 +24,7 @@ from gateway.settings import load_settings
 from keys.errors import KeyRefused
 from keys.keytypes import KeyState, KeyUsage
 from tests.gateway.rites import details, told
+from tests.keys.test_core_dumps import core_limit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -201,7 +202,7 @@ async def test_jobs_are_asked_for_when_there_is_room(bank: Bank, monkeypatch: py
 
 
 def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
-    """A parent that is killed leaves no worker, though nobody told it to stop."""
+    """A parent that is killed leaves no worker, though nobody told it to stop; and nothing of a worker is ever dumped."""
     settings = load_settings(data_dir=tmp_path / "var")
     open_keystore(settings)
     custody = custody_of(settings)
@@ -225,11 +226,21 @@ def test_a_worker_ends_with_its_parent(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(workers.__file__).parents[2])}
     with subprocess.Popen([sys.executable, str(place)], stdout=subprocess.PIPE, text=True, env=environment) as parent:  # noqa: S603 - our own script
         assert parent.stdout is not None
-        worker = Path(f"/proc/{int(parent.stdout.readline())}/exe")
-        assert worker.exists()
+        worker = int(parent.stdout.readline())
+        assert lives(worker)
+        assert ["0", "0"] == core_limit(worker)
         parent.send_signal(signal.SIGKILL)
     for _ in range(200):
-        if not worker.exists():
+        if not lives(worker):
             break
         time.sleep(0.05)
-    assert not worker.exists()
+    assert not lives(worker)
+
+
+def lives(process: int) -> bool:
+    """Whether there is such a process, and it has not ended. Of one that cannot be dumped root alone may read more."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
