@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from gateway.store import audit, ceremonies
-from gateway.store.audit import Operation
+from gateway.store.audit import FIRST_HASH, Operation
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -98,6 +98,33 @@ async def test_an_act_that_was_refused_and_done_again(engine: AsyncEngine) -> No
         assert "budi" == await last()
         await write(connection, "budi", Operation.KEY_FAILED, "zpk#1", act="compromise")
         assert "siti" == await last()
+
+
+@pytest.mark.parametrize(
+    "rubbish",
+    [r'"/tmp/nix\udcff: no"', r'"t\u0000x"', r'"\\\ud800\ud801\\"', r'"\\u0000"', "NaN", "-Infinity", "[Infinity,NaN]"],
+)
+async def test_a_chain_that_has_what_a_database_does_not_take(engine: AsyncEngine, rubbish: str) -> None:
+    """Written before it was cleaned on its way in: every look bears it, and finds what else that event says."""
+    told = f'{{"act":"retire","business_date":"2026-11-28","note":"ab","reason":{rubbish}}}'
+    row = {"stream": "operations", "at": AT, "actor": "siti", "operation": "key.begun", "hash": FIRST_HASH}
+    async with engine.begin() as connection:
+        await connection.execute(audit.INSERT_EVENT, row | {"seq": 1, "subject": "zpk#1", "detail": told})
+        assert await ceremonies.is_taken_in(connection, "ab")
+        assert await ceremonies.last_serial(connection) is None
+        assert "siti" == await ceremonies.last_begun(connection, "zpk#1", ["retire"])
+        assert await ceremonies.last_done(connection, "zpk#1", ["retire"]) is None
+        (act,) = await ceremonies.acts(connection, date(2026, 11, 28), date(2026, 11, 28))
+        assert str(act.detail["reason"]).isprintable()
+
+
+@pytest.mark.parametrize("serial", [10**9, 10**30, "x"])
+async def test_a_note_says_nothing_of_the_serial(engine: AsyncEngine, serial: object) -> None:
+    """It is no more believable than the folder it stood in: what it claims closes no bank."""
+    async with engine.begin() as connection:
+        await write(connection, "siti", Operation.KEY_DONE, "zpk#1", act="generate", serial=7)
+        await write(connection, "siti", Operation.KEY_DONE, "master key", act="init", serial=serial, note="ab")
+        assert 7 == await ceremonies.last_serial(connection)
 
 
 @pytest.mark.parametrize("statement", ["ACTS", "LAST_DONE", "LAST_BEGUN", "LAST_SERIAL", "TAKEN_IN"])
