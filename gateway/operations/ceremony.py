@@ -28,6 +28,7 @@ from gateway.operations.custody import (
     take_up_keys,
 )
 from gateway.operations.noted_acts import MASTER, take_in_notes, token_key
+from gateway.rules.approval import same_person
 from gateway.store import ceremonies
 from gateway.store.audit import Operation
 from keys.errors import KeysError
@@ -37,7 +38,7 @@ from keys.master_ceremony import component_check
 from keys.usages import check_custodian, component_check_value
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from datetime import date
     from pathlib import Path
 
@@ -163,8 +164,8 @@ async def activate(bank: Bank, actor: str, key: str, overlap_days: int | None) -
         if bank.hsm.info(handle).state is not KeyState.PRE_ACTIVE:
             raise Refused(f"key {name}: is {bank.hsm.info(handle).state.value}: only a new key is activated")
         async with reading(bank) as connection:
-            maker = await ceremonies.last_done(connection, name, MAKING)
-        _refuse_alone(actor, maker, name, "made it or brought it in", "activates")
+            makers = await ceremonies.done_by(connection, name, MAKING)
+        _refuse_alone(actor, makers, name, "made it or brought it in", "activates")
         bank.hsm.set_state(handle, KeyState.ACTIVE)
         if overlap_days is not None:
             _end_older(bank, handle, bank.business_date + timedelta(days=overlap_days))
@@ -187,8 +188,8 @@ async def change_state(bank: Bank, actor: str, act: str, key: str) -> KeyInfo:
         check_transition(bank.hsm.info(handle), STATES[act])
         if act == "destroy" and state is not KeyState.PRE_ACTIVE:
             async with reading(bank) as connection:
-                ender = await ceremonies.last_begun(connection, name, ENDING)
-            _refuse_alone(actor, ender, name, "ended its life", "destroys")
+                enders = await ceremonies.begun_by(connection, name, ENDING)
+            _refuse_alone(actor, enders, name, "ended its life", "destroys")
         if act == "destroy" and handle.label == SEALING_LABEL:
             await reseal.refuse_if_used(bank, handle)
         async with pin_keys.let_end(bank, handle) if act in ("retire", "destroy") else nullcontext():
@@ -208,8 +209,8 @@ async def rotate_master(bank: Bank, actor: str, number: int | None = None) -> in
     async with _act(bank, actor, "rotate-master", MASTER, number=number) as ended:
         if number is not None:
             async with reading(bank) as connection:
-                maker = await ceremonies.last_begun(connection, token_key(number), ("token-init",))
-            _refuse_alone(actor, maker, token_key(number), "made it", "puts a keystore under")
+                makers = await ceremonies.begun_by(connection, token_key(number), ("token-init",))
+            _refuse_alone(actor, makers, token_key(number), "made it", "puts a keystore under")
         ended.told["keys"] = count = custody.kind.rotate_master(custody.place, number)
     return count
 
@@ -340,12 +341,13 @@ def _refuse_vital(bank: Bank, handle: KeyHandle, act: str) -> None:
         raise Refused(f"key {name}: {why}: rotate it, and activate the new version, first")
 
 
-def _refuse_alone(actor: str, before: str | None, name: str, did: str, does: str) -> None:
-    """Two people: BEFORE did the first half, and whoever does the second is another."""
-    if before is None:
+def _refuse_alone(actor: str, before: Sequence[str], name: str, did: str, does: str) -> None:
+    """Two people: one of BEFORE did the first half, and whoever does the second is none of them."""
+    if not before:
         raise Refused(f"key {name}: the record does not say who {did}, so nobody {does} it")
-    if before.casefold() == actor.strip().casefold():
-        raise Refused(f"key {name}: {before} {did}; another person {does} it")
+    for one in before:
+        if same_person(one, actor):
+            raise Refused(f"key {name}: {one} {did}; another person {does} it")
 
 
 def _end_older(bank: Bank, handle: KeyHandle, last_day: date) -> None:

@@ -38,14 +38,17 @@ async def acts(connection: AsyncConnection, first: date | None = None, last: dat
     return [Act(row.seq, row.at, row.actor, row.operation, row.subject, plain(json.loads(row.detail))) for row in rows]
 
 
-async def last_done(connection: AsyncConnection, key: str, acts_of: Sequence[str]) -> str | None:
-    """Who last did one of these acts with a key (label#version), or None."""
-    return (await connection.execute(LAST_DONE, {"key": key, "acts": list(acts_of)})).scalar_one_or_none()
+async def done_by(connection: AsyncConnection, key: str, acts_of: Sequence[str]) -> list[str]:
+    """Everybody who has done one of these acts with a key (label#version), by name."""
+    return list((await connection.execute(DONE_BY, {"key": key, "acts": list(acts_of)})).scalars())
 
 
-async def last_begun(connection: AsyncConnection, key: str, acts_of: Sequence[str]) -> str | None:
-    """Who last began one of these acts with a key and was not refused, whether or not the record has its end; or None."""
-    return (await connection.execute(LAST_BEGUN, {"key": key, "acts": list(acts_of)})).scalar_one_or_none()
+async def begun_by(connection: AsyncConnection, key: str, acts_of: Sequence[str]) -> list[str]:
+    """Everybody who began one of these acts with a key and was not refused, whether or not the record has its end; by name.
+
+    What was cut off may have been done or not: so each of them may be the one who did it.
+    """
+    return list((await connection.execute(BEGUN_BY, {"key": key, "acts": list(acts_of)})).scalars())
 
 
 async def last_serial(connection: AsyncConnection) -> int | None:
@@ -86,23 +89,23 @@ LAST_SERIAL = text(
     WHERE stream = 'operations' AND operation LIKE 'key.%' AND {_TOLD} ->> 'note' IS NULL
     """
 )
-LAST_DONE = text(
+DONE_BY = text(
     f"""
-    SELECT actor FROM audit_event
+    SELECT DISTINCT actor FROM audit_event
     WHERE stream = 'operations' AND operation LIKE 'key.%' AND operation = 'key.done' AND subject = :key
       AND {_TOLD} ->> 'act' = ANY (CAST(:acts AS text[]))
-    ORDER BY seq DESC LIMIT 1
+    ORDER BY actor
     """
 )
-LAST_BEGUN = text(
+BEGUN_BY = text(
     f"""
-    SELECT actor FROM (
-        SELECT seq, actor, operation, lead(operation) OVER (PARTITION BY actor, {_TOLD} ->> 'act' ORDER BY seq) AS ended
+    SELECT DISTINCT actor FROM (
+        SELECT actor, operation, lead(operation) OVER (PARTITION BY actor, {_TOLD} ->> 'act' ORDER BY seq) AS ended
         FROM audit_event
         WHERE stream = 'operations' AND operation LIKE 'key.%' AND subject = :key
           AND {_TOLD} ->> 'act' = ANY (CAST(:acts AS text[]))
     ) AS told
     WHERE operation = 'key.begun' AND ended IS DISTINCT FROM 'key.failed'
-    ORDER BY seq DESC LIMIT 1
+    ORDER BY actor
     """
 )
