@@ -55,7 +55,7 @@ async def test_who_did_it(engine: AsyncEngine) -> None:
 
 
 async def test_who_began_it_and_was_not_refused(engine: AsyncEngine) -> None:
-    """An act that was cut off counts, as whoever began it may have done it; and takes nobody's place: it may have done nothing."""
+    """An act that was cut off counts: whoever began it may have done it. It takes no other's place."""
     async with engine.begin() as connection:
         await write(connection, "siti", Operation.KEY_BEGUN, "zpk#1", act="retire")
         assert ["siti"] == await ceremonies.begun_by(connection, "zpk#1", ["retire"])
