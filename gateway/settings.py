@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,6 +20,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from gateway.errors import SettingsError
+from keys import backend as backends
+from keys.errors import KeysError
 
 
 class Settings(BaseSettings):
@@ -75,6 +77,15 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
+    @field_validator("*")
+    @classmethod
+    def _no_zero_byte(cls, value: object) -> object:
+        """No path and no name has one; what is given one would fail with a traceback."""
+        for text in (*value, *value.values()) if isinstance(value, dict) else (value,):
+            if isinstance(text, str | Path) and "\0" in str(text):
+                raise ValueError("has a zero byte")
+        return value
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -104,12 +115,14 @@ def load_settings(**overrides: object) -> Settings:
 
 
 def describe_settings(settings: Settings) -> list[tuple[str, str, str]]:
-    """Name, value (a password masked) and meaning of each setting, in order."""
+    """Name, value (a password masked) and meaning of each setting, in order. Of options only those that the back end knows."""
     rows = []
     for name, field in Settings.model_fields.items():
         value = getattr(settings, name)
         if name == "database_url" and value:
             value = shown_url(make_url(value))
+        if name == "key_options":
+            value = _shown_options(settings.key_backend, value)
         rows.append((_env_name(name), "" if value is None else str(value), field.description or ""))
     return rows
 
@@ -119,6 +132,18 @@ def shown_url(url: URL) -> str:
     if "password" in url.query:
         url = url.update_query_dict({"password": "***"})
     return url.render_as_string(hide_password=True)
+
+
+def _shown_options(backend: str, options: dict[str, str]) -> dict[str, str]:
+    """Each value masked that may be a PIN: of an option that the back end has not, or a number where a file is named."""
+    try:
+        known = backends.find(backend).options
+    except KeysError:
+        known = {}
+    return {
+        name: "***" if name not in known or (name.endswith("_file") and Path(value).name.isdecimal()) else value
+        for name, value in options.items()
+    }
 
 
 def _env_name(name: str) -> str:

@@ -6,7 +6,8 @@ What stands where, from the outside in:
     back ends             backend (found by name, one module each)
     local back ends       local = lifecycle + pin_commands + card_commands + data_commands (+ dukpt_commands) over toolbox;
                           the seam below is workshop: software, and token_workshop in pkcs11 (token, token_objects)
-    how keys are kept     keystore over envelope (master, or a token) and keyfile; rotation, master_ceremony, keystore_format_1
+    how keys are kept     keystore (stored_header) over envelope (master, or a token) and keyfile; rotation, master_ceremony,
+                          keystore_format_1
     PINs                  pinblock, pin (IBM 3624, weak PINs), pvv
     cards                 cvv; emv, emv_profile (+ emv_profiles.toml), emv_script
     key blocks            tr31, tr31_header, key_blocks (header and specification), keywrap

@@ -7,6 +7,7 @@ whether a KSN was used before (ksn.KsnMemory does) and what is enciphered. Read 
 from __future__ import annotations
 
 from enum import Enum, IntEnum
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from keys import aes
@@ -14,7 +15,7 @@ from keys.errors import KeyRefused, KsnRefused
 from keys.ksn import INITIAL_KEY_ID_BYTES, steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from keys.ksn import AesKsn
 
@@ -54,6 +55,17 @@ class KeyType(Enum):
         self.bits = bits
         self.strength = strength
 
+
+WORKING_KEYS: Mapping[str, KeyType] = MappingProxyType(
+    {
+        "AES-128": KeyType.AES_128,
+        "AES-192": KeyType.AES_192,
+        "AES-256": KeyType.AES_256,
+        "TDES-112": KeyType.TDES_2,
+        "TDES-168": KeyType.TDES_3,
+    }
+)
+"""Types of the keys for PINs and MACs, by the names that base keys say (keytypes.KeyAttributes): cipher, bits less parity."""
 
 _DERIVATION, _INITIAL_DERIVATION = 0x8000, 0x8001
 _MAC_USES = frozenset({Use.MAC_GENERATION, Use.MAC_VERIFICATION, Use.MAC_BOTH_WAYS})

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, NamedTuple
 
 from keys import aes, dukpt_aes, dukpt_tdes, mac, tdes
-from keys.dukpt_aes import KeyType, Use
+from keys.dukpt_aes import WORKING_KEYS, KeyType, Use
 from keys.envelope import Raw
 from keys.errors import KeyRefused, KsnRefused
 from keys.keytypes import Algorithm, KeyInfo, KeyUsage
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from keys.workshop import Workshop
 
 MAC_BYTES = 8
+_TDES_TYPES = frozenset({KeyType.TDES_2, KeyType.TDES_3})
 _TYPES = {kind.bits: kind for kind in (KeyType.AES_128, KeyType.AES_192, KeyType.AES_256)}
 
 
@@ -35,7 +36,7 @@ class _Tdes(NamedTuple):
 
 
 class _Aes(NamedTuple):
-    """The same of AES DUKPT. Working keys are of the type of the key itself."""
+    """The same of AES DUKPT, and the type of its terminals' working keys."""
 
     initial: Callable[[AesKsn], bytes]
     kind: KeyType
@@ -54,7 +55,7 @@ class DukptKeys(Generic[Raw]):
             return self._pin_cipher(asked, encipher=encipher)
 
     def mac(self, asked: Dukpt, *, answer: bool) -> Callable[[bytes], bytes]:
-        """The MAC of a request, or of its answer: 8 bytes, retail MAC (X9.24-1) or AES-CMAC (X9.24-3). Raises KsnRefused."""
+        """The MAC of a request, or of its answer: 8 bytes, retail MAC (X9.24-1) or CMAC (X9.24-3). Raises KsnRefused."""
         with self._tools.telling(asked.key, self._operation):
             return self._mac(asked, answer=answer)
 
@@ -68,6 +69,8 @@ class DukptKeys(Generic[Raw]):
         key = dukpt_aes.working_key(
             dukpt_aes.transaction_key(base.initial(ksn), ksn), ksn, Use.PIN_ENCRYPTION, base.kind
         )
+        if base.kind in _TDES_TYPES:
+            return (tdes.encipherer if encipher else tdes.decipherer)(key), Algorithm.TDES.value
         return (aes.encipherer if encipher else aes.decipherer)(key), Algorithm.AES.value
 
     def _mac(self, asked: Dukpt, *, answer: bool) -> Callable[[bytes], bytes]:
@@ -81,7 +84,7 @@ class DukptKeys(Generic[Raw]):
         # Named from the terminal's side: it generates what it asks with, and verifies what it is answered.
         use = Use.MAC_VERIFICATION if answer else Use.MAC_GENERATION
         key = dukpt_aes.working_key(dukpt_aes.transaction_key(base.initial(ksn), ksn), ksn, use, base.kind)
-        whole = mac.aes_cmac(key)
+        whole = (mac.tdes_cmac if base.kind in _TDES_TYPES else mac.aes_cmac)(key)
         return lambda data: whole(data)[:MAC_BYTES]
 
 
@@ -100,9 +103,15 @@ def _base(workshop: Workshop[Raw], info: KeyInfo, raw: Raw) -> _Tdes | _Aes:
                 raise KsnRefused(f"key {info.name}: the KSN is of another device than the initial key")
             return key
 
-        return _Tdes(own) if info.algorithm is Algorithm.TDES else _Aes(own, _TYPES[info.bits])
+        return _Tdes(own) if info.algorithm is Algorithm.TDES else _Aes(own, _working_type(info))
     encipher = workshop.encipherer(info, raw)
     if info.algorithm is Algorithm.TDES:
         masked = workshop.masked_encipherer(info, raw)
         return _Tdes(lambda ksn: dukpt_tdes.initial_key(encipher, masked, ksn))
-    return _Aes(lambda ksn: dukpt_aes.initial_key(encipher, ksn.initial_key_id, info.bits), _TYPES[info.bits])
+    return _Aes(lambda ksn: dukpt_aes.initial_key(encipher, ksn.initial_key_id, info.bits), _working_type(info))
+
+
+def _working_type(info: KeyInfo) -> KeyType:
+    """What the key says, or AES of its own length."""
+    name = info.attributes.working_key
+    return _TYPES[info.bits] if name is None else WORKING_KEYS[name]

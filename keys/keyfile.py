@@ -26,7 +26,8 @@ FILE_MOST = 16 * 1024 * 1024
 def read(path: Path, parts: set[str]) -> dict[str, Any]:
     """The parsed file with just these PARTS. What this module would not have written byte for byte is damaged: KeystoreError."""
     try:
-        with path.open("rb") as file:
+        # Not waiting for whoever would write into a pipe: it reads as empty.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
             text = file.read(FILE_MOST + 1)
     except OSError as error:
         raise KeystoreError(f"keystore {path}: cannot be read ({error.strerror})") from None

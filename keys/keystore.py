@@ -20,22 +20,13 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from keys import keyfile
 from keys.envelope import DoesNotOpen, Envelope, Raw
 from keys.errors import KeyRefused, KeystoreError
-from keys.kcv import Kcv, KcvMethod
-from keys.keytypes import (
-    Algorithm,
-    Exportability,
-    KeyAttributes,
-    KeyInfo,
-    KeyMode,
-    KeyState,
-    KeyUsage,
-    check_end,
-    check_transition,
-)
-from keys.usages import VERSIONS_MOST, check_header
+from keys.keytypes import KeyInfo, KeyState, check_end, check_transition
+from keys.mac import same
+from keys.stored_header import header_of, info_of
+from keys.usages import VERSIONS_MOST, check_header, same_person
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
 Result = TypeVar("Result")
@@ -132,10 +123,11 @@ class Keystore(Generic[Raw]):
         """How many changes the file has had."""
         return int(self._read()["serial"])
 
-    def add(self, info: KeyInfo, raw: Raw) -> KeyInfo:
-        """Keep one more key; its version is the next of its label.
+    def add(self, info: KeyInfo, raw: Raw, formed_of: Sequence[Component] = ()) -> KeyInfo:
+        """Keep one more key; its version is the next of its label. FORMED_OF: its components, which go in the same change.
 
-        Raises KeyRefused for an unfit one, KeystoreError where the file is full (keyfile.FILE_MOST, some 25,000 keys).
+        Raises KeyRefused for an unfit one, KeystoreError where the file is full (keyfile.FILE_MOST, some 25,000 keys), or the
+        components that wait are no longer those.
         """
 
         def change(document: dict[str, Any]) -> KeyInfo:
@@ -147,8 +139,10 @@ class Keystore(Generic[Raw]):
                 raise KeyRefused(f"key {info.label}: is of another usage in its other versions")
             check_header(numbered)
             self._envelope.check(numbered, raw)
-            header = _header(numbered)
+            header = header_of(numbered)
             document["keys"].append({"header": header, "sealed": self._envelope.seal(raw, self._bound(header))})
+            if formed_of and sorted(formed_of) != sorted(_take_components(document, info.label)):
+                raise KeystoreError(f"key {info.label}: its components were changed meanwhile: see which ones wait")
             return numbered
 
         return self._change(change, ROOM)
@@ -181,7 +175,7 @@ class Keystore(Generic[Raw]):
                 header = entry["header"]
                 if (header["label"], header["version"]) == (info.label, info.version):
                     amended = amend(self._header_of(place, entry))
-                    entry["header"] = _header(amended)
+                    entry["header"] = header_of(amended)
                     with self._naming(place):
                         anew = self._bound(entry["header"])
                         entry["sealed"] = self._envelope.rebind(entry["sealed"], self._bound(header), anew)
@@ -195,18 +189,22 @@ class Keystore(Generic[Raw]):
     def add_component(self, component: Component, value: bytes) -> list[tuple[Component, bytes]]:
         """Keep a custodian's component. Returns all that are there for its key, in their order.
 
-        Raises KeyRefused where the part was entered before, its custodian already entered another, or the parts do not fit.
+        Where all are there, and the key was not formed as its maker was cut off, a custodian enters his own again: it is the
+        one that is kept, and all are returned. Raises KeyRefused where else a part was entered before, where its custodian
+        entered another, and where the parts do not fit.
         """
 
         def change(document: dict[str, Any]) -> list[tuple[Component, bytes]]:
             waiting = [self._open_component(place, entry) for place, entry in enumerate(document["components"], 1)]
             mine = [(other, data) for other, data in waiting if other.label == component.label]
-            for other, data in mine:
-                _check_fits(component, value, other, data)
-            header = component._asdict() | {"entered": component.entered.isoformat()}
-            sealed = self._envelope.seal_data(value, self._bound(header))
-            document["components"].append({"header": header, "sealed": sealed})
-            return sorted([*mine, (component, value)], key=lambda one: one[0].number)
+            if len(mine) < component.of or not any(_is_again(component, value, *one) for one in mine):
+                for other, data in mine:
+                    _check_fits(component, value, other, data)
+                header = component._asdict() | {"entered": component.entered.isoformat()}
+                sealed = self._envelope.seal_data(value, self._bound(header))
+                document["components"].append({"header": header, "sealed": sealed})
+                mine.append((component, value))
+            return sorted(mine, key=lambda one: one[0].number)
 
         return self._change(change, ROOM)
 
@@ -216,7 +214,7 @@ class Keystore(Generic[Raw]):
 
     def forget_components(self, label: str) -> int:
         """Throw away what was entered for a key. Returns how many components it were."""
-        return self._change(lambda document: _drop_components(document, label))
+        return self._change(lambda document: len(_take_components(document, label)))
 
     def rewrap(self, envelope: Envelope[Raw]) -> int:
         """Seal every key, and all that waits, under another master key, in one step: the file is wholly old or wholly new.
@@ -324,7 +322,7 @@ class Keystore(Generic[Raw]):
 
     def _header_of(self, place: int, entry: dict[str, Any]) -> KeyInfo:
         with self._naming(place):
-            info = _info(entry["header"])
+            info = info_of(entry["header"])
             check_header(info)
         return info
 
@@ -385,7 +383,7 @@ def _check_fits(component: Component, value: bytes, other: Component, other_valu
     name = f"component {component.number} of {component.label}"
     if component.number == other.number:
         raise KeyRefused(f"{name}: was entered already")
-    if component.custodian.casefold() == other.custodian.casefold():
+    if same_person(component.custodian, other.custodian):
         raise KeyRefused(f"{name}: {component.custodian} entered component {other.number}; nobody enters two")
     if component.purpose != other.purpose:
         raise KeyRefused(f"{name}: is for another kind of key than component {other.number}: {other.purpose}")
@@ -393,54 +391,18 @@ def _check_fits(component: Component, value: bytes, other: Component, other_valu
         raise KeyRefused(f"{name}: the other components are {other.of} of {len(other_value)} bytes")
 
 
-def _drop_components(document: dict[str, Any], label: str) -> int:
-    kept = [entry for entry in document["components"] if entry["header"]["label"] != label]
-    dropped = len(document["components"]) - len(kept)
-    document["components"] = kept
-    return dropped
+def _is_again(component: Component, value: bytes, other: Component, other_value: bytes) -> bool:
+    """Whether it is the one that is kept, of the same custodian, on whatever day."""
+    alike = component._replace(custodian=other.custodian, entered=other.entered) == other
+    return alike and same_person(component.custodian, other.custodian) and same(value, other_value)
+
+
+def _take_components(document: dict[str, Any], label: str) -> list[Component]:
+    """Take the components of a key out of the file."""
+    taken = [_component(entry["header"]) for entry in document["components"] if entry["header"]["label"] == label]
+    document["components"] = [entry for entry in document["components"] if entry["header"]["label"] != label]
+    return taken
 
 
 def _component(header: dict[str, Any]) -> Component:
     return Component(**header | {"entered": date.fromisoformat(header["entered"])})
-
-
-def _header(info: KeyInfo) -> dict[str, Any]:
-    attributes = {name: getattr(info.attributes, name) for name in KeyAttributes.__slots__}
-    return {
-        "label": info.label,
-        "usage": info.usage.value,
-        "algorithm": info.algorithm.value,
-        "mode": info.mode.value,
-        "exportability": info.exportability.value,
-        "state": info.state.value,
-        "version": info.version,
-        "created": info.created.isoformat(),
-        "active_from": info.active_from.isoformat() if info.active_from else None,
-        "active_to": info.active_to.isoformat() if info.active_to else None,
-        "bits": info.bits,
-        "kcv": info.kcv.value,
-        "kcv_method": info.kcv.method.value,
-        "attributes": {name: value for name, value in attributes.items() if value is not None},
-    }
-
-
-def _info(header: dict[str, Any]) -> KeyInfo:
-    return KeyInfo(
-        label=header["label"],
-        usage=KeyUsage(header["usage"]),
-        algorithm=Algorithm(header["algorithm"]),
-        mode=KeyMode(header["mode"]),
-        exportability=Exportability(header["exportability"]),
-        state=KeyState(header["state"]),
-        version=header["version"],
-        created=date.fromisoformat(header["created"]),
-        active_from=_date(header["active_from"]),
-        active_to=_date(header["active_to"]),
-        bits=header["bits"],
-        kcv=Kcv(header["kcv"], KcvMethod(header["kcv_method"])),
-        attributes=KeyAttributes(**header["attributes"]),
-    )
-
-
-def _date(text: str | None) -> date | None:
-    return None if text is None else date.fromisoformat(text)

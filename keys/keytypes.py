@@ -115,10 +115,13 @@ TRANSITIONS: Mapping[KeyState, frozenset[KeyState]] = MappingProxyType(
 class KeyAttributes:
     """What is fixed with a key and never comes from a request. None where the usage has no such thing.
 
-    `decimalisation_table`: 16 digits; `check_length`: PIN digits that count; `pvki`: PIN verification key index, 0 to 6;
-    `padding`: method 1, 2 or 3 of ISO/IEC 9797-1; `mac_length`: bytes of a MAC, its leftmost; `digest`: SHA-256 or SHA-512.
-    `device`: whose initial DUKPT key it is: the initial KSN (triple DES, 20 hex digits) or the initial key id (AES, 16), in upper
-    case. `legacy_versions`: AC, of a triple DES KBPK that opens key blocks of versions A and C of old as well.
+    `decimalisation_table`: 16 digits; `check_length`: of IBM 3624, how many digits a PIN has, which all count: a PIN of more or
+    fewer is a wrong one, since systems disagree about which of them would count (the bank's have six, BI SE 17/52/DKSP);
+    `pvki`: PIN verification key index, 0 to 6; `padding`: method 1, 2 or 3 of ISO/IEC 9797-1; `mac_length`: bytes of a MAC, its
+    leftmost; `digest`: SHA-256 or SHA-512. `device`: whose initial DUKPT key it is: the initial KSN (triple DES, 20 hex digits)
+    or the initial key id (AES, 16), in upper case. `legacy_versions`: AC, of a triple DES KBPK that opens key blocks of versions
+    A and C of old as well. `working_key`: what the terminals of an AES base or initial key encipher PINs and make MACs with
+    (dukpt_aes.WORKING_KEYS): AES-128, AES-192, AES-256, TDES-112 or TDES-168, no stronger than the key; None: AES of its length.
     """
 
     decimalisation_table: str | None = None
@@ -129,6 +132,7 @@ class KeyAttributes:
     digest: str | None = None
     device: str | None = None
     legacy_versions: str | None = None
+    working_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from keys.keytypes import (
     check_end,
     check_transition,
 )
-from keys.permissions import Handling, Operation
+from keys.permissions import Handling, Operation, check_allowed
 from keys.sensitive import Material
 
 if TYPE_CHECKING:
@@ -88,7 +88,16 @@ class Lifecycle(Generic[Raw]):
         wrap = self._wrap[kbpk]
         info, raw = self._tools.allowed(handle, Operation.LEAVE)
         with self._tools.telling(handle, Operation.LEAVE):
-            return wrap(info, self._workshop.give(raw).reveal())
+            return wrap(key_blocks.header_of(info), self._workshop.give(raw).reveal())
+
+    def rewrap_block(self, block: str, source: KeyHandle, target: KeyHandle) -> str:
+        """A key block of one KBPK under another. What is refused of the block is told of SOURCE, which vouches for it."""
+        unwrap, wrap = self._unwrap[source], self._wrap[target]
+        with self._tools.telling(source, Operation.UNWRAP_KEY):
+            header, key = unwrap(block)
+            self._check_passing(key_blocks.spec_of(header, None), key)
+        with self._tools.telling(target, Operation.WRAP_KEY):
+            return wrap(key_blocks.passed_on(header), key)
 
     def import_signing_key(self, label: str, encoded: bytes, spec: KeySpec | None = None) -> KeyHandle:
         """Keep an RSA key."""
@@ -209,48 +218,44 @@ class Lifecycle(Generic[Raw]):
         if len(together) < component.of:
             return None
         try:
-            return self.form(spec, component.label, [data for _, data in together])
-        finally:
+            whole = usages.combine([data for _, data in together])
+            return self._take(spec, component.label, whole, [one for one, _ in together])
+        except KeyRefused:  # they form no key that may be: all are entered anew. Cut off or away, they wait
             self._store.forget_components(component.label)
+            raise
 
-    def _take(self, spec: KeySpec, label: str, key: bytes) -> KeyHandle:
+    def _check_passing(self, spec: KeySpec, key: bytes) -> None:
+        """Raise KeyRefused unless a key in a block might be taken in here, and leave again."""
+        material, algorithm = Material(usages.normal(spec, key)), usages.algorithm_of(spec)
+        bits = usages.bits_of(algorithm, material)
+        usages.check_length(spec, bits)
+        usages.check_strength(algorithm, material)
+        info = _header(spec, "in-the-block", self._tools.today(), bits, usages.check_value(algorithm, material))
+        check_allowed(info, Operation.LEAVE, self._tools.today())
+
+    def _take(self, spec: KeySpec, label: str, key: bytes, formed_of: Sequence[Component] = ()) -> KeyHandle:
         usages.check_label(label)
         material, algorithm = Material(usages.normal(spec, key)), usages.algorithm_of(spec)
         bits = usages.bits_of(algorithm, material)
         _check_bits(spec, label, bits)
         usages.check_length(spec, bits)
         usages.check_strength(algorithm, material)
-        return self._keep(spec, label, self._workshop.take(spec, material))
+        return self._keep(spec, label, self._workshop.take(spec, material), formed_of)
 
-    def _keep(self, spec: KeySpec, label: str, raw: Raw) -> KeyHandle:
+    def _keep(self, spec: KeySpec, label: str, raw: Raw, formed_of: Sequence[Component] = ()) -> KeyHandle:
         """Keep a key that was made or came in. One that is refused, or cannot be stored, does not stay in the back end."""
         try:
             info = self._info(spec, label, raw)
-            info = self._numbered(info) if self._store is None else self._store.add(info, raw)
+            info = self._numbered(info) if self._store is None else self._store.add(info, raw, formed_of)
         except BaseException:
             self._workshop.let_go(raw)
             raise
         return self._tools.put(info, raw)
 
     def _info(self, spec: KeySpec, label: str, raw: Raw) -> KeyInfo:
-        rule, algorithm = usages.USAGES[spec.usage], usages.algorithm_of(spec)
-        info = KeyInfo(
-            label=label,
-            usage=spec.usage,
-            algorithm=algorithm,
-            mode=spec.mode or rule.modes[0],
-            exportability=spec.exportability,
-            state=spec.state,
-            version=1,
-            created=self._tools.today(),
-            active_from=spec.active_from,
-            active_to=spec.active_to,
-            bits=self._workshop.bits(algorithm, raw),
-            kcv=self._workshop.check_value(algorithm, raw),
-            attributes=spec.attributes or rule.attributes,
-        )
-        usages.check_new(info)
-        return info
+        algorithm, workshop = usages.algorithm_of(spec), self._workshop
+        check = workshop.check_value(algorithm, raw)
+        return _header(spec, label, self._tools.today(), workshop.bits(algorithm, raw), check)
 
     def _numbered(self, info: KeyInfo) -> KeyInfo:
         known = self._tools.versions(info.label)
@@ -259,6 +264,28 @@ class Lifecycle(Generic[Raw]):
         numbered = replace(info, version=known[0].version + 1 if known else 1)
         usages.check_header(numbered)
         return numbered
+
+
+def _header(spec: KeySpec, label: str, today: date, bits: int, check: Kcv) -> KeyInfo:
+    """The header of a new key. Raises KeyRefused where none may have it."""
+    rule = usages.USAGES[spec.usage]
+    info = KeyInfo(
+        label=label,
+        usage=spec.usage,
+        algorithm=usages.algorithm_of(spec),
+        mode=spec.mode or rule.modes[0],
+        exportability=spec.exportability,
+        state=spec.state,
+        version=1,
+        created=today,
+        active_from=spec.active_from,
+        active_to=spec.active_to,
+        bits=bits,
+        kcv=check,
+        attributes=spec.attributes or rule.attributes,
+    )
+    usages.check_new(info)
+    return info
 
 
 def _check_bits(spec: KeySpec, label: str, bits: int) -> None:

@@ -41,8 +41,7 @@ def cbc_mac(key: bytes, padding: int) -> Callable[[bytes], bytes]:
 def retail(key: bytes, padding: int) -> Callable[[bytes], bytes]:
     """ISO/IEC 9797-1 MAC algorithm 3 (ANSI X9.19): DES CBC under K1, the last block through D(K2) and E(K1). 8 bytes.
 
-    KEY: 16 bytes. PADDING 1: zeros to a whole block, at least one; 2: a byte 80 first; 3: a block with
-    the length in bits before. Raises KeyRefused for another padding or length of key. Vector: ISO/IEC 9797-1 annex B.4.
+    KEY: 16 bytes. PADDING: a method of `pad`. Raises KeyRefused for another padding or length of key. Vector: annex B.4.
 
     >>> make = retail(bytes.fromhex("0123456789ABCDEFFEDCBA9876543210"), 1)
     >>> make(b"Now is the time for all ").hex().upper()
@@ -131,15 +130,14 @@ def _copying(ready: CMAC | HMAC) -> Callable[[bytes], bytes]:
 def pad(data: bytes, padding: int) -> bytes:
     r"""DATA to whole 8-byte blocks by method 1, 2 or 3 of ISO/IEC 9797-1 (6.3), whose annex B has this text.
 
-    1: zeros, at least one block; 2: a byte 80, then zeros; 3: a block with the length of DATA in bits, then DATA and zeros.
+    1: zeros to a positive multiple of the block, so that no DATA is one block of them; 2: a byte 80, then zeros; 3: a block with
+    the length of DATA in bits, then what method 1 makes.
 
     >>> [pad(b"Now is the time for it", padding)[-8:] for padding in (1, 2)]
     [b'for it\x00\x00', b'for it\x80\x00']
     >>> pad(b"Now is the time for it", 3)[:8].hex()
     '00000000000000b0'
     """
-    if padding == PADDINGS[2]:
-        head = (8 * len(data)).to_bytes(tdes.BLOCK)
-        return head + data + bytes(-len(data) % tdes.BLOCK)
-    marked = data + b"\x80" if padding == PADDINGS[1] else data or bytes(1)
-    return marked + bytes(-len(marked) % tdes.BLOCK)
+    head = (8 * len(data)).to_bytes(tdes.BLOCK) if padding == PADDINGS[2] else b""
+    filled = data + b"\x80" if padding == PADDINGS[1] else data or bytes(1)
+    return head + filled + bytes(-len(filled) % tdes.BLOCK)

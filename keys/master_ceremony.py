@@ -9,13 +9,23 @@ know the keystore. Read next: master.py, rotation.py (the next master key).
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import NamedTuple
 
 from keys import kcv, keyfile
 from keys.errors import KeyRefused, KeystoreError
-from keys.master import MASTER_BYTES, MasterKey, create_master_key_file, read_secret_file, wipe, write_secret_file
-from keys.usages import COMPONENTS_MOST, check_component, check_custodian, combine
+from keys.master import (
+    MASTER_BYTES,
+    MasterKey,
+    create_master_key_file,
+    drop_unfinished,
+    read_master_key_file,
+    read_secret_file,
+    wipe,
+    write_secret_file,
+)
+from keys.usages import COMPONENTS_MOST, check_component, check_custodian, combine, same_person
 
 WHAT = "master key component"
 
@@ -23,13 +33,15 @@ WHAT = "master key component"
 class Entered(NamedTuple):
     """What the custodians did so far: names by component, this component's check value, and the master key's once it is made.
 
-    `keys`: how many keys were sealed under it; None where there is no keystore yet, or others are awaited.
+    `keys`: how many keys were sealed under it; None where there is no keystore yet, or others are awaited. `left`: what of the
+    components could not be thrown away when the key was made, or empty.
     """
 
     custodians: dict[int, str]
     component: str
     check_value: str | None
     keys: int | None = None
+    left: str = ""
 
 
 class MasterComponent(NamedTuple):
@@ -55,14 +67,32 @@ def enter_master_component(master_file: Path, component: MasterComponent) -> Ent
     where there is a master key file already. What was refused changes nothing: it may be entered anew.
     """
     with keyfile.locked(master_file):  # or each of two last custodians would wait for the other
-        if master_file.exists():
-            drop_components(master_file)  # of a run that was cut off when it had made the key
-            raise KeystoreError(f"master key file {master_file}: is there already; it is never overwritten")
+        if os.path.lexists(master_file):
+            check = kcv.of_aes(
+                read_master_key_file(master_file).reveal()
+            )  # raises: then the components may be all there is
+            left = drop_or_tell(master_file)  # of a run that was cut off when it had made the key
+            told = f"is there already; it is never overwritten (check value {check})"
+            raise KeystoreError(f"master key file {master_file}: {told}{left and '; '}{left}")
         entered, key = collect_component(master_file, component)
-        if key is not None:
-            create_master_key_file(master_file, key)
-            drop_components(master_file)
-    return entered
+        if key is None:
+            return entered
+        create_master_key_file(master_file, key)
+        return entered._replace(left=drop_or_tell(master_file))
+
+
+def make_master_key(master_file: Path) -> None:
+    """A random first master key, unless there is one. Raises KeystoreError where custodians have begun with components."""
+    if master_file.exists() and not _files(master_file):
+        return  # perhaps where nothing can be written
+    with keyfile.locked(master_file):  # or a custodian could begin meanwhile
+        if master_file.exists():
+            read_master_key_file(master_file)
+        elif waiting := master_components(master_file):
+            raise KeystoreError(f"{len(waiting)} components of the master key wait for others: `kks keys init`")
+        else:
+            create_master_key_file(master_file)
+        drop_or_tell(master_file)  # of a ceremony that was cut off; what cannot go is in nobody's way
 
 
 def collect_component(base: Path, component: MasterComponent) -> tuple[Entered, MasterKey | None]:
@@ -110,20 +140,44 @@ def forget_master_components(master_file: Path) -> int:
 def drop_components(base: Path) -> int:
     """Wipe and remove the components beside BASE, for whoever holds the lock. Returns how many it were.
 
-    All are wiped before the first is removed: cut off anywhere, what is left says that none of them counts.
+    All are wiped before the first is removed: cut off anywhere, what is left says that none of them counts. What cannot be
+    wiped is removed first. Raises KeystoreError at the end, when all that could be done is done.
     """
-    found = _files(base)
-    for step in (wipe, Path.unlink):
-        for path in found:
+    found, lines = _files(base), []
+    wiped, stuck = [], []
+    for path in found:
+        try:
+            wipe(path)
+            wiped.append(path)
+        except OSError as error:
+            lines.append(f"{WHAT} {path}: cannot be overwritten ({error.strerror})")
+            stuck.append(path)
+    for remove, paths in ((Path.unlink, stuck + wiped), (drop_unfinished, [base, *_paths(base)])):
+        for path in paths:
             try:
-                step(path)
+                remove(path)
             except OSError as error:
-                raise KeystoreError(f"{WHAT} {path}: cannot be thrown away ({error.strerror})") from None
+                lines.append(f"{WHAT} {path}: cannot be thrown away ({error.strerror})")
+    if lines:
+        raise KeystoreError("; ".join(lines))
     return len(found)
 
 
+def drop_or_tell(base: Path) -> str:
+    """drop_components once the key is made, which a file that cannot go does not undo. What could not, or nothing."""
+    try:
+        drop_components(base)
+    except KeystoreError as error:
+        return str(error)
+    return ""
+
+
 def _files(base: Path) -> list[Path]:
-    return sorted(path for path in base.parent.glob(f"{base.name}.component-*") if path.is_file())
+    return [path for path in _paths(base) if path.is_file()]
+
+
+def _paths(base: Path) -> list[Path]:
+    return [_path(base, number) for number in range(1, COMPONENTS_MOST + 1)]
 
 
 def _is_wiped(path: Path) -> bool:
@@ -149,7 +203,7 @@ def _check_fits(number: int, part: _Part, at: int, other: _Part) -> None:
     name = f"component {number} of the master key"
     if at == number:
         raise KeyRefused(f"{name}: was entered already")
-    if other.custodian.casefold() == part.custodian.casefold():
+    if same_person(other.custodian, part.custodian):
         raise KeyRefused(f"{name}: {part.custodian} entered component {at}; nobody enters two")
     if other.of != part.of:
         raise KeyRefused(f"{name}: the others are of {other.of}")

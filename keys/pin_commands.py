@@ -110,33 +110,29 @@ class PinOperations(Generic[Raw]):
     def verify_pin(self, asked: PinToVerify, verification_key: KeyHandle) -> bool:
         """Whether the PIN in the block is the card's."""
         method = self._pin_verify[verification_key]
-        if isinstance(asked.key, Dukpt) or asked.pin_format is not PinFormat.ISO_0 or isinstance(method, _Pvv):
+        whole = self._whole(asked, method)
+        if whole is None:
             return self._verify_alone(asked, method)
-        cipher = self._pin_decipher[asked.key]
-        self._check_format(cipher, asked.key, Operation.DECIPHER_PIN, asked.pin_format)
-        if len(asked.block) != BLOCK_BYTES or not _is_reference(asked.reference, method.digits):
+        ibm, key = whole
+        if not _is_formed(asked, ibm):
             return False
         account = account_field(asked.pan)
-        return method.is_right(account, method.encipher(account), asked.reference, cipher.run(asked.block))
+        return ibm.is_right(account, ibm.encipher(account), asked.reference, self._pin_decipher[key].run(asked.block))
 
     def verify_pins(self, asked: Sequence[PinToVerify], verification_key: KeyHandle) -> list[bool]:
         """verify_pin for many at once.
 
-        Format 0 under IBM 3624 is compared as a whole: whether the block is, byte for byte, the one that the right PIN makes. So
-        there is one comparison for every cause of failure, and nothing to tell one from another by. It takes two calls of the
-        cipher, one for all validation data and one a ZPK for its blocks.
+        Those that are compared as a whole take two calls of the cipher, one for all validation data and one a ZPK for its blocks.
         """
         method = self._pin_verify[verification_key]
         answers = [False] * len(asked)
         together: dict[KeyHandle, list[int]] = {}
         for place, one in enumerate(asked):
-            if isinstance(one.key, Dukpt) or one.pin_format is not PinFormat.ISO_0 or isinstance(method, _Pvv):
+            whole = self._whole(one, method)
+            if whole is None:
                 answers[place] = self._verify_alone(one, method)
-                continue
-            cipher = self._pin_decipher[one.key]
-            self._check_format(cipher, one.key, Operation.DECIPHER_PIN, one.pin_format)  # refused whatever the block
-            if len(one.block) == BLOCK_BYTES and _is_reference(one.reference, method.digits):
-                together.setdefault(one.key, []).append(place)
+            elif _is_formed(one, whole[0]):
+                together.setdefault(whole[1], []).append(place)
         if isinstance(method, _Ibm3624):
             for key, places in together.items():
                 self._verify_together(asked, places, key, method, answers)
@@ -231,6 +227,17 @@ class PinOperations(Generic[Raw]):
                     f"a PIN block of {pin_format.value} is not made or read with a key of algorithm {cipher.algorithm}"
                 )
 
+    def _whole(self, one: PinToVerify, method: _Ibm3624 | _Pvv) -> tuple[_Ibm3624, KeyHandle] | None:
+        """Method and key where the block is compared as a whole: format 0 under a ZPK and IBM 3624. Else None.
+
+        The question is then whether the block is, byte for byte, the one that the right PIN makes: one comparison for every cause
+        of failure, and nothing to tell one from another by. A key of another algorithm is refused whatever the block.
+        """
+        if isinstance(one.key, Dukpt) or one.pin_format is not PinFormat.ISO_0 or isinstance(method, _Pvv):
+            return None
+        self._check_format(self._pin_decipher[one.key], one.key, Operation.DECIPHER_PIN, one.pin_format)
+        return method, one.key
+
     def _verify_alone(self, one: PinToVerify, method: _Ibm3624 | _Pvv) -> bool:
         """Reference against reference: the work is the same whether the block decoded or not."""
         digits = self._clear(one.block, one.key, one.pan, one.pin_format)
@@ -267,5 +274,8 @@ def _digits(method: _Ibm3624 | _Pvv) -> int:
     return method.digits if isinstance(method, _Ibm3624) else POLICY_DIGITS
 
 
-def _is_reference(reference: str, digits: int) -> bool:
-    return len(reference) == digits and reference.isascii() and reference.isdigit()
+def _is_formed(one: PinToVerify, method: _Ibm3624) -> bool:
+    """Whether block and reference can be compared at all."""
+    reference = one.reference
+    formed = len(reference) == method.digits and reference.isascii() and reference.isdigit()
+    return formed and len(one.block) == BLOCK_BYTES

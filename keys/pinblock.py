@@ -148,14 +148,14 @@ def decipher_block(pin_format: PinFormat, decipher: Callable[[bytes], bytes], bl
 def account_field(pan: Pan) -> bytes:
     """The account number field of ISO 9564-1 9.3.2: 0000 and the twelve digits of the PAN before its check digit. 8 bytes.
 
-    It binds a block of format 0 or 3 to its card, and it is the validation data of IBM 3624 here. The PAN is that of ANSI
-    X9.24-1:2009 A.4.
+    A PAN that has fewer has zeros before them. The field binds a block of format 0 or 3 to its card, and it is the validation
+    data of IBM 3624 here. The PAN is that of ANSI X9.24-1:2009 A.4.
 
     >>> from keys.sensitive import Pan
     >>> account_field(Pan("4012345678909")).hex()
     '0000401234567890'
     """
-    return bytes.fromhex("0000" + pan.reveal()[-13:-1])
+    return bytes.fromhex(pan.reveal()[-13:-1].rjust(2 * BLOCK_BYTES, "0"))
 
 
 def encode_format_0(pin: Pin, account: bytes) -> bytes:
@@ -301,14 +301,15 @@ def decipher_format_4(decipher: Callable[[bytes], bytes], block: bytes, pan: Pan
 def pan_field(pan: Pan) -> bytes:
     """The PAN field of format 4 (ISO 9564-1 9.4.2): the PAN's length less 12, the PAN, 0 to 32 digits. 16 bytes.
 
-    The standard also pads PANs of fewer than 12 digits on the left; a Pan has 13 or more, so there is none to pad. Vector:
-    CryptoCarver's.
+    A PAN of fewer than 12 digits has zeros before it, and the length of one of 12. Vector: CryptoCarver's; then by hand.
 
     >>> from keys.sensitive import Pan
     >>> pan_field(Pan("4111111111111111113")).hex()
     '74111111111111111113000000000000'
+    >>> pan_field(Pan("60130112")).hex()
+    '00000601301120000000000000000000'
     """
-    digits = pan.reveal()
+    digits = pan.reveal().rjust(12, "0")
     return bytes.fromhex(f"{len(digits) - 12}{digits}".ljust(2 * aes.BLOCK, "0"))
 
 

@@ -42,8 +42,9 @@ def pvv(encipher: Callable[[bytes], bytes], pan: Pan, pvki: int, pin: str) -> st
 def security_parameter(pan: Pan, pvki: int, pin: str) -> bytes:
     """Visa's transformed security parameter: 11 PAN digits before the check digit, PVKI, first four of the PIN.
 
-    8 bytes, to encipher; many may be enciphered in one call. PVKI is 0 to 6, else KeyRefused: it is fixed with the key.
-    PIN has four digits or more, else PinRefused; whatever follows the fourth does not count. By hand, of CryptoCarver's card.
+    Of a PAN that has fewer, zeros before them. 8 bytes, to encipher; many may be enciphered in one call. PVKI is 0 to 6, else
+    KeyRefused: it is fixed with the key. PIN has four digits or more, else PinRefused; whatever follows the fourth does not
+    count. By hand, of CryptoCarver's card.
 
     >>> from keys.sensitive import Pan
     >>> security_parameter(Pan("4111111111111111"), 1, "1234").hex()
@@ -55,7 +56,7 @@ def security_parameter(pan: Pan, pvki: int, pin: str) -> bytes:
         raise PinRefused(PinRefusal.NOT_DIGITS)
     if len(pin) < _COVERED:
         raise PinRefused(PinRefusal.WRONG_LENGTH)
-    return bytes.fromhex(f"{pan.reveal()[-12:-1]}{pvki}{pin[:_COVERED]}")
+    return bytes.fromhex(f"{pan.reveal()[-12:-1]:0>11}{pvki}{pin[:_COVERED]}")
 
 
 def of_enciphered(enciphered: bytes) -> str:

@@ -26,12 +26,13 @@ from keys.master import (
     MasterKey,
     Passphrase,
     create_master_key_file,
+    drop_unfinished,
     keep_owner,
     new_master_key,
     sync_folder,
     write_passphrase_file,
 )
-from keys.master_ceremony import collect_component, drop_components, master_components
+from keys.master_ceremony import collect_component, drop_components, drop_or_tell, master_components
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,18 +102,20 @@ def rotate_by_component(keystore: Path, master: MasterFile, component: MasterCom
                 _keep_owner(master, path)
             return entered
         count = _reseal(keystore, master, current, key)
-        drop_components(master.following.path)
-    return entered._replace(keys=count)
+        left = drop_or_tell(master.following.path)
+    return entered._replace(keys=count, left=left)
 
 
 def forget_next(keystore: Path, master: MasterFile) -> int:
-    """Throw away what waits of a next master key. Returns how many components it were. What is half done is finished first.
+    """Throw away what waits of a next master key, and what is left of the first one's ceremony. Returns how many components.
+
+    What is half done is finished first.
 
     Raises KeystoreError where the keystore does not open: FILE.next may be the only one that opens it.
     """
     with keyfile.locked(master.path):
         _open(keystore, _settled(keystore, master))
-        count = drop_components(master.following.path)
+        count = drop_components(master.following.path) + drop_components(master.path)
         master.following.path.unlink(missing_ok=True)  # it seals nothing
     return count
 
@@ -175,6 +178,7 @@ def _take_over(master: MasterFile) -> None:
     """Give the old one's name to the new one, and wipe the old one."""
     try:
         with master.path.open("r+b") as old:
+            drop_unfinished(master.following.path)  # its second name, if it was not wholly written
             master.following.path.replace(master.path)
             sync_folder(master.path.parent)
             old.write(bytes(os.fstat(old.fileno()).st_size))

@@ -20,7 +20,15 @@ _PRIVATE = b"PRIVATE KEY-----"
 
 
 def load_private(encoded: bytes) -> rsa.RSAPrivateKey:
-    """A private key of PKCS #8, PEM or DER, not enciphered. What is not that, not RSA, or outside BITS is KeyRefused."""
+    """A private key of PKCS #8 (RFC 5958), PEM or DER, not enciphered. What is not that, not RSA, or outside BITS is KeyRefused.
+
+    Refused here: the Ed25519 key of RFC 8410, 10.3.
+
+    >>> load_private(bytes.fromhex("302E020100300506032B657004220420"
+    ...     "D4EE72DBF913584AD5B6D8F1F769F8AD3AFE7C28CBF1D4FBE097A88F44755842"))
+    Traceback (most recent call last):
+    keys.errors.KeyRefused: a signing key is an RSA key
+    """
     load = serialization.load_pem_private_key if _is_pem(encoded) else serialization.load_der_private_key
     try:
         key = load(encoded, password=None)
@@ -33,10 +41,15 @@ def load_private(encoded: bytes) -> rsa.RSAPrivateKey:
 
 
 def load_public(encoded: bytes) -> rsa.RSAPublicKey:
-    """A public key: a SubjectPublicKeyInfo in PEM or DER, or an X.509 certificate in PEM; of a chain its first.
+    r"""A public key: a SubjectPublicKeyInfo (RFC 5280, 4.1) in PEM or DER, or an X.509 certificate in PEM; of a chain its first.
 
     What is not that, not RSA, or outside BITS is KeyRefused. Who signed a certificate and until when it is valid are not
-    looked at.
+    looked at. Refused here: the Ed25519 key of RFC 8410, 10.1.
+
+    >>> load_public(b"-----BEGIN PUBLIC KEY-----\n"
+    ...     b"MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n")
+    Traceback (most recent call last):
+    keys.errors.KeyRefused: a key to verify with is an RSA key
     """
     try:
         key = _public(encoded)
@@ -58,7 +71,14 @@ def kept(encoded: bytes) -> tuple[bytes, bool]:
 def is_private(encoded: bytes) -> bool:
     """Whether this is meant to be a private key: PEM says so; DER of one begins with a version (RFC 5958), of others it does not.
 
-    Whether it opens, and is fit, the loaders say: they take some 30 ms for a private key.
+    Whether it opens, and is fit, the loaders say: they take some 30 ms for a private key. Keys of RFC 8410, 10.3 and 10.1.
+
+    >>> is_private(bytes.fromhex("302E020100300506032B657004220420"
+    ...     "D4EE72DBF913584AD5B6D8F1F769F8AD3AFE7C28CBF1D4FBE097A88F44755842"))
+    True
+    >>> is_private(bytes.fromhex("302A300506032B6570032100"
+    ...     "19BF44096984CDFE8541BAC167DC3B96C85086AA30B6B6CB0C5C38AD703166E1"))
+    False
     """
     if _is_pem(encoded):
         return _PRIVATE in encoded
@@ -68,7 +88,11 @@ def is_private(encoded: bytes) -> bool:
 
 
 def make(bits: int) -> bytes:
-    """A random private key of BITS, in DER."""
+    """A random private key of BITS (FIPS 186-5, A.1), in DER.
+
+    >>> bits_of(make(2048))
+    2048
+    """
     return _private_der(rsa.generate_private_key(EXPONENT, bits))
 
 

@@ -11,8 +11,10 @@ from typing import Generic, NoReturn, TypeVar, final
 from keys import luhn
 from keys.errors import PanRefused, PinRefusal, PinRefused
 
-PAN_DIGITS = range(13, 20)
+PAN_DIGITS = range(8, 20)
 PIN_DIGITS = range(4, 13)
+
+_SHOWS_BIN = 6 + 4 + 4
 
 Value = TypeVar("Value", str, bytes)
 
@@ -68,27 +70,31 @@ class Sensitive(Generic[Value]):
 
 @final
 class Pan(Sensitive[str]):
-    """A card number of 13 to 19 digits (ISO/IEC 7812). Shows its first six and last four digits (PCI DSS 3.4.1).
+    """A card number of 8 to 19 digits (ISO/IEC 7812-1). Shows its first six and last four digits (PCI DSS 3.4.1).
 
-    With luhn=True its check digit must be right. Raises PanRefused.
+    That is the most PCI DSS lets anybody see, and of a short number it would be nearly all: where fewer than four digits stayed
+    hidden (13 and less), the last four alone are shown. With luhn=True its check digit must be right. Raises PanRefused.
 
     >>> f"{Pan('6013010000000019')}"
     '601301******0019'
+    >>> f"{Pan('60130112')}"
+    '****0112'
     """
 
     __slots__ = ()
 
     def __init__(self, digits: str, *, luhn: bool = False) -> None:
         if not (digits.isascii() and digits.isdigit() and len(digits) in PAN_DIGITS):
-            raise PanRefused("a PAN has 13 to 19 digits")
+            raise PanRefused("a PAN has 8 to 19 digits")
         if luhn and not _is_valid(digits):
             raise PanRefused("the check digit of the PAN is wrong")
         super().__init__(digits)
 
     @property
     def masked(self) -> str:
-        """First six and last four digits; a star for each other."""
-        return f"{self.bin6}{'*' * (len(self._value) - 10)}{self.last4}"
+        """First six and last four digits, of a short PAN the last four; a star for each other, never fewer than four."""
+        shown = self.bin6 if len(self._value) >= _SHOWS_BIN else ""
+        return f"{shown}{self.last4:*>{len(self._value) - len(shown)}}"
 
     @property
     def bin6(self) -> str:

@@ -97,24 +97,47 @@ def secret_key(secret: bytes, digest: str | None) -> bytes:
 
 
 def sign_text(sign: Callable[[bytes], bytes], data: bytes, encoding: Encoding) -> str:
-    """The signature of DATA as the text of a header."""
+    """The signature of DATA as the text of a header of SNAP. Vector: RFC 4231, test case 4, by HMAC-SHA512.
+
+    >>> from keys import mac
+    >>> sign_text(mac.hmac_sha512(bytes(range(1, 26))), bytes.fromhex("cd" * 50), Encoding.HEX)[:16]
+    'b0ba465637458c69'
+    """
     return to_text(sign(data), encoding)
 
 
 def verify_text(verify: Callable[[bytes, bytes], bool], data: bytes, text: str, encoding: Encoding) -> bool:
-    """Whether TEXT is the right signature of DATA, written in its canonical way. False for all else."""
+    """Whether TEXT is the right signature of DATA, written in the one way that SNAP's partners agreed. False for all else.
+
+    Vector: RFC 4231, test case 1, by the HMAC-SHA256 of older interfaces; then in upper case.
+
+    >>> from keys import mac
+    >>> def verify(data, code):
+    ...     return mac.same(mac.hmac_sha256(bytes.fromhex("0b" * 20))(data), code)
+    >>> text = "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"
+    >>> [verify_text(verify, b"Hi There", one, Encoding.HEX) for one in (text, text.upper())]
+    [True, False]
+    """
     signature = from_text(text, encoding)
     return signature is not None and verify(data, signature)
 
 
 def to_text(signature: bytes, encoding: Encoding) -> str:
-    """A signature in base64 or lower case hex."""
+    """A signature in base64 (RFC 4648, 4) or lower case hex. Vectors: RFC 4648, 10.
+
+    >>> [to_text(b"foobar"[:length], Encoding.BASE64) for length in (4, 5, 6)]
+    ['Zm9vYg==', 'Zm9vYmE=', 'Zm9vYmFy']
+    """
     return signature.hex() if encoding is Encoding.HEX else base64.b64encode(signature).decode("ascii")
 
 
 def from_text(text: str, encoding: Encoding) -> bytes | None:
     """What `to_text` made TEXT of, or None: no other spelling of the same bytes is taken, nothing empty, nothing over TEXT_MOST.
 
+    RFC 4648, 3.5: bits behind the last byte are zero. Its vector first.
+
+    >>> from_text("Zm9vYmE=", Encoding.BASE64)
+    b'fooba'
     >>> from_text("3q2+7w==", Encoding.BASE64).hex()
     'deadbeef'
     >>> from_text("3q2+7x==", Encoding.BASE64) is None
@@ -139,7 +162,7 @@ def token_string(client_id: str, timestamp: str) -> bytes:
 
 
 def symmetric_string(method: str, path: str, access_token: str, body: bytes, timestamp: str) -> bytes:
-    """What is signed of a transaction by HMAC: METHOD:path:token:hash:timestamp, the hash as `body_hash` makes it.
+    """What is signed of a SNAP transaction by HMAC: METHOD:path:token:hash:timestamp, the hash as `body_hash` makes it.
 
     METHOD in upper case; PATH relative, with all its parameters, as sent. Since a path may hold colons, two requests could
     share one string if a token might hold them too: the caller knows the token before it asks.
@@ -151,12 +174,22 @@ def symmetric_string(method: str, path: str, access_token: str, body: bytes, tim
 
 
 def asymmetric_string(method: str, path: str, body: bytes, timestamp: str) -> bytes:
-    """What is signed of a transaction by RSA: METHOD:path:hash:timestamp. As `symmetric_string`, without a token."""
+    """What is signed of a SNAP transaction by RSA: METHOD:path:hash:timestamp. As `symmetric_string`, without a token.
+
+    The hash is of the text abc (FIPS 180-4's example).
+
+    >>> asymmetric_string("POST", "/v1.0/x", b"abc", "2026-10-05T09:00:00+07:00").decode()[:29]
+    'POST:/v1.0/x:ba7816bf8f01cfea'
+    """
     return _bytes(f"{method}:{path}:{body_hash(body)}:{timestamp}")
 
 
 def body_hash(body: bytes) -> str:
-    """SHA-256 of the minified body, 64 lower case hex digits. An empty body is the empty string."""
+    """SHA-256 (FIPS 180-4) of the minified body, 64 lower case hex digits. An empty body is the empty string.
+
+    >>> body_hash(b" abc ")[:16], body_hash(b"")[:16]
+    ('ba7816bf8f01cfea', 'e3b0c44298fc1c14')
+    """
     return hashlib.sha256(minify(body)).hexdigest()
 
 

@@ -33,7 +33,7 @@ from keys.errors import KeystoreError, VaultError
 from keys.keystore import Keystore
 from keys.keytypes import Algorithm, KeyInfo, KeySpec, KeyUsage
 from keys.local import LocalHsm
-from keys.master import create_master_key_file, read_master_key_file, read_passphrase_file
+from keys.master import read_master_key_file, read_passphrase_file
 from keys.rotation import MasterFile, finish_rotation
 from keys.sensitive import Material
 from keys.workshop import Sealing
@@ -224,10 +224,8 @@ class SoftwareBackend(Backend):
         self, place: Place, today: Callable[[], date], on_refusal: Callable[[Refusal], None] | None = None
     ) -> SoftwareHsm:
         """Over a new keystore. A master key file that is not there is made, unless custodians have begun with components."""
-        if place.passphrase is None and not place.master_key.exists():
-            if waiting := master_ceremony.master_components(place.master_key):
-                raise KeystoreError(f"{len(waiting)} components of the master key wait for others: `kks keys init`")
-            create_master_key_file(place.master_key)
+        if place.passphrase is None:
+            master_ceremony.make_master_key(place.master_key)
         master = _master_file(place)
         return SoftwareHsm.create(place.keystore, master.read(master.path), today=today, on_refusal=on_refusal)
 
@@ -251,7 +249,7 @@ class SoftwareBackend(Backend):
         return rotation.rotate_by_component(place.keystore, _master_file(place), component)
 
     def forget_master_components(self, place: Place) -> int:
-        """The files go. Where there is a keystore, they are those of a next master key."""
+        """The files go. Where there is a keystore, they are those of a next master key, and what is left of the first one's."""
         if not place.keystore.exists():
             return master_ceremony.forget_master_components(place.master_key)
         return rotation.forget_next(place.keystore, _master_file(place))

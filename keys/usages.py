@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from keys import kcv, mac, rsa_keys, tdes
+from keys.dukpt_aes import WORKING_KEYS
 from keys.errors import KeyRefused, KsnRefused
 from keys.keytypes import Algorithm, KeyAttributes, KeyMode, KeyState, KeyUsage
 from keys.ksn import AesKsn, TdesKsn
@@ -33,6 +34,8 @@ LEGACY = "AC"
 VERSIONS_MOST = 9_999
 CUSTODIAN_MOST = 60
 _CUSTODIAN = re.compile(r"[A-Za-z0-9]+(?:(?:[ ._@'-]|\. )[A-Za-z0-9]+)*")
+_ALIKE = str.maketrans({"i": "l", "1": "l", "0": "o"})
+"""Of lower case letters and digits: those that look like others, in one case or the other."""
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,63}")
 
 
@@ -76,8 +79,12 @@ _DERIVE_MODES = (KeyMode.DERIVE, KeyMode.NO_RESTRICTION)
 
 USAGES: Mapping[KeyUsage, UsageRule] = MappingProxyType(
     {
-        KeyUsage.BASE_DERIVATION: UsageRule({_T: _DOUBLE, _A: _AES}, _DERIVE_MODES),
-        KeyUsage.INITIAL_DUKPT: UsageRule({_T: _DOUBLE, _A: _AES}, _DERIVE_MODES, may_have=frozenset({"device"})),
+        KeyUsage.BASE_DERIVATION: UsageRule(
+            {_T: _DOUBLE, _A: _AES}, _DERIVE_MODES, may_have=frozenset({"working_key"})
+        ),
+        KeyUsage.INITIAL_DUKPT: UsageRule(
+            {_T: _DOUBLE, _A: _AES}, _DERIVE_MODES, may_have=frozenset({"device", "working_key"})
+        ),
         KeyUsage.CARD_VERIFICATION: UsageRule({_T: _DOUBLE}, _MAC_MODES),
         KeyUsage.DATA_SEALING: UsageRule({_A: _AES_256}, _CIPHER_MODES),
         KeyUsage.ISSUER_CRYPTOGRAM: UsageRule({_T: _DOUBLE}, _DERIVE_MODES),
@@ -225,7 +232,11 @@ def check_key(info: KeyInfo, material: Material) -> None:
 
 
 def check_value(algorithm: Algorithm, material: Material) -> Kcv:
-    """The check value by the method of the algorithm."""
+    """The check value by the method of the algorithm. Vector: X9.143 8.1.
+
+    >>> str(check_value(Algorithm.AES, Material(bytes.fromhex("3F419E1CB7079442AA37474C2EFBF8B8"))))
+    '08793E25AB'
+    """
     return _CHECK_VALUES[algorithm](material.reveal())
 
 
@@ -236,7 +247,7 @@ def bits_of(algorithm: Algorithm, material: Material) -> int:
 
 
 def combine(components: Sequence[bytes]) -> bytes:
-    """XOR of the components. Raises KeyRefused for fewer than two, unequal lengths, all-zero or equal ones.
+    """XOR of the components (NIST SP 800-133, 6.3). Raises KeyRefused for fewer than two, unequal lengths, zeros or equal ones.
 
     A component of zeros, or two that are equal, would leave the key to fewer custodians than took part.
 
@@ -264,16 +275,37 @@ def check_component(label: str, value: bytes, number: int, of: int) -> None:
 
 
 def check_custodian(name: str) -> None:
-    """Raise KeyRefused unless NAME can stand for one person in a ceremony, and no other name looks like it.
+    """Raise KeyRefused unless NAME can stand for one person in a ceremony.
 
-    Letters of one kind, digits, and . _ @ ' - between them: what a reader of the record takes for one name is one.
+    Letters a to z, digits, and . _ @ ' - between them: no letter of another script that looks like one of these. Names that
+    look alike within them are one person's (same_person).
     """
     if len(name) > CUSTODIAN_MOST or not _CUSTODIAN.fullmatch(name):
         raise KeyRefused(f"a custodian's name has 1 to {CUSTODIAN_MOST} letters, digits and . _ @ ' - between them")
 
 
+def same_person(one: str, other: str) -> bool:
+    """Whether two names are one person's, as the reader of a record would take them: nobody is two people by a way of writing.
+
+    Case, spaces and punctuation do not count; l, I and 1 are one, O and 0 are one. Two people whose names differ by no more
+    need names that do.
+
+    >>> same_person("Al", "AI"), same_person("siti.a", "si_ti A"), same_person("siti", "siti.b")
+    (True, True, False)
+    """
+    return _as_read(one) == _as_read(other)
+
+
 def component_check_value(spec: KeySpec, component: bytes) -> Kcv:
-    """The check value of one component of a key. Raises KeyRefused for a length that no key of the algorithm has."""
+    """The check value of one component of a key. Raises KeyRefused for a length that no key of the algorithm has.
+
+    Vector: X9.143 8.6, of a whole key.
+
+    >>> from keys.keytypes import KeySpec
+    >>> key = "88E1AB2A2E3DD38C1FA039A536500CC8A87AB9D62DC92C01058FA79F44657DE6"
+    >>> str(component_check_value(KeySpec(KeyUsage.KEY_BLOCK_PROTECTION), bytes.fromhex(key)))
+    '2331550BC9'
+    """
     algorithm = algorithm_of(spec)
     if len(component) not in _COMPONENT_LENGTHS.get(algorithm, ()):
         raise KeyRefused(f"a component of {len(component)} bytes forms no {algorithm.name} key")
@@ -281,12 +313,24 @@ def component_check_value(spec: KeySpec, component: bytes) -> Kcv:
 
 
 def check_strength(algorithm: Algorithm, material: Material) -> None:
-    """Raise KeyRefused for weak keys: single DES in any guise, equal parts, one byte again and again."""
+    """Raise KeyRefused for weak keys: single DES in any guise, equal parts, one byte again and again.
+
+    The AES key is that of a block of TR-31 as others publish it.
+
+    >>> check_strength(Algorithm.AES, Material(b"A" * 32))
+    Traceback (most recent call last):
+    keys.errors.KeyRefused: one byte again and again is no key
+    """
     key = material.reveal()
     if algorithm is Algorithm.TDES:
         tdes.refuse_weak(key)
     elif len(set(key)) == 1:
         raise KeyRefused("one byte again and again is no key")
+
+
+def _as_read(name: str) -> str:
+    letters = "".join(letter for letter in name.casefold() if letter.isalnum())
+    return letters.translate(_ALIKE)
 
 
 def _lengths(spec: KeySpec) -> Lengths:
@@ -323,6 +367,11 @@ def _check_attributes(info: KeyInfo) -> None:
         _check_device(info.algorithm, attributes.device)
     if attributes.legacy_versions is not None and (info.algorithm, attributes.legacy_versions) != (_T, LEGACY):
         raise KeyRefused(f"usage {usage.value}: legacy_versions is {LEGACY}, of a triple DES key")
+    if attributes.working_key is not None:
+        kind = WORKING_KEYS.get(attributes.working_key)
+        if info.algorithm is not _A or kind is None or kind.strength > info.bits:
+            names = ", ".join(WORKING_KEYS)
+            raise KeyRefused(f"usage {usage.value}: working_key is one of {names}, of an AES key, no stronger than it")
 
 
 def _check_device(algorithm: Algorithm, device: str) -> None:

@@ -5,6 +5,8 @@ Those of the master key, which seals the others, are in master_key.py.
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from gateway.operations.bank import Bank
     from keys.keytypes import KeyInfo, KeySpec
 
+CONTENT_MOST = 64 * 1024
+"""Bytes of a key that is given: a block, a PEM, a secret have a few thousand."""
 TAKEN_IN = "is taken in; another person activates it"
 keys = typer.Typer(help="The bank's keys: ceremonies, list, import, export, rotation.", no_args_is_help=True)
 
@@ -191,6 +195,25 @@ def keys_export(
     said({"block": block, "kcv": check}, json, f"{block}\ncheck value {check}")
 
 
+@keys.command("rewrap")
+def keys_rewrap(
+    block: Annotated[str, typer.Option("--block", help="the TR-31 block, @FILE, or - for standard input")],
+    under: Annotated[str, typer.Option("--under", help="the ZMK (usage K1) it is under: LABEL or LABEL#VERSION")],
+    to: Annotated[str, typer.Option("--to", help="the ZMK it shall be under: LABEL or LABEL#VERSION")],
+    by: As = "", *, json: Json = False,
+) -> None:  # fmt: skip
+    """A TR-31 key block of one ZMK under another, on standard output. The key in it is not kept here."""
+    text = content_of(block).decode("ascii", "replace").strip()
+
+    async def work(bank: Bank) -> str:
+        from gateway.operations import ceremony
+
+        return await ceremony.rewrap_block(bank, who(by), text, under, to)
+
+    passed = with_bank(work)
+    said({"block": passed}, json, passed)
+
+
 @keys.command("rotate")
 def keys_rotate(label: str, by: As = "", *, json: Json = False) -> None:
     """Make the next version of a key. The old one works on until `activate --overlap-days`, or its retirement."""
@@ -340,7 +363,8 @@ def _attributes(usage: Any, given: list[str] | None) -> Any:  # noqa: ANN401 - t
 
 def typed(what: str) -> bytes:
     """Hex typed without being shown; from standard input where that is no terminal."""
-    text = typer.prompt(f"{what} (hex)", hide_input=True) if sys.stdin.isatty() else sys.stdin.readline()
+    asked = sys.stdin.isatty()
+    text = typer.prompt(f"{what} (hex)", hide_input=True) if asked else sys.stdin.readline(CONTENT_MOST)
     try:
         return bytes.fromhex(text)
     except ValueError:
@@ -348,12 +372,22 @@ def typed(what: str) -> bytes:
 
 
 def content_of(given: str) -> bytes:
-    """What was given: itself, the content of @FILE, or standard input for -."""
-    if given == "-":
-        return sys.stdin.buffer.read()
-    if not given.startswith("@"):
+    """What was given: itself, the content of @FILE, or standard input for -; CONTENT_MOST bytes at most."""
+    if given != "-" and not given.startswith("@"):
         return given.encode("utf-8", "replace")
+    name = "standard input" if given == "-" else given[1:]
     try:
-        return Path(given[1:]).read_bytes()
-    except OSError as error:
-        refuse(f"{given[1:]}: {error.strerror}")
+        content = sys.stdin.buffer.read(CONTENT_MOST + 1) if given == "-" else _read(name)
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in its name
+        refuse(f"{name}: {getattr(error, 'strerror', error)}")
+    if len(content) > CONTENT_MOST:
+        refuse(f"{name}: has more than {CONTENT_MOST} bytes, which no key has")
+    return content
+
+
+def _read(name: str) -> bytes:
+    """Of a regular file; a pipe is not waited for."""
+    with os.fdopen(os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            refuse(f"{name}: is no regular file")
+        return file.read(CONTENT_MOST + 1)

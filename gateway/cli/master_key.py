@@ -52,10 +52,10 @@ def keys_init(
     opened, line = _opened()
     told = {"kcv": entered.check_value, "component_kcv": entered.component, "recorded": opened}
     said(
-        told | {"custodians": list(entered.custodians.values())},
+        told | {"custodians": list(entered.custodians.values())} | ({"left": entered.left} if entered.left else {}),
         json,
         f"Component {component} has check value {entered.component}. "
-        f"The master key is made, check value {entered.check_value}.{line}",
+        f"The master key is made, check value {entered.check_value}.{line}{_left(entered)}",
     )
 
 
@@ -65,7 +65,7 @@ def keys_rotate_master(
     passphrase_file: Annotated[
         Path | None, typer.Option("--passphrase-file", help="file (mode 0600) of the next passphrase")
     ] = None,
-    forget: Annotated[bool, typer.Option("--forget", help="throw away the components that wait")] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="throw away what waits, and what is left of the first key")] = False,
     by: As = "", *, json: Json = False,
 ) -> None:  # fmt: skip
     """Seal the keystore under a new master key: a random one, or of components, a passphrase or a token as the bank's is.
@@ -137,10 +137,10 @@ def _next_component(component: MasterComponent, *, json: bool) -> None:
         return
     told = {"kcv": entered.check_value, "component_kcv": entered.component, "keys": entered.keys}
     said(
-        told | {"custodians": list(entered.custodians.values())},
+        told | {"custodians": list(entered.custodians.values())} | ({"left": entered.left} if entered.left else {}),
         json,
         f"Component {component.number} has check value {entered.component}. The master key is made, check value "
-        f"{entered.check_value}; {entered.keys} keys are sealed under it.",
+        f"{entered.check_value}; {entered.keys} keys are sealed under it.{_left(entered)}",
     )
 
 
@@ -154,6 +154,11 @@ def _component(number: int, of: int, sheet: str, by: str) -> MasterComponent:
 def _awaited(entered: Entered, number: int, of: int, *, json: bool) -> None:
     line = f"Component {number} is kept, check value {entered.component}; others are awaited."
     said({"entered": sorted(entered.custodians), "of": of, "component_kcv": entered.component}, json, line)
+
+
+def _left(entered: Entered) -> str:
+    """What of the components is still on the disk, for whoever has to take it away."""
+    return f" Not all is thrown away: {entered.left}." if entered.left else ""
 
 
 def _forgotten(count: int) -> str:

@@ -1,9 +1,10 @@
 """`kks bench keys`: PIN verification, TR-31 unwrap and ARQC verification, ours beside psec and pyemv, in one run.
 
-Ours is the facade's own call, with its permission check; of key blocks it is the opener that the facade keeps for a KBPK. Each is
-timed in short slices of processor time, in turns, so that a busy machine slows both; inputs differ from call to call, so that
-nobody answers from memory. psec and pyemv are what the tests compare with, not part of what a bank installs: without them this
-refuses.
+Ours is the facade's own call, with its permission check; of key blocks it is the opener that the facade keeps for a KBPK, whose
+keys are derived once. Beside it stand an opener made anew for each block, which derives them each time as psec does, and the
+facade's whole import, which checks and keeps the key besides. Each is timed in short slices of processor time, in turns, so that
+a busy machine slows both; inputs differ from call to call, so that nobody answers from memory. psec and pyemv are what the tests
+compare with, not part of what a bank installs: without them this refuses.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from keys.tr31_header import Header
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from keys.keytypes import KeyHandle
+
 SHAPES = 64  # different inputs
 SLICE = 256  # calls between two looks at the clock
 MASK = bytes(range(1, 33))
@@ -46,6 +49,10 @@ class KeyFigures:
     psec_pin_verifications_per_s: float
     grouped_pin_verifications_per_s: float
     tr31_unwraps_per_s: float
+    tr31_fresh_unwraps_per_s: float
+    tr31_fresh_unwrap_ratio: float
+    tr31_imports_per_s: float
+    tr31_import_ratio: float
     psec_tr31_unwraps_per_s: float
     arqcs_per_s: float
     pyemv_arqcs_per_s: float
@@ -63,7 +70,7 @@ async def measure(seconds: float) -> KeyFigures:
         warnings.simplefilter("ignore")  # psec's keys of 16 bytes; a warning would cost it time
         ours_pin, theirs_pin, grouped = _pin_calls(psec)
         pin, psec_pin, group = _rates(seconds, (ours_pin, theirs_pin, grouped))
-        unwrap, psec_unwrap = _rates(seconds, _unwrap_calls(psec))
+        unwrap, psec_unwrap, fresh, imported = _rates(seconds, _unwrap_calls(psec))
         arqc, pyemv_arqc = _rates(seconds, _arqc_calls(pyemv))
     return KeyFigures(
         pin_verify_ratio=round(pin / psec_pin, 2),
@@ -73,6 +80,10 @@ async def measure(seconds: float) -> KeyFigures:
         psec_pin_verifications_per_s=round(psec_pin),
         grouped_pin_verifications_per_s=round(group * SHAPES),
         tr31_unwraps_per_s=round(unwrap),
+        tr31_fresh_unwraps_per_s=round(fresh),
+        tr31_fresh_unwrap_ratio=round(fresh / psec_unwrap, 2),
+        tr31_imports_per_s=round(imported),
+        tr31_import_ratio=round(imported / psec_unwrap, 2),
         psec_tr31_unwraps_per_s=round(psec_unwrap),
         arqcs_per_s=round(arqc),
         pyemv_arqcs_per_s=round(pyemv_arqc),
@@ -110,14 +121,31 @@ def _psec_offset(psec: Any, zpk: bytes, pvk: bytes, block: bytes, pan: str) -> s
 
 
 def _unwrap_calls(psec: Any) -> Sequence[Callable[[int], object]]:  # noqa: ANN401 - the same
-    """Key blocks of version D with a triple DES key, under an AES-256 KBPK that stays."""
+    """Key blocks of version D with a triple DES key, under an AES-256 KBPK that stays.
+
+    The opener kept for it, psec, an opener made for each block, and the facade's import, into an HSM emptied after SHAPES.
+    """
     kbpk = secrets.token_bytes(32)
     opener = tr31.Opener(kbpk)
     header = Header("D", "P0", "T", "B", "00", "E")
     blocks = [tr31.wrap(kbpk, header, secrets.token_bytes(16)) for _ in range(SHAPES)]
     if any(opener.unwrap(block)[1] != psec.tr31.unwrap(kbpk, block)[1] for block in blocks):
         raise Refused("bench keys: psec and we do not unwrap the same key: nothing to compare")
-    return lambda at: opener.unwrap(blocks[at]), lambda at: psec.tr31.unwrap(kbpk, blocks[at])
+    hsms: list[tuple[SoftwareHsm, KeyHandle]] = []
+
+    def take_in(at: int) -> KeyHandle:
+        if at == 0:
+            hsm = SoftwareHsm.in_memory()
+            hsms[:] = [(hsm, hsm.form(KeyUsage.KEY_BLOCK_PROTECTION, "kbpk", _components(kbpk)))]
+        hsm, protection = hsms[0]
+        return hsm.import_block(f"key.{at}", blocks[at], protection)
+
+    return (
+        lambda at: opener.unwrap(blocks[at]),
+        lambda at: psec.tr31.unwrap(kbpk, blocks[at]),
+        lambda at: tr31.Opener(kbpk).unwrap(blocks[at]),
+        take_in,
+    )
 
 
 def _arqc_calls(pyemv: Any) -> Sequence[Callable[[int], object]]:  # noqa: ANN401 - the same

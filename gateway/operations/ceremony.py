@@ -29,14 +29,13 @@ from gateway.operations.custody import (
     take_up_keys,
 )
 from gateway.operations.noted_acts import MASTER, take_in_notes, token_key
-from gateway.rules.approval import same_person
 from gateway.store import ceremonies
 from gateway.store.audit import Operation
 from keys.errors import KeysError
 from keys.keystore import Component
 from keys.keytypes import Algorithm, KeyMode, KeySpec, KeyState, check_transition
 from keys.master_ceremony import component_check
-from keys.usages import check_custodian, component_check_value
+from keys.usages import check_custodian, component_check_value, same_person
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -49,6 +48,8 @@ if TYPE_CHECKING:
 
 KEY_MOST = 80
 VERSION = re.compile("[1-9][0-9]{0,8}")
+FIXED_HEADER = 16
+"""Characters of a TR-31 block that say what its key is for; what is behind them, the record has not."""
 OVERLAP_DAYS_MOST = 90
 FIXED = {INDEX_LABEL: "every card and family is found by it"}
 MAKING = ("generate", "import", "import-rsa", "import-secret", "rotate")
@@ -133,6 +134,15 @@ async def export_block(bank: Bank, actor: str, key: str, under: str) -> str:
     async with _act(bank, actor, "export", _name(bank, handle), under=_name(bank, kbpk), kcv=check):
         block = bank.hsm.export_block(handle, kbpk)
     return block  # noqa: RET504 - its end is written first
+
+
+async def rewrap_block(bank: Bank, actor: str, block: str, under: str, to: str) -> str:
+    """A partner's TR-31 block, under one ZMK, under another. The key in it is not kept; the record has the block's header."""
+    source, target = found(bank, under), found(bank, to)
+    async with _act(bank, actor, "rewrap", _name(bank, source), to=_name(bank, target)) as ended:
+        passed = bank.hsm.rewrap_block(block, source, target)
+        ended.told["header"] = passed[:FIXED_HEADER]
+    return passed
 
 
 async def rotate(bank: Bank, actor: str, label: str) -> KeyInfo:
@@ -245,6 +255,8 @@ async def enter_next_component(bank: Bank, actor: str, component: MasterComponen
         if entered.check_value is not None:
             ended.told["custodians"] = {str(at): name for at, name in entered.custodians.items()}
             ended.told |= {"formed": entered.check_value, "keys": entered.keys}
+        if entered.left:
+            ended.told["left"] = entered.left
     return entered
 
 

@@ -24,6 +24,7 @@ from keys.vault import Vault
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import date
+    from pathlib import Path
 
     from gateway.operations.bank import Bank
     from gateway.settings import Settings
@@ -101,17 +102,30 @@ class Custody:
 
 
 def custody_of(settings: Settings) -> Custody:
-    """Where the settings say that the keys are. Raises Refused where there is no such back end, or its options are not right."""
-    # Where links lead: what is replaced is the file, not a link to it that leaves the old one behind.
-    keystore = (settings.data_dir / "keys" / "keystore.json").resolve()
-    master_key = (settings.master_key_file or keystore.with_name("master.key")).resolve()
-    passphrase = settings.master_passphrase_file and settings.master_passphrase_file.resolve()
+    """Where the settings say that the keys are.
+
+    Raises Refused where there is no such back end, its options are not right, or a path leads nowhere.
+    """
+    keystore = _led_to(settings.data_dir / "keys" / "keystore.json", "KKS_DATA_DIR")
+    master_key = _led_to(settings.master_key_file or keystore.with_name("master.key"), "KKS_MASTER_KEY_FILE")
+    passphrase = settings.master_passphrase_file
+    passphrase = passphrase and _led_to(passphrase, "KKS_MASTER_PASSPHRASE_FILE")
     name, options = settings.key_backend, settings.key_options
     try:
         backends.check_options(name, backends.find(name), options)
     except KeysError as error:
         raise Refused(f"KKS_KEY_BACKEND, KKS_KEY_OPTIONS: {error}") from None
     return Custody(name, Place(keystore, master_key, passphrase, options))
+
+
+def _led_to(path: Path, setting: str) -> Path:
+    """Where links lead: what is replaced is the file, not a link to it that leaves the old one behind."""
+    try:
+        found = path.resolve()
+        found.exists()
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
+        raise Refused(f"{setting}: leads nowhere ({getattr(error, 'strerror', None) or 'links in a circle'})") from None
+    return found
 
 
 def vault_of(hsm: Hsm) -> Vault:

@@ -91,6 +91,8 @@ def enter_component(custody: Custody, actor: str, component: MasterComponent) ->
         if entered.check_value is not None:
             told["custodians"] = {str(number): name for number, name in entered.custodians.items()}
             told["formed"] = entered.check_value
+        if entered.left:
+            told["left"] = entered.left
     return entered
 
 

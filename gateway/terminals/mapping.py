@@ -47,6 +47,7 @@ PURSES = {"00": PurseChoice.BY_RULE, "10": PurseChoice.CASH, "96": PurseChoice.C
 ACCOUNT_TYPES = {Purse.CASH: "10", Purse.FOOD: "98"}
 DIGESTED = (3, 4, 37, 41, 42, 49, 90, 95)  # with the key fields, what makes two messages the same
 PIN_BLOCK_HEX = 16
+_SHORTEST_PAN = 13  # of a card; ISO/IEC 7812-1 has shorter numbers, which are no cards of a link
 TRACK2_SEPARATORS = "=D"
 INVALID_TRANSACTION, INVALID_AMOUNT, NOT_PERMITTED = "12", "13", "57"
 
@@ -164,9 +165,12 @@ def _pan(message: Message) -> Pan:
         ends = [track2.find(separator) for separator in TRACK2_SEPARATORS if separator in track2]
         digits = track2[: min(ends)] if ends else ""
     try:
-        return Pan(digits)
+        pan = Pan(digits)
     except PanRefused:
-        raise FormatError(2, "is not a card number") from None
+        pan = None
+    if pan is None or len(digits) < _SHORTEST_PAN:
+        raise FormatError(2, "is not a card number")
+    return pan
 
 
 def _pin_block(message: Message) -> bytes | None:

@@ -57,6 +57,10 @@ def test_a_wrong_setting_is_one_line(monkeypatch: pytest.MonkeyPatch, name: str,
         (b"\xff = 1", r"^kks\.toml: "),
         (b"colour = 'red'", r"^setting KKS_COLOUR: Extra inputs are not permitted$"),
         (b"lanes = 'two'", r"^setting KKS_LANES: "),
+        (rb'data_dir = "var\u0000"', r"^setting KKS_DATA_DIR: Value error, has a zero byte$"),
+        (rb'master_key_file = "\u0000"', r"^setting KKS_MASTER_KEY_FILE: Value error, has a zero byte$"),
+        (b'key_options = { pin_file = "a\\u0000" }', r"^setting KKS_KEY_OPTIONS: Value error, has a zero byte$"),
+        (b'key_options = { "a\\u0000" = "b" }', r"^setting KKS_KEY_OPTIONS: Value error, has a zero byte$"),
     ],
 )
 def test_a_wrong_file_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
@@ -78,6 +82,20 @@ def test_a_password_is_never_shown(url: str) -> None:
     assert all(meaning for _, _, meaning in rows)
     assert SECRET not in str(rows)
     assert "db.example/kks" in rows[0][1]
+
+
+def test_a_pin_among_the_options_is_never_shown() -> None:
+    """An option that the back end has not, or a number where the PIN's file is named; the others are shown."""
+    options = {"pin": "987654", "module": "/lib/p.so", "token": "42", "pin_file": "/secret/31415926"}
+    shown = {
+        backend: {name: value for name, value, _ in describe_settings(settings)}["KKS_KEY_OPTIONS"]
+        for backend in ("pkcs11", "software", "none")
+        for settings in [load_settings(key_backend=backend, key_options=options)]
+    }
+    assert str(options | {"pin": "***", "pin_file": "***"}) == shown["pkcs11"]
+    assert str(dict.fromkeys(options, "***")) == shown["software"] == shown["none"]
+    named = load_settings(key_backend="pkcs11", key_options={"pin_file": "/secret/pin"})
+    assert "/secret/pin" in str(describe_settings(named))
 
 
 def test_settings_do_not_change() -> None:

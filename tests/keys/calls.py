@@ -366,6 +366,16 @@ def _export(trial: Trial, key: KeyHandle) -> bool:
     return key.kcv == TWIN.import_block(f"went.{key.usage}", block, _KBPK).kcv
 
 
+def _rewrap_from(trial: Trial, key: KeyHandle) -> bool:
+    block = TWIN.export_block(_LINK, twin(key, KeyUsage.KEY_BLOCK_PROTECTION))
+    return _LINK.kcv == TWIN.import_block("passed", trial.hsm.rewrap_block(block, key, trial.kbpk), _KBPK).kcv
+
+
+def _rewrap_to(trial: Trial, key: KeyHandle) -> bool:
+    block = trial.hsm.rewrap_block(TWIN.export_block(_LINK, _KBPK), trial.kbpk, key)
+    return _LINK.kcv == TWIN.import_block("passed", block, twin(key, KeyUsage.KEY_BLOCK_PROTECTION)).kcv
+
+
 CALLS = [
     Call("encipher_pin", "key", (Operation.ENCIPHER_PIN,), _encipher),
     Call("encipher_pin", "key", (Operation.DERIVE_PIN_KEY,), _encipher_dukpt, dukpt=True),
@@ -399,6 +409,8 @@ CALLS = [
     Call("verify_signature", "key", (Operation.VERIFY_SIGNATURE,), _verify_signature),
     Call("public_key", "handle", (Operation.SHOW_PUBLIC,), _public_key),
     Call("import_block", "kbpk", (Operation.UNWRAP_KEY,), _import),
+    Call("rewrap_block", "source", (Operation.UNWRAP_KEY,), _rewrap_from),
+    Call("rewrap_block", "target", (Operation.WRAP_KEY,), _rewrap_to),
     Call("export_block", "kbpk", (Operation.WRAP_KEY,), _export_under),
     Call("export_block", "handle", (Operation.LEAVE,), _export),
 ]

@@ -32,7 +32,10 @@ TODAY = date(2026, 10, 5)
 
 pins = st.text("0123456789", min_size=4, max_size=12)
 six_digits = st.text("0123456789", min_size=6, max_size=6)
+any_pans = st.text("0123456789", min_size=7, max_size=18).map(lambda body: Pan(body + luhn.check_digit(body)))
+"""Of every length that ISO/IEC 7812-1 has: 8 to 19 digits."""
 pans = st.text("0123456789", min_size=12, max_size=18).map(lambda body: Pan(body + luhn.check_digit(body)))
+"""Of 13 digits and more, as cards have them."""
 
 
 def vectors(prefix: str) -> list[dict[str, Any]]:

@@ -217,12 +217,39 @@ def test_custodians_agree_on_what_the_key_is(tmp_path: Path) -> None:
     assert [part(1)] == waiting(hsm)
 
 
-def test_names_are_told_apart_whatever_their_case(tmp_path: Path) -> None:
-    """Siti is siti."""
+ALIKE = [
+    ("siti", "SITI"),
+    ("Al", "AI"),
+    ("siti", "si-ti"),
+    ("siti.a", "si_ti.a"),
+    ("O'neil", "0neil"),
+    ("siti1", "sitil"),
+]
+"""Two names that one person could go by."""
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_names_that_look_alike_are_one_person(tmp_path: Path, one: str, other: str) -> None:
+    """Whatever their case, their spaces and points, and with 1 for l or 0 for O: nobody is two custodians so."""
     hsm = new_hsm(tmp_path)
-    hsm.enter_component(USAGE, part(1, custodian="siti"), FIRST)
+    hsm.enter_component(USAGE, part(1, custodian=one), FIRST)
     with pytest.raises(KeyRefused, match="nobody enters two"):
-        hsm.enter_component(USAGE, part(2, custodian="SITI"), SECOND)
+        hsm.enter_component(USAGE, part(2, custodian=other), SECOND)
+    assert hsm.enter_component(USAGE, part(2, custodian="budi"), SECOND) is not None
+
+
+@pytest.mark.parametrize(("one", "other"), ALIKE)
+def test_same_person_is_asked_either_way(one: str, other: str) -> None:
+    """Which of the two came first does not matter."""
+    assert usages.same_person(one, other)
+    assert usages.same_person(other, one)
+
+
+@pytest.mark.parametrize("other", ["siti.b", "siti2", "sit", "budi", "s", ""])
+def test_other_names_are_other_people(other: str) -> None:
+    """A letter or digit more or less, unless it only looks like another."""
+    assert not usages.same_person("siti", other)
+    assert not usages.same_person(other, "siti")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -12,7 +13,7 @@ from keys import aes, dukpt_aes, dukpt_tdes, mac, pinblock, tdes
 from keys.dukpt_aes import KeyType, Use
 from keys.errors import KeyRefused, KeysError, KsnRefused, PinRefusal, PinRefused
 from keys.hsm import Dukpt, PinToVerify
-from keys.keytypes import Algorithm, KeyMode, KeySpec, KeyUsage
+from keys.keytypes import Algorithm, KeyAttributes, KeyMode, KeySpec, KeyUsage
 from keys.ksn import AesKsn, TdesKsn
 from keys.pinblock import PinFormat
 from keys.sensitive import Pin
@@ -64,14 +65,17 @@ def tdes_terminal(ksn: TdesKsn) -> Terminal:
     return Terminal(tdes.encipherer(pin_key), tdes.decipherer(pin_key), asks, is_answered)
 
 
-def aes_terminal(ksn: AesKsn, bdk: bytes = AES_BDK) -> Terminal:
-    """An AES terminal at a transaction."""
+def aes_terminal(ksn: AesKsn, bdk: bytes = AES_BDK, kind: KeyType | None = None) -> Terminal:
+    """An AES terminal at a transaction; its working keys are of KIND, or AES keys as long as the base key."""
     key = dukpt_aes.transaction_key(aes_initial(ksn, bdk), ksn)
-    kind = TYPES[len(bdk)]
+    kind = kind or TYPES[len(bdk)]
     pin_key, asking, answering = (
         dukpt_aes.working_key(key, ksn, use, kind)
         for use in (Use.PIN_ENCRYPTION, Use.MAC_GENERATION, Use.MAC_VERIFICATION)
     )
+    if kind in (KeyType.TDES_2, KeyType.TDES_3):
+        codes = mac.tdes_cmac(asking), mac.tdes_cmac(answering)
+        return Terminal(tdes.encipherer(pin_key), tdes.decipherer(pin_key), *codes)
     return Terminal(aes.encipherer(pin_key), aes.decipherer(pin_key), _eight(asking), _eight(answering))
 
 
@@ -184,6 +188,58 @@ def test_working_keys_are_as_long_as_the_base_key(hsm: Hsm, bdk: bytes) -> None:
     assert GOOD.reveal() == pinblock.decipher_block(PinFormat.ISO_4, terminal.decipher, block, PAN)
     assert terminal.is_answered(b"data") == hsm.mac(asked, b"data")
     assert hsm.verify_mac(asked, b"data", terminal.asks(b"data"))
+
+
+WORKING = {
+    "TDES-112": KeyType.TDES_2,
+    "TDES-168": KeyType.TDES_3,
+    "AES-128": KeyType.AES_128,
+    "AES-192": KeyType.AES_192,
+    "AES-256": KeyType.AES_256,
+}
+# By hand, what X9.24-3:2017 lets a base key of each length derive: triple DES always, its strength being 80 or 112 bits.
+FIT = {16: ["TDES-112", "TDES-168", "AES-128"], 24: ["TDES-112", "TDES-168", "AES-128", "AES-192"], 32: list(WORKING)}
+NAMED = [(bdk, name) for bdk in AES_BDKS for name in FIT[len(bdk)]]
+
+
+@pytest.mark.parametrize(
+    ("bdk", "name"), NAMED, ids=lambda value: value if isinstance(value, str) else str(8 * len(value))
+)
+@pytest.mark.parametrize("usage", [KeyUsage.BASE_DERIVATION, KeyUsage.INITIAL_DUKPT])
+def test_working_keys_are_what_the_base_key_says(
+    backend: str, hsm: Hsm, usage: KeyUsage, bdk: bytes, name: str
+) -> None:
+    """Every type under every length: blocks of the type's own formats and no other, and MACs both ways."""
+    if usage is KeyUsage.INITIAL_DUKPT and lacks(backend, "initial DUKPT key"):
+        return
+    key = bdk if usage is KeyUsage.BASE_DERIVATION else aes_initial(AES_KSN, bdk)
+    attributes = replace(attributes_of(usage, Algorithm.AES), working_key=name)
+    handle = formed(hsm, KeySpec(usage, Algorithm.AES, attributes=attributes), key)
+    assert name == hsm.info(handle).attributes.working_key
+    asked, terminal = Dukpt(handle, bytes(AES_KSN)), aes_terminal(AES_KSN, bdk, WORKING[name])
+    old, new = [PinFormat.ISO_0, PinFormat.ISO_3], [PinFormat.ISO_4]
+    formats, others = (old, new) if name.startswith("TDES") else (new, old)
+    for pin_format in formats:
+        block = hsm.encipher_pin(GOOD, asked, PAN, pin_format)
+        assert GOOD.reveal() == pinblock.decipher_block(pin_format, terminal.decipher, block, PAN)
+    for pin_format in others:
+        with pytest.raises(KeyRefused, match="of algorithm"):
+            hsm.encipher_pin(GOOD, asked, PAN, pin_format)
+    assert terminal.is_answered(b"data") == hsm.mac(asked, b"data")
+    assert hsm.verify_mac(asked, b"data", terminal.asks(b"data"))
+    assert not hsm.verify_mac(asked, b"data", terminal.is_answered(b"data"))
+
+
+def test_working_keys_are_not_stronger_than_their_base(hsm: Hsm) -> None:
+    """Of an AES key alone, by one of five names, and no stronger than it: told when the key comes in, not at a transaction."""
+    for algorithm, key in [(Algorithm.TDES, SECOND_KEY), *((Algorithm.AES, bdk) for bdk in AES_BDKS)]:
+        for name in [*WORKING, "", "AES", "aes-128", "AES-512", "TDES", "HMAC-128"]:
+            if algorithm is Algorithm.AES and (key, name) in NAMED:
+                continue
+            spec = KeySpec(KeyUsage.BASE_DERIVATION, algorithm, attributes=KeyAttributes(working_key=name))
+            with pytest.raises(KeyRefused, match="working_key is one of") as caught:
+                formed(hsm, spec, key)
+            assert one_line(caught.value)
 
 
 def commands(hsm: Hsm, asked: Dukpt, pin_format: PinFormat, pvk: KeyHandle) -> list[Callable[[], object]]:

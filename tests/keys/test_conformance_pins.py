@@ -17,7 +17,7 @@ from keys.pin import DEFAULT_DECIMALISATION, decimalisation_map, natural_pin, of
 from keys.pinblock import PinFormat
 from keys.sensitive import Pan, Pin
 from tests.keys.at_work import formed
-from tests.keys.samples import OTHER_PAN, PAN, SECOND_KEY, pans
+from tests.keys.samples import OTHER_PAN, PAN, SECOND_KEY, any_pans
 
 ZPK_BYTES, AES_BYTES = tdes.odd_parity(bytes(range(0x30, 0x48))), bytes(range(0x50, 0x70))
 GOOD, OTHER = Pin("271828"), Pin("314159")
@@ -83,7 +83,7 @@ strong = st.sampled_from([f"{number:06d}" for number in range(0, 1_000_000, 997)
 
 
 @settings(max_examples=40)
-@given(strong.map(Pin), pans, st.sampled_from(MADE), st.data())
+@given(strong.map(Pin), any_pans, st.sampled_from(MADE), st.data())
 def test_a_chosen_pin_is_right_and_no_neighbour(
     keys: Keys, digits: Pin, pan: Pan, pin_format: PinFormat, data: st.DataObject
 ) -> None:
@@ -282,7 +282,7 @@ def test_any_bytes_are_chosen_or_refused(keys: Keys, block: bytes, pin_format: P
 def test_many_together_are_answered_as_one_by_one(keys: Keys, data: st.DataObject) -> None:
     """Any mixture of cards, zones, formats, right, wrong and broken, in their order; none for none."""
     cards = data.draw(
-        st.lists(st.tuples(pans, st.sampled_from([*MADE, PinFormat.ISO_1]), st.integers(0, 5)), max_size=12)
+        st.lists(st.tuples(any_pans, st.sampled_from([*MADE, PinFormat.ISO_1]), st.integers(0, 5)), max_size=12)
     )
     for pvk in (keys.ibm, keys.pvv):
         asked, expected = [], []

@@ -17,7 +17,7 @@ from tests.keys.samples import PAN, bank_hsm, key_of
 GIVES = {
     "bytes": "blind_index encipher_pin mac public_key random_bytes script_encipher script_mac seal sign translate_pin unseal",
     "bytes | None": "translate_mac",
-    "str": "card_value change_pin choose_pin export_block",
+    "str": "card_value change_pin choose_pin export_block rewrap_block",
     "bool": "refresh verify_card_value verify_dynamic_value verify_mac verify_pin verify_record verify_signature",
     "list[bool]": "verify_pins",
     "KeyHandle": "find form generate import_block import_secret import_signing_key version",

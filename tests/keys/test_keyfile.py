@@ -321,3 +321,33 @@ def test_what_a_link_leads_to_is_not_given_away(tmp_path: Path) -> None:
     belong_to(link.parent, link)
     keep_owner(link.parent, link)
     assert (0, 12_345) == (target.stat().st_uid, link.lstat().st_uid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_second_name_is_not_given_away(tmp_path: Path) -> None:
+    """A lock that is a hard link to a file of root's, put there by the folder's owner: that file stays root's."""
+    theirs, precious = tmp_path / "theirs", tmp_path / "precious"
+    theirs.mkdir()
+    precious.write_text("root's")
+    os.chown(theirs, 12_345, 12_346)
+    os.link(precious, theirs / "keystore.lock")
+    with keyfile.locked(theirs / "keystore"):
+        pass
+    assert 0 == precious.stat().st_uid
+    keep_owner(theirs, theirs / "keystore.lock")
+    assert 0 == precious.stat().st_uid
+    (theirs / "folder").mkdir()
+    (theirs / "folder" / "inner").mkdir()
+    belong_to(theirs, theirs / "folder")
+    assert 12_345 == (theirs / "folder").stat().st_uid
+
+
+def test_a_pipe_in_place_of_the_keystore_is_refused(tmp_path: Path) -> None:
+    """At once: nobody would write into it."""
+    os.mkfifo(tmp_path / "store")
+    code = "import pathlib, sys; from keys import keyfile; keyfile.read(pathlib.Path(sys.argv[1]), set())"
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", code, str(tmp_path / "store")],
+        env={"PYTHONPATH": str(ROOT)}, capture_output=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert b"KeystoreError" in done.stderr.splitlines()[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,7 +11,7 @@ from keys import keyfile, keystore
 from keys.envelope import MasterEnvelope
 from keys.errors import KeyRefused, KeystoreError, TokenError
 from keys.keystore import Component, Keystore
-from keys.keytypes import KeyState, KeyUsage
+from keys.keytypes import Algorithm, KeyState, KeyUsage
 from tests.keys.samples import TODAY, key_of
 from tests.keys.test_keystore import MASTER, OTHER_MASTER, create, load, opened, rewrite
 
@@ -103,6 +103,22 @@ def test_a_change_of_a_key_that_does_not_open(tmp_path: Path) -> None:
                 store.set_state(named, state)
         (tmp_path / "store").write_bytes(text)
     store.set_state(infos[0], KeyState.SUSPENDED)
+
+
+def test_the_type_of_working_keys_is_bound(tmp_path: Path) -> None:
+    """A base key that says none is kept as before there was a word for it; one that is given to it afterwards does not open."""
+    create(tmp_path / "store")
+    info, material = key_of(KeyUsage.BASE_DERIVATION, Algorithm.AES)
+    opened(tmp_path / "store").add(info, material)
+    assert b"working_key" not in (tmp_path / "store").read_bytes()
+    assert [info] == [found for found, _ in load(tmp_path / "store")]
+    rewrite(tmp_path / "store", _give_working_key, reseal=MASTER)
+    with pytest.raises(KeystoreError, match="key 1 does not open"):
+        load(tmp_path / "store")
+
+
+def _give_working_key(document: dict[str, Any]) -> None:
+    document["keys"][0]["header"]["attributes"]["working_key"] = "TDES-112"
 
 
 def test_a_full_keystore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

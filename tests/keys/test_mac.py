@@ -7,7 +7,7 @@ from typing import Any
 
 import psec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keys import mac, tdes
@@ -53,9 +53,10 @@ def test_hmac_vectors(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
-@given(
-    key=st.binary(min_size=16, max_size=16), data=st.binary(min_size=1, max_size=70), padding=st.sampled_from([1, 2])
-)
+@given(key=st.binary(min_size=16, max_size=16), data=st.binary(max_size=70), padding=st.sampled_from(mac.PADDINGS))
+@example(key=SECOND_KEY, data=b"", padding=1)
+@example(key=SECOND_KEY, data=b"", padding=2)
+@example(key=SECOND_KEY, data=b"", padding=3)
 def test_retail_same_as_psec(key: bytes, data: bytes, padding: int) -> None:
     """The psec package makes the same code of any data, one maker used again and again."""
     make = mac.retail(key, padding)
@@ -108,12 +109,23 @@ def test_hmac_sha512_same_as_standard_library(key: bytes, data: bytes) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
-@given(
-    key=st.binary(min_size=16, max_size=16), data=st.binary(min_size=1, max_size=70), padding=st.sampled_from([1, 2, 3])
-)
+@given(key=st.binary(min_size=16, max_size=16), data=st.binary(max_size=70), padding=st.sampled_from(mac.PADDINGS))
+@example(key=SECOND_KEY, data=b"", padding=1)
+@example(key=SECOND_KEY, data=b"", padding=2)
+@example(key=SECOND_KEY, data=b"", padding=3)
 def test_cbc_mac_same_as_psec(key: bytes, data: bytes, padding: int) -> None:
     """The psec package makes the same code with a double length key."""
     assert psec.mac.generate_cbc_mac(key, data, padding) == mac.cbc_mac(key, padding)(data)
+
+
+@pytest.mark.parametrize(
+    ("padding", "padded"),
+    [(1, bytes(8)), (2, b"\x80" + bytes(7)), (3, bytes(16))],
+    ids=["method 1", "method 2", "method 3"],
+)
+def test_nothing_is_padded_to_a_block(padding: int, padded: bytes) -> None:
+    """ISO/IEC 9797-1 6.3: the data is filled to a positive multiple of the block; method 3 puts its length before that."""
+    assert padded == mac.pad(b"", padding)
 
 
 def test_paddings_differ_on_trailing_zeros() -> None:

@@ -1,14 +1,39 @@
 """Master key files and passphrases."""
 
+import errno
 import hashlib
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from keys.errors import KeystoreError
-from keys.master import MasterKey, Passphrase, create_master_key_file, read_master_key_file
+from keys.master import (
+    MasterKey,
+    Passphrase,
+    create_master_key_file,
+    drop_unfinished,
+    read_master_key_file,
+    read_passphrase_file,
+    read_secret_file,
+    wipe,
+)
 from tests.keys.samples import one_line
+
+ROOT = Path(__file__).resolve().parents[2]
+DYING_WRITER = """
+import os, pathlib, sys
+from keys.master import MasterKey, create_master_key_file
+step = getattr(os, sys.argv[2])
+def die(*words, **options):
+    if sys.argv[3] == "after":
+        step(*words, **options)
+    os.kill(os.getpid(), 9)
+setattr(os, sys.argv[2], die)
+create_master_key_file(pathlib.Path(sys.argv[1]), MasterKey(bytes(range(32))))
+"""
 
 
 def test_new_file_reads_back(tmp_path: Path) -> None:
@@ -130,3 +155,105 @@ def test_link_is_not_written_through(tmp_path: Path) -> None:
     with pytest.raises(KeystoreError, match="there already"):
         create_master_key_file(tmp_path / "master.key")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", ["open", "fdopen", "fsync", "link", "unlink"])
+def test_a_killed_writer_leaves_no_half_key(tmp_path: Path, step: str, when: str) -> None:
+    """Nothing under its name, or the whole key; what else it left is in nobody's way, and gone after the next one."""
+    path = tmp_path / "master.key"
+    words = [sys.executable, "-c", DYING_WRITER, str(path), step, when]
+    assert -9 == subprocess.run(words, env={"PYTHONPATH": str(ROOT)}, check=False).returncode  # noqa: S603 - our own interpreter
+    if path.exists():
+        assert MasterKey(bytes(range(32))) == read_master_key_file(path)
+        drop_unfinished(path)
+        assert MasterKey(bytes(range(32))) == read_master_key_file(path)
+    else:
+        assert create_master_key_file(path) == read_master_key_file(path)
+    assert {"master.key"} == {one.name for one in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The key is written all the same, and never over another, not even one that came just now."""
+
+    def none(*_: object) -> None:
+        raise OSError(number, "no links here")
+
+    def late(*_: object) -> None:
+        (tmp_path / "late.key").write_text("precious")
+        none()
+
+    monkeypatch.setattr(os, "link", none)
+    assert create_master_key_file(tmp_path / "master.key") == read_master_key_file(tmp_path / "master.key")
+    monkeypatch.setattr(os, "link", late)
+    with pytest.raises(KeystoreError, match="there already"):
+        create_master_key_file(tmp_path / "late.key")
+    assert "precious" == (tmp_path / "late.key").read_text()
+    assert {"master.key", "late.key"} == {one.name for one in tmp_path.iterdir()}
+
+
+def test_a_failed_write_leaves_the_file_that_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes second takes nothing away, whatever fails."""
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    key = create_master_key_file(tmp_path / "master.key")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(KeystoreError, match="No space left"):
+        create_master_key_file(tmp_path / "master.key")
+    assert key == read_master_key_file(tmp_path / "master.key")
+
+
+def test_what_is_left_is_wiped_and_a_link_is_not(tmp_path: Path) -> None:
+    """The bytes of an unfinished key are overwritten; what a link leads to stays as it is."""
+    left, path = tmp_path / ".master.key.new", tmp_path / "master.key"
+    left.write_text("secret")
+    with left.open("rb") as file:
+        drop_unfinished(path)
+        assert bytes(6) == file.read()
+    (tmp_path / "precious").write_text("precious")
+    left.symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic"):
+        wipe(left)
+    drop_unfinished(path)
+    drop_unfinished(path)
+    assert "precious" == (tmp_path / "precious").read_text()
+    assert {"precious"} == {one.name for one in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    """A pipe that nobody writes into, a folder, an endless device: one line, without waiting for anything."""
+    path = tmp_path / "master.key"
+    if kind == "pipe":
+        os.mkfifo(path, 0o600)
+    elif kind == "folder":
+        path.mkdir(mode=0o700)
+    else:
+        path.symlink_to("/dev/zero")
+    code = "import pathlib, sys; from keys.master import read_secret_file; read_secret_file(pathlib.Path(sys.argv[1]), 'it')"
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", code, str(path)],
+        env={"PYTHONPATH": str(ROOT)}, capture_output=True, check=False, timeout=30,
+    )  # fmt: skip
+    said = "cannot be read (Is a directory)" if kind == "folder" else "is no regular file"
+    assert f"keys.errors.KeystoreError: it {path}: {said}" == done.stderr.splitlines()[-1].decode()
+
+
+@pytest.mark.parametrize("secret", ["12345678", "./12345678", "correct horse battery"])
+def test_a_secret_in_place_of_its_files_name_is_not_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    """It would stand in an error, and in the chain; a name that has a folder, or is there, is told."""
+    monkeypatch.chdir(tmp_path)
+    for read in (read_passphrase_file, lambda path: read_secret_file(path, "officer PIN file")):
+        with pytest.raises(KeystoreError, match="file that was named: cannot be read") as caught:
+            read(Path(secret))
+        assert secret.removeprefix("./") not in str(caught.value)
+    (tmp_path / "pin").write_text("x")
+    (tmp_path / "pin").chmod(0o644)
+    for named in (Path("pin"), tmp_path / "none"):
+        with pytest.raises(KeystoreError, match=f"officer PIN file {named}: "):
+            read_secret_file(named, "officer PIN file")

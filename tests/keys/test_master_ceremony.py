@@ -128,6 +128,7 @@ def test_what_waits_is_for_its_owner_alone(master: Path) -> None:
         (1, 2, "budi", FIRST, "was entered already"),
         (2, 2, "siti", SECOND, "siti entered component 1; nobody enters two"),
         (2, 2, "  siti ", SECOND, "nobody enters two"),
+        (2, 2, "S1.ti", SECOND, "nobody enters two"),
         (2, 3, "budi", SECOND, "component 2 of the master key: the others are of 2"),
         (3, 3, "budi", SECOND, "the others are of 2"),
         (2, 2, "budi", FIRST, "differ from each other"),

@@ -232,6 +232,7 @@ def test_requirement_06_no_request_has_what_belongs_to_the_key() -> None:
     assert [] == [name for name, signature in asked.items() if "KeyAttributes" in str(signature)]
     assert set(KeyAttributes.__slots__) == {
         "decimalisation_table", "check_length", "pvki", "padding", "mac_length", "digest", "device", "legacy_versions",
+        "working_key",
     }  # fmt: skip
 
 

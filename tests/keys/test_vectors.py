@@ -5,8 +5,11 @@ The table is compared with what really ran, cell by cell. Where there is no toke
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from collections import Counter
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,11 +21,28 @@ from tests.keys.vector_commands import COMMANDS, REASONS, outcome
 from tests.keys.vector_functions import FUNCTIONS, family_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.keys.vector_functions import Vector
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "keys" / "vectors.md"
 COLUMNS = ("software", "pkcs11")
 """Back ends that have a column."""
+
+FIT: Mapping[str, str] = MappingProxyType(
+    {
+        "PIN blocks": "pins::test_choosing_in_every_format",
+        "PVV": "pins::test_a_pvv_covers_four_digits",
+        "IBM 3624": "pins::test_a_chosen_pin_is_right_and_no_neighbour",
+        "CVV, CVV2, iCVV": "cards::test_values_same_as_psec",
+        "dynamic CVV": "cards::test_dynamic_values",
+        "check values": "keys::test_known_keys_do_what_they_should",
+        "key blocks": "blocks::test_known_keys_travel",
+        "CBC-MAC": "data::test_codes_same_as_psec",
+        "EMV": "emv::test_cryptograms_and_answers_same_as_pyemv",
+    }
+)
+"""Of a family whose published keys are not all taken: the conformance test that asks for the same with fit ones."""
 
 Outcomes = dict[str, list[str]]
 """Of a family, for each of its vectors: empty, or why it was not asked."""
@@ -66,7 +86,8 @@ def row(family: str, by_backend: dict[str, Outcomes]) -> list[str]:
     reasons = [why_not(found[family]) for found in by_backend.values()]
     if len(set(reasons)) > 1:
         reasons = [f"{name}: {reason}" for name, reason in zip(("software", "token"), reasons, strict=True) if reason]
-    return [family, str(len(vectors)), str(pure), *cells, ". ".join(dict.fromkeys(reasons))]
+    fit = f"`{FIT[family]}`" if family in FIT else ""
+    return [family, str(len(vectors)), str(pure), *cells, ". ".join(dict.fromkeys(reasons)), fit]
 
 
 def written() -> list[list[str]]:
@@ -79,11 +100,21 @@ def test_the_page_says_what_ran(by_backend: dict[str, Outcomes]) -> None:
     """Every cell of docs/keys/vectors.md, family by family, and its sums."""
     rows = [row(family, by_backend) for family in FUNCTIONS]
     sums = [str(sum(int(one[place] or 0) for one in rows)) for place in range(1, 5)]
-    expected = [*rows, ["all", *sums, ""]]
+    expected = [*rows, ["all", *sums, "", ""]]
     found = written()
     if "pkcs11" not in by_backend:  # neither its counts nor its reasons are known here
         expected, found = ([one[:4] for one in table] for table in (expected, found))
     assert expected == found
+
+
+def test_fit_keys_are_tried_where_published_ones_are_refused(by_backend: dict[str, Outcomes]) -> None:
+    """Each such family by a test that is there and runs over every back end; but key wrap, which is no command."""
+    refused = {family for found in by_backend.values() for family, reasons in found.items() if any(reasons)}
+    assert refused == {*FIT, "AES key wrap"}
+    for area, name in (place.split("::") for place in FIT.values()):
+        tests = importlib.import_module(f"tests.keys.test_conformance_{area}")
+        asks = inspect.signature(getattr(tests, name)).parameters
+        assert {"hsm", "keys", "imk"} & set(asks), name
 
 
 def test_every_vector_counts() -> None:

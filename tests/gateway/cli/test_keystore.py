@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway import clock
+from gateway.cli.keystore import CONTENT_MOST
 from gateway.operations.custody import BANK_KEYS
 from keys import kcv, tr31
 from keys.tr31_header import Header
@@ -153,6 +154,21 @@ def test_keys_go_out_and_come_in(rites: Rites, tmp_path: Path) -> None:
     assert ("N", "2090-01-01") == (taken["key"]["export"], taken["key"]["to"])
 
 
+def test_a_block_is_passed_on(rites: Rites) -> None:
+    """From one ZMK to another, on standard output: what comes is the same key."""
+    rites.zmk()
+    rites.zpk()
+    rites.run("generate", "zmk-other", "--usage", "K1", *SITI)
+    rites.run("activate", "zmk-other", *BUDI)
+    sent = rites.json("export", "zpk", "--under", "zmk", *SITI)
+    words = ("rewrap", "--under", "zmk", "--to", "zmk-other", *BUDI)
+    passed = rites.json(*words, "--block", sent["block"])
+    assert {"block"} == set(passed)
+    assert 112 == len(rites.run(*words, "--block", "-", typed=f"{sent['block']}\n").strip())
+    taken = rites.json("import", "passed", "--under", "zmk-other", "--block", passed["block"], *SITI)
+    assert sent["kcv"] == taken["key"]["kcv"]
+
+
 def test_a_partners_block(rites: Rites) -> None:
     """Made elsewhere: the key is what its header says. Blocks that are none are one line each."""
     rites.zmk()
@@ -177,12 +193,15 @@ def test_a_partners_block(rites: Rites) -> None:
 def test_attributes_that_a_key_may_have(rites: Rites) -> None:
     """Said with --set: older key blocks of a ZMK, whose initial key it is; told by `usages`, refused where they do not belong."""
     usages = rites.run("usages")
-    assert " device= " in usages
+    assert " device=, working_key= " in usages
     assert " legacy_versions= " in usages
     words = ("--usage", "K1", "--algorithm", "T", "--set", "legacy_versions=AC", *SITI)
     assert 192 == rites.json("generate", "zmk-old", *words)["key"]["bits"]
     device = "device=FFFF9876543210E00000"
     assert "B1" == rites.json("generate", "terminal", "--usage", "B1", "--set", device, *SITI)["key"]["code"]
+    terminals = ("--usage", "B0", "--algorithm", "A", "--set")
+    assert "B0" == rites.json("generate", "bdk", *terminals, "working_key=TDES-112", *SITI)["key"]["code"]
+    assert "working_key is" in rites.refused("generate", "bdk-2", *terminals, "working_key=DES", *SITI)
     assert "device is missing" in rites.refused("generate", "other", "--usage", "B1", *SITI)
     assert "has no such attribute" in rites.refused("generate", "other", "--usage", "P0", "--set", device, *SITI)
     assert "legacy_versions is AC" in rites.refused(
@@ -237,6 +256,7 @@ MISTAKES = {
     "vital": ("state", "retire", "audit"),
     "export": ("export", "audit", "--under", "vault-sealing"),
     "under": ("export", "audit", "--under", "none"),
+    "passed on": ("rewrap", "--block", "none", "--under", "audit", "--to", "audit"),
     "since": ("record", "--since", "yesterday"),
     "until": ("record", "--until", "2026-02-30"),
     "out": ("record", "--out", "none/record.txt"),
@@ -264,6 +284,24 @@ def test_a_mistake_is_one_line(rites: Rites, name: str) -> None:
 def test_a_wrong_use_is_told(shell: Shell, words: tuple[str, ...]) -> None:
     """Exit 2."""
     assert shell.usage("keys", *words)
+
+
+@pytest.mark.parametrize("command", ["import", "import-rsa", "import-secret"])
+def test_what_is_given_is_bounded(rites: Rites, tmp_path: Path, command: str) -> None:
+    """An endless device, a pipe, a folder, a long file, a long standard input: one line at once."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "long").write_bytes(b"x" * (CONTENT_MOST + 1))
+    given = {"/dev/zero": "is no regular file", str(tmp_path / "pipe"): "is no regular file", str(tmp_path): "Is a directory",
+             str(tmp_path / "long"): "has more than 65536 bytes", "none\0": "embedded null byte"}  # fmt: skip
+    options = ("import", "k", "--under", "zmk", "--block") if command == "import" else (command, "k", "--file")
+    for name, said in given.items():
+        assert f"{name}: {said}" in rites.refused(*options, f"@{name}" if command == "import" else name, *SITI)
+    assert "standard input: has more than 65536 bytes" in rites.refused(
+        *options, "-", *SITI, typed="x" * (CONTENT_MOST + 1)
+    )
+    assert "is not hex" in rites.refused(
+        "component", "k", "--usage", "K1", "--number", "1", *SITI, typed="x" * (CONTENT_MOST + 1)
+    )
 
 
 def test_the_record(rites: Rites, tmp_path: Path) -> None:

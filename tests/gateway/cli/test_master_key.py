@@ -123,6 +123,25 @@ def test_components_are_thrown_away(rites: Rites, tmp_path: Path) -> None:
     )  # fmt: skip
 
 
+def test_what_cannot_be_wiped_is_told(rites: Rites, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A disk that fails when the key is made: the act is done, with its check value; screen and record say what was not wiped."""
+
+    def fail(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    rites.run("init", "--component", "1", *SITI, typed=FIRST.hex())
+    monkeypatch.setattr("keys.master_ceremony.wipe", fail)
+    said = rites.run("init", "--component", "2", *BUDI, typed=SECOND.hex())
+    assert f"The master key is made, check value {kcv.of_aes(BOTH)}. Not all is thrown away: " in said
+    rites.run("rotate-master", "--component", "1", *SITI, typed=THIRD.hex())
+    told = rites.json("rotate-master", "--component", "2", *BUDI, typed=FOURTH.hex())
+    assert "master.key.next.component-1: cannot be overwritten (Input/output error)" in told["left"]
+    record = " ".join(rites.run("record").split())
+    assert (2, 2) == (record.count("init master key: done"), record.count("rotate-master master key: done"))
+    assert 2 == record.count("component-1: cannot be overwritten (Input/output error)")
+    assert {"keystore.json", "master.key"} == names(tmp_path)
+
+
 def test_a_next_master_key_of_components(rites: Rites, tmp_path: Path) -> None:
     """After one of components, one of components: in runs of their own; what is random waits meanwhile."""
     for number, by, value in (("1", SITI, FIRST), ("2", BUDI, SECOND)):

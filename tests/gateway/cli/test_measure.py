@@ -34,7 +34,23 @@ LISTS = ListFigures(
     1_000, 12_000.0, 200_000.0, 16.67, 0.083, 0.005, 90.0, 40.0, 3.5, 0.024, {"import": 0.083}, 2, same_ledger=True
 )
 CODEC = CodecFigures(50_000.0, 10_000.0, 5.0, 0.5, 60.0, 120.0, 15, 20_000)
-KEYS = KeyFigures(6.5, 10.1, 2.4, 330_000.0, 50_000.0, 700_000.0, 200_000.0, 19_000.0, 63_000.0, 26_000.0, 3.0)
+KEYS = KeyFigures(
+    6.5,
+    10.1,
+    2.4,
+    330_000.0,
+    50_000.0,
+    700_000.0,
+    200_000.0,
+    32_000.0,
+    1.7,
+    11_000.0,
+    0.6,
+    19_000.0,
+    63_000.0,
+    26_000.0,
+    3.0,
+)
 PROOF = ProofFigures(2_000_001, 18, 100_000, 16.7, 1.2, 1.1, 0.4, 13.9)
 CHAOS = ChaosFigures(100, 110, 0, 0, 7, proof_ok=True, gateway_kills=3, postgres_kills=4, cuts=2, pool_fills=2,
                      restarts=1, abuses=1, longest_silence_s=4.5, repeated=9, reversed=5, seconds=60.0, wrong=[])  # fmt: skip

@@ -83,8 +83,8 @@ NOT_TRIED = {
                                         "settlement order", "settlement pay", "db migrate", "db retire", "vault reseal"),
     "is another name of what is tried": ("kpm batch list", "kpm batch show", "kpm batch result"),
     "knows keys and no cards": ("keys init", "keys generate", "keys component", "keys forget", "keys import", "keys import-rsa",
-                                "keys export", "keys rotate", "keys activate", "keys state", "keys rotate-master",
-                                "keys token-init"),
+                                "keys import-secret", "keys export-public", "keys export", "keys rewrap", "keys rotate",
+                                "keys activate", "keys state", "keys rotate-master", "keys token-init"),
     "is the simulator's, over TCP: test_requirement_16_the_simulators_terminals": (
         "simulate withdraw", "simulate purchase", "simulate balance", "simulate sign-on", "simulate echo", "simulate cases",
         "simulate load", "simulate pin-block"),

@@ -23,6 +23,8 @@ async def test_each_side_is_measured() -> None:
     pairs = {
         "pin_verify_ratio": ("pin_verifications_per_s", "psec_pin_verifications_per_s"),
         "tr31_unwrap_ratio": ("tr31_unwraps_per_s", "psec_tr31_unwraps_per_s"),
+        "tr31_fresh_unwrap_ratio": ("tr31_fresh_unwraps_per_s", "psec_tr31_unwraps_per_s"),
+        "tr31_import_ratio": ("tr31_imports_per_s", "psec_tr31_unwraps_per_s"),
         "arqc_ratio": ("arqcs_per_s", "pyemv_arqcs_per_s"),
     }
     for ratio, (ours, theirs) in pairs.items():
@@ -32,7 +34,7 @@ async def test_each_side_is_measured() -> None:
 
 async def test_our_side_is_the_facades_own_call(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is timed asks for the key's permission each time: a key that is refused is refused to the measurement too."""
-    for name in ("verify_pin", "verify_pins", "verify_cryptogram"):
+    for name in ("verify_pin", "verify_pins", "verify_cryptogram", "import_block"):
         with monkeypatch.context() as patch:
             patch.setattr(SoftwareHsm, name, _refuses)
             with pytest.raises(KeyRefused):

@@ -76,11 +76,12 @@ async def test_a_key_is_made_by_one_and_activated_by_another(bank: Bank) -> None
 
 
 async def test_a_name_is_one_however_it_is_written(bank: Bank) -> None:
-    """Siti and SITI are one person, for whoever checks as for whoever enters components."""
+    """Siti, SITI and s1t.i are one person, for whoever checks as for whoever enters components."""
     await ceremony.generate(bank, "Siti", "zpk", ZPK)
-    await refused(bank, "Siti made it or brought it in", ceremony.activate(bank, "SITI", "zpk", None))
     await ceremony.enter_component(bank, "Siti", "zmk", ZMK, 1, 2, FIRST)
-    await refused(bank, "nobody enters two", ceremony.enter_component(bank, "sITI", "zmk", ZMK, 2, 2, SECOND))
+    for name in ("SITI", "sITI", "s1t.i", "sltl"):
+        await refused(bank, "Siti made it or brought it in", ceremony.activate(bank, name, "zpk", None))
+        await refused(bank, "nobody enters two", ceremony.enter_component(bank, name, "zmk", ZMK, 2, 2, SECOND))
     await ceremony.activate(bank, BUDI, "zpk", None)
     await ceremony.change_state(bank, "Budi", "retire", "zpk")
     await refused(bank, "Budi ended its life", ceremony.change_state(bank, BUDI, "destroy", "zpk"))
@@ -123,6 +124,25 @@ async def test_a_key_goes_out_and_comes_in(bank: Bank) -> None:
     assert {"act": "export", "under": "zmk#1", "kcv": sent.kcv.value} == export
     assert ("zmk#1", sent.kcv.value) == (taking["under"], taking["kcv"])
     assert block not in json.dumps(await details(bank))
+
+
+async def test_a_block_is_passed_on(bank: Bank) -> None:
+    """Under another ZMK, recorded with its header and nothing else of it; no key is kept. A block that is none is refused."""
+    await new_zmk(bank)
+    sent = await new_zpk(bank)
+    await ceremony.generate(bank, SITI, "zmk-other", ZMK)
+    await ceremony.activate(bank, BUDI, "zmk-other", None)
+    block = await ceremony.export_block(bank, SITI, "zpk", "zmk")
+    before = bank.hsm.keys()
+    passed = await ceremony.rewrap_block(bank, BUDI, block, "zmk", "zmk-other#1")
+    assert before == bank.hsm.keys()
+    assert [("begun", "rewrap", "zmk#1", BUDI), ("done", "rewrap", "zmk#1", BUDI)] == (await told(bank))[-2:]
+    assert {"act": "rewrap", "to": "zmk-other#1", "header": block[:16]} == (await details(bank))[-1]
+    assert passed[16:] not in json.dumps(await details(bank))
+    taken = await ceremony.import_block(bank, BUDI, "passed", passed, "zmk-other", None)
+    assert sent.kcv == taken.kcv
+    await refused(bank, "not authentic", ceremony.rewrap_block(bank, BUDI, passed, "zmk", "zmk-other"))
+    await refused(bank, "may not do WRAP_KEY", ceremony.rewrap_block(bank, BUDI, block, "zmk", "zpk"))
 
 
 async def test_a_block_under_another_zmk_is_refused(bank: Bank) -> None:
@@ -384,6 +404,7 @@ async def test_keys_are_named_by_label_and_version(bank: Bank, key: str) -> None
     for act in (
         ceremony.activate(bank, BUDI, key, None), ceremony.change_state(bank, BUDI, "destroy", key),
         ceremony.export_block(bank, BUDI, key, "zpk"), ceremony.import_block(bank, BUDI, "a", "", key, None),
+        ceremony.rewrap_block(bank, BUDI, "", key, "zpk"), ceremony.rewrap_block(bank, BUDI, "", "zpk", key),
     ):  # fmt: skip
         with pytest.raises(Refused, match=r"there is no key|is not LABEL or LABEL#VERSION"):
             await act

@@ -178,6 +178,17 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
         custody_of(load_settings(data_dir=tmp_path / "var")).create()
 
 
+@pytest.mark.parametrize("setting", ["data_dir", "master_key_file", "master_passphrase_file"])
+def test_a_path_that_leads_nowhere(tmp_path: Path, setting: str) -> None:
+    """Links in a circle, a name that no file system takes: one line that names the setting."""
+    (tmp_path / "one").symlink_to(tmp_path / "two")
+    (tmp_path / "two").symlink_to(tmp_path / "one")
+    for path in (tmp_path / "one", tmp_path / ("x" * 300)):
+        with pytest.raises(Refused, match=f"^KKS_{setting.upper()}: leads nowhere") as caught:
+            custody_of(load_settings(**{setting: path}))
+        assert "\n" not in str(caught.value)
+
+
 def test_every_opening_tests_itself(custody: Custody, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cipher that computes wrongly is seen before anything is done with it."""
     custody.create()

@@ -100,7 +100,7 @@ def test_a_missing_field_is_named(key: KeyHandle, number: int) -> None:
     assert number == error.value.field
 
 
-@pytest.mark.parametrize("pan", ["601301000000", "60130100000000180000", "60130100000000X8"])
+@pytest.mark.parametrize("pan", ["60130112", "601301000000", "60130100000000180000", "60130100000000X8"])
 def test_a_card_number_that_is_none_is_never_shown(key: KeyHandle, pan: str) -> None:
     """A bad card number is FormatError of field 2 without the digits."""
     with pytest.raises(FormatError) as error:
