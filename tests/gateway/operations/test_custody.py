@@ -325,10 +325,8 @@ BANK_ON_A_TOKEN = """
     from gateway.settings import load_settings
     from keys.errors import KeyRefused, KeysError, KeystoreError, TokenError
     from keys.keytypes import KeySpec, KeyUsage
-    from keys.master import read_secret_file
-    from keys.pkcs11 import Pkcs11Hsm
+    from keys.pkcs11 import Pkcs11Hsm, Token, read_secret_file
     from keys.sensitive import Pin
-    from keys.token import Token
     from tests.gateway.street import assert_proved, open_street
 
     async def main(url, folder, module, label):
@@ -397,9 +395,7 @@ BANK_ON_A_TOKEN = """
         async with open_bank(settings) as again:
             told["again"] = len(again.hsm.keys())
             acts = await ceremony.record_of(again, None, None)
-            told["record"] = [
-                [act.operation, act.key, act.actor] for act in acts if act.detail.get("act") == "token-init"
-            ]
+            told["record"] = [[act.operation, act.key, act.actor] for act in acts if act.detail.get("act") == "token-init"]
             await assert_proved(again)
         print(json.dumps(told))
 
