@@ -184,7 +184,10 @@ class PinOperations(Generic[Raw]):
             if formats[1] is PinFormat.ISO_1:
                 raise KeyRefused("a PIN block of format 1 is read here and never made")
         self._check_format(self._pin_encipher[target], target, Operation.ENCIPHER_PIN, formats[1])
-        digits = self._clear(block, source, pan, formats[0])
+        try:
+            digits = self._read(block, source, pan, formats[0])
+        except KsnRefused:  # told already
+            raise PinRefused(PinRefusal.BAD_BLOCK) from None
         if digits is None:  # whoever sees many of these is guessing digits by changing PANs: the auditor hears of each
             self._pin_tools.tell(handle, operation, "a PIN block to be translated is none of its PAN")
             raise PinRefused(PinRefusal.BAD_BLOCK)
@@ -199,11 +202,15 @@ class PinOperations(Generic[Raw]):
 
     def _clear(self, block: bytes, key: KeyHandle | Dukpt, pan: Pan, pin_format: PinFormat) -> str | None:
         """The digits in a block; None for a bad one, and for one of a KSN that cannot be."""
+        try:
+            return self._read(block, key, pan, pin_format)
+        except KsnRefused:
+            return None
+
+    def _read(self, block: bytes, key: KeyHandle | Dukpt, pan: Pan, pin_format: PinFormat) -> str | None:
+        """The digits in a block; None for a bad one. Raises KsnRefused for a KSN that cannot be."""
         if isinstance(key, Dukpt):
-            try:
-                cipher = _BlockCipher(*self._pin_dukpt.pin_cipher(key, encipher=False))
-            except KsnRefused:
-                return None
+            cipher = _BlockCipher(*self._pin_dukpt.pin_cipher(key, encipher=False))
         else:
             cipher = self._pin_decipher[key]
         self._check_format(cipher, key, Operation.DECIPHER_PIN, pin_format)

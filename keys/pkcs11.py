@@ -226,13 +226,18 @@ class Pkcs11Backend(Backend):
         return Pkcs11Hsm.open(place.keystore, _token(place), today=today, on_refusal=on_refusal)
 
     def set_up(self, place: Place, officer_pin_file: Path, number: int) -> None:
-        """The master key as the officer, then the token's own keys as its user."""
+        """The token's own keys as its user, then the master key as the officer: once that is made, nothing is left to fail.
+
+        Where the own keys lacked and the master key is there, it is left as it is: somebody was cut off before they were made.
+        """
         pin = read_secret_file(officer_pin_file, "officer PIN file")
+        with closing(_token(place)) as user:
+            lacked = user.find(HEADER) is None or user.find(DATA) is None
+            Pkcs11Hsm.set_up(user)
         officer = Token(Path(place.options["module"]), place.options["token"], pin, officer=True)
         with closing(officer):
-            Pkcs11Hsm.set_up_master(officer, number)
-        with closing(_token(place)) as user:
-            Pkcs11Hsm.set_up(user)
+            if not lacked or officer.find(f"{MASTER}-{number}") is None:
+                Pkcs11Hsm.set_up_master(officer, number)
 
     def rotate_master(self, place: Place, number: int | None = None) -> int:
         """Under master key NUMBER, which the officer has made before."""

@@ -229,7 +229,7 @@ def keys_activate(
     by: As = "", *, json: Json = False,
 ) -> None:  # fmt: skip
     """Let a key work, as another person than the one who made it or brought it in."""
-    run_ceremony(lambda bank, do: do.activate(bank, who(by), key, overlap_days), json, "works now")
+    run_ceremony(lambda bank, do: do.activate(bank, who(by), key, overlap_days), json, "works {when}")
 
 
 @keys.command("state")
@@ -248,13 +248,17 @@ def keys_record(
     from gateway.files.ceremony_record import ceremony_record
 
     async def work(bank: Bank) -> str:
-        from datetime import timedelta
+        from datetime import date, timedelta
 
         from gateway.operations import ceremony
 
         since = None if first is None else parse_date(first, "--since")
         until = None if last is None else parse_date(last, "--until")
-        later = [] if until is None else await ceremony.record_of(bank, until + timedelta(days=1), None)
+        later = (
+            []
+            if until is None or until == date.max
+            else await ceremony.record_of(bank, until + timedelta(days=1), None)
+        )
         return ceremony_record(await ceremony.record_of(bank, since, until), later)
 
     text = with_bank(work)
@@ -269,7 +273,7 @@ def keys_record(
 
 
 def run_ceremony(work: Callable[[Bank, Any], Awaitable[KeyInfo]], json: bool, done: str) -> None:  # noqa: FBT001 - typer's flag
-    """Run a ceremony that ends with a key."""
+    """Run a ceremony that ends with a key. DONE: what became of it; {when} there: now, or from its first day."""
 
     async def with_ceremony(bank: Bank) -> tuple[KeyInfo, str]:
         from gateway.operations import ceremony
@@ -278,6 +282,7 @@ def run_ceremony(work: Callable[[Bank, Any], Awaitable[KeyInfo]], json: bool, do
         return info, str(info.state_on(bank.business_date))
 
     info, state = with_bank(with_ceremony)
+    done = done.format(when="now" if state == "ACTIVE" else f"from {info.active_from}")
     said({"key": _shown(info, state)}, json, f"Key {info.name} {done}. Check value {info.kcv}, state {state}.")
 
 

@@ -10,9 +10,10 @@ docs/keys/ceremony.md.
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Refused
@@ -32,13 +33,12 @@ from gateway.store import ceremonies
 from gateway.store.audit import Operation
 from keys.errors import KeysError
 from keys.keystore import Component
-from keys.keytypes import KeySpec, KeyState, check_transition
+from keys.keytypes import Algorithm, KeyMode, KeySpec, KeyState, check_transition
 from keys.master_ceremony import component_check
 from keys.usages import check_custodian, component_check_value, same_person
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from datetime import date
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from gateway.operations.bank import Bank
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from keys.master_ceremony import Entered, MasterComponent
 
 KEY_MOST = 80
+VERSION = re.compile("[1-9][0-9]{0,8}")
 FIXED_HEADER = 16
 """Characters of a TR-31 block that say what its key is for; what is behind them, the record has not."""
 OVERLAP_DAYS_MOST = 90
@@ -145,7 +146,10 @@ async def rewrap_block(bank: Bank, actor: str, block: str, under: str, to: str) 
 
 
 async def rotate(bank: Bank, actor: str, label: str) -> KeyInfo:
-    """Make the next version of a key, of the same kind as its newest. It works once another person has activated it."""
+    """Make the next version of a key, of the same kind as its newest. It works once another person has activated it.
+
+    Raises Refused for a partner's secret or public key, whose next version he makes.
+    """
     info = bank.hsm.info(found(bank, label))
     spec = KeySpec(
         info.usage,
@@ -156,13 +160,22 @@ async def rotate(bank: Bank, actor: str, label: str) -> KeyInfo:
         exportability=info.exportability,
         state=KeyState.PRE_ACTIVE,
     )
-    return await _making(bank, actor, "rotate", info.label, lambda: bank.hsm.generate(spec, info.label))
+    async with reading(bank) as connection:
+        theirs = bool(await ceremonies.done_by(connection, info.name, ("import-secret",)))
+
+    def make() -> KeyHandle:
+        if theirs or (info.algorithm is Algorithm.RSA and info.mode is KeyMode.VERIFY):
+            raise Refused(f"key {info.name}: the partner makes its next version: it is taken in as this one was")
+        return bank.hsm.generate(spec, info.label)
+
+    return await _making(bank, actor, "rotate", info.label, make)
 
 
 async def activate(bank: Bank, actor: str, key: str, overlap_days: int | None) -> KeyInfo:
     """Let a key work, as another person than the one who made it. Older versions end after OVERLAP_DAYS; None: they go on.
 
-    An older version that ends earlier anyway keeps its day. Raises Refused where the record does not say who made the key.
+    The overlap begins today, or on the key's first day where that is to come. An older version that ends earlier anyway keeps
+    its day. Raises Refused for a key whose last day is over, and where the record does not say who made it.
     """
     if overlap_days is not None and not 0 <= overlap_days <= OVERLAP_DAYS_MOST:
         raise Refused(f"the overlap of an old and a new key is 0 to {OVERLAP_DAYS_MOST} days")
@@ -171,14 +184,18 @@ async def activate(bank: Bank, actor: str, key: str, overlap_days: int | None) -
     async with _act(bank, actor, "activate", name, overlap_days=overlap_days, kcv=check):
         if handle.label == PIN_LABEL and overlap_days is not None:
             raise Refused(f"key {name}: an older version ends when no card's PIN hangs on it, and not by a date")
-        if bank.hsm.info(handle).state is not KeyState.PRE_ACTIVE:
-            raise Refused(f"key {name}: is {bank.hsm.info(handle).state.value}: only a new key is activated")
+        info, today = bank.hsm.info(handle), bank.business_date
+        if info.state is not KeyState.PRE_ACTIVE:
+            raise Refused(f"key {name}: is {info.state.value}: only a new key is activated")
+        if info.active_to is not None and info.active_to < today:
+            raise Refused(f"key {name}: its last day was {info.active_to}: it would never work")
         async with reading(bank) as connection:
-            maker = await ceremonies.last_done(connection, name, MAKING)
-        _refuse_alone(actor, maker, name, "made it or brought it in", "activates")
+            makers = await ceremonies.done_by(connection, name, MAKING)
+        _refuse_alone(actor, makers, name, "made it or brought it in", "activates")
         bank.hsm.set_state(handle, KeyState.ACTIVE)
         if overlap_days is not None:
-            _end_older(bank, handle, bank.business_date + timedelta(days=overlap_days))
+            begins = max(today, info.active_from or today)
+            _end_older(bank, handle, begins + min(timedelta(days=overlap_days), date.max - begins))
     return bank.hsm.info(handle)
 
 
@@ -198,8 +215,8 @@ async def change_state(bank: Bank, actor: str, act: str, key: str) -> KeyInfo:
         check_transition(bank.hsm.info(handle), STATES[act])
         if act == "destroy" and state is not KeyState.PRE_ACTIVE:
             async with reading(bank) as connection:
-                ender = await ceremonies.last_begun(connection, name, ENDING)
-            _refuse_alone(actor, ender, name, "ended its life", "destroys")
+                enders = await ceremonies.begun_by(connection, name, ENDING)
+            _refuse_alone(actor, enders, name, "ended its life", "destroys")
         if act == "destroy" and handle.label == SEALING_LABEL:
             await reseal.refuse_if_used(bank, handle)
         async with pin_keys.let_end(bank, handle) if act in ("retire", "destroy") else nullcontext():
@@ -219,8 +236,8 @@ async def rotate_master(bank: Bank, actor: str, number: int | None = None) -> in
     async with _act(bank, actor, "rotate-master", MASTER, number=number) as ended:
         if number is not None:
             async with reading(bank) as connection:
-                maker = await ceremonies.last_begun(connection, token_key(number), ("token-init",))
-            _refuse_alone(actor, maker, token_key(number), "made it", "puts a keystore under")
+                makers = await ceremonies.begun_by(connection, token_key(number), ("token-init",))
+            _refuse_alone(actor, makers, token_key(number), "made it", "puts a keystore under")
         ended.told["keys"] = count = custody.kind.rotate_master(custody.place, number)
     return count
 
@@ -353,12 +370,13 @@ def _refuse_vital(bank: Bank, handle: KeyHandle, act: str) -> None:
         raise Refused(f"key {name}: {why}: rotate it, and activate the new version, first")
 
 
-def _refuse_alone(actor: str, before: str | None, name: str, did: str, does: str) -> None:
-    """Two people: BEFORE did the first half, and whoever does the second is another."""
-    if before is None:
+def _refuse_alone(actor: str, before: Sequence[str], name: str, did: str, does: str) -> None:
+    """Two people: one of BEFORE did the first half, and whoever does the second is none of them."""
+    if not before:
         raise Refused(f"key {name}: the record does not say who {did}, so nobody {does} it")
-    if same_person(before, actor):
-        raise Refused(f"key {name}: {before} {did}; another person {does} it")
+    for one in before:
+        if same_person(one, actor):
+            raise Refused(f"key {name}: {one} {did}; another person {does} it")
 
 
 def _end_older(bank: Bank, handle: KeyHandle, last_day: date) -> None:
@@ -382,11 +400,13 @@ def _check_of(spec: KeySpec, value: bytes) -> str | None:
 def found(bank: Bank, key: str) -> KeyHandle:
     """The handle of label#version, or of a label's newest version, as it is by now. Raises Refused."""
     label, mark, number = key.partition("#")
+    if mark and not VERSION.fullmatch(number):
+        raise Refused(f"{key[:KEY_MOST]}: is not LABEL or LABEL#VERSION")
     try:
         take_up_keys(bank)
         return bank.hsm.version(label, int(number)) if mark else bank.hsm.find(label)
-    except (KeysError, ValueError) as error:
-        raise Refused(str(error) if isinstance(error, KeysError) else f"{key}: is not LABEL or LABEL#VERSION") from None
+    except KeysError as error:
+        raise Refused(str(error)) from None
 
 
 def _name(bank: Bank, handle: KeyHandle) -> str:

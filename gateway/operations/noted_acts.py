@@ -4,7 +4,8 @@ Components of a first master key come before there is a keystore and a chain, an
 cannot be logged in while the bank is. Such an act is noted when it begins, on disk before it has its effect, and when it has
 ended. Whoever opens the bank next writes the notes into the chain, each once by its digest, and takes the file away: cut off
 anywhere, none is lost and none is written twice. A note is no more believable than the folder it stands in, so it can speak of
-the master key alone, and its event says that it was noted. Refuses to know what a back end does. Read next: ceremony.py.
+the master key alone, with what its act has to say and never of the keystore's serial, and its event says that it was noted.
+Refuses to know what a back end does. Read next: ceremony.py.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gateway import clock
@@ -36,7 +39,25 @@ if TYPE_CHECKING:
     from keys.master_ceremony import Entered
 
 MASTER = "master key"
-ACTS = ("init", "init-forget", "token-init")
+NUMBER_MOST = 9999
+FILE_MOST = 1024 * 1024
+REASON_MOST = 5000
+SAYS = {
+    "init": {"act", "component", "of", "kcv", "custodians", "formed", "reason"},
+    "init-forget": {"act", "components", "reason"},
+    "token-init": {"act", "reason"},
+}
+"""What a note may say, by act."""
+TYPES: dict[str, tuple[type, ...]] = {
+    "act": (str,),
+    "component": (int,),
+    "of": (int,),
+    "kcv": (str, type(None)),
+    "custodians": (dict,),
+    "formed": (str,),
+    "components": (int,),
+    "reason": (str,),
+}
 OPERATIONS = (Operation.KEY_BEGUN, Operation.KEY_DONE, Operation.KEY_FAILED)
 
 
@@ -85,6 +106,8 @@ def forget_components(custody: Custody, actor: str) -> int:
 
 def set_up_token(custody: Custody, actor: str, officer_pin_file: Path, number: int) -> None:
     """Make master key NUMBER in the token, as its security officer. Another person puts a keystore under it."""
+    if not 0 < number <= NUMBER_MOST:
+        raise Refused(f"a master key of a token has a number of 1 to {NUMBER_MOST}")
     with _noted(custody, actor, "token-init", token_key(number)):
         custody.kind.set_up(custody.place, officer_pin_file, number)
 
@@ -138,7 +161,7 @@ def _noted(custody: Custody, actor: str, act: str, key: str, **detail: Any) -> I
     try:
         yield told
     except KeysError as error:
-        note(Operation.KEY_FAILED, reason=str(error))
+        note(Operation.KEY_FAILED, reason=str(error)[:REASON_MOST])
         raise Refused(str(error)) from None
     note(Operation.KEY_DONE, **told)
 
@@ -168,12 +191,15 @@ def _take_away(path: Path, notes: list[Note]) -> None:
 
 def _write(path: Path, notes: list[Note]) -> None:
     """All of them at once, on disk before this returns: a power cut leaves the old file or the new one. Mode 0600."""
+    text = b"".join(note.line for note in notes)
+    if len(text) > FILE_MOST:
+        raise Refused(f"{path}: is full; open the bank, which takes in what is noted there")
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         belong_to(path.parent, file.fileno())
-        file.write(b"".join(note.line for note in notes))
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
@@ -183,21 +209,32 @@ def _write(path: Path, notes: list[Note]) -> None:
 def _read(path: Path) -> list[Note]:
     """What waits. Raises Refused for what was not written here."""
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(FILE_MOST + 1)
     except FileNotFoundError:
         return []
     except OSError as error:
         raise Refused(f"{path}: cannot be read ({error.strerror})") from None
     try:
         notes = [Note(**json.loads(line)) for line in text.splitlines()]
-        fit = all(
-            note.operation in OPERATIONS and note.detail["act"] in ACTS and note.key.partition("#")[0] == MASTER
-            for note in notes
-        )
-        for note in notes:
-            check_custodian(note.actor)
-    except (ValueError, TypeError, KeyError, AttributeError, KeysError):
+        fit = len(text) <= FILE_MOST and all(_fits(note) for note in notes)
+        fit = fit and b"".join(note.line for note in notes) == text
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, KeysError):
         fit = False
-    if not fit or b"".join(note.line for note in notes) != text:
+    if not fit:
         raise Refused(f"{path}: is damaged; look at what it says of the master key, and move it away")
     return notes
+
+
+def _fits(note: Note) -> bool:
+    """Whether it says what the act of a known person has to say, and nothing else. May raise what rubbish raises."""
+    act, detail = note.detail["act"], note.detail
+    for name in (note.actor, *detail.get("custodians", {}).values()):
+        check_custodian(name)
+    return (
+        note.operation in OPERATIONS
+        and datetime.fromisoformat(note.at).tzinfo is not None
+        and re.fullmatch(f"{MASTER}#[1-9][0-9]{{0,3}}" if act == "token-init" else MASTER, note.key) is not None
+        and detail.keys() <= SAYS[act]
+        and all(type(value) in TYPES[name] for name, value in detail.items())
+    )

@@ -1,12 +1,15 @@
 """Audit events: append and verify. Each stream is a chain: every event's HMAC covers the one before it.
 
 Editing, deleting, reordering or inserting an event breaks the chain at that place; cutting off the end is found because the
-chain's head is kept apart (and written outside the database, gateway.operations.proof).
+chain's head is kept apart (and written outside the database, gateway.operations.proof). What enters a chain is text and JSON
+that a database takes: everything else is shown as an escape in plain characters.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -103,11 +106,30 @@ def chained(
     mac: Callable[[bytes], bytes], head: Head, stream: str, at: datetime, actor: str, operation: Operation, subject: str,
     detail: dict[str, Any],
 ) -> Event:  # fmt: skip
-    """The event that follows HEAD."""
-    body = json.dumps(detail, separators=(",", ":"), sort_keys=True, default=str)
-    seq = head.seq + 1
+    """The event that follows HEAD. Actor, subject and detail are made plain: every chain is written through here."""
+    body = _json(detail)
+    if any(sign in body for sign in _UNPLAIN_JSON):
+        body = _json(plain(json.loads(body)))
+    actor, subject, seq = plain(actor), plain(subject), head.seq + 1
     digest = mac(_canonical(head.hash, stream, seq, at, actor, operation.value, subject, body))
     return Event(stream, seq, at, actor, operation.value, subject, body, digest)
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - JSON values
+    r"""A JSON value as a database takes it (RFC 8259, 8.2): what is no Unicode scalar, and NUL, shown as six plain characters.
+
+    Names and nested values too; a number that is not finite is its name as text. Plain once, plain for good.
+
+    >>> plain({"reason": "t\0", "at": [float("nan")]})
+    {'reason': 't\\u0000', 'at': ['nan']}
+    """
+    if isinstance(value, str):
+        return _UNPLAIN.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+    if isinstance(value, dict):
+        return {plain(name): plain(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def event_parameters(event: Event) -> dict[str, Any]:
@@ -152,6 +174,10 @@ async def verify_stream(
     return seq, None
 
 
+def _json(detail: dict[str, Any]) -> str:
+    return json.dumps(detail, separators=(",", ":"), sort_keys=True, default=str)
+
+
 def _canonical(previous: bytes, *parts: object) -> bytes:
     """Length-prefixed, so that no two different events have the same bytes."""
     texts = [previous]
@@ -161,6 +187,13 @@ def _canonical(previous: bytes, *parts: object) -> bytes:
     return b"".join(len(value).to_bytes(4, "big") + value for value in texts)
 
 
+_UNPLAIN = re.compile("[\\0\ud800-\udfff]")
+_UNPLAIN_JSON = (
+    "\\ud",
+    "\\u0000",
+    "NaN",
+    "Infinity",
+)  # signs of it in JSON text; some are innocent, and stay as they are
 ENSURE_CHAIN = "INSERT INTO audit_chain VALUES (:stream, 0, :hash) ON CONFLICT DO NOTHING"
 START_CHAIN = text(ENSURE_CHAIN)
 LOCK_HEAD = text("SELECT last_seq, last_hash FROM audit_chain WHERE stream = :stream FOR UPDATE")

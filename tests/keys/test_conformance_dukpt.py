@@ -335,6 +335,21 @@ def test_serial_numbers_that_cannot_be(keys: Keys) -> None:
             assert PinRefusal.BAD_BLOCK is bad.value.reason
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_translation_of_a_serial_number_that_cannot_be_is_told_once(backend: str, tmp_path: Path) -> None:
+    """Of the KSN, and not of a PAN that the block would be none of as well."""
+    told: list[Refusal] = []
+    hsm = BACKENDS[backend](tmp_path, on_refusal=told.append)
+    bdk = hsm.generate(KeySpec(KeyUsage.BASE_DERIVATION, Algorithm.TDES), "bdk")
+    target = hsm.generate(KeySpec(KeyUsage.PIN_ENCRYPTION, mode=KeyMode.BOTH), "target")
+    asked = Dukpt(bdk, bytes.fromhex("FFFF9876543210E00000"))
+    with pytest.raises(PinRefused) as bad:
+        hsm.translate_pin(bytes(8), asked, target, PAN, (PinFormat.ISO_0, PinFormat.ISO_0))
+    assert PinRefusal.BAD_BLOCK is bad.value.reason
+    assert ["bdk#1"] == [one.key for one in told]
+    assert "KSN" in told[0].reason
+
+
 @settings(max_examples=60)
 @given(st.binary(max_size=14), st.binary(max_size=20), st.sampled_from(PinFormat))
 def test_any_serial_number_and_block(keys: Keys, ksn: bytes, block: bytes, pin_format: PinFormat) -> None:

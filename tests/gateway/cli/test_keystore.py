@@ -72,6 +72,14 @@ def test_a_key_of_two_people(rites: Rites) -> None:
     assert "ACTIVE" == rites.state("zpk#1")
 
 
+def test_a_key_that_works_from_a_day_to_come(rites: Rites) -> None:
+    """The answer says from when, and not that it works."""
+    rites.run("generate", "zpk", "--usage", "P0", "--from", "2090-01-01", *SITI)
+    line = rites.run("activate", "zpk#1", *BUDI)
+    assert line.startswith("Key zpk#1 works from 2090-01-01. ")
+    assert line.endswith(", state PRE_ACTIVE.\n")
+
+
 def test_a_key_of_components(rites: Rites) -> None:
     """Each typed from a pipe in a run of its own; what waits is listed; the last one forms the key; sheets are compared."""
     told = json.loads(rites.component(1, "--json").splitlines()[-1])
@@ -314,6 +322,7 @@ def test_the_record(rites: Rites, tmp_path: Path) -> None:
     assert text.strip() == out.read_text().strip()
     today = clock.jakarta_today()
     assert "form zmk#1" in rites.run("record", "--since", str(today), "--until", str(today))
+    assert "form zmk#1" in rites.run("record", "--until", "9999-12-31")
     for words in (("--since", str(today + timedelta(days=1))), ("--until", str(today - timedelta(days=1)))):
         assert "Nothing was done with keys in this time." in rites.run("record", *words)
 

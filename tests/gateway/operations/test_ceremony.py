@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +14,10 @@ import pytest
 from gateway.app import open_bank
 from gateway.errors import Refused
 from gateway.operations import ceremony
+from gateway.operations.bank import transaction
 from gateway.operations.refusals import write_refusals
 from gateway.operations.setup import move_business_date
+from gateway.store.audit import Operation
 from keys import rsa_keys
 from keys.errors import KeyRefused
 from keys.keytypes import Algorithm, Exportability, KeyMode, KeySpec, KeyState, KeyUsage
@@ -285,6 +287,58 @@ async def test_an_old_version_that_is_activated_late_ends_no_newer_one(bank: Ban
     ]
 
 
+async def test_an_overlap_begins_when_the_new_key_does(bank: Bank) -> None:
+    """One that works from a day to come: until then, and the days of the overlap, the old one goes on."""
+    await new_zpk(bank)
+    first_day = bank.business_date + timedelta(days=10)
+    await ceremony.generate(bank, SITI, "zpk", replace(ZPK, active_from=first_day))
+    await ceremony.activate(bank, BUDI, "zpk#2", 2)
+    assert first_day + timedelta(days=2) == bank.hsm.info(bank.hsm.version("zpk", 1)).active_to
+    for days, working in ((0, [1]), (9, [1]), (10, [2, 1]), (12, [2, 1]), (13, [2])):
+        await move_business_date(bank, "ops", first_day + timedelta(days=days - 10))
+        assert working == [key.version for key in bank.hsm.find_all("zpk")]
+
+
+async def test_a_key_that_would_never_work_is_not_activated(bank: Bank) -> None:
+    """Its last day is over; the one before goes on. One whose first day is the last there is ends nothing before."""
+    await new_zpk(bank)
+    yesterday = bank.business_date - timedelta(days=1)
+    await ceremony.generate(bank, SITI, "zpk", replace(ZPK, active_to=yesterday))
+    await refused(bank, f"zpk#2: its last day was {yesterday}", ceremony.activate(bank, BUDI, "zpk#2", 0))
+    await ceremony.generate(bank, SITI, "zpk", replace(ZPK, active_from=date.max))
+    await ceremony.activate(bank, BUDI, "zpk#3", 90)
+    assert [1] == [key.version for key in bank.hsm.find_all("zpk")]
+    await ceremony.generate(bank, SITI, "zpk", replace(ZPK, active_to=bank.business_date))
+    await ceremony.activate(bank, BUDI, "zpk#4", None)
+    assert [4, 1] == [key.version for key in bank.hsm.find_all("zpk")]
+
+
+@pytest.mark.parametrize(("act", "killed"), [("retire", "compromise"), ("compromise", "compromise")])
+async def test_an_ending_that_was_cut_off_takes_nobodys_place(bank: Bank, act: str, killed: str) -> None:
+    """Whoever ended a key's life does not destroy it after another person's attempt; nor does that other person."""
+    made = await new_zpk(bank)
+    await ceremony.change_state(bank, SITI, act, made.name)
+    async with transaction(bank, BUDI) as tx:
+        await tx.record(Operation.KEY_BEGUN, made.name, act=killed)
+    for actor in (SITI, BUDI):
+        await refused(bank, f"{actor} ended its life", ceremony.change_state(bank, actor, "destroy", made.name))
+    await ceremony.change_state(bank, RATNA, "destroy", made.name)
+
+
+async def test_what_a_partner_makes_is_not_rotated(bank: Bank) -> None:
+    """His secret, of whatever length, and his public key: the next version comes from him. Our own keys are."""
+    for length in (25, 64):
+        label = f"secret-{length}"
+        await ceremony.import_secret(bank, SITI, label, bytes(range(length)), KeySpec(KeyUsage.MAC_HMAC))
+        await ceremony.activate(bank, BUDI, label, None)
+        await refused(bank, f"{label}#1: the partner makes", ceremony.rotate(bank, SITI, label))
+    public = rsa_keys.public_pem(rsa_keys.make(2048)).encode()
+    await ceremony.import_signing_key(bank, SITI, "snap-partner", public, KeySpec(KeyUsage.SIGNATURE))
+    await refused(bank, "snap-partner#1: the partner makes", ceremony.rotate(bank, SITI, "snap-partner"))
+    await ceremony.generate(bank, SITI, "ours", KeySpec(KeyUsage.MAC_HMAC))
+    assert "ours#2" == (await ceremony.rotate(bank, SITI, "ours")).name
+
+
 @pytest.mark.parametrize("days", [-1, 91])
 async def test_an_overlap_has_bounds(bank: Bank, days: int) -> None:
     """0 to 90 days; nothing is begun."""
@@ -323,7 +377,26 @@ async def test_nobody_is_no_one(bank: Bank, actor: str) -> None:
     assert (before, [], []) == (bank.hsm.keys(), bank.hsm.components(), await told(bank))
 
 
-@pytest.mark.parametrize("key", ["none", "zpk#2", "zpk#", "zpk#x", "zpk#1#1", "", "#1", "zpk#-1", "zpk#1.0"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "none",
+        "zpk#2",
+        "zpk#",
+        "zpk#x",
+        "zpk#1#1",
+        "",
+        "#1",
+        "zpk#-1",
+        "zpk#1.0",
+        "zpk# 1",
+        "zpk#+1",
+        "zpk#1_0",
+        "zpk#\u0661",
+        "zpk#01",
+        "zpk#" + "1" * 5000,
+    ],
+)
 async def test_keys_are_named_by_label_and_version(bank: Bank, key: str) -> None:
     """What is not there, or no name, is one line and begins nothing."""
     made = await ceremony.generate(bank, SITI, "zpk", ZPK)

@@ -118,6 +118,11 @@ async def test_two_people_for_a_master_key_of_a_token(bank: Bank, monkeypatch: p
     await refused(bank, "ratna made it", ceremony.rotate_master(bank, RATNA, 3))
     assert 4 == await ceremony.rotate_master(bank, SITI, 3)
     assert {"act": "rotate-master", "number": 3, "keys": 4} == (await details(bank))[-1]
+    await _made(bank, RATNA, 4, Operation.KEY_DONE)
+    await _made(bank, BUDI, 4, None)  # cut off: it may have done nothing, and takes nobody's place
+    for actor in (RATNA, BUDI):
+        await refused(bank, f"{actor} made it", ceremony.rotate_master(bank, actor, 4))
+    assert 4 == await ceremony.rotate_master(bank, SITI, 4)
 
 
 async def test_an_act_that_was_cut_off_is_seen_when_the_bank_is_opened(bank: Bank, bank_settings: Settings) -> None:

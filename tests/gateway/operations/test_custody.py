@@ -314,6 +314,7 @@ async def test_a_module_or_pin_that_is_none(bank_settings: Settings, tmp_path: P
 
 BANK_ON_A_TOKEN = """
     import asyncio, json, os, subprocess, sys
+    from contextlib import closing
     from pathlib import Path
     from gateway.app import open_bank
     from gateway.operations import ceremony, reseal
@@ -322,8 +323,9 @@ BANK_ON_A_TOKEN = """
     from gateway.operations.noted_acts import notes_path, set_up_token
     from gateway.operations.refusals import write_refusals
     from gateway.settings import load_settings
-    from keys.errors import KeyRefused, KeystoreError, TokenError
+    from keys.errors import KeyRefused, KeysError, KeystoreError, TokenError
     from keys.keytypes import KeySpec, KeyUsage
+    from keys.pkcs11 import Pkcs11Hsm, Token, read_secret_file
     from keys.sensitive import Pin
     from tests.gateway.street import assert_proved, open_street
 
@@ -334,11 +336,19 @@ BANK_ON_A_TOKEN = """
             key_options={"module": module, "token": label, "pin_file": str(folder / "user.pin")},
         )
         custody, told, officer = custody_of(settings), {}, ["--officer-pin-file", str(folder / "officer.pin")]
+        (folder / "user.pin").rename(folder / "away.pin")
+        try:
+            custody.kind.set_up(custody.place, folder / "officer.pin", 1)
+        except KeysError as error:
+            told["no user"] = str(error).replace(str(folder), "")
+        (folder / "away.pin").rename(folder / "user.pin")
+        with closing(Token(Path(module), label, read_secret_file(folder / "officer.pin", "PIN"), officer=True)) as half:
+            Pkcs11Hsm.set_up_master(half)  # nothing was made before; and this was cut off
+        set_up_token(custody, "ratna", folder / "officer.pin", 1)
         try:
             custody.kind.set_up(custody.place, folder / "wrong.pin", 1)
         except TokenError as error:
             told["wrong officer"] = str(error)
-        set_up_token(custody, "ratna", folder / "officer.pin", 1)
         try:
             set_up_token(custody, "siti", folder / "officer.pin", 1)
         except Refused as error:
@@ -385,9 +395,7 @@ BANK_ON_A_TOKEN = """
         async with open_bank(settings) as again:
             told["again"] = len(again.hsm.keys())
             acts = await ceremony.record_of(again, None, None)
-            told["record"] = [
-                [act.operation, act.key, act.actor] for act in acts if act.detail.get("act") == "token-init"
-            ]
+            told["record"] = [[act.operation, act.key, act.actor] for act in acts if act.detail.get("act") == "token-init"]
             await assert_proved(again)
         print(json.dumps(told))
 
@@ -406,6 +414,7 @@ def test_the_whole_bankon_a_token(database_url: str, tmp_path: Path) -> None:
         told["resealed"], told["rewrapped"], told["head"], told["refused"], told["worker"], told["again"],
     )  # fmt: skip
     assert "CKR_PIN_INCORRECT" in str(told["wrong officer"])
+    assert "token PIN file /user.pin: cannot be read (No such file or directory)" == told["no user"]
     assert "kks-master-1" in str(told["twice"])
     assert "Master key 2 is made in the token.\n" == told["command"]
     assert "key master key#2: ratna made it; another person puts a keystore under it" == told["alone"]

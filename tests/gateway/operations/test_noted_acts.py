@@ -23,6 +23,8 @@ from gateway.operations import ceremony, noted_acts
 from gateway.operations.custody import custody_of
 from gateway.operations.noted_acts import enter_component, forget_components, notes_path, set_up_token, take_in_notes
 from keys import kcv
+from keys.backend import Backend
+from keys.errors import KeystoreError
 from keys.master_ceremony import MasterComponent
 from tests.gateway.rites import BUDI, FIRST, RATNA, SECOND, SITI, assert_no_material, details, told
 from tests.gateway.street import assert_proved
@@ -166,6 +168,15 @@ async def test_what_is_noted_meanwhile_stays(
         lambda text: text.replace(b"key.begun", b"link.event"), lambda text: text.replace(b"master key", b"zpk"),
         lambda text: text.replace(b'"init"', b'"activate"'), lambda text: text + b"{}\n", lambda _: b"\xff\n",
         lambda text: text.replace(b'"at"', b'"to"'), lambda text: text.replace(b":", b": "), lambda _: b"[]\n",
+        lambda text: with_more(text, "serial", 10**9), lambda text: with_more(text, "serial", "x"),
+        lambda text: with_more(text, "of", float("nan")), lambda text: with_more(text, "of", value=True),
+        lambda text: with_more(text, "component", "1"), lambda text: with_more(text, "kcv", {"a": 1}),
+        lambda text: with_more(text, "custodians", {"1": "-iti"}), lambda text: with_more(text, "custodians", {"1": 1}),
+        lambda text: with_more(text, "components", 1), lambda text: with_more(text, "note", "ab"),
+        lambda text: with_more(text, "business_date", "2026-11-28"), lambda text: with_more(text, "noted", "never"),
+        lambda _: b"[" * 200_000 + b"\n", lambda text: text.replace(b'"at":"20', b'"at":"x'),
+        lambda text: text.replace(b"+00:00", b""), lambda text: text.replace(b'key"', b'key#1"'),
+        lambda text: text.replace(b'"init"', b'["init"]'), lambda text: text * 4000,
     ],
 )  # fmt: skip
 async def test_what_was_not_written_here_is_not_taken_in(
@@ -177,7 +188,7 @@ async def test_what_was_not_written_here_is_not_taken_in(
     with pytest.raises(Refused):
         noted_acts.set_up_token(custody, SITI, Path("none"), 1)
     path = notes_path(custody.place.keystore)
-    whole = path.read_bytes().replace(b"token-init", b"init")
+    whole = path.read_bytes().replace(b"token-init", b"init").replace(b"key#1", b"key")
     path.write_bytes(change(whole))
     with pytest.raises(Refused, match=r"noted: is damaged") as caught:
         await _open(bank_settings)
@@ -185,6 +196,51 @@ async def test_what_was_not_written_here_is_not_taken_in(
     path.write_bytes(whole)
     async with open_bank(bank_settings) as bank:
         assert 2 == len(await told(bank))
+
+
+def with_more(text: bytes, name: str, value: object) -> bytes:
+    """The same notes, the first of which says one thing besides."""
+    first, rest = text.split(b"\n", 1)
+    note = json.loads(first)
+    note["detail"][name] = value
+    return json.dumps(note, sort_keys=True, separators=(",", ":")).encode() + b"\n" + rest
+
+
+@pytest.mark.parametrize("number", [0, -5, 10**30])
+def test_master_keys_of_a_token_have_plain_numbers(custody: Custody, number: int) -> None:
+    """Refused before anything is noted."""
+    with pytest.raises(Refused, match="number"):
+        set_up_token(custody, SITI, Path("none"), number)
+    assert [] == lines(custody)
+
+
+async def test_a_reason_that_no_database_takes(
+    custody: Custody, bank_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file whose name is no UTF-8, or has no end: it is noted, taken in, and the bank opens, now and later."""
+    for name in (os.fsdecode(b"nodir\xff/so.pin"), "x" * 100_000):
+
+        def refuse(*_: object, name: str = name) -> None:
+            raise KeystoreError(f"{name}: cannot be read")
+
+        monkeypatch.setattr(Backend, "set_up", refuse)
+        with pytest.raises(Refused):
+            set_up_token(custody, SITI, Path(name), 1)
+    async with open_bank(bank_settings) as bank:
+        reasons = [one["reason"] for one in await details(bank) if "reason" in one]
+        assert [r"nodir\udcff/so.pin: cannot be read", True] == [reasons[0], set("x") == set(reasons[1])]
+        assert len(reasons[1]) < 10_000
+    await _open(bank_settings)
+
+
+async def test_too_many_notes_are_refused(custody: Custody, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the act; those that are there can still be read."""
+    enter_component(custody, SITI, part(1, FIRST))
+    monkeypatch.setattr(noted_acts, "FILE_MOST", notes_path(custody.place.keystore).stat().st_size)
+    with pytest.raises(Refused, match="is full; open the bank"):
+        forget_components(custody, SITI)
+    assert 2 == len(lines(custody))
+    assert ["master.key.component-1"] == [one.name for one in custody.place.master_key.parent.glob("*component*")]
 
 
 CHILD = """

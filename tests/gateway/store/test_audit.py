@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from gateway.store import audit
 from gateway.store.audit import FIRST_HASH, Head, Operation
@@ -73,3 +75,44 @@ def test_an_event_is_written_as_it_was_hashed() -> None:
     bound = audit.event_parameters(event)
     assert {"stream", "seq", "at", "actor", "operation", "subject", "detail", "hash"} == set(bound)
     assert event.hash == bound["hash"]
+
+
+async def test_whatever_enters_the_chain_can_be_looked_into(engine: AsyncEngine) -> None:
+    """A name of a file that is no UTF-8, NUL, what is no number: plain characters, in names and in what is nested; proved."""
+    folder = b"/mnt/nix\xff".decode("utf-8", "surrogateescape")
+    detail = {
+        "reason": f"{folder}: no", "deep": [{"n\0": ("a\0", float("nan"), -float("inf"))}], "smile": "\U0001f600",
+        "told": r"\udcff",
+    }  # fmt: skip
+    async with engine.begin() as connection:
+        await audit.append(connection, _mac, AT, f"s{folder}", Operation.LINK_EVENT, "l\0", detail)
+        found = (await connection.execute(text("SELECT actor, subject, detail::jsonb AS told FROM audit_event"))).one()
+        assert (r"s/mnt/nix\udcff", r"l\u0000") == (found.actor, found.subject)
+        assert {
+            "reason": r"/mnt/nix\udcff: no", "deep": [{r"n\u0000": [r"a\u0000", "nan", "-inf"]}], "smile": "\U0001f600",
+            "told": r"\udcff",
+        } == found.told  # fmt: skip
+        heads = await audit.heads(connection)
+        assert (1, None) == await audit.verify_stream(connection, _verify, "operations", heads["operations"])
+
+
+ANY_TEXT = st.text(st.characters(), max_size=8)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(ANY_TEXT, VALUES, max_size=4))
+def test_no_detail_holds_what_a_database_does_not_take(detail: dict[str, object]) -> None:
+    """JSON of Unicode scalars without NUL, its numbers finite; cleaned once, it stays as it is."""
+    event = audit.chained(_mac, Head(0, FIRST_HASH), "s", AT, "siti", Operation.LINK_EVENT, "link", detail)
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    found = json.loads(event.detail, parse_constant=refuse)
+    assert b"\0" not in json.dumps(found, ensure_ascii=False).encode()
+    assert r"\u0000" not in event.detail.replace(r"\\", "")
+    assert found == audit.plain(found)
