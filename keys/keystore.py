@@ -384,7 +384,7 @@ def _check_fits(component: Component, value: bytes, other: Component, other_valu
     if component.number == other.number:
         raise KeyRefused(f"{name}: was entered already")
     if same_person(component.custodian, other.custodian):
-        raise KeyRefused(f"{name}: {component.custodian} entered component {other.number}; nobody enters two")
+        raise KeyRefused(f"{name}: {other.custodian} entered component {other.number}; nobody enters two")
     if component.purpose != other.purpose:
         raise KeyRefused(f"{name}: is for another kind of key than component {other.number}: {other.purpose}")
     if component.of != other.of or len(value) != len(other_value):

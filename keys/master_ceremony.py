@@ -204,7 +204,7 @@ def _check_fits(number: int, part: _Part, at: int, other: _Part) -> None:
     if at == number:
         raise KeyRefused(f"{name}: was entered already")
     if same_person(other.custodian, part.custodian):
-        raise KeyRefused(f"{name}: {part.custodian} entered component {at}; nobody enters two")
+        raise KeyRefused(f"{name}: {other.custodian} entered component {at}; nobody enters two")
     if other.of != part.of:
         raise KeyRefused(f"{name}: the others are of {other.of}")
 

@@ -43,7 +43,7 @@ NUMBER_MOST = 9999
 FILE_MOST = 1024 * 1024
 REASON_MOST = 5000
 SAYS = {
-    "init": {"act", "component", "of", "kcv", "custodians", "formed", "reason"},
+    "init": {"act", "component", "of", "kcv", "custodians", "formed", "left", "reason"},
     "init-forget": {"act", "components", "reason"},
     "token-init": {"act", "reason"},
 }
@@ -55,6 +55,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "kcv": (str, type(None)),
     "custodians": (dict,),
     "formed": (str,),
+    "left": (str,),
     "components": (int,),
     "reason": (str,),
 }
@@ -208,6 +209,8 @@ def _write(path: Path, notes: list[Note]) -> None:
 
 def _read(path: Path) -> list[Note]:
     """What waits. Raises Refused for what was not written here."""
+    if path.exists() and not path.is_file():  # a pipe would have its reader wait
+        raise Refused(f"{path}: is no file; look at what it is, and move it away")
     try:
         with path.open("rb") as file:
             text = file.read(FILE_MOST + 1)

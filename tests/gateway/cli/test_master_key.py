@@ -18,7 +18,7 @@ from keys import kcv
 from keys.master import MasterKey, read_master_key_file, read_secret_file, write_secret_file
 from tests.gateway.cli.rites import BOTH, BUDI, SITI, Rites
 from tests.gateway.rites import FIRST, SECOND
-from tests.keys.softhsm import MODULE, needs_token
+from tests.keys.softhsm import module, needs_token
 
 if TYPE_CHECKING:
     from tests.gateway.cli.shell import Shell
@@ -276,7 +276,7 @@ def test_a_token_that_is_not_there(rites: Rites, monkeypatch: pytest.MonkeyPatch
     """Named, with a PIN, but not in the slot: one line."""
     write_secret_file(tmp_path / "pin", "PIN", "1234")
     monkeypatch.setenv("KKS_KEY_BACKEND", "pkcs11")
-    monkeypatch.setenv("KKS_KEY_OPTIONS__MODULE", str(MODULE))
+    monkeypatch.setenv("KKS_KEY_OPTIONS__MODULE", str(module()))  # with the tokens of the tests, whoever loads it first
     monkeypatch.setenv("KKS_KEY_OPTIONS__TOKEN", "of nobody")
     monkeypatch.setenv("KKS_KEY_OPTIONS__PIN_FILE", str(tmp_path / "pin"))
     for words in (("list",), ("token-init", "--officer-pin-file", str(tmp_path / "pin"))):

@@ -125,6 +125,35 @@ def test_an_act_that_cannot_be_noted_is_not_done(custody: Custody, monkeypatch: 
     assert not list(custody.place.master_key.parent.glob("master.key*component*"))
 
 
+async def test_components_that_a_disk_keeps_are_told_and_the_bank_opens(
+    custody: Custody, bank_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key is made though its components cannot be wiped: what is left is in the note, and so in the chain."""
+    enter_component(custody, SITI, part(1, FIRST))
+
+    def failing(_: Path) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("keys.master_ceremony.wipe", failing)
+        made = enter_component(custody, BUDI, part(2, SECOND))
+    assert made.check_value is not None
+    assert "component-1: cannot be" in made.left
+    async with open_bank(bank_settings) as bank:
+        assert not notes_path(custody.place.keystore).exists()
+        assert [made.left] == [one["left"] for one in await details(bank) if "left" in one]
+        await assert_proved(bank)
+
+
+async def test_a_pipe_in_place_of_the_notes_keeps_nobody_waiting(custody: Custody, bank_settings: Settings) -> None:
+    """One line, at once."""
+    custody.make_folder()
+    os.mkfifo(notes_path(custody.place.keystore))
+    with pytest.raises(Refused, match="noted: is no file"):
+        async with open_bank(bank_settings):
+            pass
+
+
 async def test_banks_opened_at_once_write_them_once(custody: Custody, bank_settings: Settings) -> None:
     """However many look at the same file."""
     enter_component(custody, SITI, part(1, FIRST))
