@@ -41,6 +41,7 @@ INNER = {
     ("sensitive", "AttributeError"),  # what Python expects of an object that cannot be changed
     ("sensitive", "TypeError"),  # the same, of one that cannot be pickled
     ("envelope", "ValueError"),  # caught where an entry is opened
+    ("master", "FileExistsError"),  # caught where a secret file is written
     ("luhn", "ValueError"),  # a mistake of the program: digits are made by it, never given by anybody
     ("token", "PyKCS11.PyKCS11Error"),  # caught where the token is asked
 }
