@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from keys import luhn
+from tests.repository import ROOMS, ROOT, tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("gateway", "iso", "keys", "ledger")
 OWN_NAME = "tests/test_requirements.py"
 
 SECRETS = {
@@ -53,19 +50,6 @@ TEST_BINS = ("601301", "411111", "400111", "400123", "401234", "432198", "554433
 """The project's own test BIN, and those of manuals and standards."""
 VECTORS = "tests/keys/vectors.json"
 """Published vectors, with their cards."""
-
-
-def tracked() -> list[Path]:
-    """The files of the repository; of the folder, where this is no checkout."""
-    try:
-        done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607 - git of the path
-        names = [name for name in done.stdout.split("\0") if name]
-    except (OSError, subprocess.CalledProcessError):
-        names = []
-    if not names:
-        found = [path for folder in (*ROOMS, "tests", "docs") for path in (ROOT / folder).rglob("*")]
-        names = [path.relative_to(ROOT).as_posix() for path in found if "__pycache__" not in path.parts]
-    return sorted(path for name in names if (path := ROOT / name).is_file())
 
 
 def secrets_in(text: str) -> list[str]:

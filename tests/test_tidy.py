@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import tomllib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,12 +16,12 @@ import typer
 
 from gateway.cli import app
 from gateway.settings import Settings
+from tests.repository import ROOMS, ROOT, tracked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("gateway", "iso", "keys", "ledger")
 FUNCTION_LINES_MAX = 70
 MODULE_LINES_MAX = 450
 VAGUE_NAMES = {"util", "utils", "helper", "helpers", "common", "manager", "managers", "misc"}
@@ -109,19 +107,6 @@ def _random_imports(tree: ast.Module) -> list[str]:
     return found
 
 
-def _tracked() -> list[Path]:
-    """The text files of the repository; of the folder, where this is no checkout."""
-    try:
-        done = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S607 - git of the path
-        names = [name for name in done.stdout.split("\0") if name]
-    except (OSError, subprocess.CalledProcessError):
-        names = []
-    if not names:
-        folders = [path for folder in (*ROOMS, "tests", "docs") for path in (ROOT / folder).rglob("*")]
-        names = [_name(path) for path in (*ROOT.iterdir(), *folders) if "__pycache__" not in path.parts]
-    return sorted(path for name in names if (path := ROOT / name).is_file() and path.suffix in TEXT_ENDINGS)
-
-
 def _commands() -> dict[str, list[str]]:
     """Every command as it is typed, with the names of its options."""
     found: dict[str, list[str]] = {}
@@ -187,7 +172,7 @@ def test_twins(path: Path) -> None:
 def test_no_registry_and_no_machine_in_tracked_files() -> None:
     """The project names no package registry and no path of anybody's machine."""
     wrong = []
-    for path in _tracked():
+    for path in (path for path in tracked() if path.suffix in TEXT_ENDINGS):
         if _name(path) == OWN_NAME:
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):

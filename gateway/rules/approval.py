@@ -9,6 +9,9 @@ from __future__ import annotations
 def same_person(maker: str, checker: str) -> bool:
     """Whether two user names mean one person: case and surrounding spaces do not make another.
 
+    The database holds the same rule. Custodians of keys, who type their names for a printed record, are compared more strictly
+    (keys.usages.same_person).
+
     >>> same_person("siti", " Siti")
     True
     """
