@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import suppress
 
 import pytest
 
@@ -30,7 +31,13 @@ async def test_our_listener_outlives_it() -> None:
 async def test_a_listener_that_says_nothing_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes everything and answers nothing."""
     monkeypatch.setattr(fuzz, "BOUND_S", 0.05)
-    server = await asyncio.start_server(lambda reader, _writer: reader.read(-1), "127.0.0.1", 0)
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            await reader.read(-1)
+        writer.close()
+
+    server = await asyncio.start_server(swallow, "127.0.0.1", 0)
     async with server:
         figures = await fuzz.throw(LINK, codec.sample(), server.sockets[0].getsockname()[1], os.getpid(), 40)
         assert figures.malformed_hung > 0
