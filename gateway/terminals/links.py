@@ -137,11 +137,16 @@ class LinkRoom:
         return sum(len(place.line.connections) for place in self._places.values() if place.line is not None)
 
     async def start(self) -> None:
-        """Open every link whose keys are there. Raises GatewayError where a port is taken."""
-        for place in self._places.values():
+        """Open every link whose keys are there; one whose port is taken is tried again later.
+
+        Raises GatewayError where the port of the first link is taken, or no link at all can be opened.
+        """
+        for number, place in enumerate(self.places):
             await self._open(place)
-            if place.line is None and place.closed == REFUSED:
+            if not number and place.line is None and place.closed == REFUSED:
                 raise GatewayError(place.why or "")
+        if all(place.line is None for place in self.places):
+            raise GatewayError("; ".join(place.why or "" for place in self.places))
         await self._record(opened=[*self._places])
 
     async def run(self) -> None:

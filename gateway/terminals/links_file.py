@@ -52,7 +52,9 @@ def read_links(path: Path | None) -> Links:
     """The partner links of a file (default: the shipped one). Raises SettingsError naming the file, the place and the fault."""
     source = path or DEFAULT_FILE
     try:
-        return Links.model_validate(tomllib.loads(source.read_text(encoding="utf-8")))
+        found = tomllib.loads(source.read_text(encoding="utf-8"))
+        _put_beside(found, source.parent)
+        return Links.model_validate(found)
     except OSError as error:
         raise SettingsError(f"setting KKS_LINKS_FILE: {source}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -61,3 +63,13 @@ def read_links(path: Path | None) -> Links:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "link"
         raise SettingsError(f"setting KKS_LINKS_FILE: {source}: {place}: {first['msg']}") from None
+
+
+def _put_beside(found: dict[str, object], folder: Path) -> None:
+    """Files of TLS that are named without a folder of their own lie beside the file of links."""
+    links = found.get("link")
+    for link in links if isinstance(links, list) else ():
+        tls = link.get("tls") if isinstance(link, dict) else None
+        for name in ("certificate", "key", "authority"):
+            if isinstance(tls, dict) and isinstance(path := tls.get(name), str):
+                tls[name] = str(folder / path)

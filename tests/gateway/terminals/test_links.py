@@ -280,7 +280,7 @@ async def test_the_file_is_looked_at(bank: Bank, desk: Desk, monkeypatch: pytest
 
 
 async def test_a_port_that_is_taken_later(bank: Bank, desk: Desk) -> None:
-    """At start it is an error; of a link that comes while the others work it is a state, until the port is free."""
+    """Of the first link it is an error at start, of any other a state, until the port is free."""
     desk.write(_link())
     async with run_service(bank, jobs=False) as service:
         taken = await asyncio.start_server(_nothing, "127.0.0.1", 0)
@@ -289,9 +289,13 @@ async def test_a_port_that_is_taken_later(bank: Bank, desk: Desk) -> None:
         await service.room.look()
         shown = service.room.status()[1]
         assert ("refused", True) == (shown["state"], f"on 127.0.0.1 port {port}: " in str(shown["why"]))
-        with pytest.raises(GatewayError, match=f"cannot listen for ISO 8583 on 127.0.0.1 port {port}: "):
+        async with run_service(bank, jobs=False) as other:
+            assert {"himbara": "listening", "second": "refused"} == _states(other)
+        desk.write(_link("second", f"port = {port}"), _link())
+        with pytest.raises(GatewayError, match=f"^cannot listen for ISO 8583 on 127.0.0.1 port {port}: "):
             async with run_service(bank, jobs=False):
                 pass
+        desk.write(_link(), _link("second", f"port = {port}"))
         taken.close()
         await taken.wait_closed()
         await service.room.look()

@@ -97,3 +97,24 @@ def test_a_wrong_cut_over_is_refused(tmp_path: Path, line: str) -> None:
     with pytest.raises(SettingsError, match=r"link\.0\.cut_over: ") as error:
         read_links(path)
     assert "\n" not in str(error.value)
+
+
+def test_files_of_tls_lie_beside_the_file(tmp_path: Path) -> None:
+    """A relative path is relative to the file that names it; an absolute one stays."""
+    path = tmp_path / "links.toml"
+    path.write_text(
+        SHIPPED + '[link.tls]\ncertificate = "a.pem"\nkey = "/b/c.pem"\nauthority = "d/e.pem"\n', encoding="utf-8"
+    )
+    tls = read_links(path).link[-1].tls
+    assert tls is not None
+    assert (tmp_path / "a.pem", "/b/c.pem", tmp_path / "d/e.pem") == (tls.certificate, str(tls.key), tls.authority)
+
+
+@pytest.mark.parametrize("text", ["link = 1", "link = [1]", '[[link]]\ntls = "no"', "[[link]]\n[link.tls]\nkey = 1"])
+def test_tables_of_another_shape_are_refused(tmp_path: Path, text: str) -> None:
+    """In one line, whatever stands there."""
+    path = tmp_path / "links.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError, match="setting KKS_LINKS_FILE: ") as error:
+        read_links(path)
+    assert "\n" not in str(error.value)
