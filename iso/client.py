@@ -166,18 +166,19 @@ class LinkClient:
             if self._echo_s is not None:
                 wire.run(self._echo_when_idle(wire, self._echo_s))
 
-    async def request(self, message: Message) -> Message:
+    async def request(self, message: Message, *, again: bool = False) -> Message:
         """Send `message` and wait for its answer.
 
         The answer is the message of the answering type whose key is the same. Raises LinkClosed where we closed the
         link, LinkFailed where it went away, LinkTimeout, DuplicateInFlight, or FormatError where the message cannot be
-        encoded.
+        encoded. `again`: send it even while its key is in flight, for trials of the other side; the copies get the
+        answers in turn.
         """
         framed = self._framed(message)
         async with self._places:
             if not self.connected:
                 raise self._gone("not connected")
-            return await self._exchange(message, framed)
+            return await self._exchange(message, framed, again=again)
 
     def send_bytes(self, data: bytes) -> None:
         """Put `data` on the wire as it is, header and all: for malformed frames. Raises LinkClosed."""
@@ -256,12 +257,12 @@ class LinkClient:
         message = Message("0800", fields)
         return await self._exchange(message, self._framed(message))
 
-    async def _exchange(self, message: Message, framed: bytes) -> Message:
+    async def _exchange(self, message: Message, framed: bytes, *, again: bool = False) -> Message:
         if self._wire is None:
             raise self._gone("not connected")
         place, values = self._key(response_mti(message.mti), message)
         waiting = _Waiting(values, asyncio.get_running_loop().create_future())
-        if any(one.values == values and not one.answer.done() for one in self._waiting.get(place, ())):
+        if not again and any(one.values == values and not one.answer.done() for one in self._waiting.get(place, ())):
             raise DuplicateInFlight(f"an {message.mti} with the same key waits for its answer")
         self._waiting.setdefault(place, []).append(waiting)
         self._wire.write(framed)
@@ -285,9 +286,9 @@ class LinkClient:
             return
         place, values = self._key(message.mti, message)
         fitting = [one for one in self._waiting.get(place, ()) if not one.answer.done() and _fits(one.values, values)]
-        if len(fitting) == 1:
+        if fitting and all(one.values == fitting[0].values for one in fitting):
             fitting[0].answer.set_result(message)
-        else:  # nobody's, or one of several and nobody can say which
+        else:  # nobody's, or one of several requests and nobody can say which
             self.unmatched += 1
 
     def lost(self, wire: Wire) -> None:

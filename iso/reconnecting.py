@@ -90,9 +90,9 @@ class ReconnectingClient:
         except TimeoutError:
             raise LinkTimeout(f"not connected within {timeout_s} s: {self.failure or 'no answer yet'}") from None
 
-    async def request(self, message: Message) -> Message:
+    async def request(self, message: Message, *, again: bool = False) -> Message:
         """LinkClient.request: fails at once while there is no connection."""
-        return await self.client.request(message)
+        return await self.client.request(message, again=again)
 
     async def close(self) -> None:
         """Stop connecting and close the connection. Closing twice is allowed."""

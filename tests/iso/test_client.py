@@ -137,6 +137,15 @@ async def test_a_key_that_is_in_flight_is_not_sent_again(host: tuple[Host, int])
     assert [decode(one).get(11) for one in host[0].received] == ["000123", "000002", "000123"]
 
 
+async def test_copies_in_flight_get_their_answers_in_turn(host: tuple[Host, int]) -> None:
+    """Where somebody tries what the other side makes of them."""
+    codes = iter(["00", "94"])
+    host[0].script = lambda request: frame(approve(request, de39=next(codes)))
+    async with client_of(host) as client:
+        answers = await asyncio.gather(*(client.request(withdrawal(), again=True) for _ in range(2)))
+        assert (["00", "94"], 0) == ([one.get(39) for one in answers], client.unmatched)
+
+
 async def test_an_answer_that_fits_several_is_handed_to_none(host: tuple[Host, int]) -> None:
     """Without DE7 and DE41 it may be either one's: both outcomes are unknown."""
     host[0].script = lambda request: frame(approve(request, de7="", de41="")) if request.get(41) == "ATM00002" else b""
