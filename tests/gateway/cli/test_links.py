@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from tests.gateway.cli.shell import Shell
 
-FIRST = "[[link]]" + DEFAULT_FILE.read_text(encoding="utf-8").partition("[[link]]")[2].partition("[[link]]")[0]
+SHIPPED = DEFAULT_FILE.read_text(encoding="utf-8").replace("[response_codes]", "[link.response_codes]")
+FIRST = "[[link]]" + SHIPPED.partition("[[link]]")[2].partition("[[link]]")[0]
 
 
 def _file(folder: Path, text: str) -> str:
