@@ -8,8 +8,8 @@ to know why the use was asked for.
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
+from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
 import structlog
@@ -55,7 +55,7 @@ class Refusals:
 
     def take(self, *, every: bool = False) -> Counter[Kind]:
         """What is to be written; it is no longer here. EVERY: also what would wait for its minute."""
-        now = time.monotonic()
+        now = monotonic()
         with self._lock:
             taken, self._counts = self._counts, Counter()
             for kind in list(self._of_peers):

@@ -7,10 +7,10 @@ asks for. Read next: iso/mac.py (which bytes), gateway/operations/link_keys.py (
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -74,6 +74,7 @@ class LinkSecurity:
         self._turns = KeyTurns() if bank is None else bank.key_turns
         self._keys: list[_MacKey] = []
         self._keys_until = 0.0
+        self._changing = False
 
     def refusal(self, message: Message, data: bytes) -> str | None:
         """DE39 for a message whose MAC is missing, misplaced or wrong, or that is too old; None where all is well.
@@ -98,7 +99,7 @@ class LinkSecurity:
         if reason is None:
             return None
         self._refuse(reason, Operation.VERIFY_MAC, str(self._link.mac_key))
-        log.warning("mac.refused", link=self._link.name, mti=message.mti, field=number, reason=reason)
+        log.info("mac.refused", link=self._link.name, mti=message.mti, field=number, reason=reason)
         return self._link.mac_code
 
     def encode(self, message: Message, dialect: Dialect, request: Message | None) -> bytes:
@@ -134,7 +135,10 @@ class LinkSecurity:
         return answer
 
     async def _change(self, bank: Bank, zone: link_keys.Zone, block: str) -> tuple[str, str | None]:
-        """DE39, and the check value of the key where it was taken in."""
+        """DE39, and the check value of the key where it was taken in. One at a time: whoever asks meanwhile asks again."""
+        if self._changing:
+            return self._link.response_codes[DeclineReason.SYSTEM_ERROR], None
+        self._changing = True
         try:
             info = await link_keys.change(bank, zone, block)
         except (link_keys.NotNow, KeysError, SQLAlchemyError, OSError) as error:
@@ -145,7 +149,7 @@ class LinkSecurity:
             log.warning("key.change.refused", link=zone.link, reason=str(error))
             return KEY_ERROR, None
         finally:
-            self._keys_until = 0.0
+            self._changing, self._keys_until = False, 0.0
         log.info("key.changed", link=zone.link, key_name=info.name, kcv=info.kcv.value)
         return APPROVED, info.kcv.value
 
@@ -200,7 +204,7 @@ class LinkSecurity:
 
     def _versions(self) -> list[_MacKey]:
         """The versions of the MAC key that may work today, newest first, and behind them those that wait for their first use."""
-        if time.monotonic() >= self._keys_until:
+        if monotonic() >= self._keys_until:
             self._keys = []
             for handle in self._hsm.find_all(self._link.mac_key or ""):
                 info = self._hsm.info(handle)
@@ -208,7 +212,7 @@ class LinkSecurity:
                 fits = info.usage in link_keys.MAC_USAGES and length in link_keys.MAC_LENGTHS
                 if fits and info.mode is KeyMode.GENERATE_AND_VERIFY:
                     self._keys.append(_MacKey(handle, length))
-            self._keys_until = time.monotonic() + LOOK_EVERY_S
+            self._keys_until = monotonic() + LOOK_EVERY_S
         if not self._turns.pending:
             return self._keys
         return sorted(self._keys, key=lambda key: self._turns.is_pending(key.handle))

@@ -101,7 +101,13 @@ def keyed(states: Sequence[KeyState] = (KeyState.ACTIVE,) * VERSIONS) -> Keyed:
     for version, state in enumerate(states, 1):
         if state is not KeyState.ACTIVE:
             hsm.set_state(hsm.version(PIN_LABEL, version), state)
-    return Keyed(cast("Bank", SimpleNamespace(hsm=hsm, keys=bank_keys(hsm), vault=vault_of(hsm), key_turns=KeyTurns(), now=clock.now)), offsets)
+    return Keyed(
+        cast(
+            "Bank",
+            SimpleNamespace(hsm=hsm, keys=bank_keys(hsm), vault=vault_of(hsm), key_turns=KeyTurns(), now=clock.now),
+        ),
+        offsets,
+    )
 
 
 WORKING = keyed()
@@ -122,7 +128,13 @@ def checked(keys: Keyed, group: Sequence[Member], hsm: Hsm | None = None) -> lis
         commands.append(AuthoriseCommand(request, cast("Any", None), PANS[member.card], block, zpk, CODES))
         offset = offsets.get((member.card, member.version), "000000")
         loaded.append(loaded_card(offset, member.version))
-    asked = bank if hsm is None else cast("Bank", SimpleNamespace(hsm=hsm, keys=bank.keys, vault=bank.vault, key_turns=bank.key_turns, now=bank.now))
+    asked = (
+        bank
+        if hsm is None
+        else cast(
+            "Bank", SimpleNamespace(hsm=hsm, keys=bank.keys, vault=bank.vault, key_turns=bank.key_turns, now=bank.now)
+        )
+    )
     return check_pins(asked, commands, loaded)
 
 

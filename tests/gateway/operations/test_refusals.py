@@ -168,7 +168,7 @@ async def test_what_a_partner_brings_about_is_written_once_a_minute(
 ) -> None:
     """The first at once, then all of its kind together; another kind has its own minute; nothing is lost at the end."""
     now = 1_000.0
-    monkeypatch.setattr(refusals.time, "monotonic", lambda: now)
+    monkeypatch.setattr(refusals, "monotonic", lambda: now)
     bank.refusals.note_of_peer(ONE)
     assert 1 == await write_refusals(bank)
     for _ in range(3):
