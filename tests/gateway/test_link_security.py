@@ -11,6 +11,7 @@ import pytest
 from gateway import clock
 from gateway.app import open_bank, run_service
 from gateway.operations import key_watch
+from gateway.operations.refusals import write_refusals
 from gateway.terminals.links_file import DEFAULT_FILE
 from iso.codec import decode, encode
 from iso.framing import HIMBARA_FRAMING, Deframer
@@ -242,6 +243,7 @@ async def test_whoever_has_no_key_gets_nothing(settings: Settings, tmp_path: Pat
         assert [(AID_IDR - 50_000,)] == [
             tuple(row) for row in await as_owner(bank, "SELECT sum(available_idr)::bigint FROM purse")
         ]
+        await write_refusals(bank, every=True)
         refused = {one["reason"] for one in await details(bank) if one.get("refused") in ("VERIFY_MAC", "UNWRAP_KEY")}
         assert {
             "link himbara sent no MAC", "link himbara sent a wrong MAC", "link himbara sent a DE7 that is too old or too new",
