@@ -11,6 +11,7 @@ from gateway.cli import (
     days,
     keystore,
     limits,
+    links,
     lists,
     master_key,
     measure,
@@ -56,6 +57,7 @@ app.add_typer(books.audit, name="audit")
 app.add_typer(settlement.settlement, name="settlement")
 app.add_typer(keystore.keys, name="keys")
 app.add_typer(vault.vault, name="vault")
+app.add_typer(links.link, name="link")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(measure.bench, name="bench")
 days.register()

@@ -12,11 +12,20 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gateway.rules.authorise import DeclineReason
 from gateway.rules.purse import Channel, Purse, PurseChoice
-from iso.dialect import HIMBARA, Dialect
+from iso.dialect import DIALECTS, Dialect
 from iso.errors import FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
 
@@ -68,7 +77,7 @@ class Outgoing(BaseModel):
 
 
 class Link(BaseModel):
-    """One partner link. Times in seconds."""
+    """One partner link. Times in seconds. Validated with the dialects that its file derives in the context, by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z0-9-]{1,20}$")
@@ -150,6 +159,7 @@ class Link(BaseModel):
     cut_over: time | None = None  # Jakarta's wall clock: from then on it is the partner's next day; None: midnight
     outgoing: Outgoing = Outgoing()
     response_codes: dict[DeclineReason, str]
+    _wire: Dialect = PrivateAttr()
 
     @field_validator("response_codes")
     @classmethod
@@ -176,13 +186,6 @@ class Link(BaseModel):
             raise ValueError(f"a cut-over is a whole minute, not {value}")
         return value
 
-    @field_validator("dialect")
-    @classmethod
-    def _known_dialect(cls, value: str) -> str:
-        if value != HIMBARA.name:
-            raise ValueError(f"there is no dialect {value}")
-        return value
-
     @field_validator("cash_places")
     @classmethod
     def _merchant_types(cls, value: dict[str, Channel]) -> dict[str, Channel]:
@@ -198,6 +201,22 @@ class Link(BaseModel):
         if wrong:
             raise ValueError(f"an account type is 2 digits, not {wrong[0]!r}")
         return value
+
+    @model_validator(mode="after")
+    def _speaks(self, info: ValidationInfo) -> Self:
+        """Find the dialect, and refuse settings that name fields it lacks."""
+        wire = (info.context or DIALECTS).get(self.dialect)
+        if wire is None:
+            raise ValueError(f"there is no dialect {self.dialect}")
+        self._wire = wire
+        named = {*self.key_fields, *self.layouts, *self.tags}
+        named |= {getattr(self, name) for name in self.model_fields_set if name.endswith("_field")}
+        if self.pin_scheme == "dukpt":
+            named.add(self.ksn_field)
+        lacking = sorted(number for number in named if number not in wire.by_number)
+        if lacking:
+            raise ValueError(f"field {lacking[0]} is not in dialect {wire.name}")
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -221,7 +240,7 @@ class Link(BaseModel):
     @property
     def wire(self) -> Dialect:
         """The dialect itself."""
-        return HIMBARA
+        return self._wire
 
     @property
     def framing(self) -> LengthFraming:
@@ -231,7 +250,8 @@ class Link(BaseModel):
 
     def same_wire(self, other: Link) -> bool:
         """Whether connections of this profile can go on under the OTHER one."""
-        return self.wire == other.wire and all(getattr(self, name) == getattr(other, name) for name in WIRE)
+        same_dialect = self.wire is other.wire or repr(self.wire) == repr(other.wire)
+        return same_dialect and all(getattr(self, name) == getattr(other, name) for name in WIRE)
 
     @property
     def advice_codes(self) -> dict[DeclineReason, str]:
