@@ -15,6 +15,7 @@ from gateway.cli import (
     lists,
     master_key,
     measure,
+    outgoing,
     partitions,
     partner_keys,
     service,
@@ -55,6 +56,8 @@ app.add_typer(books.day, name="day")
 app.add_typer(books.ledger, name="ledger")
 app.add_typer(books.audit, name="audit")
 app.add_typer(settlement.settlement, name="settlement")
+app.add_typer(outgoing.outgoing, name="outgoing")
+app.add_typer(outgoing.desk, name="desk")
 app.add_typer(keystore.keys, name="keys")
 app.add_typer(vault.vault, name="vault")
 app.add_typer(links.link, name="link")

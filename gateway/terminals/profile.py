@@ -72,6 +72,7 @@ class Outgoing(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     hot_list: bool = False  # 0302 where a card of ours is blocked, lost or stolen, or good again
+    hot_list_file: str = Field(default="HOTLIST", pattern=r"^[A-Z0-9 ._-]{1,17}$")  # DE101 of both sides' 0302
     retry_s: float = Field(default=10.0, gt=0, le=3_600)
     expire_s: int = Field(default=259_200, ge=60, le=2_592_000)
 
@@ -157,6 +158,7 @@ class Link(BaseModel):
     expiring_in_48: bool = False  # what unused aid the family loses next, and when
     statement_field: DataElement = 125  # of a mini statement
     statement_lines: int = Field(5, ge=1, le=10)
+    file_actions: bool = True  # it may report cards of ours (0302)
     layouts: dict[DataElement, dict[str, int]] = {}  # columns of positional fields: name -> characters
     tags: dict[
         DataElement, Literal["2+2", "2+3", "3+3", "tokens"]
