@@ -90,6 +90,7 @@ class Connection(asyncio.Protocol):
         try:
             frames = self._deframer.feed(data)
         except FrameError as error:
+            line.counters.received += len(error.complete)
             for frame in error.complete:
                 self._take(frame, now)
             line.counters.broken += 1
