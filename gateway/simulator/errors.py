@@ -24,3 +24,15 @@ class JournalError(SimulatorError):
 
 class LoadError(SimulatorError):
     """Load could not be started: no connection, no sign-on, or too few cards."""
+
+
+class RuleError(SimulatorError):
+    """The rules of a switch host are written wrongly: found before it listens."""
+
+
+class ProfileError(SimulatorError):
+    """The profile of a simulated terminal is written wrongly, or wants what the test keys do not have."""
+
+
+class CaptureError(SimulatorError):
+    """A captured file cannot be read, or cannot be sent again."""

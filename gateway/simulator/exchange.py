@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from iso.additional_amounts import AmountType, read_additional_amounts
 from iso.errors import FormatError, LinkError
-from iso.message import response_mti
+from iso.message import Message, response_mti
 from iso.response_codes import APPROVED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from iso.client import LinkClient
-    from iso.message import Message
 
 AMOUNT_EXPONENT = 2
 """Decimals of amounts on profile himbara."""
@@ -28,6 +28,8 @@ ECHOED = (2, 3, 4, 7, 11, 12, 13, 32, 37, 41, 42, 49)
 _MACS = frozenset({64, 128})
 _MS = 1_000
 _CODE, _BALANCES = 39, 54
+_NETWORK = "8"
+_REPEATS = MappingProxyType({"0": "1", "2": "3", "4": "5"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,14 @@ async def ask(client: LinkClient, request: Message) -> Exchange:
     except LinkError as error:
         answer, failure = None, str(error)
     return Exchange(request, answer, (loop.time() - began) * _MS, failure)
+
+
+def repeated(message: Message) -> Message:
+    """MESSAGE sent again with the type that says so: 0201, 0221, 0421, 0303. Network management has none, and stays as it is."""
+    origin = message.mti[3:4]
+    if message.mti[1:2] == _NETWORK or origin not in _REPEATS:
+        return message
+    return Message(message.mti[:3] + _REPEATS[origin], dict(message.fields))
 
 
 def _content(answer: Message) -> tuple[str, dict[int, str]]:

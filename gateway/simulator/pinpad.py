@@ -1,6 +1,7 @@
 """The PIN pad of the terminals: a typed PIN goes in, an enciphered block comes out (ISO 9564-1 format 0 under the zone key).
 
-Its key can only encipher, and lives in memory alone: what the bank does with the block is not known here. Read next: keys/hsm.py.
+Its key can only encipher, and lives in memory alone: what the bank does with the block is not known here. Read next:
+keys/hsm.py.
 """
 
 from __future__ import annotations
@@ -10,13 +11,18 @@ from typing import TYPE_CHECKING
 from gateway.simulator.errors import WalletError
 from keys.errors import KeysError
 from keys.keytypes import KeyMode, KeySpec, KeyUsage
+from keys.pin import weakness
+from keys.sensitive import Pin
 from keys.software import SoftwareHsm
 
 if TYPE_CHECKING:
     from gateway.simulator.wallet import Wallet
     from keys.hsm import Hsm
     from keys.keytypes import KeyHandle
-    from keys.sensitive import Pan, Pin
+    from keys.sensitive import Pan
+
+_STEP = 271_829  # odd and no multiple of 5, so that every number comes in turn
+_LAST_DAY = 31
 
 
 class PinPad:
@@ -41,3 +47,20 @@ def pinpad_of(wallet: Wallet) -> PinPad:
     except KeysError as error:
         raise WalletError(f"the terminals' PIN key: {error}") from None
     return PinPad(hsm, zpk)
+
+
+def wrong_pin(pin: Pin) -> Pin:
+    """A PIN of the same length that is not this one."""
+    digits = pin.reveal()
+    return Pin(f"{(int(digits) + 1) % 10 ** len(digits):0{len(digits)}d}")
+
+
+def other_pin(pin: Pin) -> Pin:
+    """A PIN of the same length that a bank lets a family choose: neither this one, nor weak, nor a date."""
+    digits = pin.reveal()
+    size, number = len(digits), int(digits)
+    while True:
+        number = (number + _STEP) % 10**size
+        found = f"{number:0{size}d}"
+        if found != digits and weakness(found, None, size) is None and min(int(found[:2]), int(found[2:4])) > _LAST_DAY:
+            return Pin(found)

@@ -5,15 +5,19 @@ Knows network management (0800) and nothing of cards. Read next: terminal.py; is
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from gateway.simulator.exchange import Exchange, ask
+from gateway.simulator.rawline import RawLine
 from gateway.simulator.terminal import ACQUIRER, Terminal, TerminalKind
 from iso.client import LinkClient
 from iso.dialect import HIMBARA, Dialect, Field, Kind
 from iso.errors import LinkClosed, SignOnRefused
+from iso.framing import HIMBARA_FRAMING
 from iso.message import Message
 
 if TYPE_CHECKING:
@@ -33,18 +37,23 @@ class NetworkCode(StrEnum):
 
     SIGN_ON = "001"
     SIGN_OFF = "002"
+    KEY_CHANGE = "101"
     CUT_OVER = "201"
     ECHO = "301"
 
 
+@cache
+def careless(dialect: Dialect) -> Dialect:
+    """Like DIALECT, but lets a broken terminal put any character where digits belong."""
+    return replace(dialect, name="careless", fields=tuple(_careless(field) for field in dialect.fields))
+
+
 def _careless(field: Field) -> Field:
-    return (
-        Field(field.number, field.name, Kind.ANS, field.length, field.length_digits) if field.kind is Kind.N else field
-    )
+    return replace(field, kind=Kind.ANS) if field.kind is Kind.N else field
 
 
-CARELESS = Dialect("careless", tuple(_careless(field) for field in HIMBARA.fields))
-"""Like himbara, but lets a broken terminal put any character where digits belong."""
+CARELESS = careless(HIMBARA)
+"""The careless one of himbara."""
 
 
 class Switch:
@@ -60,7 +69,11 @@ class Switch:
         dialect: Dialect = HIMBARA,
         timeout_s: float = 30.0,
     ) -> None:
+        self.dialect = dialect
+        self.framing = HIMBARA_FRAMING
         self.client = LinkClient(host, port, dialect, timeout_s=timeout_s)
+        self._address = host, port
+        self._timeout_s = timeout_s
         self._clock = clock
         self._acquirer = acquirer
 
@@ -109,6 +122,10 @@ class Switch:
         """The 0800 itself."""
         stan = self.client.next_stan()
         return Message("0800", {7: f"{self._clock():%m%d%H%M%S}", 11: stan, 70: str(code)})
+
+    def raw_line(self) -> RawLine:
+        """A second connection to the same place, for bytes as they are; not open yet."""
+        return RawLine(*self._address, self.framing, timeout_s=self._timeout_s)
 
     def terminal(
         self,

@@ -12,10 +12,11 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from gateway.simulator.exchange import AMOUNT_EXPONENT, Exchange, ask
+from gateway.simulator.exchange import AMOUNT_EXPONENT, Exchange, ask, repeated
 from iso.amount import ReplacementAmounts, write_amount, write_replacement
 from iso.message import Message
 from iso.original_data import original_data_of, write_original_data
+from iso.response_codes import APPROVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +59,8 @@ class Asked(StrEnum):
     CASH = "01"
     REFUND = "20"
     BALANCE = "30"
+    STATEMENT = "38"
+    PIN_CHANGE = "90"
 
 
 MERCHANT_TYPES = MappingProxyType({TerminalKind.ATM: "6011", TerminalKind.AGENT: "6012", TerminalKind.EWARONG: "5411"})
@@ -118,11 +121,11 @@ class Terminal:
 
     async def complete(self, hold: Exchange, amount_idr: int) -> Exchange:
         """Take so much of what was held (0220); the rest is given back."""
-        return await self.send(self._following(hold.request, "0220", Asked.PURCHASE, amount_idr))
+        return await self.send(self.following(hold.request, "0220", Asked.PURCHASE, amount_idr))
 
     async def refund(self, purchase: Exchange, amount_idr: int) -> Exchange:
         """Goods brought back: so much of a purchase is given back."""
-        return await self.send(self._following(purchase.request, "0200", Asked.REFUND, amount_idr))
+        return await self.send(self.following(purchase.request, "0200", Asked.REFUND, amount_idr))
 
     async def balance(self, card: TestCard, pin: Pin | None = None) -> Exchange:
         """A balance inquiry."""
@@ -135,8 +138,7 @@ class Terminal:
     async def repeat(self, original: Exchange, *, marked: bool = False) -> Exchange:
         """Send the same message again, byte for byte, or with the type that says so (0201, 0421) where `marked`."""
         message = original.request
-        mti = message.mti[:3] + "1" if marked else message.mti
-        return await self.send(Message(mti, dict(message.fields)))
+        return await self.send(repeated(message) if marked else Message(message.mti, dict(message.fields)))
 
     async def send(self, message: Message) -> Exchange:
         """Send any message and keep the exchange."""
@@ -196,11 +198,26 @@ class Terminal:
         self._reversals[key] = message
         return message
 
-    def _following(self, original: Message, mti: str, asked: Asked, amount_idr: int) -> Message:
-        """A message about an earlier one, of its card and for so much of it."""
+    def following(self, original: Message, mti: str, asked: Asked, amount_idr: int) -> Message:
+        """A message about an earlier one, which it names in DE90: of its card, and for so much of it. No PIN."""
         fields = self._naming(original)
         changed = {3: f"{asked}{fields[3][2:]}", 4: write_amount(amount_idr, AMOUNT_EXPONENT)}
         return Message(mti, fields | changed)
+
+    def advice(self, asked: Asked, card: TestCard, amount_idr: int, purse: Purse = Purse.BY_RULE) -> Message:
+        """The 0120 of what was approved in the bank's stead: an approval code (DE38) and 00, no PIN."""
+        message = self.request(asked, card, amount_idr, purse=purse, mti="0120")
+        del message.fields[52]
+        return Message("0120", message.fields | {38: message.fields[11], 39: APPROVED})
+
+    def pin_change(self, card: TestCard, typed: Pin, new: Pin) -> Message:
+        """The 0200 with two PIN blocks: of what is typed in DE52, of the new PIN in DE53."""
+        message = self.request(Asked.PIN_CHANGE, card, 0, typed)
+        return Message(message.mti, message.fields | {53: self._pinpad.block(card.pan, new)})
+
+    def plain(self, mti: str, fields: dict[int, str]) -> Message:
+        """A message of the link, about no card: DE7, the next trace number, DE32, and FIELDS."""
+        return Message(mti, {7: f"{self._clock():%m%d%H%M%S}", 11: self._next_stan(), 32: self._acquirer} | fields)
 
     def _naming(self, original: Message) -> dict[int, str]:
         """Fields of a message that names ORIGINAL in DE90, with the next trace number."""

@@ -1,4 +1,4 @@
-"""A small bank behind a real TCP socket, for the simulator's tests: cards, PINs, money, repeats and reversals in memory.
+"""A small bank behind a real TCP socket, for the simulator's tests: cards, PINs, money, holds, repeats and reversals in memory.
 
 It answers as profile himbara asks, by rules of its own (not the gateway's). `twist` may change or drop any answer, so that
 tests can see whether the terminals notice.
@@ -16,7 +16,7 @@ from gateway.simulator.wallet import TestCard, Wallet
 from iso.additional_amounts import AdditionalAmount, write_additional_amounts
 from iso.amount import read_amount, read_replacement
 from iso.codec import decode, encode
-from iso.errors import FormatError
+from iso.errors import FormatError, FrameError
 from iso.framing import HIMBARA_FRAMING, Deframer
 from iso.message import Message
 from iso.original_data import read_original_data
@@ -110,11 +110,56 @@ class FakeIssuer:
 
     def decide(self, message: Message) -> Message:
         """The answer to a financial message."""
-        if message.mti[:2] not in ("02", "04"):
+        if message.mti[:3] in ("050", "052", "030", "062"):
+            return _coded(message, "00")
+        if message.mti[:2] not in ("01", "02", "04"):
             return _coded(message, "12")
-        return self._reverse(message) if message.mti[1] == "4" else self._pay(message)
+        if message.mti[1] == "4":
+            return self._reverse(message)
+        return self._once(message, self._advised) if message.mti[2] == "2" else self._pay(message)
+
+    def _once(self, message: Message, work: Callable[[Message], Message]) -> Message:
+        """The stored answer to a repeat, or what WORK says."""
+        key = _key(message)
+        if key not in self._decided:
+            amount_idr = int(message.fields[4]) // 100
+            self._decided[key] = Decided(amount_idr, work(message))
+        return self._decided[key].answer
+
+    def _advised(self, message: Message) -> Message:
+        """What was decided elsewhere, or the completion of a hold: always accepted."""
+        amount_idr = int(message.fields[4]) // 100
+        if 90 not in message.fields:
+            self.accounts[message.fields[2]].available_idr -= amount_idr
+            return _coded(message, "00")
+        hold = self._original(message)
+        if hold is not None:
+            back_idr = max(0, hold.amount_idr - hold.back_idr - amount_idr)
+            hold.back_idr += back_idr
+            self.accounts[message.fields[2]].available_idr += back_idr
+        return _coded(message, "00")
+
+    def _about(self, message: Message) -> Message:
+        """An increment of a hold or a refund of a purchase."""
+        original, amount_idr = self._original(message), int(message.fields[4]) // 100
+        account = self.accounts[message.fields[2]]
+        if original is None:
+            return _coded(message, "25")
+        if message.mti[1] == "1":
+            original.amount_idr += amount_idr
+            amount_idr = -amount_idr
+        else:
+            original.back_idr += amount_idr
+        account.available_idr += amount_idr
+        return _coded(message, "00")
+
+    def _original(self, message: Message) -> Decided | None:
+        named = read_original_data(message.fields[90])
+        return self._decided.get((message.fields[2], named.stan, named.transmitted))
 
     def _pay(self, message: Message) -> Message:
+        if 90 in message.fields:
+            return self._once(message, self._about)
         key = _key(message)
         if any(number not in message.fields for number in NEEDED):
             return _coded(message, "30")
@@ -134,7 +179,7 @@ class FakeIssuer:
         asked = message.fields[3][:2]
         if _key(message) in self._dead:
             return _coded(message, "68")
-        if asked not in ("00", "01", "30", "31") or message.fields[49] != "360":
+        if asked not in ("00", "01", "30", "31", "38", "90") or message.fields[49] != "360":
             return _coded(message, "12")
         if account is None:
             return _coded(message, "14")
@@ -144,6 +189,7 @@ class FakeIssuer:
             account.tries_left -= 1
             return _coded(message, "55")
         account.tries_left = TRIES
+        account.block = message.fields[53] if asked == "90" else account.block
         moved_idr = amount_idr if asked in ("00", "01") else 0
         if moved_idr > account.available_idr:
             return _told(_coded(message, "51"), account)
@@ -183,7 +229,13 @@ class _Link(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        for payload in self._deframer.feed(data):
+        try:
+            payloads = self._deframer.feed(data)
+        except FrameError as error:
+            payloads = list(error.complete)
+            if self._transport is not None:
+                self._transport.close()
+        for payload in payloads:
             try:
                 request = decode(payload)
             except FormatError as error:

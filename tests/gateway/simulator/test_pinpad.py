@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.simulator.errors import WalletError
-from gateway.simulator.pinpad import PinPad, pinpad_of
+from gateway.simulator.pinpad import PinPad, other_pin, pinpad_of, wrong_pin
 from gateway.simulator.wallet import Wallet
 from keys.errors import KeyRefused
 from keys.keytypes import KeyMode, KeySpec, KeyUsage
+from keys.pin import weakness
 from keys.sensitive import Pan, Pin
 from keys.software import SoftwareHsm
 from tests.gateway.simulator.fake_issuer import COMPONENTS, make_wallet
@@ -44,3 +47,20 @@ def test_weak_key_is_refused_in_one_line() -> None:
     with pytest.raises(WalletError, match="the terminals' PIN key") as caught:
         pinpad_of(Wallet((), zpk_components=(COMPONENTS[0], COMPONENTS[0])))
     assert COMPONENTS[0].hex() not in str(caught.value).lower()
+
+
+@given(st.text("0123456789", min_size=4, max_size=12))
+def test_wrong_pin_is_another_pin_of_the_same_length(digits: str) -> None:
+    """999999 becomes 000000."""
+    wrong = wrong_pin(Pin(digits)).reveal()
+    assert wrong != digits
+    assert len(digits) == len(wrong)
+
+
+@given(st.text("0123456789", min_size=6, max_size=6))
+def test_other_pin_is_one_that_a_family_may_choose(digits: str) -> None:
+    """Not weak, and no day stands in its first four digits; the same every time."""
+    other = other_pin(Pin(digits)).reveal()
+    assert (None, True) == (weakness(other), other != digits)
+    assert (True, True) == (int(other[:2]) > 31, int(other[2:4]) > 31)
+    assert other == other_pin(Pin(digits)).reveal()
