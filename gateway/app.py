@@ -24,8 +24,8 @@ from gateway.operations.noted_acts import take_in_notes
 from gateway.operations.refusals import Refusals, write_refusals
 from gateway.operations.setup import check_settings_match, create_bank_row
 from gateway.store import database, partitions
+from gateway.terminals.links_file import read_links
 from gateway.terminals.listener import Listener
-from gateway.terminals.profile import read_links
 from keys.errors import KeyRefused, KeysError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Service:
     def __init__(self, bank: Bank) -> None:
         """Put the parts together; start() starts them. Raises SettingsError or Refused for a wrong link or a missing key."""
         self.bank = bank
-        self.link = read_links(bank.settings.links_file)
+        self.link = read_links(bank.settings.links_file).first
         self.lanes = Lanes(bank)
         try:
             pin_key = bank.hsm.find(self.link.pin_key)

@@ -12,7 +12,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from gateway.errors import Refused
-from gateway.terminals.profile import read_links
+from gateway.terminals.links_file import read_links
 from keys.errors import KeyRefused
 from keys.keytypes import KeyUsage
 
@@ -31,7 +31,7 @@ def test_key_path(data_dir: Path) -> Path:
 
 def ensure_test_link(bank: Bank) -> Path:
     """Make the test key of the default link unless there is a key already. Returns the path of its components."""
-    link = read_links(bank.settings.links_file)
+    link = read_links(bank.settings.links_file).first
     path = test_key_path(bank.settings.data_dir)
     try:
         bank.hsm.find(link.pin_key)

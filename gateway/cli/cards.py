@@ -122,14 +122,14 @@ def card_choose_pin(
     """The family has chosen its PIN on the PIN pad; the card becomes active."""
     from gateway.errors import Refused
     from gateway.operations import card as operations
-    from gateway.terminals.profile import read_links
+    from gateway.terminals.links_file import read_links
 
     async def work(bank: Bank) -> CardState:
         try:
             block = bytes.fromhex(pin_block)
         except ValueError:
             raise Refused("--pin-block: is not hex") from None
-        key = bank.hsm.find(read_links(bank.settings.links_file).pin_key)
+        key = bank.hsm.find(read_links(bank.settings.links_file).first.pin_key)
         return await operations.choose_pin(bank, who(by), number, block, key)
 
     _show_state(number, with_bank(work), json=json)

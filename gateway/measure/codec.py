@@ -20,8 +20,8 @@ from gateway.errors import GatewayError
 from gateway.measure.workbench import Gateway
 from gateway.operations.authorise import AuthoriseCommand, Outcome
 from gateway.rules.authorise import DeclineReason
+from gateway.terminals.links_file import read_links
 from gateway.terminals.listener import Listener
-from gateway.terminals.profile import read_links
 from iso.codec import decode, encode
 from iso.dialect import HIMBARA, pyiso8583_spec
 from iso.framing import HIMBARA_FRAMING, Deframer
@@ -250,7 +250,7 @@ async def serve_ours(host: str) -> tuple[Listener, int]:
     """Our own listener, the default link, no database. Returns it and its port."""
     hsm = SoftwareHsm.in_memory()
     listener = Listener(
-        read_links(None), cast("Lanes", ApprovingLanes()), hsm.generate(KeyUsage.PIN_ENCRYPTION, "bench")
+        read_links(None).first, cast("Lanes", ApprovingLanes()), hsm.generate(KeyUsage.PIN_ENCRYPTION, "bench")
     )
     return listener, (await listener.start(host, 0))[1]
 

@@ -1,39 +1,147 @@
-"""A partner link as data: dialect, frame, key, amounts, policy and the words for our reasons, checked as a whole."""
+"""One partner's profile as data: how it is reached, what it speaks, which keys it shares with us, what it may do and is told.
+
+Checked as a whole: a profile that contradicts itself is refused before anything listens. Refuses to know files (links_file.py),
+sockets and keys themselves (only their labels). docs/iso8583.md, "Profiles", is the table of these settings.
+"""
 
 from __future__ import annotations
 
 import re
-import tomllib
 from datetime import time
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
-from gateway.errors import SettingsError
 from gateway.rules.authorise import DeclineReason
+from gateway.rules.purse import Channel, Purse, PurseChoice
+from iso.dialect import HIMBARA, Dialect
 from iso.framing import FrameKind, LengthFraming
 
-DEFAULT_FILE = Path(__file__).with_name("links_default.toml")
 CLOCK = re.compile(r"\d\d:\d\d")
 ADVICE_ACCEPTED = (DeclineReason.ORIGINAL_UNKNOWN, DeclineReason.REVERSAL_AMOUNT, DeclineReason.HOLD_AMOUNT)
+LABEL = r"^[a-z0-9-]{1,40}$"
+ACCOUNT_TYPE = re.compile(r"\d\d")
+MCC = re.compile(r"\d{4}")
+
+Policy = Literal["off", "optional", "required"]
+DataElement = Annotated[
+    int, BeforeValidator(lambda value: int(value) if isinstance(value, str) else value), Field(ge=2, le=128)
+]
+
+
+class Tls(BaseModel):
+    """TLS 1.2 or newer. `authority`: who must have signed the other side's certificate; with it a listening link asks for one.
+
+    `peer_names`: the names (subject alternative names or common name) that the other side's certificate may have: the
+    certificate is bound to the link.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    certificate: Path
+    key: Path
+    authority: Path | None = None
+    peer_names: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_need_an_authority(self) -> Self:
+        if self.peer_names and self.authority is None:
+            raise ValueError("peer_names: no certificate is asked for without an authority")
+        return self
+
+
+class Outgoing(BaseModel):
+    """What we send of our own accord, stored and forwarded: head first, repeated until answered or too old."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    hot_list: bool = False  # 0302 where a card of ours is blocked, lost or stolen, or good again
+    retry_s: float = Field(default=10.0, gt=0, le=3_600)
+    expire_s: int = Field(default=259_200, ge=60, le=2_592_000)
 
 
 class Link(BaseModel):
-    """One partner link."""
+    """One partner link. Times in seconds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z0-9-]{1,20}$")
     acquirer: str = Field(pattern=r"^\d{1,11}$")
-    dialect: Literal["himbara"]
+
+    # how it is reached
+    role: Literal["listen", "connect"] = "listen"
+    host: str | None = None  # listen: the address of the service; connect: the partner's, needed
+    port: int | None = Field(None, ge=0, le=65_535)  # listen: KKS_ISO_PORT plus port_offset; connect: needed
+    port_offset: int = Field(0, ge=0, le=1_000)
+    peers: tuple[IPv4Network | IPv6Network, ...] = ()  # addresses that may connect; none: any
+    tls: Tls | None = None
+    connections_max: int = Field(200, ge=1, le=10_000)
+
+    # what it speaks
+    dialect: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
     frame: FrameKind
-    largest_frame: int = Field(ge=64, le=9999)
+    frame_inclusive: bool = False
+    largest_frame: int = Field(ge=64, le=65_535)
+    header: Literal["none", "tpdu", "static"] = "none"
+    header_hex: str = Field(
+        "", pattern=r"^(?:[0-9A-Fa-f]{2}){0,64}$"
+    )  # of what we send first; answers mirror the request's
     amount_exponent: Literal[0, 2]
-    pin_key: str
-    mac: Literal["off"]
+
+    # keys and proofs, by label
+    pin_scheme: Literal["zpk", "dukpt"] = "zpk"
+    pin_key: str = Field(pattern=LABEL)  # ZPK, or base derivation key
+    pin_format: Literal[0, 3, 4] = 0  # ISO 9564-1
+    ksn_field: DataElement = 62  # of DUKPT
+    new_pin_field: DataElement = 125  # of a PIN change; 53 elsewhere
+    mac: Policy = "off"
+    mac_key: str | None = Field(None, pattern=LABEL)
+    chip: Policy = "off"
+    chip_profile: str = "nsiccs"
+    chip_key: str = Field("imk-ac", pattern=LABEL)
+    stripe_value: Policy = "off"  # CVV of track 2
+    stripe_value_at: int = Field(
+        5, ge=0, le=20
+    )  # where in track 2 it stands, from the first character after the service code
+    stripe_key: str = Field("cvk", pattern=LABEL)
+    zone_master_key: str | None = Field(
+        None, pattern=LABEL
+    )  # opens the keys that come in an 0800 with DE70 101; none: refused
+    key_exchange_field: DataElement = 48
+    key_overlap_s: int = Field(3_600, ge=0, le=604_800)  # how long the key before works beside a new one
+
+    # its life
     sign_on_required: bool
-    expiring_in_48: bool = False  # tell in DE48 what unused aid the family loses next, and when
+    echo_s: float = Field(60.0, ge=0, le=3_600)  # an idle link is asked after so long; 0: never
+    idle_close_s: float = Field(0.0, ge=0, le=86_400)  # a silent connection is closed after so long; 0: never
+    frame_timeout_s: float = Field(10.0, gt=0, le=300)  # an unfinished message may take so long
+    answer_timeout_s: float = Field(15.0, gt=0, le=300)  # our own requests wait so long
+    reconnect_s: float = Field(1.0, gt=0, le=60)
+    reconnect_most_s: float = Field(60.0, gt=0, le=3_600)
+    drain_s: float = Field(5.0, ge=0, le=60)  # a stopping link waits so long for its answers
+    in_flight_max: int = Field(2_000, ge=1, le=100_000)  # high watermark: above it 91
+    in_flight_resume: int = Field(1_500, ge=0, le=100_000)  # low watermark: from it on requests are taken again
+
+    # what it may ask and is told
+    key_fields: tuple[DataElement, ...] = (7, 11, 32)  # with link, class and card: which message it is
+    cash_places: dict[str, Channel] = {
+        "6011": Channel.ATM,
+        "6010": Channel.AGENT,
+        "6012": Channel.AGENT,
+    }  # DE18 of cash
+    purses: dict[str, PurseChoice] = {
+        "00": PurseChoice.BY_RULE, "10": PurseChoice.CASH, "96": PurseChoice.CASH, "98": PurseChoice.FOOD,
+    }  # third and fourth digit of DE3  # fmt: skip
+    account_types: dict[Purse, str] = {Purse.CASH: "10", Purse.FOOD: "98"}  # in DE54
+    balance_in_54: bool = True
+    expiring_in_48: bool = False  # what unused aid the family loses next, and when
+    statement_field: DataElement = 125  # of a mini statement
+    statement_lines: int = Field(5, ge=1, le=10)
+    layouts: dict[DataElement, dict[str, int]] = {}  # columns of positional fields: name -> characters
+    tags: dict[
+        DataElement, Literal["2+2", "2+3", "3+3", "tokens"]
+    ] = {}  # private fields that hold tags: characters of tag and length
     cut_over: time | None = None  # Jakarta's wall clock: from then on it is the partner's next day; None: midnight
+    outgoing: Outgoing = Outgoing()
     response_codes: dict[DeclineReason, str]
 
     @field_validator("response_codes")
@@ -61,32 +169,55 @@ class Link(BaseModel):
             raise ValueError(f"a cut-over is a whole minute, not {value}")
         return value
 
+    @field_validator("dialect")
+    @classmethod
+    def _known_dialect(cls, value: str) -> str:
+        if value != HIMBARA.name:
+            raise ValueError(f"there is no dialect {value}")
+        return value
+
+    @field_validator("cash_places")
+    @classmethod
+    def _merchant_types(cls, value: dict[str, Channel]) -> dict[str, Channel]:
+        wrong = [mcc for mcc in value if MCC.fullmatch(mcc) is None]
+        if wrong:
+            raise ValueError(f"DE18 is 4 digits, not {wrong[0]!r}")
+        return value
+
+    @field_validator("purses")
+    @classmethod
+    def _account_types(cls, value: dict[str, PurseChoice]) -> dict[str, PurseChoice]:
+        wrong = [digits for digits in value if ACCOUNT_TYPE.fullmatch(digits) is None]
+        if wrong:
+            raise ValueError(f"an account type is 2 digits, not {wrong[0]!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        """What no setting says alone."""
+        if self.role == "connect" and (self.host is None or not self.port):
+            raise ValueError("a link of role connect needs host and port")
+        if self.mac != "off" and self.mac_key is None:
+            raise ValueError(f"mac = {self.mac!r} needs mac_key")
+        if (self.header == "none") != (not self.header_hex):
+            raise ValueError(f"header = {self.header!r} and header_hex do not go together")
+        if self.in_flight_resume >= self.in_flight_max:
+            raise ValueError("in_flight_resume must be below in_flight_max")
+        if self.reconnect_most_s < self.reconnect_s:
+            raise ValueError("reconnect_most_s must not be below reconnect_s")
+        return self
+
+    @property
+    def wire(self) -> Dialect:
+        """The dialect itself."""
+        return HIMBARA
+
     @property
     def framing(self) -> LengthFraming:
         """How messages are cut out of the stream."""
-        return LengthFraming(self.frame, max_length=self.largest_frame)
+        return LengthFraming(self.frame, self.frame_inclusive, self.largest_frame)
 
     @property
     def advice_codes(self) -> dict[DeclineReason, str]:
         """What an advice (0420, 0421) is told: it is always accepted; what could not be done is kept for people."""
         return self.response_codes | dict.fromkeys(ADVICE_ACCEPTED, self.response_codes[DeclineReason.APPROVED])
-
-
-class _LinksFile(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    link: tuple[Link, ...] = Field(min_length=1, max_length=1)
-
-
-def read_links(path: Path | None) -> Link:
-    """The partner link of a file (default: the shipped one). Raises SettingsError naming the file, the place and the fault."""
-    source = path or DEFAULT_FILE
-    try:
-        return _LinksFile.model_validate(tomllib.loads(source.read_text(encoding="utf-8"))).link[0]
-    except OSError as error:
-        raise SettingsError(f"setting KKS_LINKS_FILE: {source}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"setting KKS_LINKS_FILE: {source}: {error}") from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"setting KKS_LINKS_FILE: {source}: {place}: {first['msg']}") from None

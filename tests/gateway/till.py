@@ -14,7 +14,7 @@ from gateway.operations.setup import move_business_date
 from gateway.rules.authorise import DeclineReason, Request, RequestKind
 from gateway.rules.purse import Channel, PurseChoice
 from gateway.simulator.pinpad import pinpad_of
-from gateway.terminals.profile import read_links
+from gateway.terminals.links_file import read_links
 from tests.gateway.world import MAKER, activate, credit, open_families
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Till:
         )  # fmt: skip
         command = AuthoriseCommand(
             request, origin, held.pan, bytes.fromhex(pinpad.block(held.pan, held.pin)),
-            self.bank.hsm.find(self.wallet.zpk_label), read_links(None).response_codes,
+            self.bank.hsm.find(self.wallet.zpk_label), read_links(None).first.response_codes,
         )  # fmt: skip
         answer: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
         self.lanes.submit(command, answer.set_result)

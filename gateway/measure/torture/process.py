@@ -16,8 +16,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from gateway.app import open_bank
 from gateway.measure.torture.wire import Wire
 from gateway.operations.lane import Lanes
+from gateway.terminals.links_file import read_links
 from gateway.terminals.mapping import to_command
-from gateway.terminals.profile import read_links
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -36,7 +36,7 @@ class Process:
         self.bank = bank
         self._held = held
         self._lanes = Lanes(bank)
-        self._link = read_links(bank.settings.links_file)
+        self._link = read_links(bank.settings.links_file).first
         self._pin_key = bank.hsm.find(self._link.pin_key)
         self._waiting: set[asyncio.Future[Outcome | None]] = set()
         self.killed = False

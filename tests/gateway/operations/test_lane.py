@@ -19,7 +19,7 @@ from gateway.operations.lane import Lanes, _next_group
 from gateway.operations.refusals import write_refusals
 from gateway.simulator.terminal import Asked
 from gateway.store.lane_connection import LaneConnection
-from gateway.terminals.profile import read_links
+from gateway.terminals.links_file import read_links
 from keys.errors import TokenError
 from keys.keytypes import KeyMode, KeySpec, KeyState, KeyUsage
 from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street, reasons
@@ -113,7 +113,7 @@ async def test_a_member_the_ledger_refuses_does_not_fail_its_group(bank: Bank, t
 
 def _one_way(bank: Bank) -> KeyHandle:
     """The next version of the link's key: it only enciphers, and was activated all the same."""
-    label = read_links(bank.settings.links_file).pin_key
+    label = read_links(bank.settings.links_file).first.pin_key
     return bank.hsm.generate(KeySpec(KeyUsage.PIN_ENCRYPTION, mode=KeyMode.ENCRYPT), label)
 
 

@@ -18,7 +18,7 @@ from gateway.rules.authorise import CardView, PinOutcome, Request, RequestKind, 
 from gateway.rules.card import CardState
 from gateway.rules.purse import Channel, PurseChoice
 from gateway.store.authorisations import Loaded
-from gateway.terminals.profile import read_links
+from gateway.terminals.links_file import read_links
 from keys.errors import KeyRefused
 from keys.keytypes import KeyMode, KeySpec, KeyState, KeyUsage
 from keys.sensitive import Pan, Pin
@@ -39,7 +39,7 @@ RIGHT, WRONG = Pin("204817"), Pin("314159")
 PANS = [Pan(f"60130100000{number:05d}") for number in range(10)]
 LIVING = (KeyState.ACTIVE, KeyState.DEACTIVATED, KeyState.COMPROMISED)
 VOID, MISSING = PinOutcome.VOID, PinOutcome.MISSING
-CODES = read_links(None).response_codes
+CODES = read_links(None).first.response_codes
 
 
 class Member(NamedTuple):

@@ -18,7 +18,7 @@ from gateway.simulator.switch import NetworkCode
 from gateway.simulator.terminal import JAKARTA, Asked
 from gateway.terminals import listener
 from gateway.terminals import listener as listener_module
-from gateway.terminals.profile import DEFAULT_FILE
+from gateway.terminals.links_file import DEFAULT_FILE
 from gateway.testlink import ensure_test_link
 from iso.codec import encode
 from iso.dialect import HIMBARA

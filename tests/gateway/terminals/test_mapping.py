@@ -12,7 +12,7 @@ from gateway.operations.authorise import AuthoriseCommand, Outcome
 from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from gateway.terminals import mapping
-from gateway.terminals.profile import read_links
+from gateway.terminals.links_file import read_links
 from iso.errors import FormatError
 from iso.message import Message
 from keys.keytypes import KeyUsage
@@ -21,7 +21,7 @@ from keys.software import SoftwareHsm
 if TYPE_CHECKING:
     from keys.keytypes import KeyHandle
 
-LINK = read_links(None)
+LINK = read_links(None).first
 CASH = {2: "6013010000000018", 3: "010000", 4: "000010000000", 7: "1123120000", 11: "000007", 18: "6011", 32: "000002",
         37: "632712000007", 41: "A0000001", 42: "SIMA00000000001", 49: "360", 52: "0123456789ABCDEF"}  # fmt: skip
 DE90 = "0200" + "000006" + "1123115959" + "00000000002" + "0" * 11

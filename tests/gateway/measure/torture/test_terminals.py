@@ -10,8 +10,8 @@ from gateway.measure.torture.terminals import TerminalPost, make_terminals, othe
 from gateway.rules.authorise import RequestKind
 from gateway.simulator.pinpad import pinpad_of
 from gateway.simulator.wallet import Wallet, strangers
+from gateway.terminals.links_file import read_links
 from gateway.terminals.mapping import to_command
-from gateway.terminals.profile import read_links
 from tests.gateway.measure.torture.model import DAY
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def _terminals() -> tuple[list[TerminalPost], TestCard]:
 
 def _command(sent: Sent) -> AuthoriseCommand:
     """What the bank's own mapping reads in it; no PIN is looked at."""
-    return to_command(sent.message, read_links(None), None)  # type: ignore[arg-type]
+    return to_command(sent.message, read_links(None).first, None)  # type: ignore[arg-type]
 
 
 def test_the_bank_reads_what_was_meant() -> None:
