@@ -126,7 +126,8 @@ class RulesHost:
         self._stan = self._stan % _STANS + 1
         message = Message(mti, {11: f"{self._stan:06d}"} | fields)
         key = response_mti(mti), message.fields[11]
-        answer = self._asked[key] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._asked[key] = answer
         self._links[-1].send(message)
         try:
             async with asyncio.timeout(timeout_s):
@@ -176,9 +177,7 @@ class RulesHost:
             self.seen.append(request)
         rule = self._chooser.choose(request)
         answer = sensible_answer(request) if rule is None else _by_rule(request, rule)
-        self.answers[
-            rule.do if answer is None and rule is not None else answer.fields.get(39, "") if answer else ""
-        ] += 1
+        self.answers[_became(rule, answer)] += 1
         wait_ms = 0 if rule is None else self._rules.wait_ms(rule)
         if wait_ms:
             asyncio.get_running_loop().call_later(wait_ms / _MS, link.act, rule, answer, header)
@@ -269,6 +268,13 @@ def sensible_answer(request: Message) -> Message:
     if request.mti[1:2] == "5":
         answer.fields[66] = "1"
     return answer
+
+
+def _became(rule: Rule | None, answer: Message | None) -> str:
+    """What became of a request, for counting: the code it was answered with, or what was done instead."""
+    if answer is not None:
+        return answer.fields[39]
+    return "" if rule is None else rule.do
 
 
 def _by_rule(request: Message, rule: Rule) -> Message | None:
