@@ -11,6 +11,7 @@ import random
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gateway.simulator.play import Play
@@ -18,6 +19,7 @@ from gateway.simulator.script import read_case
 from gateway.simulator.steady import Cutter
 from gateway.simulator.switch import Switch, careless
 from gateway.simulator.terminal import TerminalKind
+from gateway.simulator.traffic import Kind, Plan, run_traffic
 from gateway.simulator.wallet import strangers
 from iso.dialect import HIMBARA
 
@@ -28,12 +30,17 @@ if TYPE_CHECKING:
     from gateway.simulator.pinpad import PinPad
     from gateway.simulator.script import Case
     from gateway.simulator.terminal import Terminal
+    from gateway.simulator.traffic import TrafficResult
     from gateway.simulator.wallet import TestCard, Wallet
 
 FOLDER = Path(__file__).with_name("cases")
 _STRANGERS_SEED = 601_301
 _FINDER_STAN = 900_001
 _MS = 1_000
+_LOAD_SECONDS = 86_400.0  # until the cases are done
+_LOAD_CARDS = 200
+_LOAD_CONNECTIONS = 2
+_LOAD_MIX = MappingProxyType({Kind.WITHDRAW: 60.0, Kind.BALANCE: 20.0, Kind.PURCHASE: 15.0, Kind.REVERSE: 5.0})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +67,25 @@ class CaseResult:
 class Round:
     """How often and how the cases run: each `repeat` times, `clients` at once.
 
-    `cut` (0 to 1): how many of the messages lose their connection before the answer, by the dice of `seed`.
+    `cut` (0 to 1): how many of the messages lose their connection before the answer, by the dice of `seed`. `load_per_s`: so
+    many transactions a second run beside the cases, on the last cards of the wallet; its connections are cut as well. 0:
+    none.
     """
 
     repeat: int = 1
     clients: int = 1
     cut: float = 0.0
+    load_per_s: float = 0.0
     seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RoundResult:
+    """The runs in the order in which they were begun, how often a case's connection was cut, and the load that ran beside them."""
+
+    cases: list[CaseResult]
+    cuts: int = 0
+    load: TrafficResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,36 +116,62 @@ async def run_cases(
     *,
     clock: Callable[[], datetime],
     timeout_s: float = 10.0,
-    plan: Round = Round(),
+    plan: Round | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[CaseResult]:
-    """Run the cases of `paths` as the plan says.
+) -> RoundResult:
+    """Run the cases of `paths` as the plan says, by default once, one after the other. `progress(done, total)` counts runs.
 
-    Results in the order in which runs were begun; `progress(done, total)` counts them.
-
-    Raises CaseError before anything is sent where a file is wrong, LinkError where the bank cannot be reached.
+    Raises CaseError before anything is sent where a file is wrong, LinkError where the bank cannot be reached, LoadError
+    where the load beside the cases finds too few good cards.
     """
+    plan = plan or Round()
     cases = [read_case(path) for path in paths] * plan.repeat
     bank = _Bank(host, port, clock, timeout_s)
+    own, of_load = _shared_out(wallet, plan)
+    stop = asyncio.Event()
+    async with bank.link() as switch:
+        teller = switch.terminal(pinpad, TerminalKind.ATM, 9_999_999, first_stan=_FINDER_STAN)
+        load: asyncio.Task[TrafficResult] | None = None
+        if of_load:
+            beside = Plan(
+                _LOAD_SECONDS, 1, _LOAD_CONNECTIONS, plan.load_per_s, dict(_LOAD_MIX), plan.cut, seed=plan.seed
+            )
+            load = asyncio.create_task(run_traffic(of_load, pinpad, bank.link, beside, stop=stop))
+        try:
+            done = await _play_all(cases, bank, pinpad, _Finder(own, teller), wallet, plan, progress)
+        finally:
+            stop.set()
+            traffic = None if load is None else await load
+    return RoundResult(*done, traffic)
+
+
+def _shared_out(wallet: Wallet, plan: Round) -> tuple[Sequence[TestCard], Sequence[TestCard]]:
+    """The cards of the cases, and of the load beside them: the last third of the wallet, but not too many."""
+    if not plan.load_per_s:
+        return wallet.cards, ()
+    count = len(wallet.cards) - min(len(wallet.cards) // 3, _LOAD_CARDS)
+    return wallet.cards[:count], wallet.cards[count:]
+
+
+async def _play_all(
+    cases: Sequence[Case], bank: _Bank, pinpad: PinPad, finder: _Finder, wallet: Wallet, plan: Round,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[CaseResult], int]:  # fmt: skip
+    """All runs, as many at once as the plan has clients; and how many connections were cut."""
     unknown = strangers(wallet.cards, random.Random(_STRANGERS_SEED))
     cutter = Cutter(plan.cut, random.Random(plan.seed)) if plan.cut else None
     results: dict[int, CaseResult] = {}
     waiting = deque(enumerate(cases))
 
-    async def work(finder: _Finder) -> None:
+    async def work() -> None:
         while waiting:
             place, case = waiting.popleft()
             results[place] = await _run(case, bank, pinpad, finder, next(unknown), place, cutter)
             if progress is not None:
                 progress(len(results), len(cases))
 
-    async with bank.link() as switch:
-        teller = switch.terminal(pinpad, TerminalKind.ATM, 9_999_999, first_stan=_FINDER_STAN)
-        finder = _Finder(wallet, teller)
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(plan.clients):
-                tasks.create_task(work(finder))
-    return [results[place] for place in range(len(cases))]
+    await asyncio.gather(*(work() for _ in range(plan.clients)))
+    return [results[place] for place in range(len(cases))], 0 if cutter is None else cutter.cuts
 
 
 async def _run(
@@ -149,8 +194,8 @@ async def _run(
 class _Finder:
     """Gives out cards, each once, after asking the bank for their balance; one at a time, whoever asks."""
 
-    def __init__(self, wallet: Wallet, teller: Terminal) -> None:
-        self._untried = deque(wallet.cards)
+    def __init__(self, cards: Sequence[TestCard], teller: Terminal) -> None:
+        self._untried = deque(cards)
         self._passed_over: list[tuple[TestCard, int]] = []
         self._teller = teller
         self._lock = asyncio.Lock()

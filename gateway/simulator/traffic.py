@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _MS = 1_000
 _STANS = 900_000
+_FIRST_TERMINAL = 5_000_000
 _SETTLING_TRIES = 8
 _SETTLING_PAUSE_S = 0.1
 _WAITING_MOST = 20_000
@@ -167,7 +168,7 @@ class _Lane:
         apart = _STANS // (lanes * len(TerminalKind))
         self._terminals = {
             kind: link.switch.terminal(
-                pinpad, kind, number + 1, first_stan=1 + apart * (number * len(TerminalKind) + place)
+                pinpad, kind, _FIRST_TERMINAL + number, first_stan=1 + apart * (number * len(TerminalKind) + place)
             )
             for place, kind in enumerate(TerminalKind)
         }

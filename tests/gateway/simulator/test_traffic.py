@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.clock import now
 from gateway.simulator.errors import LoadError
 from gateway.simulator.switch import Switch
 from gateway.simulator.traffic import Kind, Plan, TrafficResult, read_mix, run_traffic
@@ -14,20 +15,11 @@ from iso.errors import LinkError
 from tests.gateway.simulator.fake_issuer import FakeIssuer, make_pinpad, make_wallet
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from iso.message import Message
-
-from gateway import clock
 
 WALLET = make_wallet(24)
 PINPAD = make_pinpad()
 EVERYTHING = {Kind.WITHDRAW: 4.0, Kind.PURCHASE: 2.0, Kind.BALANCE: 2.0, Kind.REVERSE: 2.0, Kind.HOLD: 2.0}
-
-
-def now() -> datetime:
-    """The true time: messages of one card must differ."""
-    return clock.now()
 
 
 async def drive(bank: FakeIssuer, plan: Plan, timeout_s: float = 2, stop: asyncio.Event | None = None) -> TrafficResult:
