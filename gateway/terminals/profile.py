@@ -25,6 +25,12 @@ LABEL = r"^[a-z0-9-]{1,40}$"
 ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
 
+WIRE = (
+    "role", "host", "port", "port_offset", "peers", "tls", "dialect", "frame", "frame_inclusive", "largest_frame", "header",
+    "header_hex",
+)  # fmt: skip
+"""Settings that are fixed with a connection: where one changes, the link is drained and opened anew."""
+
 Policy = Literal["off", "optional", "required"]
 DataElement = Annotated[
     int, BeforeValidator(lambda value: int(value) if isinstance(value, str) else value), Field(ge=2, le=128)
@@ -216,6 +222,10 @@ class Link(BaseModel):
     def framing(self) -> LengthFraming:
         """How messages are cut out of the stream."""
         return LengthFraming(self.frame, self.frame_inclusive, self.largest_frame)
+
+    def same_wire(self, other: Link) -> bool:
+        """Whether connections of this profile can go on under the OTHER one."""
+        return self.wire == other.wire and all(getattr(self, name) == getattr(other, name) for name in WIRE)
 
     @property
     def advice_codes(self) -> dict[DeclineReason, str]:
