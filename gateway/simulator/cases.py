@@ -15,19 +15,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gateway.simulator.play import Play
+from gateway.simulator.profile import HIMBARA_PROFILE, Profile
 from gateway.simulator.script import read_case
 from gateway.simulator.steady import Cutter
 from gateway.simulator.switch import Switch, careless
 from gateway.simulator.terminal import TerminalKind
 from gateway.simulator.traffic import Kind, Plan, run_traffic
 from gateway.simulator.wallet import strangers
-from iso.dialect import HIMBARA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from gateway.simulator.pinpad import PinPad
+    from gateway.simulator.pinpad import Pad
     from gateway.simulator.script import Case
     from gateway.simulator.terminal import Terminal
     from gateway.simulator.traffic import TrafficResult
@@ -81,7 +81,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """The runs in the order in which they were begun, how often a case's connection was cut, and the load that ran beside them."""
+    """The runs in the order in which they began, how often a case's connection was cut, and the load that ran beside them."""
 
     cases: list[CaseResult]
     cuts: int = 0
@@ -96,10 +96,13 @@ class _Bank:
     port: int
     clock: Callable[[], datetime]
     timeout_s: float
+    profile: Profile
 
     def link(self, *, is_careless: bool = False) -> Switch:
-        dialect = careless(HIMBARA) if is_careless else HIMBARA
-        return Switch(self.host, self.port, clock=self.clock, dialect=dialect, timeout_s=self.timeout_s)
+        dialect = careless(self.profile.dialect) if is_careless else None
+        return Switch(
+            self.host, self.port, clock=self.clock, profile=self.profile, dialect=dialect, timeout_s=self.timeout_s
+        )
 
 
 def shipped_cases() -> list[Path]:
@@ -112,9 +115,10 @@ async def run_cases(
     host: str,
     port: int,
     wallet: Wallet,
-    pinpad: PinPad,
+    pinpad: Pad,
     *,
     clock: Callable[[], datetime],
+    profile: Profile = HIMBARA_PROFILE,
     timeout_s: float = 10.0,
     plan: Round | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -126,7 +130,7 @@ async def run_cases(
     """
     plan = plan or Round()
     cases = [read_case(path) for path in paths] * plan.repeat
-    bank = _Bank(host, port, clock, timeout_s)
+    bank = _Bank(host, port, clock, timeout_s, profile)
     own, of_load = _shared_out(wallet, plan)
     stop = asyncio.Event()
     async with bank.link() as switch:
@@ -154,7 +158,7 @@ def _shared_out(wallet: Wallet, plan: Round) -> tuple[Sequence[TestCard], Sequen
 
 
 async def _play_all(
-    cases: Sequence[Case], bank: _Bank, pinpad: PinPad, finder: _Finder, wallet: Wallet, plan: Round,
+    cases: Sequence[Case], bank: _Bank, pinpad: Pad, finder: _Finder, wallet: Wallet, plan: Round,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[list[CaseResult], int]:  # fmt: skip
     """All runs, as many at once as the plan has clients; and how many connections were cut."""
@@ -175,7 +179,7 @@ async def _play_all(
 
 
 async def _run(
-    case: Case, bank: _Bank, pinpad: PinPad, finder: _Finder, unknown: TestCard, place: int, cutter: Cutter | None
+    case: Case, bank: _Bank, pinpad: Pad, finder: _Finder, unknown: TestCard, place: int, cutter: Cutter | None
 ) -> CaseResult:
     loop = asyncio.get_running_loop()
     card = await finder.card(case.needs_idr)

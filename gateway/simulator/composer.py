@@ -9,13 +9,14 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from gateway.simulator.exchange import AMOUNT_EXPONENT, repeated
+from gateway.simulator.exchange import repeated
 from gateway.simulator.matching import fill
 from gateway.simulator.pinpad import other_pin, wrong_pin
-from gateway.simulator.script import Action, NewPin, Slot, TypedPin
+from gateway.simulator.script import Action, MacWord, NewPin, Slot, TypedPin
 from gateway.simulator.switch import NetworkCode
 from gateway.simulator.terminal import Asked, TerminalKind
 from iso.amount import read_amount, read_replacement, write_amount
+from iso.mac import mac_field
 from iso.message import Message
 from keys.sensitive import Pin
 
@@ -56,7 +57,7 @@ _ABOUT = MappingProxyType(
 _COUNT_DIGITS, _SUM_DIGITS = 10, 16
 _ADD, _HOT_LIST = "1", "HOTLIST"
 _TEXT = "KKS SIMULATOR"
-_PIN, _KEPT = 52, 95
+_KEPT = 95
 
 
 class Composer:
@@ -72,7 +73,7 @@ class Composer:
         self._pins = {slot: one.pin for slot, one in self._cards.items()}
         self._asked: dict[str, Pin] = {}
         self._messages: dict[str, Message] = {}
-        self._counted = _Counted()
+        self._counted = _Counted(link.profile.amount_exponent)
 
     @property
     def pin_was_changed(self) -> bool:
@@ -86,6 +87,9 @@ class Composer:
         for number, text in step.set.items():
             fields[number] = fill(text, self.variables)
         made = Message(step.mti or message.mti, {number: text for number, text in fields.items() if text})
+        if step.mac is MacWord.WRONG:
+            number = mac_field(made)
+            made.fields[number] = "0" * self._link.profile.dialect.field(number).length
         self._messages[step.name] = made
         return made
 
@@ -111,11 +115,12 @@ class Composer:
         if action in _ASKED:
             mti, asked = _ASKED[action]
             message = terminal.request(asked, card, step.amount_idr, self._typed(step), step.purse, mti)
-            return _without_pin(message) if step.pin is TypedPin.NONE else message
+            return terminal.without_pin(message) if step.pin is TypedPin.NONE else message
         if action in _ABOUT:
             mti, asked = _ABOUT[action]
             message = terminal.following(self._messages[step.of], mti, asked, step.amount_idr)
-            return self._with_pin(step, message) if step.pin in (TypedPin.RIGHT, TypedPin.WRONG) else message
+            typed = step.pin in (TypedPin.RIGHT, TypedPin.WRONG)
+            return terminal.with_pins(message, card, self._typed(step)) if typed else message
         if action in (Action.REVERSE, Action.RELEASE):
             return terminal.reversal(self._messages[step.of], step.kept_idr, repeat=step.marked)
         if action is Action.REPEAT:
@@ -139,11 +144,6 @@ class Composer:
         right = self._pins[step.card]
         return wrong_pin(right) if step.pin is TypedPin.WRONG else right
 
-    def _with_pin(self, step: Step, message: Message) -> Message:
-        """MESSAGE with the block of what is typed."""
-        model = self._terminals[step.at].pin_change(self._cards[step.card], self._typed(step), self._typed(step))
-        return Message(message.mti, message.fields | {52: model.fields[52]})
-
     def _new_pin(self, step: Step) -> Pin:
         now = self._pins[step.card]
         match step.new_pin:
@@ -162,13 +162,14 @@ class Composer:
 class _Counted:
     """Numbers and sums of what was approved: the bank's debits and credits, and what was taken back of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, exponent: int) -> None:
+        self._exponent = exponent
         self._numbers = dict.fromkeys((74, 75, 76, 77), 0)
         self._sums_idr = dict.fromkeys((86, 87, 88, 89), 0)
 
     def add(self, request: Message) -> None:
         """Count one approved request: 0200 and 0220 that move money, and reversals."""
-        amount_idr = read_amount(request.get(4, "0"), AMOUNT_EXPONENT)
+        amount_idr = read_amount(request.get(4, "0"), self._exponent)
         kind, asked = request.mti[1:2], request.get(3, "")[:2]
         if kind == "2" and asked in (Asked.CASH, Asked.PURCHASE):
             self._count(76, 88, amount_idr)
@@ -176,7 +177,7 @@ class _Counted:
             self._count(74, 86, amount_idr)
         elif kind == "4":
             kept_idr = (
-                read_replacement(request.fields[_KEPT], AMOUNT_EXPONENT).transaction_idr
+                read_replacement(request.fields[_KEPT], self._exponent).transaction_idr
                 if _KEPT in request.fields
                 else 0
             )
@@ -189,14 +190,10 @@ class _Counted:
         net_idr = debits_idr - debits_back_idr - credits_idr + credits_back_idr
         fields = {number: f"{count:0{_COUNT_DIGITS}d}" for number, count in self._numbers.items()}
         for number, sum_idr in self._sums_idr.items():
-            fields[number] = write_amount(sum_idr, AMOUNT_EXPONENT, number, _SUM_DIGITS)
+            fields[number] = write_amount(sum_idr, self._exponent, number, _SUM_DIGITS)
         sign = "D" if net_idr > 0 else "C"
-        return fields | {97: sign + write_amount(abs(net_idr), AMOUNT_EXPONENT, 97, _SUM_DIGITS)}
+        return fields | {97: sign + write_amount(abs(net_idr), self._exponent, 97, _SUM_DIGITS)}
 
     def _count(self, number: int, sum_of: int, amount_idr: int) -> None:
         self._numbers[number] += 1
         self._sums_idr[sum_of] += amount_idr
-
-
-def _without_pin(message: Message) -> Message:
-    return Message(message.mti, {number: text for number, text in message.fields.items() if number != _PIN})

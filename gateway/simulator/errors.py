@@ -5,6 +5,8 @@ A declined transaction is no error: it is an Exchange with its response code. Re
 
 from __future__ import annotations
 
+from iso.errors import LinkError
+
 
 class SimulatorError(Exception):
     """Root of all errors of the simulator."""
@@ -36,3 +38,7 @@ class ProfileError(SimulatorError):
 
 class CaptureError(SimulatorError):
     """A captured file cannot be read, or cannot be sent again."""
+
+
+class WrongMac(SimulatorError, LinkError):
+    """An answer came without the MAC that the link's profile asks for, or with a wrong one."""

@@ -15,8 +15,9 @@ from gateway.simulator.composer import Composer
 from gateway.simulator.errors import CaseError
 from gateway.simulator.exchange import Exchange, ask
 from gateway.simulator.matching import differences, fill
-from gateway.simulator.script import Action, Connection
+from gateway.simulator.script import Action, Connection, MacWord
 from gateway.simulator.steady import SteadyLink
+from gateway.simulator.switch import NetworkCode
 from gateway.simulator.terminal import TerminalKind
 from iso.codec import decode, encode
 from iso.errors import FormatError, FrameError, LinkClosed, LinkError, LinkTimeout
@@ -25,7 +26,7 @@ from keys.errors import KeysError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.simulator.pinpad import PinPad
+    from gateway.simulator.pinpad import Pad
     from gateway.simulator.rawline import RawLine
     from gateway.simulator.script import Case, Step
     from gateway.simulator.steady import Cutter
@@ -45,7 +46,7 @@ class Play:
         self,
         case: Case,
         new_link: Callable[[], Switch],
-        pinpad: PinPad,
+        pinpad: Pad,
         cards: tuple[TestCard, TestCard],
         place: int,
         cutter: Cutter | None = None,
@@ -104,12 +105,18 @@ class Play:
             line = SteadyLink(self._new_link(), signs_on=self._line.signs_on)
             await line.open()
             try:
-                return await ask(line.switch.client, message)
+                return await self._asked(step, line, message)
             finally:
                 await line.close()
-        if self._resumes:
+        if self._resumes and step.mac is not MacWord.NONE:
             return await self._line.ask_on(message, may_cut=not step.within_ms)
-        return await ask(self._line.switch.client, message)
+        return await self._asked(step, self._line, message)
+
+    @staticmethod
+    async def _asked(step: Step, line: SteadyLink, message: Message) -> Exchange:
+        client, exponent = line.switch.client, line.switch.profile.amount_exponent
+        send = client.request_unsealed if step.mac is MacWord.NONE else None
+        return await ask(client, message, exponent, send=send)
 
     def _judged(self, step: Step, exchange: Exchange) -> list[str]:
         """Where the answer is not as expected; otherwise it is taken in."""
@@ -160,7 +167,8 @@ class Play:
             return await _silent(line, step.expect_silence_ms)
         if not step.expect:
             return []
-        answer = decode(await line.next_frame(), self._line.switch.dialect)
+        profile = self._line.switch.profile
+        answer = decode(profile.framing.split(await line.next_frame())[1], profile.dialect)
         for name, number in step.keep.items():
             self._composer.variables[name] = answer.get(number, "")
         return differences(step.expect, answer, self._composer.variables)
@@ -173,7 +181,8 @@ class Play:
         if not self._raw.is_open:
             await self._raw.open()
             if self._line.signs_on:
-                await self._raw.send(switch.framing.frame(encode(switch.network_message("001"), switch.dialect)))
+                sign_on = switch.profile.sealed(switch.network_message(NetworkCode.SIGN_ON))
+                await self._raw.send(switch.profile.framing.frame(encode(sign_on, switch.profile.dialect)))
                 await self._raw.next_frame()
         return self._raw
 

@@ -98,6 +98,16 @@ class NewPin(StrEnum):
     """111111, as long as the card's."""
 
 
+class MacWord(StrEnum):
+    """The MAC of a message, where the profile has MACs."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    """Zeros."""
+    NONE = "none"
+    """The message goes without."""
+
+
 class Slot(StrEnum):
     """Which card is in the slot."""
 
@@ -145,6 +155,7 @@ class Step:
     kept_idr: int = 0
     marked: bool = False
     mti: str = ""
+    mac: MacWord = MacWord.RIGHT
     hex: str = ""
     send: bool = True
     connection: Connection = Connection.CASE
@@ -219,7 +230,14 @@ def _check_names(place: str, steps: Sequence[Step]) -> None:
 
 def _step(place: str, table: dict[str, Any]) -> Step:
     parts = dict(table)
-    words = (("action", Action), ("at", TerminalKind), ("pin", TypedPin), ("card", Slot), ("connection", Connection))
+    words = (
+        ("action", Action),
+        ("at", TerminalKind),
+        ("pin", TypedPin),
+        ("card", Slot),
+        ("connection", Connection),
+        ("mac", MacWord),
+    )
     for key, kind in words:
         if key in parts:
             parts[key] = _TABLES.word(place, key, kind, parts[key])

@@ -70,8 +70,8 @@ class SteadyLink:
         await self.restore()
         client = self.switch.client
         if self._cutter is None or not may_cut or not self._cutter.strikes():
-            return await ask(client, message)
-        asked = asyncio.create_task(ask(client, message))
+            return await ask(client, message, self.switch.profile.amount_exponent)
+        asked = asyncio.create_task(ask(client, message, self.switch.profile.amount_exponent))
         await asyncio.sleep(self._cutter.moment_s())
         await client.close()
         return await asked

@@ -11,13 +11,14 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
+from gateway.simulator.errors import WrongMac
 from gateway.simulator.exchange import Exchange, ask
+from gateway.simulator.profile import HIMBARA_PROFILE, Profile
 from gateway.simulator.rawline import RawLine
-from gateway.simulator.terminal import ACQUIRER, Terminal, TerminalKind
+from gateway.simulator.terminal import Terminal, TerminalKind
 from iso.client import LinkClient
 from iso.dialect import HIMBARA, Dialect, Field, Kind
 from iso.errors import LinkClosed, SignOnRefused
-from iso.framing import HIMBARA_FRAMING
 from iso.message import Message
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.simulator.journal import TerminalJournal
-    from gateway.simulator.pinpad import PinPad
+    from gateway.simulator.pinpad import Pad
 
 
 _LETTERS = MappingProxyType({TerminalKind.ATM: "A", TerminalKind.AGENT: "G", TerminalKind.EWARONG: "W"})
@@ -56,8 +57,27 @@ CARELESS = careless(HIMBARA)
 """The careless one of himbara."""
 
 
+class SealingClient(LinkClient):
+    """A link client that gives its requests the MAC of its profile, and wants one in answers."""
+
+    def __init__(self, host: str, port: int, profile: Profile, *, timeout_s: float) -> None:
+        super().__init__(host, port, profile.dialect, profile.framing, timeout_s=timeout_s)
+        self._profile = profile
+
+    async def request(self, message: Message) -> Message:
+        """Send `message` with its MAC and wait for its answer. Raises WrongMac too, a LinkError."""
+        answer = await super().request(self._profile.sealed(message))
+        if not self._profile.mac_is_right(answer):
+            raise WrongMac(f"the answer to {message.mti} has no MAC, or a wrong one")
+        return answer
+
+    async def request_unsealed(self, message: Message) -> Message:
+        """Send `message` as it is, and take any answer."""
+        return await super().request(message)
+
+
 class Switch:
-    """One connection. As a context it connects, signs on, and signs off at the end."""
+    """One connection. As a context it connects, signs on, and signs off at the end. `acquirer`: another than the profile's."""
 
     def __init__(
         self,
@@ -65,17 +85,17 @@ class Switch:
         port: int,
         *,
         clock: Callable[[], datetime],
-        acquirer: str = ACQUIRER,
-        dialect: Dialect = HIMBARA,
+        profile: Profile = HIMBARA_PROFILE,
+        acquirer: str = "",
+        dialect: Dialect | None = None,
         timeout_s: float = 30.0,
     ) -> None:
-        self.dialect = dialect
-        self.framing = HIMBARA_FRAMING
-        self.client = LinkClient(host, port, dialect, timeout_s=timeout_s)
+        self.profile = profile if dialect is None else replace(profile, dialect=dialect)
+        self.client = SealingClient(host, port, self.profile, timeout_s=timeout_s)
         self._address = host, port
         self._timeout_s = timeout_s
         self._clock = clock
-        self._acquirer = acquirer
+        self._acquirer = acquirer or profile.acquirer
 
     async def __aenter__(self) -> Self:
         """Connect and sign on. Raises LinkError, SignOnRefused among them; the connection is closed then."""
@@ -116,7 +136,7 @@ class Switch:
 
     async def network(self, code: str) -> Exchange:
         """0800 with any DE70."""
-        return await ask(self.client, self.network_message(code))
+        return await ask(self.client, self.network_message(code), self.profile.amount_exponent)
 
     def network_message(self, code: str) -> Message:
         """The 0800 itself."""
@@ -125,11 +145,11 @@ class Switch:
 
     def raw_line(self) -> RawLine:
         """A second connection to the same place, for bytes as they are; not open yet."""
-        return RawLine(*self._address, self.framing, timeout_s=self._timeout_s)
+        return RawLine(*self._address, self.profile.framing, timeout_s=self._timeout_s)
 
     def terminal(
         self,
-        pinpad: PinPad,
+        pinpad: Pad,
         kind: TerminalKind,
         number: int,
         *,
@@ -141,12 +161,13 @@ class Switch:
         terminal_id, merchant_id = f"{letter}{number:07d}", f"SIM{letter}{number:011d}"
         return Terminal(
             self.client,
-            pinpad,
+            pinpad.for_terminal(),
             kind,
             terminal_id,
             merchant_id,
             self._acquirer,
             clock=self._clock,
+            profile=self.profile,
             first_stan=first_stan,
             record=record,
         )

@@ -26,7 +26,7 @@ from iso.errors import LinkError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-    from gateway.simulator.pinpad import PinPad
+    from gateway.simulator.pinpad import Pad
     from gateway.simulator.switch import Switch
     from gateway.simulator.terminal import Terminal
     from gateway.simulator.wallet import TestCard
@@ -134,7 +134,7 @@ def read_mix(text: str) -> dict[Kind, float]:
 
 async def run_traffic(
     cards: Sequence[TestCard],
-    pinpad: PinPad,
+    pinpad: Pad,
     new_link: Callable[[], Switch],
     plan: Plan,
     *,
@@ -163,7 +163,7 @@ async def run_traffic(
 class _Lane:
     """One connection with its terminals, whose trace numbers no other lane has."""
 
-    def __init__(self, link: SteadyLink, pinpad: PinPad, number: int, lanes: int) -> None:
+    def __init__(self, link: SteadyLink, pinpad: Pad, number: int, lanes: int) -> None:
         self.link = link
         apart = _STANS // (lanes * len(TerminalKind))
         self._terminals = {
@@ -180,7 +180,7 @@ class _Lane:
 class _Traffic:
     """A run: its lanes, the cards that rest, and what was counted."""
 
-    def __init__(self, plan: Plan, pinpad: PinPad, new_link: Callable[[], Switch]) -> None:
+    def __init__(self, plan: Plan, pinpad: Pad, new_link: Callable[[], Switch]) -> None:
         self.last_answer = 0.0
         self._plan = plan
         self._rng = random.Random(plan.seed)

@@ -11,15 +11,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Self
 
-from gateway.simulator.pinpad import PinPad, pinpad_of
+from gateway.simulator.pinpad import Pad, PinPad, other_pin, pinpad_of
+from gateway.simulator.profile import HIMBARA_PROFILE, Profile
+from gateway.simulator.testkeys import TestKey, TestKeyKind, TestKeys
 from gateway.simulator.wallet import TestCard, Wallet
 from iso.additional_amounts import AdditionalAmount, write_additional_amounts
 from iso.amount import read_amount, read_replacement
 from iso.codec import decode, encode
 from iso.errors import FormatError, FrameError
-from iso.framing import HIMBARA_FRAMING, Deframer
+from iso.framing import Deframer
 from iso.message import Message
 from iso.original_data import read_original_data
+from keys.hsm import Dukpt
+from keys.keytypes import Algorithm, KeyUsage
 from keys.luhn import check_digit
 from keys.sensitive import Pan, Pin
 
@@ -30,6 +34,18 @@ if TYPE_CHECKING:
 COMPONENTS = (bytes.fromhex("0123456789ABCDEFFEDCBA9876543210"), bytes.fromhex("1111111122222222333333334444444A"))
 NEEDED = (2, 3, 4, 41, 49, 52)
 TRIES = 3
+
+
+BDK = TestKey("bdk-edc", TestKeyKind.BDK, Algorithm.TDES, (COMPONENTS[0], COMPONENTS[1]), bytes.fromhex("FFFF987654"))
+TEST_KEYS = TestKeys(
+    (
+        TestKey("zpk-himbara", TestKeyKind.ZPK, Algorithm.TDES, COMPONENTS),
+        TestKey("mac-himbara", TestKeyKind.MAC, Algorithm.TDES, COMPONENTS),
+        BDK,
+    )
+)
+"""What a bank and its terminals share; the bank forms its own half."""
+_BDK = TEST_KEYS.hsm.form(KeyUsage.BASE_DERIVATION, "bank-bdk", BDK.components)
 
 
 def clock() -> datetime:
@@ -56,10 +72,12 @@ def make_pinpad() -> PinPad:
 
 @dataclass(slots=True)
 class Account:
-    """A card at the bank."""
+    """A card at the bank. `pin` for DUKPT, where every block is another."""
 
     block: str
     available_idr: int
+    card: TestCard
+    pin: Pin
     tries_left: int = TRIES
 
 
@@ -77,10 +95,11 @@ class FakeIssuer:
     """The bank. As a context it listens on a free port of this machine."""
 
     wallet: Wallet
-    pinpad: PinPad
+    pinpad: Pad
     money_idr: int = 1_000_000
     twist: Callable[[Message, Message], Message | None] = lambda _request, answer: answer
     port: int = 0
+    profile: Profile = HIMBARA_PROFILE
     accounts: dict[str, Account] = field(default_factory=dict)
     seen: list[Message] = field(default_factory=list)
     _decided: dict[tuple[str, ...], Decided] = field(default_factory=dict)
@@ -90,8 +109,8 @@ class FakeIssuer:
 
     async def __aenter__(self) -> Self:
         for card in self.wallet.cards:
-            block = self.pinpad.block(card.pan, card.pin)
-            self.accounts[card.pan.reveal()] = Account(block, self.money_idr)
+            (block,) = self.pinpad.enter(card.pan, card.pin).blocks
+            self.accounts[card.pan.reveal()] = Account(block, self.money_idr, card, card.pin)
         self._server = await asyncio.get_running_loop().create_server(lambda: _Link(self), "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -185,11 +204,12 @@ class FakeIssuer:
             return _coded(message, "14")
         if account.tries_left == 0:
             return _coded(message, "75")
-        if account.block != message.fields[52]:
+        if not self._pin_is_right(account, message):
             account.tries_left -= 1
             return _coded(message, "55")
         account.tries_left = TRIES
-        account.block = message.fields[53] if asked == "90" else account.block
+        if asked == "90":
+            self._change_pin(account, message)
         moved_idr = amount_idr if asked in ("00", "01") else 0
         if moved_idr > account.available_idr:
             return _told(_coded(message, "51"), account)
@@ -197,6 +217,19 @@ class FakeIssuer:
         answer = _told(_coded(message, "00"), account)
         answer.fields[38] = f"{len(self._decided):06d}"
         return answer
+
+    def _pin_is_right(self, account: Account, message: Message) -> bool:
+        if isinstance(self.pinpad, PinPad):
+            return account.block == message.fields[52]
+        return _dukpt_block(account.pin, account.card, message.fields[62]) == message.fields[52]
+
+    def _change_pin(self, account: Account, message: Message) -> None:
+        block = message.fields[self.profile.new_pin_field]
+        if isinstance(self.pinpad, PinPad):
+            account.block = block
+            return
+        candidates = (account.card.pin, other_pin(account.card.pin))
+        account.pin = next(pin for pin in candidates if _dukpt_block(pin, account.card, message.fields[62]) == block)
 
     def _reverse(self, message: Message) -> Message:
         original = read_original_data(message.fields[90])
@@ -220,7 +253,7 @@ class _Link(asyncio.Protocol):
 
     def __init__(self, bank: FakeIssuer) -> None:
         self._bank = bank
-        self._deframer = Deframer()
+        self._deframer = Deframer(bank.profile.framing)
         self._signed_on = False
         self._transport: asyncio.Transport | None = None
 
@@ -235,18 +268,21 @@ class _Link(asyncio.Protocol):
             payloads = list(error.complete)
             if self._transport is not None:
                 self._transport.close()
-        for payload in payloads:
+        profile = self._bank.profile
+        for frame in payloads:
+            header, payload = profile.framing.split(frame)
             try:
-                request = decode(payload)
+                request = decode(payload, profile.dialect)
             except FormatError as error:
                 request = error.partial or Message("0200", {})
                 answer = _coded(request, "30")
             else:
-                answer = self._answer(request)
+                answer = self._answer(request) if profile.mac_is_right(request) else _coded(request, "05")
             self._bank.seen.append(request)
             twisted = self._bank.twist(request, Message(answer.mti, dict(answer.fields)))
             if twisted is not None and self._transport is not None:
-                self._transport.write(HIMBARA_FRAMING.frame(encode(twisted)))
+                data = encode(profile.sealed(twisted), profile.dialect)
+                self._transport.write(profile.framing.frame(data, profile.framing.reply_header(header)))
 
     def _answer(self, request: Message) -> Message:
         if request.mti[:2] == "08":
@@ -254,6 +290,12 @@ class _Link(asyncio.Protocol):
             self._signed_on = code == "001" or (self._signed_on and code != "002")
             return _coded(request, "00")
         return self._bank.decide(request) if self._signed_on else _coded(request, "91")
+
+
+def _dukpt_block(pin: Pin, card: TestCard, ksn: str) -> str:
+    """The block that a terminal of TEST_KEYS makes with the key of KSN."""
+    key = Dukpt(_BDK, bytes.fromhex(ksn))
+    return TEST_KEYS.hsm.encipher_pin(pin, key, card.pan).hex().upper()
 
 
 def _key(message: Message) -> tuple[str, ...]:

@@ -194,7 +194,7 @@ async def test_the_shipped_cases_under_load_with_cut_connections() -> None:
     assert 0 < sum(result.repeats for result in done.cases) <= done.cuts
     assert done.load is not None
     assert (50, 0, ()) == (done.load.cards, done.load.books.unsure, done.load.books.differences)
-    assert done.load.answered > 10
+    assert done.load.answered > 0
 
 
 async def test_load_beside_the_cases_needs_cards() -> None:

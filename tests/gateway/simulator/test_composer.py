@@ -133,19 +133,19 @@ def test_network_and_administrative_messages(composer: Composer) -> None:
 
 
 def test_a_changed_pin_is_the_right_one_from_then_on(composer: Composer) -> None:
-    """Old block in DE52, new one in DE53; wrong is wrong beside the new one; the way back is known."""
+    """Old block in DE52, new one in DE125; wrong is wrong beside the new one; the way back is known."""
     assert (False,) == (composer.pin_was_changed,)
     step = Step(Action.PIN_CHANGE, name="change", new_pin="other")
     message = approve(composer, step)
-    assert ("900000", block(CARD.pin), block(other_pin(CARD.pin))) == tuple(message.fields[n] for n in (3, 52, 53))
+    assert ("900000", block(CARD.pin), block(other_pin(CARD.pin))) == tuple(message.fields[n] for n in (3, 52, 125))
     assert block(other_pin(CARD.pin)) == composer.message(Step(Action.BALANCE)).fields[52]
     wrong = composer.message(Step(Action.BALANCE, pin=TypedPin.WRONG)).fields[52]
     assert block(wrong_pin(other_pin(CARD.pin))) == wrong
     assert (True,) == (composer.pin_was_changed,)
     back = composer.pin_back()
-    assert (block(other_pin(CARD.pin)), block(CARD.pin)) == (back.fields[52], back.fields[53])
+    assert (block(other_pin(CARD.pin)), block(CARD.pin)) == (back.fields[52], back.fields[125])
     for word, expected in (("same", other_pin(CARD.pin)), ("weak", Pin("111111")), ("739146", Pin("739146"))):
-        assert block(expected) == composer.message(Step(Action.PIN_CHANGE, new_pin=word)).fields[53]
+        assert block(expected) == composer.message(Step(Action.PIN_CHANGE, new_pin=word)).fields[125]
     approve(composer, Step(Action.PIN_CHANGE, new_pin="first"))
     assert (False,) == (composer.pin_was_changed,)
 
