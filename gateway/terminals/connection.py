@@ -58,6 +58,7 @@ class Connection(asyncio.Protocol):
         self.last = monotonic()
         self.transport: asyncio.Transport | None = None
         self._deframer = Deframer(line.framing)
+        self._headers = line.framing.message_header_bytes > 0
         self._frames = 0
         self._unfinished_since: tuple[int, float] | None = None
         self._outgoing: list[bytes] = []
@@ -171,13 +172,13 @@ class Connection(asyncio.Protocol):
         finally:
             line.forget(question)
 
-    def reply(self, request: Message, answer: Message, header: bytes | None) -> None:  # noqa: ARG002 - TEMP
+    def reply(self, request: Message, answer: Message, header: bytes | None) -> None:
         """Queue the answer to REQUEST, which came with HEADER; all answers of one turn of the loop leave in one write."""
         if self.transport is None:
             return
         line = self.line
         try:
-            data = line.framing.frame(self._encoded(answer, request))
+            data = line.framing.frame(self._encoded(answer, request), header)
         except (FormatError, FrameError) as error:
             log.error("answer.unwritable", link=line.link.name, reason=str(error))  # noqa: TRY400 - no traceback wanted
             return
@@ -202,6 +203,9 @@ class Connection(asyncio.Protocol):
         line = self.line
         header: bytes | None = None
         try:
+            if self._headers:
+                header, frame = line.framing.split(frame)
+                header = line.framing.reply_header(header)
             message = decode(frame, line.dialect)
         except (FormatError, FrameError) as error:
             self._unreadable(error, header)

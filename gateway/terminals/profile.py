@@ -17,7 +17,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from gateway.rules.authorise import DeclineReason
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from iso.dialect import HIMBARA, Dialect
-from iso.framing import FrameKind, LengthFraming
+from iso.errors import FrameError
+from iso.framing import FrameKind, HeaderKind, LengthFraming
 
 CLOCK = re.compile(r"\d\d:\d\d")
 ADVICE_ACCEPTED = (DeclineReason.ORIGINAL_UNKNOWN, DeclineReason.REVERSAL_AMOUNT, DeclineReason.HOLD_AMOUNT)
@@ -207,6 +208,10 @@ class Link(BaseModel):
             raise ValueError(f"mac = {self.mac!r} needs mac_key")
         if (self.header == "none") != (not self.header_hex):
             raise ValueError(f"header = {self.header!r} and header_hex do not go together")
+        try:
+            _ = self.framing
+        except FrameError as error:
+            raise ValueError(error.reason) from None
         if self.in_flight_resume >= self.in_flight_max:
             raise ValueError("in_flight_resume must be below in_flight_max")
         if self.reconnect_most_s < self.reconnect_s:
@@ -221,7 +226,8 @@ class Link(BaseModel):
     @property
     def framing(self) -> LengthFraming:
         """How messages are cut out of the stream."""
-        return LengthFraming(self.frame, self.frame_inclusive, self.largest_frame)
+        header = bytes.fromhex(self.header_hex)
+        return LengthFraming(self.frame, self.frame_inclusive, self.largest_frame, HeaderKind(self.header), header)
 
     def same_wire(self, other: Link) -> bool:
         """Whether connections of this profile can go on under the OTHER one."""
