@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
+    from gateway.simulator.capture import Capture
     from gateway.simulator.pinpad import Pad
     from gateway.simulator.script import Case
     from gateway.simulator.terminal import Terminal
@@ -97,12 +98,14 @@ class _Bank:
     clock: Callable[[], datetime]
     timeout_s: float
     profile: Profile
+    capture: Capture | None
 
     def link(self, *, is_careless: bool = False) -> Switch:
         dialect = careless(self.profile.dialect) if is_careless else None
         return Switch(
-            self.host, self.port, clock=self.clock, profile=self.profile, dialect=dialect, timeout_s=self.timeout_s
-        )
+            self.host, self.port, clock=self.clock, profile=self.profile, dialect=dialect, timeout_s=self.timeout_s,
+            capture=self.capture,
+        )  # fmt: skip
 
 
 def shipped_cases() -> list[Path]:
@@ -121,6 +124,7 @@ async def run_cases(
     profile: Profile = HIMBARA_PROFILE,
     timeout_s: float = 10.0,
     plan: Round | None = None,
+    capture: Capture | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> RoundResult:
     """Run the cases of `paths` as the plan says, by default once, one after the other. `progress(done, total)` counts runs.
@@ -130,7 +134,7 @@ async def run_cases(
     """
     plan = plan or Round()
     cases = [read_case(path) for path in paths] * plan.repeat
-    bank = _Bank(host, port, clock, timeout_s, profile)
+    bank = _Bank(host, port, clock, timeout_s, profile, capture)
     own, of_load = _shared_out(wallet, plan)
     stop = asyncio.Event()
     async with bank.link() as switch:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from gateway.simulator.capture import Capture
+
 LOCAL = "127.0.0.1"
 _NO_MESSAGE = b"NO MESSAGE"
 _SEEN_MOST = 100_000
@@ -59,6 +61,7 @@ class RulesHost:
         dialect: Dialect = HIMBARA,
         framing: LengthFraming = HIMBARA_FRAMING,
         on_seen: Callable[[Seen], None] | None = None,
+        capture: Capture | None = None,
     ) -> None:
         self.port = port
         self.seen: list[Message] = []
@@ -72,6 +75,7 @@ class RulesHost:
         self._rules = Rules() if rules is None else rules
         self._chooser = Chooser(self._rules)
         self._on_seen = on_seen
+        self._capture = capture
         self._links: list[_Link] = []
         self._asked: dict[tuple[str, str], asyncio.Future[Message]] = {}
         self._stan = 0
@@ -150,6 +154,11 @@ class RulesHost:
                 if not answer.done():
                     answer.set_exception(LinkClosed("the connection was closed before the answer came"))
 
+    def goes(self, message: Message) -> None:
+        """A message leaves. Called by a connection."""
+        if self._capture is not None:
+            self._capture.sent(message)
+
     def received(self, link: _Link, frame: bytes) -> None:
         """One frame of a connection. Called by it."""
         try:
@@ -163,6 +172,8 @@ class RulesHost:
             self.unreadable += 1
             self._reject(link, error.partial, header)
             return
+        if self._capture is not None:
+            self._capture.received(message)
         if message.is_request:
             self._request(link, message, header)
             return
@@ -240,6 +251,7 @@ class _Link(asyncio.Protocol):
     def send(self, message: Message, header: bytes | None = None) -> None:
         """Send. HEADER: the message header of the request that is answered."""
         framing = self._host.framing
+        self._host.goes(message)
         self._write(framing.frame(encode(message, self._host.dialect), self._answering(header)))
 
     def abort(self) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
+    from gateway.simulator.capture import Capture
     from gateway.simulator.journal import TerminalJournal
     from gateway.simulator.pinpad import Pad
 
@@ -58,22 +59,30 @@ CARELESS = careless(HIMBARA)
 
 
 class SealingClient(LinkClient):
-    """A link client that gives its requests the MAC of its profile, and wants one in answers."""
+    """A link client that gives its requests the MAC of its profile, wants one in answers, and writes both into a capture."""
 
-    def __init__(self, host: str, port: int, profile: Profile, *, timeout_s: float) -> None:
+    def __init__(
+        self, host: str, port: int, profile: Profile, *, timeout_s: float, capture: Capture | None = None
+    ) -> None:
         super().__init__(host, port, profile.dialect, profile.framing, timeout_s=timeout_s)
         self._profile = profile
+        self._capture = capture
 
-    async def request(self, message: Message) -> Message:
+    async def request(self, message: Message, *, again: bool = False) -> Message:
         """Send `message` with its MAC and wait for its answer. Raises WrongMac too, a LinkError."""
-        answer = await super().request(self._profile.sealed(message))
+        answer = await self.request_unsealed(self._profile.sealed(message), again=again)
         if not self._profile.mac_is_right(answer):
             raise WrongMac(f"the answer to {message.mti} has no MAC, or a wrong one")
         return answer
 
-    async def request_unsealed(self, message: Message) -> Message:
+    async def request_unsealed(self, message: Message, *, again: bool = False) -> Message:
         """Send `message` as it is, and take any answer."""
-        return await super().request(message)
+        if self._capture is None:
+            return await super().request(message, again=again)
+        self._capture.sent(message)
+        answer = await super().request(message, again=again)
+        self._capture.received(answer)
+        return answer
 
 
 class Switch:
@@ -89,9 +98,10 @@ class Switch:
         acquirer: str = "",
         dialect: Dialect | None = None,
         timeout_s: float = 30.0,
+        capture: Capture | None = None,
     ) -> None:
         self.profile = profile if dialect is None else replace(profile, dialect=dialect)
-        self.client = SealingClient(host, port, self.profile, timeout_s=timeout_s)
+        self.client = SealingClient(host, port, self.profile, timeout_s=timeout_s, capture=capture)
         self._address = host, port
         self._timeout_s = timeout_s
         self._clock = clock

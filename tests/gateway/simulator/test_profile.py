@@ -165,7 +165,7 @@ async def test_messages_with_macs(tmp_path: Path) -> None:
         with pytest.raises(SignOnRefused, match="response code 05"):
             await Switch("127.0.0.1", bank.port, clock=clock, profile=HIMBARA_PROFILE).__aenter__()
         failures = await Play(read_case(path), new_link, pinpad, CARDS, 1).run()
-    assert ["the answer to 0800 has no MAC, or a wrong one"] == failures
+    assert ["step 1 (balance): the answer to 0200 has no MAC, or a wrong one"] == failures
 
 
 def test_keys_that_are_not_there() -> None:
