@@ -16,10 +16,12 @@ from gateway.cli import (
     measure,
     partitions,
     partner_keys,
+    rounds,
     service,
     settlement,
     simulate,
     story,
+    switch_side,
     trace,
     vault,
 )
@@ -62,6 +64,8 @@ days.register()
 master_key.register()
 partitions.register()
 partner_keys.register()
+rounds.register()
+switch_side.register()
 
 
 def main() -> None:

@@ -292,16 +292,22 @@ class _Renewal:
 
 def read_message(data: bytes, profile: Profile) -> Message | None:
     """The message in DATA, with or without its length and message header; None where there is none."""
+    for one in (data, bare(data, profile)):  # a type may look like the length
+        try:
+            return decode(one, profile.dialect)
+        except FormatError:
+            continue
+    return None
+
+
+def bare(data: bytes, profile: Profile) -> bytes:
+    """DATA without length and message header, where it has them."""
+    framing = profile.framing
+    header, rest = data[: framing.header_bytes], data[framing.header_bytes :]
     try:
-        return decode(data, profile.dialect)
-    except FormatError:
-        size = profile.framing.header_bytes
-    try:
-        if profile.framing.length_of(data[:size]) != len(data) - size:
-            return None
-        return decode(profile.framing.split(data[size:])[1], profile.dialect)
-    except (FrameError, FormatError):
-        return None
+        return framing.split(rest)[1] if framing.length_of(header) == len(rest) else data
+    except FrameError:
+        return data
 
 
 def _key(answer_mti: str, message: Message) -> tuple[str, str, str]:
