@@ -90,6 +90,7 @@ class Connection(asyncio.Protocol):
         try:
             frames = self._deframer.feed(data)
         except FrameError as error:
+            line.counters.received += len(error.complete)
             for frame in error.complete:
                 self._take(frame, now)
             line.counters.broken += 1
@@ -330,6 +331,11 @@ def _money(connection: Connection, message: Message, _data: bytes, header: bytes
 
 def _network(connection: Connection, message: Message, _data: bytes, header: bytes | None, _now: float) -> None:
     """Sign-on, sign-off, echo, cut-over, key change."""
+    if network.changes_key(connection.line, message):
+        connection.in_flight += 1
+        connection.line.enters()
+        connection.line.spawn(_change_key(connection, message, header))
+        return
     connection.reply(message, network.answer(connection, message), header)
 
 
@@ -354,6 +360,18 @@ def _other(connection: Connection, message: Message, data: bytes, header: bytes 
         return
     log.info("message.unknown", link=line.link.name, mti=message.mti)
     connection.refuse(message, code or INVALID, header)
+
+
+async def _change_key(connection: Connection, message: Message, header: bytes | None) -> None:
+    """A new key of the link: answered when it is kept."""
+    try:
+        connection.reply(message, await connection.line.security.key_change(message), header)
+    except Exception:
+        log.exception("key.change.failed", link=connection.line.link.name)
+        connection.refuse(message, "96", header)
+    finally:
+        connection.in_flight -= 1
+        connection.line.leaves()
 
 
 async def _run(connection: Connection, message: Message, header: bytes | None) -> None:
