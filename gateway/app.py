@@ -14,6 +14,7 @@ from gateway.api.server import ApiServer
 from gateway.errors import GatewayError, Refused
 from gateway.jobs.runner import catch_up
 from gateway.jobs.schedule import make_schedule
+from gateway.operations import link_keys
 from gateway.operations.bank import Bank, refresh_business_date
 from gateway.operations.ceremony import compare_keystore
 from gateway.operations.custody import bank_keys, custody_of, vault_of
@@ -66,6 +67,7 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
             await partitions.make_around(connection, today)
         await compare_keystore(bank)
         await take_in_notes(bank)
+        await link_keys.take_up(bank)
         try:
             yield bank
         finally:
@@ -184,9 +186,9 @@ async def _open_database(settings: Settings) -> database.Database:
 async def _write_last_refusals(bank: Bank) -> None:
     """What is left when the bank is closed. Where the database is away it stays in the log alone."""
     try:
-        await write_refusals(bank)
+        await write_refusals(bank, every=True)
     except (KeysError, SQLAlchemyError, OSError) as error:
-        _log.error("refusals_not_written", refusals=bank.refusals.take().total(), error=type(error).__name__)
+        _log.error("refusals_not_written", refusals=bank.refusals.take(every=True).total(), error=type(error).__name__)
 
 
 async def _listen(

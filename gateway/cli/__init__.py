@@ -11,6 +11,7 @@ from gateway.cli import (
     days,
     keystore,
     limits,
+    links,
     lists,
     master_key,
     measure,
@@ -59,6 +60,7 @@ app.add_typer(outgoing.outgoing, name="outgoing")
 app.add_typer(outgoing.desk, name="desk")
 app.add_typer(keystore.keys, name="keys")
 app.add_typer(vault.vault, name="vault")
+app.add_typer(links.link, name="link")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(measure.bench, name="bench")
 days.register()

@@ -58,6 +58,7 @@ class Connection(asyncio.Protocol):
         self.last = monotonic()
         self.transport: asyncio.Transport | None = None
         self._deframer = Deframer(line.framing)
+        self._headers = line.framing.message_header_bytes > 0
         self._frames = 0
         self._unfinished_since: tuple[int, float] | None = None
         self._outgoing: list[bytes] = []
@@ -89,6 +90,7 @@ class Connection(asyncio.Protocol):
         try:
             frames = self._deframer.feed(data)
         except FrameError as error:
+            line.counters.received += len(error.complete)
             for frame in error.complete:
                 self._take(frame, now)
             line.counters.broken += 1
@@ -171,13 +173,13 @@ class Connection(asyncio.Protocol):
         finally:
             line.forget(question)
 
-    def reply(self, request: Message, answer: Message, header: bytes | None) -> None:  # noqa: ARG002 - TEMP
+    def reply(self, request: Message, answer: Message, header: bytes | None) -> None:
         """Queue the answer to REQUEST, which came with HEADER; all answers of one turn of the loop leave in one write."""
         if self.transport is None:
             return
         line = self.line
         try:
-            data = line.framing.frame(self._encoded(answer, request))
+            data = line.framing.frame(self._encoded(answer, request), header)
         except (FormatError, FrameError) as error:
             log.error("answer.unwritable", link=line.link.name, reason=str(error))  # noqa: TRY400 - no traceback wanted
             return
@@ -202,6 +204,9 @@ class Connection(asyncio.Protocol):
         line = self.line
         header: bytes | None = None
         try:
+            if self._headers:
+                header, frame = line.framing.split(frame)
+                header = line.framing.reply_header(header)
             message = decode(frame, line.dialect)
         except (FormatError, FrameError) as error:
             self._unreadable(error, header)
@@ -326,6 +331,11 @@ def _money(connection: Connection, message: Message, _data: bytes, header: bytes
 
 def _network(connection: Connection, message: Message, _data: bytes, header: bytes | None, _now: float) -> None:
     """Sign-on, sign-off, echo, cut-over, key change."""
+    if network.changes_key(connection.line, message):
+        connection.in_flight += 1
+        connection.line.enters()
+        connection.line.spawn(_change_key(connection, message, header))
+        return
     connection.reply(message, network.answer(connection, message), header)
 
 
@@ -355,6 +365,18 @@ def _send_on(connection: Connection, message: Message, header: bytes | None) -> 
     connection.in_flight += 1
     connection.line.enters()
     connection.line.spawn(_run(connection, message, header))
+
+
+async def _change_key(connection: Connection, message: Message, header: bytes | None) -> None:
+    """A new key of the link: answered when it is kept."""
+    try:
+        connection.reply(message, await connection.line.security.key_change(message), header)
+    except Exception:
+        log.exception("key.change.failed", link=connection.line.link.name)
+        connection.refuse(message, "96", header)
+    finally:
+        connection.in_flight -= 1
+        connection.line.leaves()
 
 
 async def _run(connection: Connection, message: Message, header: bytes | None) -> None:
