@@ -361,12 +361,6 @@ def _other(connection: Connection, message: Message, data: bytes, header: bytes 
     connection.refuse(message, code or INVALID, header)
 
 
-def _send_on(connection: Connection, message: Message, header: bytes | None) -> None:
-    connection.in_flight += 1
-    connection.line.enters()
-    connection.line.spawn(_run(connection, message, header))
-
-
 async def _change_key(connection: Connection, message: Message, header: bytes | None) -> None:
     """A new key of the link: answered when it is kept."""
     try:
@@ -377,6 +371,12 @@ async def _change_key(connection: Connection, message: Message, header: bytes | 
     finally:
         connection.in_flight -= 1
         connection.line.leaves()
+
+
+def _send_on(connection: Connection, message: Message, header: bytes | None) -> None:
+    connection.in_flight += 1
+    connection.line.enters()
+    connection.line.spawn(_run(connection, message, header))
 
 
 async def _run(connection: Connection, message: Message, header: bytes | None) -> None:
