@@ -41,10 +41,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MISSING, WRONG, MISPLACED = "no MAC", "a wrong MAC", "a MAC in DE64, where DE128 is its place"
+MISSING, WRONG, MISPLACED = "no MAC", "a wrong MAC", "a MAC that is not the last field"
 NO_KEY, STALE = "a MAC, and no key verifies MACs today", "a DE7 that is too old or too new"
 APPROVED, INVALID, FORMAT, KEY_ERROR = "00", "12", "30", "81"
-PRIMARY, SECONDARY = 64, 128
+MAC_FIELDS = frozenset({64, 128, 192})
 MAC_BYTES = 8
 DE7_DIGITS = 10
 LOOK_EVERY_S = 1.0
@@ -89,7 +89,7 @@ class LinkSecurity:
         try:
             if code is not None:
                 reason = self._look(message, data, code)
-            elif message.get(PRIMARY) is not None:
+            elif _has_mac(message):
                 reason = MISPLACED
             else:
                 reason = MISSING if self._needs(message) else None
@@ -175,9 +175,7 @@ class LinkSecurity:
 
     def _makes(self, message: Message, request: Message | None) -> bool:
         """Whether a message of ours gets a MAC: where it must have one, and where what it answers had one."""
-        if request is not None and (request.get(PRIMARY) is not None or request.get(SECONDARY) is not None):
-            return True
-        return self._needs(message)
+        return (request is not None and _has_mac(request)) or self._needs(message)
 
     def _look(self, message: Message, data: bytes, code: str) -> str | None:
         """Why a message with a MAC is refused; None: it is right, and fresh."""
@@ -232,6 +230,11 @@ class LinkSecurity:
         self.refused[reason] += 1
         if self._bank is not None:
             self._bank.refusals.note_of_peer(Refusal(key, operation, f"link {self._link.name} sent {reason}"))
+
+
+def _has_mac(message: Message) -> bool:
+    """Whether a message has a MAC, right or wrong, in its place or not."""
+    return not MAC_FIELDS.isdisjoint(message.fields)
 
 
 def _age(transmitted: str, now: datetime) -> timedelta | None:

@@ -153,6 +153,7 @@ async def test_the_same_block_again(bank: Bank, clock: Clock) -> None:
     assert first == second == await link_keys.change(bank, ZONE, text)
     assert [KeyState.ACTIVE] == states(bank)
     use(bank, "zak", 1)
+    await refused(bank, text, "came before: it is zak#1")
     await link_keys.look(bank)
     await refused(bank, text, "came before: it is zak#1")
     assert "zak#2" == (await link_keys.change(bank, ZONE, block(TWO))).name
