@@ -2,7 +2,7 @@
 
 Used by simulated terminals and by our own outgoing side. Knows sign-on (0800, DE70 001) and echo (301), no other message;
 never retries and never reverses: a time-out says that the outcome is unknown, and the caller decides. Bounded: at most
-`max_in_flight` requests wait, further ones wait for a place. Read next: wire.py, framing.py, message.py, reconnecting.py.
+`max_in_flight` requests wait, further ones wait for a place. Read next: client_wire.py, framing.py, message.py, reconnecting.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from iso.client_wire import CLOSING_S, Wire, why
 from iso.codec import decode, encode
 from iso.dialect import HIMBARA, Dialect
 from iso.errors import (
@@ -27,7 +28,6 @@ from iso.errors import (
 from iso.framing import HIMBARA_FRAMING, LengthFraming
 from iso.message import Message, response_mti
 from iso.response_codes import APPROVED
-from iso.client_wire import CLOSING_S, Wire, why
 
 if TYPE_CHECKING:
     import ssl

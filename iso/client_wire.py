@@ -63,7 +63,7 @@ class Wire(asyncio.Protocol):
         except FrameError as error:
             frames, fault = list(error.complete), str(error)
         try:
-            for frame in frames:
+            for frame in filter(None, frames):  # what is empty is a poll, and we ask none
                 header, payload = self._framing.split(frame) if self._framing.message_header_bytes else (b"", frame)
                 self._client.received(self, header, payload)
         except FrameError as error:

@@ -102,7 +102,8 @@ class LengthFraming:
     `inclusive`: the length counts the length header itself. `max_length`: the longest that may follow a length header,
     message header and message together, in bytes. `header`: this side's own message header, put before what it asks; a
     TPDU left out is 60 0000 0000. `check_header`: refuse a message whose static header is another, or whose TPDU does not
-    begin with 0x60; without it any bytes may stand there.
+    begin with 0x60; without it any bytes may stand there. `polls`: a length of zero asks whether the line is up; it makes an
+    empty frame, to be answered with `poll`. Without it, it is refused.
     """
 
     kind: FrameKind = FrameKind.ASCII4
@@ -111,6 +112,7 @@ class LengthFraming:
     header_kind: HeaderKind = HeaderKind.NONE
     header: bytes = b""
     check_header: bool = True
+    polls: bool = False
     header_bytes: int = field(init=False, repr=False, compare=False)
     """Bytes of the length header."""
     message_header_bytes: int = field(init=False, repr=False, compare=False)
@@ -144,6 +146,11 @@ class LengthFraming:
             raise FrameError(f"a TPDU has {TPDU_BYTES} bytes and begins with 0x60")
         if self.header_kind is HeaderKind.STATIC and not 0 < len(header) <= _STATIC_BYTES_MAX:
             raise FrameError(f"a static header has 1 to {_STATIC_BYTES_MAX} bytes, not {len(header)}")
+
+    @property
+    def poll(self) -> bytes:
+        """A length of zero and nothing after it: a poll, and the answer to one."""
+        return self._write(0)
 
     def frame(self, message: bytes, header: bytes | None = None) -> bytes:
         """Length, message header and message. `header`: another than this side's own, as reply_header() gives it.
@@ -184,9 +191,14 @@ class LengthFraming:
         return header[:1] + header[source:] + header[1:source]
 
     def length_of(self, header: bytes) -> int:
-        """Bytes that follow this length header. Raises FrameError where it is no length, leaves no message, or is too long."""
+        """Bytes that follow this length header, 0 of a poll on a link that has them.
+
+        Raises FrameError where it is no length, leaves no message, or is too long.
+        """
         length = self._read(header) - self._counted
         if length <= self.message_header_bytes:
+            if self.polls and length == -self._counted:
+                return 0
             raise FrameError("the length header announces an empty message")
         if length > self.max_length:
             raise FrameError(f"the length header announces {length} bytes, more than {self.max_length}")
@@ -214,7 +226,7 @@ class Deframer:
         return len(self._kept)
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Frames completed by `data`, in order, each what stood between two length headers.
+        """Frames completed by `data`, in order, each what stood between two length headers; a poll is an empty one.
 
         Raises FrameError at a bad length header, with the frames before it in `complete`; every later call raises again.
         """

@@ -299,6 +299,7 @@ class LinkRoom:
                 note=self._note,
                 today=lambda: self._bank.business_date,
                 errands=self._errands,
+                bank=self._bank,
             )
         except KeysError as error:
             self._stays_closed(place, NO_KEYS, str(error))

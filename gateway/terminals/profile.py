@@ -72,6 +72,7 @@ class Outgoing(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     hot_list: bool = False  # 0302 where a card of ours is blocked, lost or stolen, or good again
+    hot_list_file: str = Field(default="HOTLIST", pattern=r"^[A-Z0-9 ._-]{1,17}$")  # DE101 of both sides' 0302
     retry_s: float = Field(default=10.0, gt=0, le=3_600)
     expire_s: int = Field(default=259_200, ge=60, le=2_592_000)
 
@@ -111,6 +112,10 @@ class Link(BaseModel):
     new_pin_field: DataElement = 125  # of a PIN change; 53 elsewhere
     mac: Policy = "off"
     mac_key: str | None = Field(None, pattern=LABEL)
+    mac_network: bool = False  # whether 0800 needs a MAC too, once there is a key for it
+    mac_code: str = Field("63", pattern=r"^[0-9A-Za-z]{2}$")  # DE39 of a message whose MAC is missing, wrong or too old
+    freshness_s: int = Field(0, ge=0, le=86_400)  # how far DE7 of a request with a MAC may be from our clock; 0: any
+    advice_freshness_s: int = Field(259_200, ge=60, le=2_592_000)  # the same of advices and reversals
     chip: Policy = "off"
     chip_profile: str = "nsiccs"
     chip_key: str = Field("imk-ac", pattern=LABEL)
@@ -124,6 +129,7 @@ class Link(BaseModel):
     )  # opens the keys that come in an 0800 with DE70 101; none: refused
     key_exchange_field: DataElement = 48
     key_overlap_s: int = Field(3_600, ge=0, le=604_800)  # how long the key before works beside a new one
+    key_pending_s: int = Field(86_400, ge=60, le=2_592_000)  # a new key that nobody uses is dropped after so long
 
     # its life
     sign_on_required: bool
@@ -152,6 +158,7 @@ class Link(BaseModel):
     expiring_in_48: bool = False  # what unused aid the family loses next, and when
     statement_field: DataElement = 125  # of a mini statement
     statement_lines: int = Field(5, ge=1, le=10)
+    file_actions: bool = True  # it may report cards of ours (0302)
     layouts: dict[DataElement, dict[str, int]] = {}  # columns of positional fields: name -> characters
     tags: dict[
         DataElement, Literal["2+2", "2+3", "3+3", "tokens"]
@@ -225,6 +232,8 @@ class Link(BaseModel):
             raise ValueError("a link of role connect needs host and port")
         if self.mac != "off" and self.mac_key is None:
             raise ValueError(f"mac = {self.mac!r} needs mac_key")
+        if self.mac == "off" and (self.mac_network or self.freshness_s):
+            raise ValueError("mac_network and freshness_s are nothing without a MAC: mac is 'off'")
         if (self.header == "none") != (not self.header_hex):
             raise ValueError(f"header = {self.header!r} and header_hex do not go together")
         try:

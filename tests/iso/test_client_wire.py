@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from iso.client import LinkClient
-from iso.errors import LinkClosed, LinkFailed, LinkTimeout
 from iso.client_wire import why
+from iso.errors import LinkClosed, LinkFailed, LinkTimeout
 from tests.iso.certificates import Authority
 from tests.iso.hosts import LOOPBACK, PATIENT_S, QUICK_S, Host, approve, hosted, request_of
 

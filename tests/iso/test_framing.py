@@ -324,6 +324,17 @@ def test_a_limit_that_the_header_cannot_write_is_refused(
         LengthFraming(kind, inclusive=inclusive, max_length=max_length)
 
 
+@pytest.mark.parametrize("kind", FrameKind)
+@pytest.mark.parametrize("inclusive", [False, True])
+def test_a_poll_is_a_length_of_zero(kind: FrameKind, inclusive: bool) -> None:  # noqa: FBT001 - a case of the table
+    """Whether or not lengths count themselves; only a link with polls takes it."""
+    framing = LengthFraming(kind, inclusive=inclusive, max_length=100, polls=True)
+    assert [b""] == Deframer(framing).feed(framing.poll)
+    assert bytes(framing.header_bytes) == framing.poll.replace(b"0", b"\0")
+    with pytest.raises(FrameError, match="empty message"):
+        Deframer(LengthFraming(kind, inclusive=inclusive, max_length=100)).feed(framing.poll)
+
+
 def test_a_kind_may_come_from_a_profile_as_text() -> None:
     """The text of a profile becomes the kind."""
     framing = LengthFraming(kind="binary2", header_kind="tpdu")  # type: ignore[arg-type]
@@ -344,6 +355,7 @@ def case_of(path: Path) -> tuple[LengthFraming, list[bytes], tuple[list[bytes], 
         max_length=int(one.get("max_length", "9999")),
         header_kind=HeaderKind(one.get("header_kind", "none")),
         header=bytes.fromhex(one.get("header", "")),
+        polls="polls" in said,
     )
     frames = [bytes.fromhex(text) for text in said.get("frame", [])]
     segments = [bytes.fromhex(text) for text in said["feed"]]
