@@ -88,7 +88,7 @@ class Play:
     async def _play(self, step: Step) -> list[str]:
         await asyncio.sleep(step.wait_ms / _MS)
         try:
-            if step.action is Action.RAW:
+            if step.is_raw:
                 return await self._play_raw(step)
             message = self._composer.message(step)
             if not step.send:
@@ -158,8 +158,9 @@ class Play:
         line = await self._raw_line()
         try:
             data = bytes.fromhex(fill(step.hex, self._composer.variables))
+            data += fill(step.text, self._composer.variables).encode("ascii")
         except ValueError:
-            return ["hex is not hex digits, two a byte"]
+            return ["text is not ASCII" if step.text else "hex is not hex digits, two a byte"]
         await line.send(data)
         if step.expect_closed:
             return await _closed(line)

@@ -46,12 +46,12 @@ class NetworkCode(StrEnum):
 
 @cache
 def careless(dialect: Dialect) -> Dialect:
-    """Like DIALECT, but lets a broken terminal put any character where digits belong."""
+    """Like DIALECT, but lets a broken terminal put any character into a field that is written as text."""
     return replace(dialect, name="careless", fields=tuple(_careless(field) for field in dialect.fields))
 
 
 def _careless(field: Field) -> Field:
-    return replace(field, kind=Kind.ANS) if field.kind is Kind.N else field
+    return field if field.encoding is not None else replace(field, kind=Kind.ANSB)
 
 
 CARELESS = careless(HIMBARA)
@@ -123,6 +123,10 @@ class Switch:
         if self.client.connected and kind is None:
             await self.sign_off()
         await self.close()
+
+    def now(self) -> datetime:
+        """What the clock of its terminals says, UTC."""
+        return self._clock()
 
     async def connect(self) -> None:
         """Connect without signing on. Raises LinkClosed or LinkTimeout."""
