@@ -26,7 +26,7 @@ from iso.message import Message
 from keys.sensitive import Pan
 from tests.gateway.aid_story import NTPN, live_through
 from tests.gateway.cage import tables
-from tests.gateway.cli.test_simulate import in_thread, serving
+from tests.gateway.cli.beside import in_thread, serving
 from tests.gateway.owner import as_owner, one_value
 from tests.gateway.partner import hot_link
 from tests.gateway.street import open_street
@@ -94,7 +94,7 @@ NOT_TRIED = {
     "knows profiles and counters, and no cards": ("link check", "link list", "link show", "link status"),
     "is the simulator's, over TCP: test_requirement_16_the_simulators_terminals": (
         "simulate withdraw", "simulate purchase", "simulate balance", "simulate sign-on", "simulate echo", "simulate cases",
-        "simulate load", "simulate pin-block"),
+        "simulate load", "simulate pin-block", "simulate replay", "simulate host"),
     "runs for minutes over cards of its own": ("demo", "test", "serve", "chaos", "torture", "bench authorise", "bench intake",
                                                "bench credit", "bench codec", "bench keys", "bench proof"),
 }  # fmt: skip
@@ -170,7 +170,9 @@ def test_requirement_16_every_command_is_thought_of() -> None:
     assert sorted(found) == sorted([*TRIED, *left_out])
     unmasking = re.compile("unmask|full|clear|reveal|show-pan|pan")
     whole_proof = {"ledger proof": ["--full"]}
-    assert {"simulate explain": ["--unmasked"]} | whole_proof == {
+    captures = ("withdraw", "purchase", "balance", "cases", "load", "replay")
+    whole_captures = {f"simulate {name}": ["--unmasked-capture"] for name in captures}
+    assert {"simulate explain": ["--unmasked"]} | whole_proof | whole_captures == {
         name: shown for name, options in found.items() if (shown := [one for one in options if unmasking.search(one)])
     }
 
