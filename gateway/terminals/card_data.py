@@ -77,16 +77,6 @@ def chip_field(issuer_data: bytes) -> str:
     return tlv.build([(ANSWER_TAG, issuer_data)]).hex().upper()
 
 
-def wanted_keys(link: Link) -> list[str]:
-    """Labels of the keys that a link cannot work without, beside its PIN key."""
-    wanted = []
-    if link.chip != "off":
-        wanted.append(link.chip_key)
-    if link.stripe_value != "off":
-        wanted.append(link.stripe_key)
-    return wanted
-
-
 def _chip(message: Message, link: Link) -> Chip | None:
     """Chip data, with every tag that the profile's cryptogram is made of; None: none came."""
     text = message.get(tlv.CHIP_DATA)

@@ -17,7 +17,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from gateway.rules.authorise import DeclineReason
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from iso.dialect import HIMBARA, Dialect
-from iso.framing import FrameKind, LengthFraming
+from iso.errors import FrameError
+from iso.framing import FrameKind, HeaderKind, LengthFraming
 from keys.emv_profile import profiles as emv_profiles
 
 CLOCK = re.compile(r"\d\d:\d\d")
@@ -25,6 +26,12 @@ ADVICE_ACCEPTED = (DeclineReason.ORIGINAL_UNKNOWN, DeclineReason.REVERSAL_AMOUNT
 LABEL = r"^[a-z0-9-]{1,40}$"
 ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
+
+WIRE = (
+    "role", "host", "port", "port_offset", "peers", "tls", "dialect", "frame", "frame_inclusive", "largest_frame", "header",
+    "header_hex",
+)  # fmt: skip
+"""Settings that are fixed with a connection: where one changes, the link is drained and opened anew."""
 
 Policy = Literal["off", "optional", "required"]
 DataElement = Annotated[
@@ -209,6 +216,10 @@ class Link(BaseModel):
             raise ValueError(f"there is no chip_profile {self.chip_profile}")
         if (self.header == "none") != (not self.header_hex):
             raise ValueError(f"header = {self.header!r} and header_hex do not go together")
+        try:
+            _ = self.framing
+        except FrameError as error:
+            raise ValueError(error.reason) from None
         if self.in_flight_resume >= self.in_flight_max:
             raise ValueError("in_flight_resume must be below in_flight_max")
         if self.reconnect_most_s < self.reconnect_s:
@@ -223,7 +234,12 @@ class Link(BaseModel):
     @property
     def framing(self) -> LengthFraming:
         """How messages are cut out of the stream."""
-        return LengthFraming(self.frame, self.frame_inclusive, self.largest_frame)
+        header = bytes.fromhex(self.header_hex)
+        return LengthFraming(self.frame, self.frame_inclusive, self.largest_frame, HeaderKind(self.header), header)
+
+    def same_wire(self, other: Link) -> bool:
+        """Whether connections of this profile can go on under the OTHER one."""
+        return self.wire == other.wire and all(getattr(self, name) == getattr(other, name) for name in WIRE)
 
     @property
     def advice_codes(self) -> dict[DeclineReason, str]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.rules.chip import Entry
 from gateway.simulator.chip_card import ChipCard
 from gateway.simulator.wallet import TestCard
-from gateway.terminals.card_data import card_data, chip_field, pin_block, wanted_keys
+from gateway.terminals.card_data import card_data, chip_field, pin_block
 from gateway.terminals.links_file import read_links
 from gateway.terminals.profile import Link
 from iso import tlv
@@ -74,9 +74,8 @@ def named(message: Message, by: Link) -> int | None:
 
 
 def test_a_plain_link_looks_at_nothing() -> None:
-    """A ZPK and format 0: nothing is read of a card, whatever stands there; and no key is wanted."""
+    """A ZPK and format 0: nothing is read of a card, whatever stands there."""
     assert card_data(asked({55: "malformed", 35: "malformed"}), SHIPPED) is None
-    assert ([], ["imk-ac", "cvk"]) == (wanted_keys(SHIPPED), wanted_keys(CHIP))
 
 
 def test_what_comes_with_a_chip() -> None:

@@ -16,8 +16,7 @@ from gateway.errors import GatewayError
 from gateway.operations.bank import reading
 from gateway.simulator.switch import NetworkCode
 from gateway.simulator.terminal import JAKARTA, Asked
-from gateway.terminals import listener
-from gateway.terminals import listener as listener_module
+from gateway.terminals import line as line_module
 from gateway.terminals.links_file import DEFAULT_FILE
 from gateway.testlink import ensure_test_link
 from iso.codec import encode
@@ -181,9 +180,11 @@ async def test_one_message_in_many_segments(service: Service) -> None:
         assert "000001" == (await link.receive()).get(11)
 
 
-async def test_too_many_connections(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_connections(service: Service) -> None:
     """One connection over the bound is closed at once; the others go on."""
-    monkeypatch.setattr(listener, "CONNECTIONS_MAX", 2)
+    line = service.room.places[0].line
+    assert line is not None
+    line.take_up(line.link.model_copy(update={"connections_max": 2}))
     async with raw_link(service) as one, raw_link(service) as two:
         for link in (one, two):
             await link.send(framed(ECHO))
@@ -244,7 +245,7 @@ async def test_the_links_cut_over_decides_the_settlement_date(
     )
     today = bank.business_date
     now = dt.datetime.combine(today, moment, JAKARTA)
-    monkeypatch.setattr(listener_module, "clock", SimpleNamespace(now=lambda: now))
+    monkeypatch.setattr(line_module, "clock", SimpleNamespace(now=lambda: now))
     bank.settings = bank.settings.model_copy(update={"links_file": links})
     async with open_street(bank, tmp_path) as street:
         assert "00" == (await street.atm.withdraw(street.card, 50_000)).code
