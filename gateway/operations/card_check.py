@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import structlog
 
 from gateway.rules.authorise import DeclineReason, needs_pin_check
-from gateway.rules.chip import CardRules, Shown, counter_fault, missing_proof
+from gateway.rules.chip import ATC_MOST, CardRules, Shown, counter_fault, missing_proof
 from gateway.store.card_counters import ChipCounter, take_chip_counters
 from keys.cvv import CardValue
 from keys.emv_profile import ATC, CRYPTOGRAM
@@ -119,7 +119,7 @@ async def check_cards(
     if told:
         lasts = await take_chip_counters(connection, list(told.values()))
         for (place, counter), last in zip(told.items(), lasts, strict=True):
-            fault = counter_fault(last, counter.atc, counter.window)
+            fault = counter_fault(last.atc, counter.atc, ATC_MOST if last.open else counter.window)
             if fault is not None:
                 checks[place] = CardCheck(fault)
     for member, found, checked in zip(group, loaded, checks, strict=True):

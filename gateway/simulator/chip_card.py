@@ -8,9 +8,13 @@ Read next: wallet.py (the cards), keys/emv.py.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import xor
 from typing import TYPE_CHECKING
 
+from gateway.simulator.errors import WalletError
 from iso import tlv
 from keys import emv, tdes
 from keys.cvv import CardValue, maker
@@ -18,8 +22,9 @@ from keys.cvv import card_data as value_data
 from keys.emv_profile import ATC, CRYPTOGRAM, ISSUER_DATA, ArpcKey, Profile, profiles
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date
+    from pathlib import Path
 
     from gateway.simulator.wallet import TestCard
     from keys.emv import Deriver
@@ -31,6 +36,22 @@ ANSWER = "91"
 _ISSUER_DATA_BYTES = 28
 _VALUE_AT = 5
 _PIN_REFERENCE = "0" * _VALUE_AT
+
+
+def chips_of(path: Path, cards: Sequence[TestCard]) -> list[ChipCard]:
+    """Chips for test cards, by the issuer's test keys of the file simulator/test-keys.json. Raises WalletError.
+
+    The file: a list of {kind, components}, of which kinds imk-ac and cvk are looked for; components are hex, and are XORed.
+    """
+    try:
+        found = {one["kind"]: _joined(one["components"]) for one in json.loads(path.read_text(encoding="utf-8"))}
+        return [ChipCard(card, found["imk-ac"], found["cvk"]) for card in cards]
+    except OSError as error:
+        raise WalletError(f"test keys {path}: {error.strerror}") from None
+    except KeyError as error:
+        raise WalletError(f"test keys {path}: {error.args[0]} is missing") from None
+    except (ValueError, TypeError):
+        raise WalletError(f"test keys {path}: is not a file of key components") from None
 
 
 @dataclass(slots=True, repr=False)
@@ -99,3 +120,9 @@ class ChipCard:
 
     def _master(self) -> Deriver:
         return emv.issuer(self.imk).derive(self.profile.master_data(self.card.pan, self.psn))
+
+
+def _joined(components: Sequence[str]) -> bytes:
+    """The key of components in hex. Raises ValueError where they have not one length."""
+    values = [bytes.fromhex(one) for one in components]
+    return bytes(reduce(xor, column) for column in zip(*values, strict=True))

@@ -32,14 +32,21 @@ class DeviceCounter(NamedTuple):
     counter: int
 
 
-async def take_chip_counters(connection: LaneConnection, told: Sequence[ChipCounter]) -> list[int | None]:
-    """Move each card to its new counter where that is its next. Returns each card's last one before; None: it had none.
+class LastCounter(NamedTuple):
+    """A card's last counter; None: it had none. OPEN: somebody has let its next one be any number above."""
+
+    atc: int | None
+    open: bool
+
+
+async def take_chip_counters(connection: LaneConnection, told: Sequence[ChipCounter]) -> list[LastCounter]:
+    """Move each card to its new counter where that is its next. Returns what each card had before.
 
     The cards are locked already, and each is told once.
     """
     columns = zip(*told, strict=True)
     parameters = dict(zip(("cells", "accounts", "cards", "atcs", "windows"), map(list, columns), strict=True))
-    return [row[0] for row in await connection.fetch(TAKE_CHIP, parameters)]
+    return [LastCounter(*row) for row in await connection.fetch(TAKE_CHIP, parameters)]
 
 
 async def take_device_counters(connection: LaneConnection, told: Sequence[DeviceCounter]) -> dict[tuple[str, str], int]:
@@ -67,11 +74,12 @@ TAKE_CHIP = """
                              CAST(:atcs AS int[]), CAST(:windows AS int[]))
             WITH ORDINALITY AS t (cell, account_id, id, atc, ahead, place)
     ), taken AS (
-        UPDATE card c SET last_atc = t.atc FROM told t
+        UPDATE card c SET last_atc = t.atc, atc_open = false FROM told t
         WHERE c.cell = t.cell AND c.account_id = t.account_id AND c.id = t.id
-          AND (c.last_atc IS NULL OR (t.atc > c.last_atc AND t.atc - c.last_atc <= t.ahead))
+          AND (c.last_atc IS NULL OR (t.atc > c.last_atc AND (c.atc_open OR t.atc - c.last_atc <= t.ahead)))
     )
-    SELECT c.last_atc FROM told t JOIN card c ON c.cell = t.cell AND c.account_id = t.account_id AND c.id = t.id ORDER BY t.place
+    SELECT c.last_atc, c.atc_open
+    FROM told t JOIN card c ON c.cell = t.cell AND c.account_id = t.account_id AND c.id = t.id ORDER BY t.place
 """
 # `before` is how an upsert tells what it found, under the lock it holds.
 TAKE_DEVICE = """

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import text
+
+from gateway.app import open_bank, run_service
+from gateway.operations.bank import reading
 from gateway.simulator.chip_card import ChipCard
 from gateway.simulator.terminal import Asked
 from gateway.terminals.links_file import DEFAULT_FILE
 from iso.message import Message
 from keys.hsm import Dukpt
-from keys.keytypes import KeyUsage
+from keys.keytypes import KeySpec, KeyUsage
 from keys.sensitive import Pin
+from tests.gateway.street import AID_IDR, assert_proved, stand_before
+from tests.gateway.world import activate, credit, open_families
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
     from gateway.operations.bank import Bank
+    from gateway.settings import Settings
     from gateway.simulator.terminal import Terminal
     from gateway.simulator.wallet import TestCard
     from tests.gateway.street import Street
@@ -72,6 +81,49 @@ def under_dukpt(street: Street, message: Message, counter: int, pin: str = "", d
     hsm = street.bank.hsm
     block = hsm.encipher_pin(Pin(pin) if pin else card.pin, Dukpt(hsm.find("bdk"), ksn), card.pan)
     return Message(message.mti, message.fields | {52: block.hex().upper(), 62: ksn.hex().upper()})
+
+
+@asynccontextmanager
+async def street_of(
+    settings: Settings,
+    folder: Path,
+    families: int = 1,
+    keys: Mapping[str, KeySpec] | None = None,
+    **link: Any,  # noqa: ANN401 - any setting
+) -> AsyncIterator[Street]:
+    """A street whose link wants LINK; the bank has the keys for it, and KEYS. PINs were chosen under the shipped link's key."""
+    async with open_bank(settings) as bank:
+        give_keys(bank)
+        for label, spec in (keys or {}).items():
+            bank.hsm.generate(spec, label)
+        found = await open_families(bank, folder, families)
+        wallet = await activate(bank, found)
+        await credit(bank, folder, found, AID_IDR)
+        bank.settings = settings.model_copy(update={"links_file": link_file(folder, **link)})
+        async with run_service(bank, jobs=False) as service, stand_before(bank, service, wallet, found) as street:
+            yield street
+        await assert_proved(bank)
+
+
+async def send(street: Street, message: Message) -> str:
+    """What a message is told (DE39)."""
+    return (await street.atm.send(message)).code
+
+
+async def ask(bank: Bank, statement: str) -> list[object]:
+    """The one column of a question to the database."""
+    async with reading(bank) as connection:
+        return list((await connection.execute(text(statement))).scalars())
+
+
+async def tries(bank: Bank) -> list[object]:
+    """PIN tries left of each card."""
+    return await ask(bank, "SELECT pin_tries_left FROM card ORDER BY id")
+
+
+async def last_atcs(bank: Bank) -> list[object]:
+    """Each card's last transaction counter."""
+    return await ask(bank, "SELECT last_atc FROM card ORDER BY id")
 
 
 def _joined(components: list[bytes]) -> bytes:

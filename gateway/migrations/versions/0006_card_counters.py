@@ -11,6 +11,7 @@ depends_on = None
 
 STATEMENTS = (
     "ALTER TABLE card ADD COLUMN last_atc int CHECK (last_atc BETWEEN 0 AND 65535)",
+    "ALTER TABLE card ADD COLUMN atc_open boolean NOT NULL DEFAULT false",  # the next may be ahead of it by any number
     """CREATE TABLE device_counter (
            base_key text NOT NULL,                 -- label#version of the base derivation key
            device   text NOT NULL,                 -- initial KSN or initial key id, hex

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import text
+import structlog
 
 from gateway.app import open_bank, run_service
-from gateway.operations.bank import reading
+from gateway.errors import Refused
+from gateway.operations import card
+from gateway.rules.card import CardEvent, CardState
 from gateway.simulator.terminal import Asked, TerminalKind
 from iso import tlv
 from iso.message import Message
@@ -20,66 +21,30 @@ from keys.keytypes import KeyState, KeyUsage
 from keys.sensitive import Pin
 from tests.gateway.cage import Cage, tables
 from tests.gateway.chips import (
-    DEVICE,
     FALLBACK,
     IMK,
     by_stripe,
     chip_of,
     give_keys,
+    last_atcs,
     link_file,
-    under_dukpt,
+    send,
+    street_of,
+    tries,
     with_chip,
 )
+from tests.gateway.operations.test_lane import lose_commits
 from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street, reasons, stand_before
-from tests.gateway.world import activate, credit, open_families
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from gateway.operations.bank import Bank
     from gateway.settings import Settings
     from gateway.simulator.exchange import Exchange
-    from tests.gateway.street import Street
 
 WRONG = Pin("314159")
 CHIP: dict[str, Any] = {"chip": "required", "stripe_value": "required"}
 OPTIONAL: dict[str, Any] = {"chip": "optional", "stripe_value": "optional"}
-
-
-@asynccontextmanager
-async def street_of(settings: Settings, folder: Path, families: int = 1, **link: str | int) -> AsyncIterator[Street]:
-    """A street whose link wants LINK; the bank has the keys for it. PINs were chosen under the shipped link's key."""
-    async with open_bank(settings) as bank:
-        give_keys(bank)
-        found = await open_families(bank, folder, families)
-        wallet = await activate(bank, found)
-        await credit(bank, folder, found, AID_IDR)
-        bank.settings = settings.model_copy(update={"links_file": link_file(folder, **link)})
-        async with run_service(bank, jobs=False) as service, stand_before(bank, service, wallet, found) as street:
-            yield street
-        await assert_proved(bank)
-
-
-async def send(street: Street, message: Message) -> str:
-    """What a message is told (DE39)."""
-    return (await street.atm.send(message)).code
-
-
-async def ask(bank: Bank, statement: str) -> list[object]:
-    """The one column of a question to the database."""
-    async with reading(bank) as connection:
-        return list((await connection.execute(text(statement))).scalars())
-
-
-async def tries(bank: Bank) -> list[object]:
-    """PIN tries left of each card."""
-    return await ask(bank, "SELECT pin_tries_left FROM card ORDER BY id")
-
-
-async def last_atcs(bank: Bank) -> list[object]:
-    """Each card's last transaction counter."""
-    return await ask(bank, "SELECT last_atc FROM card ORDER BY id")
 
 
 def field_55(exchange: Exchange) -> str:
@@ -155,14 +120,51 @@ async def test_a_repeat_is_answered_with_its_own_cryptogram(bank_settings: Setti
         chip = chip_of(street.card)
         for amount in (10_000, 990_000):
             message = with_chip(street.atm, chip, amount)
-            clients = [client for client in (street.switch.client, other.client) for _ in range(4)]
-            answers = await asyncio.gather(*(client.request(replace(message)) for client in clients))
+            clients = (street.switch.client, other.client) * 4
+            answers = await asyncio.gather(*(client.request(replace(message), again=True) for client in clients))
             assert [answers[0].fields] * 8 == [one.fields for one in answers]
             assert chip.believes(message.fields[55], answers[0].fields[55], answers[0].fields[39])
             swapped = Message("0201", message.fields | {55: chip.sign(message.fields[4], street.card.expires)})
             done = await street.atm.send(swapped)
             assert (answers[0].fields[39], "") == (done.code, field_55(done))
         assert ([3], 2) == (await last_atcs(street.bank), len(await reasons(street.bank)))
+
+
+async def test_a_commit_that_never_arrived_moves_no_counter(
+    bank_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group is decided again, and the cryptogram is new to it; after a lost answer the stored one is told, ARPC too."""
+    async with street_of(bank_settings, tmp_path, **CHIP) as street:
+        chip = chip_of(street.card)
+        for committed in (False, True):
+            with monkeypatch.context() as patch:
+                lose_commits(patch, committed=committed, times=1)
+                message = with_chip(street.atm, chip)
+                done = await street.atm.send(message)
+                assert "00" == done.code
+                assert chip.believes(message.fields[55], field_55(done), "00")
+        assert (["APPROVED"] * 2, [2]) == (await reasons(street.bank), await last_atcs(street.bank))
+
+
+async def test_a_chip_that_has_counted_too_far_is_trusted_again(bank_settings: Settings, tmp_path: Path) -> None:
+    """Once, by somebody with a reason; what it told before is a replay all the same."""
+    async with street_of(bank_settings, tmp_path, **CHIP) as street:
+        chip = chip_of(street.card)
+        old = with_chip(street.atm, chip)
+        assert "00" == await send(street, old)
+        chip.atc = 1_000
+        assert "63" == await send(street, with_chip(street.atm, chip))
+        number = street.families[0].card_id
+        with pytest.raises(Refused, match="reason"):
+            await card.change_state(street.bank, "branch", number, CardEvent.TRUST_CHIP, "")
+        state = await card.change_state(street.bank, "branch", number, CardEvent.TRUST_CHIP, "used abroad for a year")
+        again = street.atm.request(Asked.CASH, street.card, 10_000)
+        again.fields |= {22: "051", 55: old.fields[55]}
+        assert (CardState.ACTIVE, "63") == (state, await send(street, again))
+        assert "00" == await send(street, with_chip(street.atm, chip))
+        chip.atc = 2_000
+        assert "63" == await send(street, with_chip(street.atm, chip))
+        assert [1_002] == await last_atcs(street.bank)
 
 
 async def test_chips_on_two_lanes_at_once(bank_settings: Settings, tmp_path: Path) -> None:
@@ -241,67 +243,6 @@ async def test_a_key_of_the_issuer_is_rotated(bank_settings: Settings, tmp_path:
         assert ["63", "00"] == [await send(street, with_chip(street.atm, one)) for one in (late, fresh)]
 
 
-async def test_under_dukpt(bank_settings: Settings, tmp_path: Path) -> None:
-    """Each PIN under its own key; a number once right never again, also behind a later one; a wrong PIN costs a try as ever."""
-    async with street_of(bank_settings, tmp_path, pin_scheme="dukpt", pin_key="bdk") as street:
-
-        def asks(counter: int, pin: str = "") -> Message:
-            return under_dukpt(street, street.atm.request(Asked.CASH, street.card, 10_000), counter, pin)
-
-        first = asks(5)
-        assert "00" == await send(street, first)
-        assert "00" == await send(street, replace(first))
-        told = [await send(street, asks(counter)) for counter in (5, 4, 6)]
-        assert ["55", "55", "00"] == told
-        assert "55" == await send(street, asks(7, WRONG.reveal()))
-        assert [2] == await tries(street.bank)
-        assert "00" == await send(street, asks(8))
-        assert ["APPROVED", *["PIN_REPLAYED"] * 2, "APPROVED", "PIN_WRONG", "APPROVED"] == await reasons(street.bank)
-        assert [8] == await ask(street.bank, "SELECT counter FROM device_counter")
-        assert ["bdk#1"] == await ask(street.bank, "SELECT base_key FROM device_counter")
-        forged = asks(9)
-        forged.fields[62] = "FFFF9876543210F00000"
-        assert "55" == await send(street, forged)
-        assert [8] == await ask(street.bank, "SELECT counter FROM device_counter")
-        del forged.fields[62]
-        forged.fields[11] = "654321"
-        assert "30" == await send(street, forged)
-
-
-async def test_one_terminal_on_two_lanes(bank_settings: Settings, tmp_path: Path) -> None:
-    """Two cards of different lanes under one key serial number at once: one is let through."""
-    async with (
-        street_of(bank_settings, tmp_path, families=12, pin_scheme="dukpt", pin_key="bdk") as street,
-        street.new_switch() as other,
-    ):
-        for counter in range(1, 6):
-            cards = street.wallet.cards
-            terminals = [street.terminal(TerminalKind.ATM, 50 + n, 700_000 + 1_000 * counter + n) for n in range(12)]
-            messages = [
-                under_dukpt(street, one.request(Asked.CASH, card, 10_000), counter)
-                for one, card in zip(terminals, cards, strict=True)
-            ]
-            clients = [street.switch.client, other.client] * 6
-            answers = await asyncio.gather(
-                *(client.request(one) for client, one in zip(clients, messages, strict=True))
-            )
-            assert ["00", *["55"] * 11] == sorted(one.get(39, "") for one in answers)
-            async with street.bank.database.engine.begin() as connection:
-                await connection.execute(text("UPDATE card SET pin_tries_left = 3, state = 'ACTIVE'"))
-
-
-async def test_each_terminal_counts_by_itself(bank_settings: Settings, tmp_path: Path) -> None:
-    """Two terminals of the same base key do not stand in each other's way."""
-    async with street_of(bank_settings, tmp_path, families=2, pin_scheme="dukpt", pin_key="bdk") as street:
-        second = bytes.fromhex("FFFF9876543211000000")
-        one, other = street.wallet.cards
-        for counter in (9, 10):
-            for card, device in ((one, DEVICE), (other, second)):
-                message = under_dukpt(street, street.atm.request(Asked.CASH, card, 10_000), counter, device=device)
-                assert "00" == await send(street, message)
-        assert [10, 10] == await ask(street.bank, "SELECT counter FROM device_counter")
-
-
 async def test_a_link_whose_key_is_not_there(bank_settings: Settings, tmp_path: Path) -> None:
     """A bank without the issuer's keys: a link that wants none of them needs none."""
     settings = bank_settings.model_copy(update={"links_file": link_file(tmp_path)})
@@ -310,21 +251,28 @@ async def test_a_link_whose_key_is_not_there(bank_settings: Settings, tmp_path: 
 
 
 @pytest.mark.parametrize("kind", [CardValue.CVV1, CardValue.ICVV])
-async def test_nothing_of_a_card_is_kept(bank_settings: Settings, tmp_path: Path, kind: CardValue) -> None:
-    """Neither cryptogram nor track nor PIN block stands in any table: only eight digits of the cryptogram's digest."""
+async def test_requirement_15_nothing_of_a_card_is_kept(
+    bank_settings: Settings, tmp_path: Path, kind: CardValue, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither cryptogram nor track nor PIN block stands in a table or log: only eight digits of the cryptogram's digest."""
+    caplog.set_level("DEBUG")
     async with street_of(bank_settings, tmp_path, **CHIP) as street:
         chip = chip_of(street.card)
         by_chip = with_chip(street.atm, chip)
         by_chip.fields[35] = chip.track2("601", from_chip=kind is CardValue.ICVV)
         stripe = by_stripe(street.atm, chip, chip.track2())
-        done = [await street.atm.send(one) for one in (by_chip, stripe)]
-        assert ["00", "00"] == [one.code for one in done]
-        cage = Cage(await tables(street.bank))
+        wrong = with_chip(street.atm, chip, t9F02="000099000000")
+        with structlog.testing.capture_logs() as logged:
+            done = [await street.atm.send(one) for one in (by_chip, stripe, wrong)]
+        assert ["00", "00", "63"] == [one.code for one in done]
+        assert ["CHIP_WRONG"] == [one["reason"] for one in logged if one["event"] == "card.refused"]
+        cage = Cage(await tables(street.bank) | {"log": f"{logged} {caplog.text}"})
         tags = dict(tlv.parse(bytes.fromhex(by_chip.fields[55])))
         cage.canaries = {
             "chip data": by_chip.fields[55], "cryptogram": tags["9F26"].hex().upper(), "answer": field_55(done[0]),
             "arpc": field_55(done[0])[4:20], "track": stripe.fields[35], "chip track": by_chip.fields[35],
             "rest of the track": stripe.fields[35].partition("=")[2], "PIN block": stripe.fields[52],
+            "wrong chip data": wrong.fields[55],
         }  # fmt: skip
         assert [] == cage.escaped()
         assert IMK[0].hex() not in "".join(cage.seen.values())

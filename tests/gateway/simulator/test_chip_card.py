@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date
+from typing import TYPE_CHECKING
 
 import psec
 import pytest
 from pyemv import ac, kd
 
-from gateway.simulator.chip_card import ChipCard
+from gateway.simulator.chip_card import ChipCard, chips_of
+from gateway.simulator.errors import WalletError
 from gateway.simulator.wallet import TestCard
 from iso import tlv
 from keys.emv_profile import profiles
 from keys.sensitive import Pan, Pin
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 IMK, CVK = bytes.fromhex("404142434445464748494A4B4C4D4E4F"), bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")
 CARD = TestCard(Pan("6013010000000018"), Pin("204817"), date(2031, 12, 31), "001", "SITI")
@@ -73,3 +79,33 @@ def test_a_changed_tag_is_signed_as_changed() -> None:
     tags = dict(tlv.parse(bytes.fromhex(card.sign("000010000000", TODAY, t9F02="000099000000", t9F27="40"))))
     assert ("000099000000", "40") == (tags["9F02"].hex(), tags["9F27"].hex())
     assert "ChipCard(601301******0018)" == repr(card)
+
+
+def test_the_keys_come_from_the_file_of_test_keys(tmp_path: Path) -> None:
+    """Components are joined; keys of other kinds stand beside them."""
+    path = tmp_path / "test-keys.json"
+    parts = [bytes(16).hex(), IMK.hex()], [b"\xff".hex() * 16, bytes(byte ^ 0xFF for byte in CVK).hex()]
+    keys = [
+        {"kind": "zpk", "components": []},
+        *({"kind": kind, "components": one} for kind, one in zip(("imk-ac", "cvk"), parts, strict=True)),
+    ]
+    path.write_text(json.dumps(keys), encoding="utf-8")
+    (card,) = chips_of(path, [CARD])
+    assert (IMK, CVK) == (card.imk, card.cvk)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file"), ("{", "is not a file of key components"), ('[{"kind": "cvk"}]', "components is missing"),
+        ('[{"kind": "cvk", "components": ["00", "0000"]}]', "is not a file of key components"), ("[]", "imk-ac is missing"),
+        ("[1]", "is not a file of key components"), ('[{"kind": "imk-ac", "components": [""]}]', "cvk is missing"),
+    ],
+)  # fmt: skip
+def test_a_file_of_test_keys_that_is_none(tmp_path: Path, content: str | None, words: str) -> None:
+    """One line that names it."""
+    path = tmp_path / "test-keys.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(WalletError, match=f"test-keys.json: .*{words}"):
+        chips_of(path, [CARD])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from itertools import product
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
 from gateway.operations.bank import reading
-from gateway.rules.chip import counter_fault
+from gateway.rules.chip import ATC_MOST, counter_fault
 from gateway.store.card_counters import ChipCounter, DeviceCounter, take_chip_counters, take_device_counters
 from gateway.store.lane_connection import LaneConnection
 from tests.gateway.world import open_families
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 KEY, ONE, TWO = "bdk#1", "FFFF9876543210E00000", "FFFF9876543211000000"
 WINDOW = 100
+FORGET = text("UPDATE card SET last_atc = :last, atc_open = :opened")
 EDGES = (0, 1, 2, 99, 100, 101, 102, 200, 65_534, 65_535)
 
 
@@ -36,10 +38,10 @@ async def lane(bank: Bank, number: int) -> AsyncIterator[LaneConnection]:
         await connection.close()
 
 
-async def last_atcs(bank: Bank) -> list[int | None]:
-    """Each card's last counter."""
+async def last_counters(bank: Bank) -> list[tuple[int | None, bool]]:
+    """Each card's last counter, and whether its next one may be any number above."""
     async with reading(bank) as connection:
-        return list((await connection.execute(text("SELECT last_atc FROM card ORDER BY id"))).scalars())
+        return [tuple(row) for row in await connection.execute(text("SELECT last_atc, atc_open FROM card ORDER BY id"))]
 
 
 async def test_chip_counters_move_as_the_rule_says(bank: Bank, tmp_path: Path) -> None:
@@ -48,16 +50,16 @@ async def test_chip_counters_move_as_the_rule_says(bank: Bank, tmp_path: Path) -
     cells = bank.row.cells
     cards = [(one.family_id % cells, one.family_id, one.card_id) for one in families]
     async with lane(bank, 0) as connection:
-        for last in (None, *EDGES):
-            for atc in EDGES:
-                async with bank.database.engine.begin() as outside:
-                    await outside.execute(text("UPDATE card SET last_atc = :last"), {"last": last})
-                told = [ChipCounter(*card, atc, WINDOW) for card in reversed(cards)]
-                assert [last] * 2 == await take_chip_counters(connection, told)
-                await connection.commit()
-                expected = last if counter_fault(last, atc, WINDOW) else atc
-                assert [expected] * 2 == await last_atcs(bank)
-                await connection.begin()
+        for last, atc, opened in product((None, *EDGES), EDGES, (False, True)):
+            async with bank.database.engine.begin() as outside:
+                await outside.execute(FORGET, {"last": last, "opened": opened})
+            told = [ChipCounter(*card, atc, WINDOW) for card in reversed(cards)]
+            assert [(last, opened)] * 2 == await take_chip_counters(connection, told)
+            await connection.commit()
+            fault = counter_fault(last, atc, ATC_MOST if opened else WINDOW)
+            expected = (last, opened) if fault else (atc, False)
+            assert [expected] * 2 == await last_counters(bank)
+            await connection.begin()
 
 
 async def test_cards_are_told_in_their_order(bank: Bank, tmp_path: Path) -> None:
@@ -68,11 +70,11 @@ async def test_cards_are_told_in_their_order(bank: Bank, tmp_path: Path) -> None
         for place, one in enumerate(families, 1)
     ]
     async with lane(bank, 0) as connection:
-        assert [None] * 3 == await take_chip_counters(connection, told)
+        assert [(None, False)] * 3 == await take_chip_counters(connection, told)
         again = [told[2]._replace(atc=31), told[0], told[1]._replace(atc=500)]
-        assert [30, 10, 20] == await take_chip_counters(connection, again)
+        assert [30, 10, 20] == [last.atc for last in await take_chip_counters(connection, again)]
         await connection.commit()
-    assert [10, 20, 31] == await last_atcs(bank)
+    assert [10, 20, 31] == [last for last, _ in await last_counters(bank)]
 
 
 async def test_device_counters_tell_what_was_before(bank: Bank) -> None:
