@@ -14,6 +14,7 @@ from gateway.api.server import ApiServer
 from gateway.errors import GatewayError, Refused
 from gateway.jobs.runner import catch_up
 from gateway.jobs.schedule import make_schedule
+from gateway.operations import link_keys
 from gateway.operations.bank import Bank, refresh_business_date
 from gateway.operations.ceremony import compare_keystore
 from gateway.operations.custody import bank_keys, custody_of, vault_of
@@ -23,6 +24,8 @@ from gateway.operations.noted_acts import take_in_notes
 from gateway.operations.refusals import Refusals, write_refusals
 from gateway.operations.setup import check_settings_match, create_bank_row
 from gateway.store import database, partitions
+from gateway.terminals.desk import DESK_MTIS, REJECTS, Desk
+from gateway.terminals.forwarding import Forwarding
 from gateway.terminals.links import LinkRoom
 from keys.errors import KeysError
 
@@ -64,6 +67,7 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
             await partitions.make_around(connection, today)
         await compare_keystore(bank)
         await take_in_notes(bank)
+        await link_keys.take_up(bank)
         try:
             yield bank
         finally:
@@ -94,7 +98,8 @@ class Service:
         """Put the parts together; start() starts them. Raises SettingsError or Refused for a wrong link or a missing key."""
         self.bank = bank
         self.lanes = Lanes(bank)
-        self.room = LinkRoom(bank, self.lanes)
+        self.room = LinkRoom(bank, self.lanes, dict.fromkeys(DESK_MTIS | REJECTS, Desk(bank).serve))
+        self.forwarding = Forwarding(bank, self.room)
         self.watch = KeyWatch(bank)
         self.api = ApiServer(bank, self.lanes, self.links_status, self.watch)
         self.scheduler = make_schedule(bank)
@@ -118,6 +123,7 @@ class Service:
             "link": self.link.name,
             "connections": self.room.connections,
             "links": self.room.status(),
+            "outgoing": self.forwarding.status(),
             "links_file": {"state": "ok" if self.room.refused is None else "refused", "why": self.room.refused},
         }
 
@@ -133,6 +139,8 @@ class Service:
             self.scheduler.start()
         await self.lanes.start()
         await self.room.start()
+        await self.forwarding.look()
+        self.forwarding.start()
         self._watch = asyncio.create_task(self.watch.run())
         self._links_watch = asyncio.create_task(self.room.run())
         self.http_address = await _listen("HTTP", settings.host, settings.http_port, self.api.start)
@@ -146,6 +154,7 @@ class Service:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+        await self.forwarding.close()
         await self.room.drain()
         await self.lanes.close()
         await self.room.close()
@@ -177,9 +186,9 @@ async def _open_database(settings: Settings) -> database.Database:
 async def _write_last_refusals(bank: Bank) -> None:
     """What is left when the bank is closed. Where the database is away it stays in the log alone."""
     try:
-        await write_refusals(bank)
+        await write_refusals(bank, every=True)
     except (KeysError, SQLAlchemyError, OSError) as error:
-        _log.error("refusals_not_written", refusals=bank.refusals.take().total(), error=type(error).__name__)
+        _log.error("refusals_not_written", refusals=bank.refusals.take(every=True).total(), error=type(error).__name__)
 
 
 async def _listen(

@@ -11,15 +11,19 @@ from gateway.cli import (
     days,
     keystore,
     limits,
+    links,
     lists,
     master_key,
     measure,
+    outgoing,
     partitions,
     partner_keys,
+    rounds,
     service,
     settlement,
     simulate,
     story,
+    switch_side,
     trace,
     vault,
 )
@@ -54,14 +58,19 @@ app.add_typer(books.day, name="day")
 app.add_typer(books.ledger, name="ledger")
 app.add_typer(books.audit, name="audit")
 app.add_typer(settlement.settlement, name="settlement")
+app.add_typer(outgoing.outgoing, name="outgoing")
+app.add_typer(outgoing.desk, name="desk")
 app.add_typer(keystore.keys, name="keys")
 app.add_typer(vault.vault, name="vault")
+app.add_typer(links.link, name="link")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(measure.bench, name="bench")
 days.register()
 master_key.register()
 partitions.register()
 partner_keys.register()
+rounds.register()
+switch_side.register()
 
 
 def main() -> None:

@@ -129,7 +129,7 @@ def _verified(
 
     There are two while a link changes its ZPK. Trying both is one try: a wrong PIN is no likelier right under the other key.
     """
-    versions = {label: pin_keys(bank.hsm, label) for label in set(labels)}
+    versions = {label: bank.key_turns.in_order(pin_keys(bank.hsm, label)) for label in set(labels)}
     found: list[KeyHandle | None] = [None] * len(blocks)
     for depth in range(max(map(len, versions.values()), default=0)):
         places = [at for at, label in enumerate(labels) if found[at] is None and depth < len(versions[label])]
@@ -138,6 +138,8 @@ def _verified(
         for at, key, right in zip(places, keys, bank.hsm.verify_pins(asked, verification_key), strict=True):
             if right:
                 found[at] = key
+                if bank.key_turns.pending:  # the first use that a key a link has changed waits for
+                    bank.key_turns.uses(key, bank.now())
     return found
 
 

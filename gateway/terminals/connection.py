@@ -90,6 +90,7 @@ class Connection(asyncio.Protocol):
         try:
             frames = self._deframer.feed(data)
         except FrameError as error:
+            line.counters.received += len(error.complete)
             for frame in error.complete:
                 self._take(frame, now)
             line.counters.broken += 1
@@ -330,6 +331,11 @@ def _money(connection: Connection, message: Message, _data: bytes, header: bytes
 
 def _network(connection: Connection, message: Message, _data: bytes, header: bytes | None, _now: float) -> None:
     """Sign-on, sign-off, echo, cut-over, key change."""
+    if network.changes_key(connection.line, message):
+        connection.in_flight += 1
+        connection.line.enters()
+        connection.line.spawn(_change_key(connection, message, header))
+        return
     connection.reply(message, network.answer(connection, message), header)
 
 
@@ -337,7 +343,8 @@ def _other(connection: Connection, message: Message, data: bytes, header: bytes 
     """An answer to a request of ours, a message with an errand of its own, or one that nobody serves."""
     line = connection.line
     if not message.is_request and _plausible(message.mti):
-        line.answered(message, data)
+        if not line.answered(message, data) and message.mti in line.errands:
+            _send_on(connection, message, header)
         return
     errand = line.errands.get(message.mti)
     code = line.security.refusal(message, data) if line.proves else None
@@ -348,12 +355,28 @@ def _other(connection: Connection, message: Message, data: bytes, header: bytes 
     ):
         code = NOT_NOW
     if code is None and errand is not None:
-        connection.in_flight += 1
-        line.enters()
-        line.spawn(_run(connection, message, header))
+        _send_on(connection, message, header)
         return
     log.info("message.unknown", link=line.link.name, mti=message.mti)
     connection.refuse(message, code or INVALID, header)
+
+
+async def _change_key(connection: Connection, message: Message, header: bytes | None) -> None:
+    """A new key of the link: answered when it is kept."""
+    try:
+        connection.reply(message, await connection.line.security.key_change(message), header)
+    except Exception:
+        log.exception("key.change.failed", link=connection.line.link.name)
+        connection.refuse(message, "96", header)
+    finally:
+        connection.in_flight -= 1
+        connection.line.leaves()
+
+
+def _send_on(connection: Connection, message: Message, header: bytes | None) -> None:
+    connection.in_flight += 1
+    connection.line.enters()
+    connection.line.spawn(_run(connection, message, header))
 
 
 async def _run(connection: Connection, message: Message, header: bytes | None) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.terminals import network, tls
-from gateway.terminals.connection import Connection
+from gateway.terminals.connection import CLOSING_S, Connection
 from iso.errors import LinkClosed, LinkError, LinkTimeout, SignOnRefused
 
 if TYPE_CHECKING:
@@ -95,8 +95,9 @@ class Connector:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(link.answer_timeout_s):
             _, connection = await loop.create_connection(
-                lambda: Connection(line, self.admits), link.host or "", link.port or 0, ssl=self._context
-            )
+                lambda: Connection(line, self.admits), link.host or "", link.port or 0, ssl=self._context,
+                ssl_shutdown_timeout=None if self._context is None else CLOSING_S,
+            )  # fmt: skip
         if connection.transport is None:
             raise LinkClosed(self.why or "the connection was closed at once")
         try:

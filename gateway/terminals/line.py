@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from datetime import date, datetime
 
+    from gateway.operations.bank import Bank
     from gateway.operations.lane import Lanes
     from gateway.terminals.connection import Connection, Question
     from gateway.terminals.profile import Link
@@ -54,10 +55,12 @@ class Line:
         note: Callable[[str, str], Coroutine[object, object, None]] | None = None,
         today: Callable[[], date] | None = None,
         errands: Mapping[str, Callable[[Link, Message], Awaitable[Message | None]]] | None = None,
+        bank: Bank | None = None,
     ) -> None:
         """NOTE(link, event) keeps a record of sign-on, sign-off and cut-over. TODAY: the bank's business date.
 
-        ERRANDS: who answers a message of that MTI that is not the lanes'; None: no answer. Raises KeyRefused without a PIN key.
+        ERRANDS: who answers a message of that MTI that is not the lanes'; None: no answer. BANK: where keys that come over the
+        line are kept; without it none is taken. Raises KeyRefused without a PIN key.
         """
         self.lanes = lanes
         self.counters = Counters()
@@ -69,6 +72,7 @@ class Line:
         self._drained = asyncio.Event()
         self.errands = errands or {}
         self._hsm = hsm
+        self._bank = bank
         self._note = note
         self._today = today
         self._stan = 0
@@ -80,7 +84,7 @@ class Line:
     def take_up(self, link: Link) -> None:
         """Go by this profile from the next message on. Raises KeyRefused where the keystore has no such PIN key."""
         self.pin_key = self._hsm.find(link.pin_key)
-        self.security = LinkSecurity(link, self._hsm)
+        self.security = LinkSecurity(link, self._hsm, self._bank, self.counters.unproved)
         self.proves = self.security.proves
         self.link = link
         self.dialect = link.wire
@@ -137,16 +141,20 @@ class Line:
         if not same_key:
             self._asked.pop(question.key, None)
 
-    def answered(self, message: Message, data: bytes) -> None:
-        """Hand an answer to the question it belongs to, on whatever connection it came. DATA: its bytes."""
+    def answered(self, message: Message, data: bytes) -> bool:
+        """Hand an answer to the question it belongs to, on whatever connection it came. DATA: its bytes.
+
+        False: it is proved, and nobody asked.
+        """
         code = self.security.refusal(message, data) if self.proves else None
         if code is None:
             for question in self._asked.get((message.mti[:3], message.get(11, "")), ()):
                 if question.fits(message) and not question.answer.done():
                     question.answer.set_result(message)
-                    return
+                    return True
         self.counters.unmatched += 1
         log.warning("answer.unmatched", link=self.link.name, unproved=code is not None, **summary(message))
+        return code is not None
 
     def lose(self, connection: Connection) -> None:
         """A connection is gone: what was asked over it is not answered any more."""

@@ -21,7 +21,7 @@ MACS = frozenset({KeyUsage.MAC_CBC, KeyUsage.MAC_RETAIL, KeyUsage.MAC_CMAC})
 
 def lacking(link: Link, hsm: Hsm) -> str | None:
     """Which key the link lacks or has of a wrong usage, in one line; None: it has all it names."""
-    for label, usages, purpose in _wanted(link):
+    for label, usages, purpose in _wanted(link, hsm):
         versions = hsm.versions(label)
         if not versions:
             return f"link {link.name} wants the key {label}, which the keystore lacks: `kks keys component`"
@@ -36,13 +36,14 @@ def lacking(link: Link, hsm: Hsm) -> str | None:
     return None
 
 
-def _wanted(link: Link) -> Iterator[tuple[str, frozenset[KeyUsage], str]]:
-    """Label, usages one of which it must have, and what for."""
+def _wanted(link: Link, hsm: Hsm) -> Iterator[tuple[str, frozenset[KeyUsage], str]]:
+    """Label, usages one of which it must have, and what for. The first MAC key may come over the link itself."""
     if link.pin_scheme == "zpk":
         yield link.pin_key, frozenset(KeyUsage), "reads PIN blocks"
     else:
         yield link.pin_key, frozenset({KeyUsage.BASE_DERIVATION}), "derives the keys of terminals"
-    if link.mac != "off" and link.mac_key is not None:
+    comes = link.zone_master_key is not None and link.mac_key is not None and not hsm.versions(link.mac_key)
+    if link.mac != "off" and link.mac_key is not None and not comes:
         yield link.mac_key, MACS, "makes MACs"
     if link.chip != "off":
         yield link.chip_key, frozenset({KeyUsage.ISSUER_CRYPTOGRAM}), "verifies cryptograms"

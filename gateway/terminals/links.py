@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from gateway.operations.bank import Bank
     from gateway.operations.lane import Lanes
-    from gateway.terminals.links_file import Links
     from gateway.terminals.profile import Link
     from iso.message import Message
 
@@ -81,7 +80,7 @@ class Place:
         shown: dict[str, object] = {
             "name": self.link.name,
             "role": self.link.role,
-            "address": "{}:{}".format(*self.address),
+            "address": "{}:{}".format(*self.address) if self.address[1] else None,
             "state": self.state,
             "why": side.why if isinstance(side, Connector) else self.why,
             "acquirer": self.link.acquirer,
@@ -121,6 +120,7 @@ class LinkRoom:
         self._places = {place.link.name: place for place in self._read()}
         self._leaving: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._looking = asyncio.Lock()
         self._closing = False
         lacks = [lacking(place.link, bank.hsm) for place in self._places.values()]
         if all(lacks):
@@ -137,11 +137,16 @@ class LinkRoom:
         return sum(len(place.line.connections) for place in self._places.values() if place.line is not None)
 
     async def start(self) -> None:
-        """Open every link whose keys are there. Raises GatewayError where a port is taken."""
-        for place in self._places.values():
+        """Open every link whose keys are there; one whose port is taken is tried again later.
+
+        Raises GatewayError where the port of the first link is taken, or no link at all can be opened.
+        """
+        for number, place in enumerate(self.places):
             await self._open(place)
-            if place.line is None and place.closed == REFUSED:
+            if not number and place.line is None and place.closed == REFUSED:
                 raise GatewayError(place.why or "")
+        if all(place.line is None for place in self.places):
+            raise GatewayError("; ".join(place.why or "" for place in self.places))
         await self._record(opened=[*self._places])
 
     async def run(self) -> None:
@@ -156,19 +161,20 @@ class LinkRoom:
             await self.look()
 
     def wake(self) -> None:
-        """Look at the file now."""
+        """Look at the file now, changed or not."""
         self._seen = None
         self._wake.set()
 
     async def look(self) -> None:
         """Take up the file if it changed and is right; try again to open what could not be opened."""
-        seen = self._file_state()
-        if seen != self._seen:
-            self._seen = seen
-            await self._take_up()
-        for place in self.places:
-            if place.line is None and not self._closing:
-                await self._open(place)
+        async with self._looking:
+            seen = self._file_state()
+            if seen != self._seen or self.refused is not None:
+                self._seen = seen
+                await self._take_up()
+            for place in self.places:
+                if place.line is None and not self._closing:
+                    await self._open(place)
 
     def status(self) -> list[dict[str, object]]:
         """Every link, in the order of the file."""
@@ -215,12 +221,21 @@ class LinkRoom:
 
     def _read(self) -> list[Place]:
         """The file's links, closed. Raises SettingsError."""
-        links: Links = read_links(self._bank.settings.links_file)
+        links = read_links(self._bank.settings.links_file)
         return [Place(link, context_of(link), digest_of(link)) for link in links.link]
+
+    def _check_keys(self, found: list[Place]) -> None:
+        """Refuse a file that would close a link that works, for lack of a key. Raises SettingsError."""
+        for place in found:
+            old = self._places.get(place.link.name)
+            why = lacking(place.link, self._bank.hsm)
+            if why is not None and old is not None and old.line is not None and old.digest != place.digest:
+                raise SettingsError(why)
 
     async def _take_up(self) -> None:
         try:
             found = self._read()
+            self._check_keys(found)
         except SettingsError as error:
             if str(error) != self.refused:
                 log.error("links.refused", reason=str(error))  # noqa: TRY400 - one line
@@ -249,8 +264,8 @@ class LinkRoom:
             await self._record(opened=opened, changed=changed, closed=sorted(before))
 
     def _replace(self, old: Place, new: Place) -> None:
-        """Carry the open line over where wire and keys allow it; else let the old one go."""
-        if old.line is None or not old.link.same_wire(new.link) or lacking(new.link, self._bank.hsm) is not None:
+        """Carry the open line over where its wire is the same; else let the old one go."""
+        if old.line is None or not old.link.same_wire(new.link):
             new.address = old.address
             self._leave(old)
             return
@@ -284,6 +299,7 @@ class LinkRoom:
                 note=self._note,
                 today=lambda: self._bank.business_date,
                 errands=self._errands,
+                bank=self._bank,
             )
         except KeysError as error:
             self._stays_closed(place, NO_KEYS, str(error))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.terminals import tls
-from gateway.terminals.connection import Connection
+from gateway.terminals.connection import CLOSING_S, Connection
 
 if TYPE_CHECKING:
     import ssl
@@ -34,9 +34,11 @@ class Listener:
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen. Returns the address in use (port 0 picks one). Raises OSError where it cannot."""
         loop = asyncio.get_running_loop()
+        secure = self._context is not None
         self._server = await loop.create_server(
             lambda: Connection(self.line, self.admits), host, port, backlog=BACKLOG, ssl=self._context,
-            ssl_handshake_timeout=None if self._context is None else self.line.link.frame_timeout_s,
+            ssl_handshake_timeout=self.line.link.frame_timeout_s if secure else None,
+            ssl_shutdown_timeout=CLOSING_S if secure else None,
         )  # fmt: skip
         self.line.start()
         address: tuple[str, int] = self._server.sockets[0].getsockname()[:2]

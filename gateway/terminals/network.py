@@ -21,14 +21,17 @@ KEPT = {SIGN_ON: "sign-on", SIGN_OFF: "sign-off", CUT_OVER: "cut-over"}
 """What is kept as a link event. A cut-over moves nothing: the books follow the business date (gateway.rules.settlement)."""
 
 
+def changes_key(line: Line, request: Message) -> bool:
+    """Whether a network management request brings a key, on a link that takes keys: security answers it, which takes a while."""
+    return request.get(70) in KEY_CHANGES and line.link.zone_master_key is not None
+
+
 def answer(connection: Connection, request: Message) -> Message:
     """Do what a network management request says, and its answer: 00, 12 for a code nobody knows, 30 without DE70."""
     line = connection.line
     code = request.get(70)
     if code is None:
         return mapping.refused(request, FORMAT)
-    if code in KEY_CHANGES and line.link.zone_master_key is not None:
-        return line.security.key_change(request)
     if code not in KEPT and code != ECHO:
         return mapping.refused(request, INVALID)
     if code == SIGN_ON:

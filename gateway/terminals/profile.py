@@ -12,11 +12,20 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gateway.rules.authorise import DeclineReason
 from gateway.rules.purse import Channel, Purse, PurseChoice
-from iso.dialect import HIMBARA, Dialect
+from iso.dialect import DIALECTS, Dialect
 from iso.errors import FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
 from keys.emv_profile import profiles as emv_profiles
@@ -64,12 +73,13 @@ class Outgoing(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     hot_list: bool = False  # 0302 where a card of ours is blocked, lost or stolen, or good again
+    hot_list_file: str = Field(default="HOTLIST", pattern=r"^[A-Z0-9 ._-]{1,17}$")  # DE101 of both sides' 0302
     retry_s: float = Field(default=10.0, gt=0, le=3_600)
     expire_s: int = Field(default=259_200, ge=60, le=2_592_000)
 
 
 class Link(BaseModel):
-    """One partner link. Times in seconds."""
+    """One partner link. Times in seconds. Validated with the dialects that its file derives in the context, by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z0-9-]{1,20}$")
@@ -104,6 +114,10 @@ class Link(BaseModel):
     new_pin_field: DataElement = 125  # of a PIN change; 53 elsewhere
     mac: Policy = "off"
     mac_key: str | None = Field(None, pattern=LABEL)
+    mac_network: bool = False  # whether 0800 needs a MAC too, once there is a key for it
+    mac_code: str = Field("63", pattern=r"^[0-9A-Za-z]{2}$")  # DE39 of a message whose MAC is missing, wrong or too old
+    freshness_s: int = Field(0, ge=0, le=86_400)  # how far DE7 of a request with a MAC may be from our clock; 0: any
+    advice_freshness_s: int = Field(259_200, ge=60, le=2_592_000)  # the same of advices and reversals
     chip: Policy = "off"
     chip_profile: str = "nsiccs"
     chip_window: int = Field(100, ge=1, le=65_535)  # how far above a card's last transaction counter the next may be
@@ -119,6 +133,7 @@ class Link(BaseModel):
     )  # opens the keys that come in an 0800 with DE70 101; none: refused
     key_exchange_field: DataElement = 48
     key_overlap_s: int = Field(3_600, ge=0, le=604_800)  # how long the key before works beside a new one
+    key_pending_s: int = Field(86_400, ge=60, le=2_592_000)  # a new key that nobody uses is dropped after so long
 
     # its life
     sign_on_required: bool
@@ -147,6 +162,7 @@ class Link(BaseModel):
     expiring_in_48: bool = False  # what unused aid the family loses next, and when
     statement_field: DataElement = 125  # of a mini statement
     statement_lines: int = Field(5, ge=1, le=10)
+    file_actions: bool = True  # it may report cards of ours (0302)
     layouts: dict[DataElement, dict[str, int]] = {}  # columns of positional fields: name -> characters
     tags: dict[
         DataElement, Literal["2+2", "2+3", "3+3", "tokens"]
@@ -154,6 +170,7 @@ class Link(BaseModel):
     cut_over: time | None = None  # Jakarta's wall clock: from then on it is the partner's next day; None: midnight
     outgoing: Outgoing = Outgoing()
     response_codes: dict[DeclineReason, str]
+    _wire: Dialect = PrivateAttr()
 
     @field_validator("response_codes")
     @classmethod
@@ -180,13 +197,6 @@ class Link(BaseModel):
             raise ValueError(f"a cut-over is a whole minute, not {value}")
         return value
 
-    @field_validator("dialect")
-    @classmethod
-    def _known_dialect(cls, value: str) -> str:
-        if value != HIMBARA.name:
-            raise ValueError(f"there is no dialect {value}")
-        return value
-
     @field_validator("cash_places")
     @classmethod
     def _merchant_types(cls, value: dict[str, Channel]) -> dict[str, Channel]:
@@ -204,6 +214,22 @@ class Link(BaseModel):
         return value
 
     @model_validator(mode="after")
+    def _speaks(self, info: ValidationInfo) -> Self:
+        """Find the dialect, and refuse settings that name fields it lacks."""
+        wire = (info.context or DIALECTS).get(self.dialect)
+        if wire is None:
+            raise ValueError(f"there is no dialect {self.dialect}")
+        self._wire = wire
+        named = {*self.key_fields, *self.layouts, *self.tags}
+        named |= {getattr(self, name) for name in self.model_fields_set if name.endswith("_field")}
+        if self.pin_scheme == "dukpt":
+            named.add(self.ksn_field)
+        lacking = sorted(number for number in named if number not in wire.by_number)
+        if lacking:
+            raise ValueError(f"field {lacking[0]} is not in dialect {wire.name}")
+        return self
+
+    @model_validator(mode="after")
     def _fits_together(self) -> Self:
         """What no setting says alone."""
         if self.role == "connect" and (self.host is None or not self.port):
@@ -214,6 +240,8 @@ class Link(BaseModel):
             raise ValueError("pin_format = 4 needs a pin_block_field other than 52, which is too short")
         if self.chip_profile not in emv_profiles():
             raise ValueError(f"there is no chip_profile {self.chip_profile}")
+        if self.mac == "off" and (self.mac_network or self.freshness_s):
+            raise ValueError("mac_network and freshness_s are nothing without a MAC: mac is 'off'")
         if (self.header == "none") != (not self.header_hex):
             raise ValueError(f"header = {self.header!r} and header_hex do not go together")
         try:
@@ -229,7 +257,7 @@ class Link(BaseModel):
     @property
     def wire(self) -> Dialect:
         """The dialect itself."""
-        return HIMBARA
+        return self._wire
 
     @property
     def framing(self) -> LengthFraming:
@@ -239,7 +267,8 @@ class Link(BaseModel):
 
     def same_wire(self, other: Link) -> bool:
         """Whether connections of this profile can go on under the OTHER one."""
-        return self.wire == other.wire and all(getattr(self, name) == getattr(other, name) for name in WIRE)
+        same_dialect = self.wire is other.wire or repr(self.wire) == repr(other.wire)
+        return same_dialect and all(getattr(self, name) == getattr(other, name) for name in WIRE)
 
     @property
     def advice_codes(self) -> dict[DeclineReason, str]:

@@ -24,7 +24,7 @@ from iso.message import Message
 from keys.sensitive import Pan
 from tests.gateway.aid_story import NTPN, live_through
 from tests.gateway.cage import tables
-from tests.gateway.cli.test_simulate import in_thread, serving
+from tests.gateway.cli.beside import in_thread, serving
 from tests.gateway.owner import as_owner, one_value
 from tests.gateway.street import open_street
 from tests.gateway.world import holders
@@ -68,6 +68,9 @@ TRIED: dict[str, list[tuple[str, ...]]] = {
     "job list": [()], "return list": [()], "return confirm": [("1", "--ntpn", NTPN, *AS)],
     "settlement list": [()], "settlement show": [()], "settlement positions": [()], "settlement payables": [()],
     "settlement verify": [()], "settlement report": [("--date", "{day}", "--out", OUT)], "settlement gl": [("--out", OUT)],
+    "outgoing list": [(), ("--all",)], "outgoing show": [("1",)], "outgoing retry": [("1", *REASON, *AS)],
+    "outgoing drop": [("1", "--checker", "budi", *REASON, *AS)],
+    "desk list": [(), ("--all",)], "desk done": [("1", *REASON, *AS)], "desk totals": [()],
     "day show": [()], "day list": [()], "day verify": [()],
     "ledger proof": [()], "ledger balance": [("rpl",)], "audit verify": [()],
     "keys list": [()], "keys usages": [()], "keys waiting": [()], "keys record": [("--out", OUT)], "vault status": [()],
@@ -86,9 +89,10 @@ NOT_TRIED = {
     "knows keys and no cards": ("keys init", "keys generate", "keys component", "keys forget", "keys import", "keys import-rsa",
                                 "keys import-secret", "keys export-public", "keys export", "keys rewrap", "keys rotate",
                                 "keys activate", "keys state", "keys rotate-master", "keys token-init"),
+    "knows profiles and counters, and no cards": ("link check", "link list", "link show", "link status"),
     "is the simulator's, over TCP: test_requirement_16_the_simulators_terminals": (
         "simulate withdraw", "simulate purchase", "simulate balance", "simulate sign-on", "simulate echo", "simulate cases",
-        "simulate load", "simulate pin-block"),
+        "simulate load", "simulate pin-block", "simulate replay", "simulate host"),
     "runs for minutes over cards of its own": ("demo", "test", "serve", "chaos", "torture", "bench authorise", "bench intake",
                                                "bench credit", "bench codec", "bench keys", "bench proof"),
 }  # fmt: skip
@@ -159,7 +163,9 @@ def test_requirement_16_every_command_is_thought_of() -> None:
     assert sorted(found) == sorted([*TRIED, *left_out])
     unmasking = re.compile("unmask|full|clear|reveal|show-pan|pan")
     whole_proof = {"ledger proof": ["--full"]}
-    assert {"simulate explain": ["--unmasked"]} | whole_proof == {
+    captures = ("withdraw", "purchase", "balance", "cases", "load", "replay")
+    whole_captures = {f"simulate {name}": ["--unmasked-capture"] for name in captures}
+    assert {"simulate explain": ["--unmasked"]} | whole_proof | whole_captures == {
         name: shown for name, options in found.items() if (shown := [one for one in options if unmasking.search(one)])
     }
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from gateway.operations.bank import Bank
     from gateway.terminals.links import Place
 
-HIMBARA = DEFAULT_FILE.read_text(encoding="utf-8").partition("[[link]]")[2].partition("[[link]]")[0]
+SHIPPED = DEFAULT_FILE.read_text(encoding="utf-8").replace("[response_codes]", "[link.response_codes]")
+HIMBARA = SHIPPED.partition("[[link]]")[2].partition("[[link]]")[0]
 NAME = 'name = "himbara"'
 
 
@@ -253,6 +254,36 @@ def _tls(folder: Path) -> str:
     return _link() + f'[link.tls]\ncertificate = "{folder}/none.pem"\nkey = "{folder}/none.key"\n'
 
 
+async def test_a_key_that_is_not_there_closes_nothing(bank: Bank, desk: Desk) -> None:
+    """A file that names one for a link that works is refused; once the key is there it is taken up by itself."""
+    desk.write(_link())
+    async with run_service(bank, jobs=False) as service:
+        (first,) = service.room.places
+        async with calling(first.address, first.link) as one:
+            await one.ask(SIGN_ON)
+            desk.write(_link(pin_key='"zpk-new"', CARD_UNKNOWN='"56"'))
+            await service.room.look()
+            assert "link himbara wants the key zpk-new, which the keystore lacks" in str(service.room.refused)
+            assert "14" == await one.ask(cash(1))
+            bank.hsm.generate(KeyUsage.PIN_ENCRYPTION, "zpk-new")
+            await service.room.look()
+            assert (None, "56") == (service.room.refused, await one.ask(cash(2)))
+
+
+async def test_the_shipped_terminals(bank: Bank) -> None:
+    """The second shipped link: binary behind a TPDU, no sign-on, an echo and an unknown card are answered with its header."""
+    ensure_test_link(bank)
+    async with run_service(bank, jobs=False) as service:
+        edc = _place(service, "edc")
+        async with calling(edc.address, edc.link) as terminal:
+            await terminal.send(ECHO, header=bytes.fromhex("6000010203"))
+            header, answer = await terminal.receive_with_header()
+            assert ("6002030001", "0810", "00") == (header.hex(), answer.mti, answer.get(39))
+            await terminal.send(cash(1), header=bytes.fromhex("6000010203"))
+            header, answer = await terminal.receive_with_header()
+            assert ("6002030001", "0210", "14") == (header.hex(), answer.mti, answer.get(39))
+
+
 async def test_a_renewed_certificate_is_taken_up(bank: Bank, desk: Desk, tmp_path: Path) -> None:
     """The profile's digest covers the files of its TLS: SIGHUP after renewing them opens the link with the new ones."""
     papers = Authority(tmp_path).sign("bank")
@@ -280,7 +311,7 @@ async def test_the_file_is_looked_at(bank: Bank, desk: Desk, monkeypatch: pytest
 
 
 async def test_a_port_that_is_taken_later(bank: Bank, desk: Desk) -> None:
-    """At start it is an error; of a link that comes while the others work it is a state, until the port is free."""
+    """Of the first link it is an error at start, of any other a state, until the port is free."""
     desk.write(_link())
     async with run_service(bank, jobs=False) as service:
         taken = await asyncio.start_server(_nothing, "127.0.0.1", 0)
@@ -289,9 +320,13 @@ async def test_a_port_that_is_taken_later(bank: Bank, desk: Desk) -> None:
         await service.room.look()
         shown = service.room.status()[1]
         assert ("refused", True) == (shown["state"], f"on 127.0.0.1 port {port}: " in str(shown["why"]))
-        with pytest.raises(GatewayError, match=f"cannot listen for ISO 8583 on 127.0.0.1 port {port}: "):
+        async with run_service(bank, jobs=False) as other:
+            assert {"himbara": "listening", "second": "refused"} == _states(other)
+        desk.write(_link("second", f"port = {port}"), _link())
+        with pytest.raises(GatewayError, match=f"^cannot listen for ISO 8583 on 127.0.0.1 port {port}: "):
             async with run_service(bank, jobs=False):
                 pass
+        desk.write(_link(), _link("second", f"port = {port}"))
         taken.close()
         await taken.wait_closed()
         await service.room.look()

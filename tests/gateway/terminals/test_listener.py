@@ -17,6 +17,7 @@ from gateway.operations.bank import reading
 from gateway.simulator.switch import NetworkCode
 from gateway.simulator.terminal import JAKARTA, Asked
 from gateway.terminals import line as line_module
+from gateway.terminals import listener
 from gateway.terminals.links_file import DEFAULT_FILE
 from gateway.testlink import ensure_test_link
 from iso.codec import encode
@@ -24,6 +25,7 @@ from iso.dialect import HIMBARA
 from iso.message import Message
 from tests.gateway.owner import as_owner
 from tests.gateway.street import AID_IDR, available_idr, framed, open_street, raw_link
+from tests.gateway.terminals.counterpart import a_line, a_link, at_the_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -101,7 +103,7 @@ async def test_link_events_are_recorded(bank: Bank) -> None:
 async def test_unknown_types_are_answered(service: Service) -> None:
     """A message type nobody serves is answered 12 with the answering type, and the link stays up."""
     async with raw_link(service) as link:
-        for mti in ("0120", "0300", "0500", "0600", "0820", "9200", "0240", "1200"):
+        for mti in ("0120", "0340", "0540", "0640", "0820", "9200", "0240", "1200"):
             await link.send(framed(Message(mti, CASH)))
             answer = await link.receive()
             assert (mti, "12", "000007") == (mti, answer.get(39), answer.get(11))
@@ -251,3 +253,40 @@ async def test_the_links_cut_over_decides_the_settlement_date(
         assert "00" == (await street.atm.withdraw(street.card, 50_000)).code
     found = await as_owner(bank, "SELECT business_date, settlement_date FROM authorisation")
     assert [(today, today + dt.timedelta(days=days))] == [tuple(row) for row in found]
+
+
+@pytest.mark.parametrize(
+    ("networks", "let_in"),
+    [
+        (["127.0.0.1"], True),
+        (["10.0.0.0/8", "127.0.0.0/8"], True),
+        (["10.0.0.0/8"], False),
+        (["::1"], False),
+        (["::ffff:127.0.0.1"], False),
+    ],
+)
+async def test_only_peers_of_the_profile(networks: list[str], let_in: bool) -> None:  # noqa: FBT001 - a parameter
+    """Whoever calls from another address is closed at once, counted, and never read."""
+    line = a_line(a_link(peers=networks))
+    async with at_the_line(line) as partner:
+        if let_in:
+            assert "00" == await partner.ask(ECHO)
+        else:
+            assert await partner.is_closed()
+        assert (0 if let_in else 1, 0) == (line.counters.peers_refused, line.counters.unreadable)
+
+
+@pytest.mark.parametrize(
+    ("peer", "inside"),
+    [
+        ("10.1.2.3", True),
+        ("::ffff:10.1.2.3", True),
+        ("11.1.2.3", False),
+        ("fe80::1%eth0", True),
+        ("", False),
+        ("a", False),
+    ],
+)
+def test_addresses(peer: str, inside: bool) -> None:  # noqa: FBT001 - a parameter
+    """An IPv4 address dressed as IPv6 is itself; a zone is no part of an address; what is none is nowhere."""
+    assert inside is listener._within(peer, a_link(peers=["10.0.0.0/8", "fe80::/10"]).peers)
