@@ -53,6 +53,7 @@ MEANINGS = MappingProxyType(
         "58": Meaning("not permitted to terminal", "transaksi tidak diizinkan untuk terminal ini"),
         "61": Meaning("over amount limit", "melebihi batas nominal"),
         "62": Meaning("restricted card", "kartu dibatasi"),
+        "63": Meaning("security violation", "pelanggaran keamanan"),
         "65": Meaning("over count limit", "melebihi batas jumlah transaksi"),
         "68": Meaning("response received too late", "jawaban terlambat"),
         "75": Meaning("PIN tries exceeded", "batas salah PIN terlampaui"),
