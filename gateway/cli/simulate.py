@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.simulator.wallet import TestCard
     from iso.message import Message
 
-MANUAL = """Terminals and switches of a stranger: they talk ISO 8583 over TCP.
+MANUAL = """Terminals and switches of a stranger: they talk ISO 8583 over TCP, and know of a bank what it answers.
 
 A first round, in two windows:
 
@@ -41,15 +41,64 @@ A first round, in two windows:
 
 \b
 A card is chosen by its place in the wallet (--card, from 1) or by its
-account number (--account). Without either it is the first one.
+account number (--account). Without either it is the first one. A
+declined transaction is an answer: its code (DE39) is shown and the
+exit code is 0. No answer, or no bank there, is exit 1. Every command
+takes --json; cards are masked wherever they are shown.
 
 \b
-A declined transaction is an answer: its code (DE39) is shown and the
-exit code is 0. No answer, or no bank there, is exit 1.
+THE OTHER SIDE
+  --host and --port   where the bank listens (127.0.0.1, KKS_ISO_PORT)
+  --profile NAME      what the link speaks: himbara (ASCII, 4 digits of
+                      length, PIN under a zone key), edc (packed, TPDU,
+                      DUKPT), or a TOML file of your own, a copy of
+                      gateway/simulator/profiles/himbara.toml
+  --wallet FILE       test cards with their PINs; never real ones
+  --keys FILE         clear test keys, for PIN pads and MACs:
+    {"version": 1, "keys": [{"label": "bdk-edc", "kind": "bdk",
+     "algorithm": "T", "key_set": "FFFF987654",
+     "components": ["HEX", "HEX"]}]}
+    kind: zpk, bdk, initial (with "ksn") or mac; algorithm: T or A
 
 \b
-`explain` reads a message of profile himbara from hex and masks what is
-secret in it. `pin-block` makes what `kks card choose-pin` wants.
+CERTIFICATION OF A LINK, in this order; go on when each step is clean
+  1  kks simulate sign-on, then echo      line, frame and dialect
+  2  kks simulate cases --capture A       every case once; keep what is
+       printed (or --json) and the capture as evidence
+  3  kks simulate cases --repeat 5 --clients 8 --cut 1% --under-load 20
+       the same while connections are cut and others pay
+  4  kks simulate load --rate 50 --seconds 600 --cut 1%
+       --mix withdraw=60,balance=20,purchase=15,reverse=5
+       percentiles, and books that agree: exit 0
+  5  kks simulate replay A --renew        the evidence again, on the
+       system that goes live: the same answers
+A case of your own: copy one of gateway/simulator/cases/ and name it.
+
+\b
+CAPTURE AND REPLAY
+  --capture FILE writes what a command sends and is answered into a new
+  file that only you can read. Card numbers, tracks, PIN blocks and chip
+  data are left out; the line says of which card of the wallet they were,
+  and replay puts them in again. --unmasked-capture writes messages of
+  the wallet's own cards whole. A file by hand: a line a message,
+    2026-11-28T12:00:01.250Z > 30323030...   # time, > sent < received
+  of which all but the hexadecimal digits may be missing.
+  kks simulate replay FILE --renew            with numbers of now
+  kks simulate replay FILE --speed 10         or --rate 50, a second
+  kks simulate replay FILE --new-pins         PIN blocks made anew
+
+\b
+A SWITCH THAT MISBEHAVES
+  kks simulate host RULES.toml --port 8584    for our outgoing side
+  Each [[rule]] has `when` (type and fields, as in a case), perhaps
+  `first` or `every`, and what to `do`: answer, late, drop, close,
+  answer_and_close, wrong, garbage; with code, set and delay_ms. The
+  first rule that fits acts; without one the answer is sensible.
+  gateway/simulator/rules/example.toml shows each of them.
+
+\b
+`explain HEX` reads a message, with or without its headers, and masks
+what is secret in it. `pin-block` makes what `kks card choose-pin` wants.
 """
 LOCAL = "127.0.0.1"
 PORT_HELP = "port of the bank; the default is KKS_ISO_PORT"
