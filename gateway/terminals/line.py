@@ -84,7 +84,7 @@ class Line:
     def take_up(self, link: Link) -> None:
         """Go by this profile from the next message on. Raises KeyRefused where the keystore has no such PIN key."""
         self.pin_key = self._hsm.find(link.pin_key)
-        self.security = LinkSecurity(link, self._hsm, self._bank)
+        self.security = LinkSecurity(link, self._hsm, self._bank, self.counters.unproved)
         self.proves = self.security.proves
         self.link = link
         self.dialect = link.wire

@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 
     from gateway.operations.bank import Bank
 
+QUIET = (None, 259_200)
 SIGN_ON = Message("0800", {7: "1123120000", 11: "000001", 70: "001"})
 OUTGOING = '\n[link.outgoing]\nhot_list = {}\nretry_s = 0.05\nhot_list_file = "CARDS"\n'
 
 
 def _links(path: Path, *, hot_list: bool) -> Path:
     """The shipped file, whose partner wants to know or does not."""
-    shipped = DEFAULT_FILE.read_text(encoding="utf-8")
-    path.write_text(shipped + OUTGOING.format(str(hot_list).lower()), encoding="utf-8")
+    first, *others = DEFAULT_FILE.read_text(encoding="utf-8").partition("[response_codes]")
+    path.write_text(first + OUTGOING.format(str(hot_list).lower()) + "".join(others), encoding="utf-8")
     return path
 
 
@@ -61,7 +62,7 @@ async def test_a_running_service_tells_its_partner(bank: Bank, tmp_path: Path) -
         await _until(bank, "ANSWERED")
         _links(file, hot_list=False)
         service.room.wake()
-        await _taken_up(bank, {"himbara": (None, 259_200)})
+        await _taken_up(bank, {"edc": QUIET, "himbara": QUIET})
         await card_operations.change_state(bank, "siti", families[1].card_id, CardEvent.REPORT_LOST, "as asked")
         assert [1] == [one.id for one in await outgoing.listed(bank, 10, ended=True)]
         assert [] == service.forwarding.status()
@@ -75,7 +76,7 @@ async def test_links_come_and_go(bank: Bank, tmp_path: Path) -> None:
     async with open_bank(settings) as serving, run_service(serving, jobs=False) as service:
         file.write_text(file.read_text(encoding="utf-8").replace('name = "himbara"', 'name = "alto"'), encoding="utf-8")
         service.room.wake()
-        await _taken_up(bank, {"alto": ("CARDS", 259_200), "himbara": (None, 259_200)})
+        await _taken_up(bank, {"alto": ("CARDS", 259_200), "edc": QUIET, "himbara": QUIET})
 
 
 def test_terms_of_a_link() -> None:
