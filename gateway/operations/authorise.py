@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.operations.pin_check import check_pins
+from gateway.operations.card_check import answer_again, check_cards, chip_answer
+from gateway.operations.pin_check import check_pins, check_pins_once
 from gateway.rules.authorise import (
     GIVING_BACK,
     SPENDING,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.operations.bank import Bank
+    from gateway.operations.card_check import CardCheck, CardData
     from gateway.rules.authorise import PinOutcome
     from gateway.rules.dormancy import ClockPolicy
     from gateway.rules.limits import LimitRule
@@ -97,6 +99,7 @@ class AuthoriseCommand(NamedTuple):
     pin_block: bytes | None
     pin_key: KeyHandle | None
     response_codes: Mapping[DeclineReason, str]
+    card: CardData | None = None  # None: the link wants nothing of the card but its number and a plain PIN block
 
 
 class Outcome(NamedTuple):
@@ -108,6 +111,7 @@ class Outcome(NamedTuple):
     balances: dict[Purse, int] | None
     expiring: Expiring | None = None  # what the family loses next if it does nothing
     replayed: bool = False
+    chip_answer: bytes | None = None  # tag 91 of DE55, for the card's chip; never stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +213,14 @@ async def authorise_group(
     terminals = {one.command.request.terminal for one in group if rulebook.counts_terminal(one.command.request)}
     head, loaded = await connection.load(wanted, terminals, today)
     work = _Work(bank, rulebook, ids, today)
-    pins = check_pins(bank, [one.command for one in group], loaded)
-    outcomes = [work.one(*one) for one in zip(group, loaded, pins, strict=True)]
+    commands = [one.command for one in group]
+    checks: list[CardCheck | None] = [None] * len(group)
+    if any([command.card is not None for command in commands]):  # noqa: C419 - a list is faster than a generator here
+        checks = await check_cards(bank, connection, group, loaded)
+        pins = await check_pins_once(bank, connection, commands, loaded, checks)
+    else:
+        pins = check_pins(bank, commands, loaded)
+    outcomes = [work.one(*one) for one in zip(group, loaded, pins, checks, strict=True)]
     if work.rows:
         if len(ids.transfers) < len(work.transfers):
             ids.transfers += await connection.take_ids("transfer_id_seq", len(work.transfers))
@@ -240,12 +250,13 @@ class _Work:
         """Whether anything is to be written."""
         return bool(self.decided)
 
-    def one(self, member: Keyed, found: Loaded, pin: PinOutcome) -> Outcome:
+    def one(self, member: Keyed, found: Loaded, pin: PinOutcome, check: CardCheck | None) -> Outcome:
         """Decide one member and note what is to be written for it."""
         command = member.command
         request = command.request
         snapshot = self._with_this_group(request, found.snapshot)
-        decision = decide(request, snapshot, pin, self.today, self.rulebook.policy_at(request.channel, request.mcc))
+        policy = self.rulebook.policy_at(request.channel, request.mcc)
+        decision = decide(request, snapshot, pin, self.today, policy, None if check is None else check.fault)
         if decision.replayed:
             return self._replay(command, decision, found)
         authorisation_id = self.ids.authorisations.pop()
@@ -261,6 +272,8 @@ class _Work:
             state = CardState.PIN_LOCKED if decision.pin_tries_left == 0 else CardState.ACTIVE
             self.cards.append((found.card_id, member.cell, found.account_id, decision.pin_tries_left, state.value))
         outcome = self._outcome(command, decision, found, authorisation_id)
+        if check is not None and check.key is not None:
+            outcome = outcome._replace(chip_answer=chip_answer(self.bank, command, check, outcome.response_code))
         self.decided.append(_Decided(member, decision, found, outcome, authorisation_id, first, len(self.transfers)))
         return outcome
 
@@ -338,8 +351,10 @@ class _Work:
         if "expiring" in stored:
             on, amount = stored["expiring"]
             expiring = Expiring(date.fromisoformat(on), amount)
+        code = found.earlier_code or ""
+        chip = answer_again(self.bank, command, code, stored.get("chip"))
         return Outcome(
-            decision.reason, found.earlier_code or "", stored.get("approval_code"), told, expiring, replayed=True
+            decision.reason, code, stored.get("approval_code"), told, expiring, replayed=True, chip_answer=chip
         )
 
 
@@ -381,6 +396,8 @@ def _row(one: _Decided, transfer_ids: list[int], today: date) -> NewAuthorisatio
         told = ',"balances":{' + ",".join([f'"{purse}":{amount}' for purse, amount in outcome.balances.items()]) + "}"
     if outcome.expiring is not None:
         told += f',"expiring":["{outcome.expiring.on}",{outcome.expiring.amount_idr}]'
+    if outcome.chip_answer is not None and member.command.card is not None and member.command.card.chip is not None:
+        told += f',"chip":"{member.command.card.chip.mark}"'
     approval = "null" if outcome.approval_code is None else f'"{outcome.approval_code}"'
     amounts = [draw.amount_idr for draw in decision.draws]
     held = request.kind is RequestKind.HOLD and bool(decision.draws)

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 _MS = 1_000
 _STANS = 999_999
 _FIRST_TERMINAL = 5_000_000
-_SETTLING_TRIES = 8
-_SETTLING_PAUSE_S = 0.1
+_SETTLING_TRIES = 30
+_SETTLING_PAUSE_S = 0.05
+_SETTLING_LONGEST_S = 1.0
 _WAITING_MOST = 20_000
 _AT_ONCE = 32
 _TICK_S = 0.05
@@ -382,10 +383,12 @@ class _Traffic:
     async def _insist(self, lane: _Lane, message: Message, due: float | None) -> Exchange:
         """Send until it is answered, marked as a repeat from the second time on. DUE: None where it is no first sending."""
         exchange = await (self._ask(lane, message) if due is None else self._first(lane, message, due))
+        pause_s = _SETTLING_PAUSE_S
         for _ in range(_SETTLING_TRIES):
             if exchange.answer is not None:
                 break
-            await asyncio.sleep(_SETTLING_PAUSE_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _SETTLING_LONGEST_S)
             exchange = await self._ask(lane, repeated(message))
         return exchange
 

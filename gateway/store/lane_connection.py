@@ -80,6 +80,7 @@ class LaneConnection:
         self._load: _Statement
         self._write: _Statement
         self._ids = _Statement(str(TAKE_IDS))
+        self._seldom: dict[str, _Statement] = {}
 
     @classmethod
     async def open(cls, engine: AsyncEngine, lane: int) -> LaneConnection:
@@ -115,6 +116,15 @@ class LaneConnection:
         """Write the group. Returns how many rows its parts wrote."""
         (row,) = await self._write.fetch(parameters)
         return tuple(row)
+
+    async def fetch(self, statement: str, parameters: Mapping[str, Any]) -> list[Any]:
+        """Run a statement that not every group needs; it is prepared when it is first run. Returns its rows."""
+        prepared = self._seldom.get(statement)
+        if prepared is None:
+            prepared = _Statement(statement)
+            await prepared.prepare(self._driver)
+            self._seldom[statement] = prepared
+        return await prepared.fetch(parameters)
 
     async def take_ids(self, sequence: str, count: int) -> list[int]:
         """COUNT new ids of a sequence."""

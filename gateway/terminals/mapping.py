@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
 from gateway.rules.authorise import WITH_PIN, Request, RequestKind
 from gateway.rules.purse import Channel, Purse, PurseChoice
+from gateway.terminals.card_data import card_data, chip_field, pin_block
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
 from iso.amount import read_amount, read_replacement, write_amount
 from iso.errors import FormatError
@@ -46,7 +47,6 @@ CASH_CHANNELS = {"6011": Channel.ATM, "6010": Channel.AGENT, "6012": Channel.AGE
 PURSES = {"00": PurseChoice.BY_RULE, "10": PurseChoice.CASH, "96": PurseChoice.CASH, "98": PurseChoice.FOOD}
 ACCOUNT_TYPES = {Purse.CASH: "10", Purse.FOOD: "98"}
 DIGESTED = (3, 4, 37, 41, 42, 49, 90, 95)  # with the key fields, what makes two messages the same
-PIN_BLOCK_HEX = 16
 _SHORTEST_PAN = 13  # of a card; ISO/IEC 7812-1 has shorter numbers, which are no cards of a link
 TRACK2_SEPARATORS = "=D"
 INVALID_TRANSACTION, INVALID_AMOUNT, NOT_PERMITTED = "12", "13", "57"
@@ -78,7 +78,8 @@ def to_command(
         settlement_date,
     )  # fmt: skip
     codes: Mapping[DeclineReason, str] = link.advice_codes if message.mti[2] == "2" else link.response_codes
-    return AuthoriseCommand(request, origin, pan, _pin_block(message), pin_key, codes)
+    card = card_data(message, link) if request.kind in WITH_PIN else None
+    return AuthoriseCommand(request, origin, pan, pin_block(message, link), pin_key, codes, card)
 
 
 def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
@@ -93,6 +94,8 @@ def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
             for purse, amount in outcome.balances.items()
         ]
         answer.fields[54] = write_additional_amounts(amounts, link.amount_exponent)
+    if outcome.chip_answer is not None:
+        answer.fields[55] = chip_field(outcome.chip_answer)
     if outcome.expiring is not None and link.expiring_in_48:
         amount = write_amount(outcome.expiring.amount_idr, link.amount_exponent)
         answer.fields[48] = f"EXP{outcome.expiring.on:%Y%m%d}{amount}"
@@ -123,8 +126,8 @@ def _request(message: Message, link: Link) -> Request:
     purse = PURSES.get(code.from_account)
     if purse is None:
         raise Declined(NOT_PERMITTED, f"account type {code.from_account}")
-    if kind in WITH_PIN and message.get(52) is None:
-        raise FormatError(52, "is missing")
+    if kind in WITH_PIN:
+        _need(message, link.pin_block_field)
     terminal = f"{message.get(32, '')}:{message.get(41, '').strip()}"
     return Request(kind, channel, mcc, purse, amount, _digest(message), terminal)
 
@@ -171,16 +174,6 @@ def _pan(message: Message) -> Pan:
     if pan is None or len(digits) < _SHORTEST_PAN:
         raise FormatError(2, "is not a card number")
     return pan
-
-
-def _pin_block(message: Message) -> bytes | None:
-    text = message.get(52)
-    if text is None:
-        return None
-    try:
-        return bytes.fromhex(text) if len(text) == PIN_BLOCK_HEX else b""
-    except ValueError:
-        return b""  # counts as a wrong PIN, like every block that does not hold one
 
 
 def _digest(message: Message) -> bytes:
