@@ -218,7 +218,7 @@ async def _run(
     began = loop.time()
     repeats = 0
     if card is None:
-        failures = [f"no card of the wallet is good and has {_needs(case)}"]
+        failures = [f"no card of the wallet is good and has {_needs(case)}{finder.why}"]
     else:
         play = Play(
             case, lambda: bank.link(is_careless=case.careless), pinpad, (card, unknown), place, cutter, stans_from
@@ -251,6 +251,12 @@ class _Finder:
         self._passed_over: list[tuple[TestCard, dict[str, int]]] = []
         self._teller = teller
         self._lock = asyncio.Lock()
+        self._refused = ""
+
+    @property
+    def why(self) -> str:
+        """What the last card that was refused its balance was told."""
+        return f"; a balance was answered {self._refused}" if self._refused else ""
 
     async def card(self, case: Case) -> TestCard | None:
         """A good card with what the case needs, or None."""
@@ -268,6 +274,7 @@ class _Finder:
             if exchange.answer is None:
                 return None
             if not exchange.approved:
+                self._refused = exchange.code
                 continue
             if _has(exchange.balances, case):
                 return card
