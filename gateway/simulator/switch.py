@@ -17,7 +17,7 @@ from gateway.simulator.profile import HIMBARA_PROFILE, Profile
 from gateway.simulator.rawline import RawLine
 from gateway.simulator.terminal import Terminal, TerminalKind
 from iso.client import LinkClient
-from iso.dialect import HIMBARA, Dialect, Field, Kind
+from iso.dialect import HIMBARA, Dialect, Encoding, Kind
 from iso.errors import LinkClosed, SignOnRefused
 from iso.message import Message
 
@@ -47,11 +47,12 @@ class NetworkCode(StrEnum):
 @cache
 def careless(dialect: Dialect) -> Dialect:
     """Like DIALECT, but lets a broken terminal put any character into a field that is written as text."""
-    return replace(dialect, name="careless", fields=tuple(_careless(field) for field in dialect.fields))
-
-
-def _careless(field: Field) -> Field:
-    return field if field.encoding is not None else replace(field, kind=Kind.ANSB)
+    written = (Encoding.TEXT, Encoding.HEX)
+    fields = (
+        replace(one, kind=Kind.ANSB) if dialect.encoding_of(one) in written else one
+        for one in dialect.fields
+    )
+    return replace(dialect, name="careless", fields=tuple(fields))
 
 
 CARELESS = careless(HIMBARA)
