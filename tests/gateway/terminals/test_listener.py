@@ -51,7 +51,7 @@ async def service(bank: Bank) -> AsyncIterator[Service]:
 async def test_network_management(service: Service) -> None:
     """Sign-on, echo, cut-over and sign-off are answered 0810 with 00, echoing DE 7, 11 and 70."""
     async with raw_link(service) as link:
-        for code in set(NetworkCode) - {NetworkCode.KEY_CHANGE}:
+        for code in (NetworkCode.SIGN_ON, NetworkCode.ECHO, NetworkCode.CUT_OVER, NetworkCode.SIGN_OFF):
             request = Message("0800", {7: "1123120000", 11: "000042", 70: code.value})
             await link.send(framed(request))
             assert Message("0810", request.fields | {39: "00"}) == await link.receive()
@@ -87,7 +87,7 @@ async def test_link_events_are_recorded(bank: Bank) -> None:
     """Sign-on, cut-over and sign-off leave audit events; an echo leaves none."""
     ensure_test_link(bank)
     async with run_service(bank, jobs=False) as service, raw_link(service) as link:
-        for code in set(NetworkCode) - {NetworkCode.KEY_CHANGE}:
+        for code in NetworkCode:
             await link.send(framed(Message("0800", {7: "1123120000", 11: "000042", 70: code.value})))
             await link.receive()
     async with reading(bank) as connection:
