@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gateway.operations.pin_check import check_pins
 from gateway.rules.authorise import (
     GIVING_BACK,
+    PIN_WAS_RIGHT,
     SPENDING,
     WITH_PIN,
     Decision,
@@ -27,7 +28,7 @@ from gateway.rules.authorise import (
 )
 from gateway.rules.card import CardState
 from gateway.rules.dormancy import TrancheClock, TrancheState
-from gateway.rules.expiring import Expiring, earliest_expiring
+from gateway.rules.expiring import Expiring, earliest, lost_on
 from gateway.rules.limits import LimitPeriod, LimitScope, TerminalUse
 from gateway.rules.purse import Channel, Purse
 from gateway.store import audit, decided
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.operations.bank import Bank
-    from gateway.rules.authorise import PinOutcome
+    from gateway.rules.authorise import PinOutcome, TrancheView
     from gateway.rules.dormancy import ClockPolicy
     from gateway.rules.limits import LimitRule
     from gateway.rules.purse import PurseRule
@@ -60,9 +61,6 @@ if TYPE_CHECKING:
     from keys.keytypes import KeyHandle
     from keys.sensitive import Pan
 
-BALANCES_TOLD = (
-    DeclineReason.APPROVED, DeclineReason.INSUFFICIENT_FUNDS, DeclineReason.LIMIT_AMOUNT, DeclineReason.LIMIT_COUNT,
-)  # fmt: skip
 NOTHING = dict.fromkeys(Purse, 0)
 # The class of the message that asks for it: part of its key, so that a request and its reversal never collide.
 MESSAGE_CLASS = dict.fromkeys(RequestKind, "2") | {RequestKind.HOLD: "1", RequestKind.REVERSAL: "4"}
@@ -121,6 +119,7 @@ class Rulebook:
     clocks: Sequence[ClockPolicy] = ()
     _at: dict[tuple[Channel, str], Policy] = field(default_factory=dict)
     _counted: dict[Channel, bool] = field(default_factory=dict)
+    _lost_on: dict[tuple[int, str, date, bool, date], date | None] = field(default_factory=dict)
 
     @property
     def terminal_limits(self) -> bool:
@@ -135,6 +134,14 @@ class Rulebook:
             limits = [limit for limit in self.limits if limit.concerns(channel)]
             found = self._at[channel, mcc] = Policy(purse_rules, limits, self.pin_tries)
         return found
+
+    def lost_on(self, tranche: TrancheView, today: date, *, used: bool) -> date | None:
+        """When a clock takes an open tranche; few programmes, regions and dates stand for all families."""
+        key = (tranche.programme, tranche.region, tranche.clock_from, used, today)
+        if key not in self._lost_on:
+            clock = TrancheClock(tranche.programme, tranche.region, tranche.clock_from, used, tranche.state)
+            self._lost_on[key] = lost_on(clock, self.clocks, today)
+        return self._lost_on[key]
 
     def counts(self, request: Request) -> bool:
         """Whether a limit adds up what the request's family has spent before."""
@@ -301,31 +308,27 @@ class _Work:
         ))  # fmt: skip
 
     def _outcome(self, command: AuthoriseCommand, decision: Decision, found: Loaded, authorisation_id: int) -> Outcome:
-        told = decision.reason in BALANCES_TOLD and command.request.kind in WITH_PIN
-        balances = self._balances(decision, found) if told and found.card_id is not None else None
         approval = f"{authorisation_id % 1_000_000:06d}" if decision.approved else None
-        expiring = None
-        if balances is not None and not decision.draws:  # a family that asks, or is refused, is told what it may lose
-            expiring = earliest_expiring(
-                [
-                    (TrancheClock(t.programme, t.region, t.clock_from, t.used, t.state), t.available_idr)
-                    for t in found.snapshot.tranches
-                ],
-                self.rulebook.clocks,
-                self.today,
-            )
+        balances = expiring = None
+        if decision.reason in PIN_WAS_RIGHT and command.request.kind in WITH_PIN:
+            balances, expiring = self._told(decision, found)
         return Outcome(decision.reason, command.response_codes[decision.reason], approval, balances, expiring)
 
-    def _balances(self, decision: Decision, found: Loaded) -> dict[Purse, int]:
-        """What can be spent after the decision, by purse."""
+    def _told(self, decision: Decision, found: Loaded) -> tuple[dict[Purse, int], Expiring | None]:
+        """What can be spent after the decision, by purse, and what a clock takes next if nothing is done."""
         balances = NOTHING.copy()
-        purse_of = self.rulebook.purse_of
+        drawn = {draw.tranche_id: draw.amount_idr for draw in decision.draws}
+        purse_of, today = self.rulebook.purse_of, self.today
+        losses = []
         for tranche in found.snapshot.tranches:
-            if tranche.state is TrancheState.OPEN and tranche.available_from <= self.today:
-                balances[purse_of[tranche.programme]] += tranche.available_idr
-        for draw in decision.draws:
-            balances[purse_of[draw.programme]] -= draw.amount_idr
-        return balances
+            if tranche.state is TrancheState.OPEN:
+                taken = drawn.get(tranche.id, 0)
+                left = tranche.available_idr - taken
+                if tranche.available_from <= today:
+                    balances[purse_of[tranche.programme]] += left
+                used = tranche.used or taken > 0
+                losses.append((self.rulebook.lost_on(tranche, today, used=used), left))
+        return balances, earliest(losses)
 
     def _replay(self, command: AuthoriseCommand, decision: Decision, found: Loaded) -> Outcome:
         """Answer from the stored answer; another message under the same key is refused."""

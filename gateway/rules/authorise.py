@@ -71,6 +71,13 @@ class DeclineReason(StrEnum):
     SYSTEM_ERROR = "SYSTEM_ERROR"
 
 
+PIN_WAS_RIGHT = frozenset({
+    DeclineReason.APPROVED, DeclineReason.ACCOUNT_PENDING_ID, DeclineReason.ACCOUNT_BLOCKED, DeclineReason.NOT_PERMITTED,
+    DeclineReason.AID_BLOCKED, DeclineReason.INSUFFICIENT_FUNDS, DeclineReason.LIMIT_AMOUNT, DeclineReason.LIMIT_COUNT,
+})  # fmt: skip
+"""What is told behind a right PIN alone, to a request that was asked for one: the family may hear its balance then."""
+
+
 class PinOutcome(StrEnum):
     """What the HSM said of the PIN block."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
 from gateway.rules.authorise import WITH_PIN, Request, RequestKind
-from gateway.rules.purse import Channel, Purse, PurseChoice
+from gateway.rules.purse import Channel, PurseChoice
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
 from iso.amount import read_amount, read_replacement, write_amount
 from iso.errors import FormatError
@@ -42,9 +42,6 @@ KINDS = {  # class and function of the MTI, transaction of DE3
 ORIGINALS = {  # what names another message in DE90, and the classes of message it may name
     RequestKind.REVERSAL: "12", RequestKind.COMPLETION: "1", RequestKind.REFUND: "2",
 }  # fmt: skip
-CASH_CHANNELS = {"6011": Channel.ATM, "6010": Channel.AGENT, "6012": Channel.AGENT}
-PURSES = {"00": PurseChoice.BY_RULE, "10": PurseChoice.CASH, "96": PurseChoice.CASH, "98": PurseChoice.FOOD}
-ACCOUNT_TYPES = {Purse.CASH: "10", Purse.FOOD: "98"}
 DIGESTED = (3, 4, 37, 41, 42, 49, 90, 95)  # with the key fields, what makes two messages the same
 PIN_BLOCK_HEX = 16
 _SHORTEST_PAN = 13  # of a card; ISO/IEC 7812-1 has shorter numbers, which are no cards of a link
@@ -87,9 +84,9 @@ def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
     answer.fields[39] = outcome.response_code
     if outcome.approval_code is not None:
         answer.fields[38] = outcome.approval_code
-    if outcome.balances is not None:
+    if outcome.balances is not None and link.balance_in_54:
         amounts = [
-            AdditionalAmount(ACCOUNT_TYPES[purse], AmountType.AVAILABLE, amount)
+            AdditionalAmount(link.account_types[purse], AmountType.AVAILABLE, amount)
             for purse, amount in outcome.balances.items()
         ]
         answer.fields[54] = write_additional_amounts(amounts, link.amount_exponent)
@@ -111,16 +108,14 @@ def _request(message: Message, link: Link) -> Request:
     kind = _kind(message.mti, code.transaction)
     amount = 0 if kind is RequestKind.BALANCE else read_amount(_need(message, 4), link.amount_exponent)
     mcc = _need(message, 18)
-    channel = Channel.EWARONG
-    if mcc in CASH_CHANNELS:
-        channel = CASH_CHANNELS[mcc]
-    elif kind is RequestKind.CASH:
+    channel = link.cash_places.get(mcc, Channel.EWARONG)
+    if kind is RequestKind.CASH and mcc not in link.cash_places:
         raise Declined(NOT_PERMITTED, f"cash at MCC {mcc}")
     if _need(message, 49) != RUPIAH:
         raise Declined(INVALID_TRANSACTION, "currency is not rupiah")
     if kind is not RequestKind.BALANCE and amount == 0:
         raise Declined(INVALID_AMOUNT, "amount is zero")
-    purse = PURSES.get(code.from_account)
+    purse = link.purses.get(code.from_account)
     if purse is None:
         raise Declined(NOT_PERMITTED, f"account type {code.from_account}")
     if kind in WITH_PIN and message.get(52) is None:
@@ -141,7 +136,7 @@ def _reversal(message: Message, link: Link) -> Request:
     amount = read_amount(_need(message, 4), link.amount_exponent)
     replacement = message.get(95)
     kept = 0 if replacement is None else read_replacement(replacement, link.amount_exponent).transaction_idr
-    channel = CASH_CHANNELS.get(message.get(18, ""), Channel.EWARONG)
+    channel = link.cash_places.get(message.get(18, ""), Channel.EWARONG)
     return Request(
         RequestKind.REVERSAL, channel, message.get(18, ""), PurseChoice.BY_RULE, amount, _digest(message), kept_idr=kept
     )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.rules.account import AccountState
 from gateway.rules.authorise import (
+    PIN_WAS_RIGHT,
     CardView,
     Decision,
     DeclineReason,
@@ -209,6 +210,17 @@ def test_only_a_checked_pin_changes_the_tries(fault: Fault) -> None:
     decision = replace(Facts(tries=2), **fault.change).decide()
     behind = list(DeclineReason).index(fault.reason) > list(DeclineReason).index(R.PIN_WRONG)
     assert (TRIES if behind else None) == decision.pin_tries_left
+
+
+@pytest.mark.parametrize("fault", [None, *FAULTS], ids=str)
+def test_what_a_balance_is_told_with(fault: Fault | None) -> None:
+    """PIN_WAS_RIGHT is what is told behind a right PIN, and nothing that may be told without one."""
+    facts = replace(Facts(), **({} if fault is None else fault.change))
+    others = [
+        replace(facts, pin=pin).decide().reason for pin in (PinOutcome.WRONG, PinOutcome.MISSING, PinOutcome.VOID)
+    ]
+    right = facts.decide().reason
+    assert (right in PIN_WAS_RIGHT) is (right not in others)
 
 
 @given(fault=st.sampled_from([None, *FAULTS]), kind=st.sampled_from(RequestKind), expired=st.booleans())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.operations.authorise import AuthoriseCommand, Outcome
 from gateway.rules.authorise import DeclineReason, RequestKind
+from gateway.rules.expiring import Expiring
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from gateway.terminals import mapping
 from gateway.terminals.links_file import read_links
@@ -189,6 +191,28 @@ def test_an_answer_tells_code_approval_and_balances() -> None:
     assert 52 not in answer.fields
     plain = mapping.to_answer(request, Outcome(DeclineReason.CARD_LOST, "41", None, None), LINK)
     assert ("41", None, None) == (plain.get(39), plain.get(38), plain.get(54))
+
+
+def test_what_is_told_is_the_links_to_say() -> None:
+    """DE54 and DE48 are left out where the profile says so; account types are the profile's."""
+    outcome = Outcome(
+        DeclineReason.APPROVED, "00", "000123", {Purse.CASH: 5, Purse.FOOD: 6}, Expiring(date(2027, 1, 2), 5)
+    )
+    quiet = LINK.model_copy(update={"balance_in_54": False, "expiring_in_48": False})
+    other = LINK.model_copy(update={"account_types": {Purse.CASH: "20", Purse.FOOD: "96"}})
+    answers = [mapping.to_answer(Message("0200", CASH), outcome, link) for link in (LINK, quiet, other)]
+    assert ["EXP20270102000000000500", None, "EXP20270102000000000500"] == [one.get(48) for one in answers]
+    assert ["10", None, "20"] == [one.get(54) and one.fields[54][:2] for one in answers]
+
+
+def test_places_and_purses_are_the_links(key: KeyHandle) -> None:
+    """Where cash is paid and which digits of DE3 choose a purse, the profile says."""
+    link = LINK.model_copy(update={"cash_places": {"6017": Channel.AGENT}, "purses": {"20": PurseChoice.CASH}})
+    made = mapping.to_command(Message("0200", CASH | {3: "012000", 18: "6017"}), link, key).request
+    assert (Channel.AGENT, PurseChoice.CASH) == (made.channel, made.purse)
+    for fields in (CASH | {3: "012000"}, CASH | {18: "6017"}):
+        with pytest.raises(mapping.Declined):
+            mapping.to_command(Message("0200", fields), link, key)
 
 
 def test_commands_mask_their_card(key: KeyHandle) -> None:
