@@ -9,6 +9,7 @@ from gateway.cli import (
     cards,
     checks,
     days,
+    exceptions,
     keystore,
     limits,
     lists,
@@ -54,6 +55,7 @@ app.add_typer(books.day, name="day")
 app.add_typer(books.ledger, name="ledger")
 app.add_typer(books.audit, name="audit")
 app.add_typer(settlement.settlement, name="settlement")
+app.add_typer(exceptions.exceptions, name="exceptions")
 app.add_typer(keystore.keys, name="keys")
 app.add_typer(vault.vault, name="vault")
 app.add_typer(simulate.simulate, name="simulate")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.operations.decision_rows import Decided, columns, exceptions_of, row_of, transfers_of
 from gateway.operations.pin_check import check_pins
 from gateway.rules.authorise import (
     GIVING_BACK,
@@ -30,23 +31,17 @@ from gateway.rules.card import CardState
 from gateway.rules.dormancy import TrancheClock, TrancheState
 from gateway.rules.expiring import Expiring, earliest, lost_on
 from gateway.rules.limits import LimitPeriod, LimitScope, TerminalUse
+from gateway.rules.link_exception import exceptions_for, settles_by_itself
 from gateway.rules.purse import Channel, Purse
 from gateway.store import audit, decided
 from gateway.store.array_text import array_text
-from gateway.store.authorisations import Loaded, NewAuthorisation, Wanted, write_parameters
+from gateway.store.authorisations import Loaded, Wanted, write_parameters
 from ledger.book import check_counts, post_arrays
-from ledger.chart import Control
 from ledger.posting import (
     Account,
-    Kind,
     PostingError,
     Source,
     Transfer,
-    capture,
-    hold,
-    release,
-    reverse,
-    spend,
 )
 
 if TYPE_CHECKING:
@@ -58,17 +53,12 @@ if TYPE_CHECKING:
     from gateway.rules.limits import LimitRule
     from gateway.rules.purse import PurseRule
     from gateway.store.lane_connection import LaneConnection
+    from gateway.store.link_exceptions import NewException
     from keys.keytypes import KeyHandle
     from keys.sensitive import Pan
 
+ADVICE = "2"  # third digit of an MTI (ISO 8583:1987, 4.1.2)
 NOTHING = dict.fromkeys(Purse, 0)
-# The class of the message that asks for it: part of its key, so that a request and its reversal never collide.
-MESSAGE_CLASS = dict.fromkeys(RequestKind, "2") | {RequestKind.HOLD: "1", RequestKind.REVERSAL: "4"}
-OWED_TO = {
-    Channel.ATM: Control.ATM_SETTLEMENT,
-    Channel.AGENT: Control.AGENT_PAYABLE,
-    Channel.EWARONG: Control.EWARONG_PAYABLE,
-}
 
 
 class Origin(NamedTuple):
@@ -87,7 +77,10 @@ class Origin(NamedTuple):
 
 
 class AuthoriseCommand(NamedTuple):
-    """One request with its card, its enciphered PIN and the link's way to say results."""
+    """One message with its card, its enciphered PIN and the link's way to say results.
+
+    WHY: what is wrong with an advice that is kept for people, without its values.
+    """
 
     request: Request
     origin: Origin
@@ -95,6 +88,7 @@ class AuthoriseCommand(NamedTuple):
     pin_block: bytes | None
     pin_key: KeyHandle | None
     response_codes: Mapping[DeclineReason, str]
+    why: str = ""
 
 
 class Outcome(NamedTuple):
@@ -188,7 +182,7 @@ class Keyed:
         origin = command.origin
         self.message_key = _key(
             origin.link,
-            MESSAGE_CLASS[command.request.kind],
+            origin.mti[1],  # its class, so that a request and its reversal never collide
             self.pan_index,
             origin.stan,
             origin.transmitted,
@@ -225,6 +219,8 @@ async def authorise_group(
         check_counts(len(work.transfers), counts)
         if counts[3] != len(work.undone):
             raise PostingError(f"{counts[3]} of {len(work.undone)} originals were found again")
+    if work.exceptions or work.settling:
+        await connection.keep_exceptions(work.exceptions, work.settling)
     return outcomes
 
 
@@ -236,11 +232,13 @@ class _Work:
         self.rulebook = rulebook
         self.ids = ids
         self.today = today
-        self.decided: list[_Decided] = []
+        self.decided: list[Decided] = []
         self.transfers: list[Transfer] = []
         self.cards: list[tuple[int, int, int, int, str]] = []
         self.undone: list[tuple[int, int, date | None, int, int, str, bool]] = []
         self.terminals: dict[str, tuple[int, int]] = {}  # in this group: debits and rupiah by acquirer:terminal
+        self.exceptions: list[NewException] = []
+        self.settling: list[tuple[bytes | None, bytes | None, int, date]] = []
 
     @property
     def rows(self) -> bool:
@@ -254,12 +252,15 @@ class _Work:
         snapshot = self._with_this_group(request, found.snapshot)
         decision = decide(request, snapshot, pin, self.today, self.rulebook.policy_at(request.channel, request.mcc))
         if decision.replayed:
+            self._note_exceptions(member, snapshot, decision, found, found.earlier_id)
             return self._replay(command, decision, found)
         authorisation_id = self.ids.authorisations.pop()
+        if not decision.approved or request.kind in GIVING_BACK:
+            self._note_exceptions(member, snapshot, decision, found, authorisation_id)
         first = len(self.transfers)
         if decision.draws:
             source = Source("authorisation", authorisation_id, self.today)
-            self.transfers += _transfers(request, decision, found, Account(member.cell, found.account_id), source)
+            self.transfers += transfers_of(request, decision, found, Account(member.cell, found.account_id), source)
             self._note_original(member, decision, found, authorisation_id)
             if request.kind in SPENDING:
                 debits, amount = self.terminals.get(request.terminal, (0, 0))
@@ -268,20 +269,20 @@ class _Work:
             state = CardState.PIN_LOCKED if decision.pin_tries_left == 0 else CardState.ACTIVE
             self.cards.append((found.card_id, member.cell, found.account_id, decision.pin_tries_left, state.value))
         outcome = self._outcome(command, decision, found, authorisation_id)
-        self.decided.append(_Decided(member, decision, found, outcome, authorisation_id, first, len(self.transfers)))
+        self.decided.append(Decided(member, decision, found, outcome, authorisation_id, first, len(self.transfers)))
         return outcome
 
     def parameters(self, head: audit.Head, stream: str) -> dict[str, Any]:
         """Parameters of WRITE: transfers, cards, originals, terminals, the authorisations and the audit event that names them."""
         transfer_ids = self.ids.transfers[: len(self.transfers)]
         del self.ids.transfers[: len(self.transfers)]
-        rows = [_row(one, transfer_ids[one.first : one.end], self.today) for one in self.decided]
-        columns = post_arrays(self.transfers, transfer_ids) | write_parameters(rows)
-        columns |= _columns(("c_id", "c_cell", "c_account", "c_tries", "c_state"), self.cards)
-        columns |= _columns(("r_cell", "r_id", "r_date", "r_amount", "r_by", "r_kept", "r_closes"), self.undone)
+        rows = [row_of(one, transfer_ids[one.first : one.end], self.today) for one in self.decided]
+        arrays = post_arrays(self.transfers, transfer_ids) | write_parameters(rows)
+        arrays |= columns(("c_id", "c_cell", "c_account", "c_tries", "c_state"), self.cards)
+        arrays |= columns(("r_cell", "r_id", "r_date", "r_amount", "r_by", "r_kept", "r_closes"), self.undone)
         used = [(name, self.today, *use) for name, use in self.terminals.items() if self.rulebook.terminal_limits]
-        columns |= _columns(("u_terminal", "u_date", "u_debits", "u_amount"), used)
-        parameters: dict[str, Any] = {name: array_text(values) for name, values in columns.items()}
+        arrays |= columns(("u_terminal", "u_date", "u_debits", "u_amount"), used)
+        parameters: dict[str, Any] = {name: array_text(values) for name, values in arrays.items()}
         event = audit.chained(
             self.bank.audit_mac, head, stream, self.bank.now(), "iso8583", audit.Operation.AUTHORISE,
             f"{len(rows)} decided", decided.detail_of(rows, parameters, self.today),
@@ -307,10 +308,22 @@ class _Work:
             "{" + ",".join(map(str, kept)) + "}", not any(kept),
         ))  # fmt: skip
 
+    def _note_exceptions(
+        self, member: Keyed, snapshot: Snapshot, decision: Decision, found: Loaded, number: int | None
+    ) -> None:
+        """What people must look at, and what they need look at no longer. NUMBER: of the authorisation."""
+        request = member.command.request
+        reasons = exceptions_for(request, snapshot, decision, advice=member.command.origin.mti[2] == ADVICE)
+        if reasons:
+            self.exceptions += exceptions_of(member, found, reasons, number, self.today)
+        if number is not None and settles_by_itself(request, snapshot, decision):
+            came = member.message_key if request.kind is not RequestKind.REVERSAL else None
+            self.settling.append((came, member.original_key if came is None else None, number, self.today))
+
     def _outcome(self, command: AuthoriseCommand, decision: Decision, found: Loaded, authorisation_id: int) -> Outcome:
         approval = f"{authorisation_id % 1_000_000:06d}" if decision.approved else None
         balances = expiring = None
-        if decision.reason in PIN_WAS_RIGHT and command.request.kind in WITH_PIN:
+        if decision.reason in PIN_WAS_RIGHT and command.request.kind in WITH_PIN and not command.request.forced:
             balances, expiring = self._told(decision, found)
         return Outcome(decision.reason, command.response_codes[decision.reason], approval, balances, expiring)
 
@@ -335,6 +348,14 @@ class _Work:
         if decision.reason is DeclineReason.KEY_REUSED:
             return Outcome(decision.reason, command.response_codes[decision.reason], None, None, replayed=True)
         stored = found.earlier_answer or {}
+        if command.request.forced:  # an advice tells no balance, nor what the request under its key was told
+            return Outcome(
+                decision.reason,
+                command.response_codes[decision.reason],
+                stored.get("approval_code"),
+                None,
+                replayed=True,
+            )
         balances = stored.get("balances")
         told = None if balances is None else {Purse(name): amount for name, amount in balances.items()}
         expiring = None
@@ -344,66 +365,6 @@ class _Work:
         return Outcome(
             decision.reason, found.earlier_code or "", stored.get("approval_code"), told, expiring, replayed=True
         )
-
-
-class _Decided(NamedTuple):
-    """One decided member, until its row is written. FIRST and END: which of the group's transfers are its own."""
-
-    member: Keyed
-    decision: Decision
-    found: Loaded
-    outcome: Outcome
-    id: int
-    first: int
-    end: int
-
-
-def _transfers(request: Request, decision: Decision, found: Loaded, account: Account, source: Source) -> list[Transfer]:
-    """A decision's draws as the ledger books them."""
-    if request.kind is RequestKind.HOLD:
-        return hold(account, decision.draws, source)
-    original = found.snapshot.original
-    if request.kind is RequestKind.COMPLETION:
-        taken = capture(account, decision.draws, OWED_TO[Channel(found.original_channel or "")], source)
-        return [*taken, *release(account, decision.released, source)]
-    if request.kind in GIVING_BACK:
-        if original is not None and original.kind is RequestKind.HOLD:
-            return release(account, decision.draws, source)
-        channel = Channel(found.original_channel or "")
-        pairs = [(draw, found.original_transfers.get(draw.tranche_id)) for draw in decision.draws]
-        return reverse(account, pairs, OWED_TO[channel], source)
-    kind = Kind.PURCHASE if request.kind is RequestKind.PURCHASE else Kind.WITHDRAWAL
-    return spend(account, decision.draws, kind, OWED_TO[request.channel], source)
-
-
-def _row(one: _Decided, transfer_ids: list[int], today: date) -> NewAuthorisation:
-    member, decision, found, outcome = one.member, one.decision, one.found, one.outcome
-    request, origin = member.command.request, member.command.origin
-    told = ""
-    if outcome.balances is not None:
-        told = ',"balances":{' + ",".join([f'"{purse}":{amount}' for purse, amount in outcome.balances.items()]) + "}"
-    if outcome.expiring is not None:
-        told += f',"expiring":["{outcome.expiring.on}",{outcome.expiring.amount_idr}]'
-    approval = "null" if outcome.approval_code is None else f'"{outcome.approval_code}"'
-    amounts = [draw.amount_idr for draw in decision.draws]
-    held = request.kind is RequestKind.HOLD and bool(decision.draws)
-    # What takes back or completes is booked, counted and settled where its original stood; its message need not repeat it.
-    channel = str(request.channel if request.kind in WITH_PIN else found.original_channel or request.channel)
-    return NewAuthorisation(
-        member.cell, one.id, found.account_id, found.card_id, origin.link, str(request.kind), member.message_key,
-        request.content_digest, member.original_key, origin.mti, channel, request.mcc, origin.terminal,
-        origin.merchant, origin.acquirer, origin.stan, origin.transmitted, origin.rrn, request.amount_idr,
-        str(decision.reason), outcome.response_code, f'{{"approval_code":{approval}{told}}}',
-        [draw.tranche_id for draw in decision.draws], [draw.programme for draw in decision.draws],
-        amounts, transfer_ids, today, max(today, origin.settlement_date or today), list(decision.limits.evaluated),
-        decision.limits.decided_by, [0] * len(amounts) if request.kind in GIVING_BACK else amounts,
-        today + timedelta(days=request.hold_days) if held else None,
-    )  # fmt: skip
-
-
-def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
-    """Rows as one list a column."""
-    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {name: [] for name in names}
 
 
 def _key(link: str, message_class: str, pan_index: bytes, stan: str, transmitted: str, acquirer: str) -> bytes:

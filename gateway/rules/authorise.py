@@ -36,6 +36,7 @@ class RequestKind(StrEnum):
     COMPLETION = "COMPLETION"  # takes a hold's money, all or a part; the rest is released (0220)
     REFUND = "REFUND"  # goods brought back: gives back what a purchase took, all or a part
     REVERSAL = "REVERSAL"  # what was asked did not happen, all or a part: cash, purchase, completion or hold
+    ADVICE = "ADVICE"  # an advice that tells of nothing that is done here, or is not readable: kept for people
 
 
 class DeclineReason(StrEnum):
@@ -43,6 +44,9 @@ class DeclineReason(StrEnum):
 
     APPROVED = "APPROVED"
     KEY_REUSED = "KEY_REUSED"  # the same message key with other content
+    ADVICE_DECLINED = "ADVICE_DECLINED"  # the partner declined in our name and tells us: kept, nothing moves
+    ADVICE_UNREADABLE = "ADVICE_UNREADABLE"  # a field of an advice is missing or malformed: answered 30, and kept
+    ADVICE_NOT_SERVED = "ADVICE_NOT_SERVED"  # an advice of a transaction, currency or place that this link does not do
     REVERSED_BEFORE = "REVERSED_BEFORE"  # its reversal came first
     ORIGINAL_UNKNOWN = "ORIGINAL_UNKNOWN"  # a reversal of nothing we have seen; kept as a tombstone
     REVERSAL_AMOUNT = "REVERSAL_AMOUNT"  # a reversal or refund that wants more back than was taken
@@ -100,6 +104,8 @@ class Request(NamedTuple):
     terminal: str = ""  # acquirer:terminal
     kept_idr: int = 0  # a partial reversal: what of the original amount stays taken
     hold_days: int = 7  # a hold lapses after so many days
+    forced: bool = False  # it has happened: the partner approved it in our name (0120, 0220 without a hold)
+    fault: DeclineReason | None = None  # why an advice can move nothing, whatever there is: ADVICE_DECLINED and so on
 
 
 class CardView(NamedTuple):
@@ -131,17 +137,31 @@ class Earlier:
 
     content_digest: bytes
     reason: DeclineReason
+    kind: RequestKind = RequestKind.CASH
+    amount_idr: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The request that a reversal, refund or completion names. REVERSED_IDR: what of it is no longer taken."""
+    """The request that a reversal, refund or completion names. REVERSED_IDR: what of it is no longer taken.
+
+    SETTLED: its day is closed with the partner. RETURNING: a tranche it drew from was frozen or is gone to the treasury since.
+    EXPIRED: a hold that lapsed.
+    """
 
     kind: RequestKind
     reason: DeclineReason
     amount_idr: int
     reversed_idr: int
     draws: tuple[Draw, ...]
+    settled: bool = False
+    returning: bool = False
+    expired: bool = False
+
+    @property
+    def taken_idr(self) -> int:
+        """What of it is still taken; 0 where nothing ever was."""
+        return self.amount_idr - self.reversed_idr if self.draws else 0
 
     @property
     def left(self) -> tuple[Draw, ...]:
@@ -194,6 +214,7 @@ class Decision(NamedTuple):
 
 GIVING_BACK = (RequestKind.REVERSAL, RequestKind.REFUND)
 REFUNDABLE = (RequestKind.PURCHASE, RequestKind.COMPLETION)
+COMPLETABLE = (RequestKind.HOLD, RequestKind.PURCHASE)  # what a 0100 or 0120 may have been
 WITH_PIN = (RequestKind.CASH, RequestKind.PURCHASE, RequestKind.HOLD, RequestKind.BALANCE)
 SPENDING = (RequestKind.CASH, RequestKind.PURCHASE, RequestKind.HOLD)  # what spending limits are asked for
 EXCEEDED = {LimitKind.AMOUNT: DeclineReason.LIMIT_AMOUNT, LimitKind.COUNT: DeclineReason.LIMIT_COUNT}
@@ -213,6 +234,8 @@ def decide(request: Request, snapshot: Snapshot, pin: PinOutcome, today: date, p
     """Approve or decline one request. Refusals stand in order of precedence (DeclineReason)."""
     if snapshot.earlier is not None:
         return _earlier_answer(request, snapshot.earlier)
+    if request.fault is not None:
+        return Decision(request.fault)
     if request.kind in GIVING_BACK:
         return _decide_giving_back(request, snapshot.original)
     card = snapshot.card
@@ -222,6 +245,8 @@ def decide(request: Request, snapshot: Snapshot, pin: PinOutcome, today: date, p
         return _decide_completion(request, snapshot.original)
     if card is None:
         return Decision(DeclineReason.CARD_UNKNOWN)
+    if request.forced:
+        return _decide_funds(request, card, snapshot, today, policy, None)
     if card.state not in (CardState.ACTIVE, CardState.PIN_LOCKED):
         return Decision(STATE_REASONS[card.state])
     if card.expires_on < today:
@@ -237,33 +262,21 @@ def decide(request: Request, snapshot: Snapshot, pin: PinOutcome, today: date, p
     tries = policy.pin_tries if card.pin_tries_left != policy.pin_tries else None
     if request.kind is RequestKind.BALANCE:
         return Decision(DeclineReason.APPROVED, pin_tries_left=tries)
-    if card.account_state is AccountState.PENDING_ID:
-        return Decision(DeclineReason.ACCOUNT_PENDING_ID, pin_tries_left=tries)
-    if card.account_state is not AccountState.ACTIVE:
-        return Decision(DeclineReason.ACCOUNT_BLOCKED, pin_tries_left=tries)
-    programmes = drawable_programmes(policy.purse_rules, request.channel, request.mcc, request.purse, today)
-    if not programmes:
-        return Decision(DeclineReason.NOT_PERMITTED, pin_tries_left=tries)
-    drawable = _oldest_first(snapshot.tranches, programmes, TrancheState.OPEN, today)
-    if sum([draw.amount_idr for draw in drawable]) < request.amount_idr:
-        blocked = _oldest_first(snapshot.tranches, programmes, TrancheState.BLOCKED, today)
-        with_blocked = sum(draw.amount_idr for draw in (*drawable, *blocked))
-        enough = with_blocked >= request.amount_idr
-        reason = DeclineReason.AID_BLOCKED if enough else DeclineReason.INSUFFICIENT_FUNDS
-        return Decision(reason, pin_tries_left=tries)
-    draws = draw_oldest_first(drawable, request.amount_idr)
+    decision = _decide_funds(request, card, snapshot, today, policy, tries)
+    if not decision.draws:
+        return decision
     limits = check_limits(
         policy.limits,
         today,
         request.channel,
         request.terminal,
-        draws,
+        decision.draws,
         snapshot.uses,
         snapshot.terminal_uses.get(request.terminal, ()),
     )
     if limits.exceeded is not None:
         return Decision(EXCEEDED[limits.exceeded], pin_tries_left=tries, limits=limits)
-    return Decision(DeclineReason.APPROVED, draws, tries, limits=limits)
+    return Decision(DeclineReason.APPROVED, decision.draws, tries, limits=limits)
 
 
 def needs_pin_check(request: Request, snapshot: Snapshot) -> bool:
@@ -273,6 +286,8 @@ def needs_pin_check(request: Request, snapshot: Snapshot) -> bool:
         card is not None
         and snapshot.earlier is None
         and request.kind in WITH_PIN
+        and not request.forced
+        and request.fault is None
         and not snapshot.reversed_before
         and card.state is CardState.ACTIVE
         and card.pin_tries_left > 0
@@ -300,10 +315,40 @@ def kept_amounts(draws: Sequence[Draw], undone_idr: int) -> list[int]:
 
 
 def _earlier_answer(request: Request, earlier: Earlier) -> Decision:
-    """The same message gets the same answer; another message under the same key is refused (94)."""
-    if earlier.content_digest != request.content_digest:
-        return Decision(DeclineReason.KEY_REUSED, replayed=True)
-    return Decision(earlier.reason, replayed=True)
+    """The same message gets the same answer; another message under the same key is refused (94).
+
+    An advice of what we approved ourselves under its key, the answer of which was lost on its way, moves nothing more.
+    """
+    if earlier.content_digest == request.content_digest:
+        return Decision(earlier.reason, replayed=True)
+    approved = earlier.reason is DeclineReason.APPROVED and earlier.amount_idr == request.amount_idr
+    if request.forced and approved and earlier.kind in (request.kind, RequestKind.HOLD):
+        return Decision(DeclineReason.APPROVED, replayed=True)
+    return Decision(DeclineReason.KEY_REUSED, replayed=True)
+
+
+def _decide_funds(
+    request: Request, card: CardView, snapshot: Snapshot, today: date, policy: Policy, tries: int | None
+) -> Decision:
+    """What is left to ask once the card is trusted: account, purses, and whether there is enough. Never more than there is.
+
+    TRIES: the PIN tries that are left afterwards; None: unchanged.
+    """
+    if card.account_state is AccountState.PENDING_ID:
+        return Decision(DeclineReason.ACCOUNT_PENDING_ID, pin_tries_left=tries)
+    if card.account_state is not AccountState.ACTIVE:
+        return Decision(DeclineReason.ACCOUNT_BLOCKED, pin_tries_left=tries)
+    programmes = drawable_programmes(policy.purse_rules, request.channel, request.mcc, request.purse, today)
+    if not programmes:
+        return Decision(DeclineReason.NOT_PERMITTED, pin_tries_left=tries)
+    drawable = _oldest_first(snapshot.tranches, programmes, TrancheState.OPEN, today)
+    if sum([draw.amount_idr for draw in drawable]) < request.amount_idr:
+        blocked = _oldest_first(snapshot.tranches, programmes, TrancheState.BLOCKED, today)
+        with_blocked = sum(draw.amount_idr for draw in (*drawable, *blocked))
+        enough = with_blocked >= request.amount_idr
+        reason = DeclineReason.AID_BLOCKED if enough else DeclineReason.INSUFFICIENT_FUNDS
+        return Decision(reason, pin_tries_left=tries)
+    return Decision(DeclineReason.APPROVED, draw_oldest_first(drawable, request.amount_idr), tries)
 
 
 def _decide_giving_back(request: Request, original: Original | None) -> Decision:
@@ -327,9 +372,15 @@ def _decide_giving_back(request: Request, original: Original | None) -> Decision
 
 
 def _decide_completion(request: Request, original: Original | None) -> Decision:
-    """Take a hold's money, from the tranches it remembers, oldest first; what is not needed is released."""
-    if original is None or original.kind is not RequestKind.HOLD:
+    """Take a hold's money, from the tranches it remembers, oldest first; what is not needed is released.
+
+    An advised authorisation (0120) was taken when it came: a completion of the same amount moves nothing more.
+    """
+    if original is None or original.kind not in COMPLETABLE:
         return Decision(DeclineReason.ORIGINAL_UNKNOWN)
+    if original.kind is RequestKind.PURCHASE:
+        same = original.reason is DeclineReason.APPROVED and request.amount_idr == original.taken_idr
+        return Decision(DeclineReason.APPROVED if same else DeclineReason.HOLD_AMOUNT)
     held = original.left
     left = sum(draw.amount_idr for draw in held)
     if original.reason is not DeclineReason.APPROVED or request.amount_idr > left:

@@ -61,6 +61,7 @@ class Loaded(NamedTuple):
     original_channel: str | None
     original_date: date | None
     original_transfers: Mapping[int, int]  # tranche id -> transfer id
+    earlier_id: int | None = None
 
 
 class NewAuthorisation(NamedTuple):
@@ -193,11 +194,12 @@ def _loaded(
     if earlier_row is None and original_row is None:
         snapshot = Snapshot(card, tranches, None, None, reversed_before, uses, terminals)
         return Loaded(snapshot, account_id, card_id, offset, pin_key, None, None, None, None, None, NO_TRANSFERS)
-    earlier = original = code = answer = original_id = channel = on = None
+    earlier = original = code = answer = earlier_id = original_id = channel = on = None
     transfers: Mapping[int, int] = NO_TRANSFERS
     if earlier_row is not None:
-        earlier = Earlier(earlier_row[14], DeclineReason(earlier_row[5]))
-        code, answer = earlier_row[6], json.loads(earlier_row[7])
+        earlier_id, amount, reason, code, told, kind = *earlier_row[2:4], *earlier_row[5:9]
+        earlier = Earlier(earlier_row[14], DeclineReason(reason), RequestKind(kind), amount)
+        answer = json.loads(told)
     if original_row is not None:
         (
             _,
@@ -208,20 +210,34 @@ def _loaded(
             reason,
             kind,
             channel,
-            _,
-            _,
+            settled,
+            returning,
             on,
-            *_,
+            _,
+            _,
+            expired,
+            _,
             ids,
             programmes,
             amounts,
             moves,
         ) = original_row
         draws = tuple(Draw(*one) for one in zip(ids, programmes, amounts, strict=True))
-        original = Original(RequestKind(kind), DeclineReason(reason), amount, reversed_idr, draws)
+        original = Original(
+            RequestKind(kind),
+            DeclineReason(reason),
+            amount,
+            reversed_idr,
+            draws,
+            bool(settled),
+            bool(returning),
+            expired,
+        )
         transfers = dict(zip(ids, moves[: len(ids)], strict=True))
     snapshot = Snapshot(card, tranches, earlier, original, reversed_before, uses, terminals)
-    return Loaded(snapshot, account_id, card_id, offset, pin_key, code, answer, original_id, channel, on, transfers)
+    return Loaded(
+        snapshot, account_id, card_id, offset, pin_key, code, answer, original_id, channel, on, transfers, earlier_id
+    )
 
 
 def _uses(text: str) -> tuple[Use, ...]:
@@ -275,12 +291,17 @@ LOAD = arrays_as_text("""
            t.available_from, t.clock_from, t.used_on IS NOT NULL, NULL, NULL, NULL, NULL, NULL
     FROM cards c JOIN tranche t ON t.cell = c.cell AND t.account_id = c.account_id AND t.available_idr > 0
     UNION ALL
-    SELECT 'EARLIER', w.place, NULL, NULL, NULL, e.reason, e.response_code, e.answer, NULL, NULL, NULL, NULL, NULL, NULL,
-           e.content_digest, NULL, NULL, NULL, NULL
+    SELECT 'EARLIER', w.place, e.id, e.amount_idr, NULL, e.reason, e.response_code, e.answer, e.kind, NULL, NULL, NULL, NULL,
+           NULL, e.content_digest, NULL, NULL, NULL, NULL
     FROM wanted w JOIN authorisation e ON e.message_key = w.message_key AND e.business_date BETWEEN :since AND :today
     UNION ALL
-    SELECT 'ORIGINAL', w.place, o.id, o.reversed_idr, o.amount_idr, o.reason, o.kind, o.channel, NULL, NULL, o.business_date,
-           NULL, NULL, NULL, NULL, o.tranche_ids, o.programmes, o.amounts_idr, o.transfer_ids
+    SELECT 'ORIGINAL', w.place, o.id, o.reversed_idr, o.amount_idr, o.reason, o.kind, o.channel,
+           CASE WHEN o.kind <> 'HOLD' THEN (SELECT 'settled' FROM settlement s WHERE s.link = o.link
+               AND s.settlement_date = o.settlement_date AND s.channel = o.channel) END,
+           (SELECT 'returning' FROM tranche t WHERE t.cell = o.cell AND t.account_id = o.account_id
+               AND t.id = ANY (o.tranche_ids) AND t.state IN ('FROZEN', 'AT_RPL', 'RETURNED') LIMIT 1),
+           o.business_date, NULL, NULL, o.kind = 'HOLD' AND o.held_until IS NULL AND o.reversed_by IS NULL, NULL, o.tranche_ids,
+           o.programmes, o.amounts_idr, o.transfer_ids
     FROM wanted w JOIN authorisation o ON o.message_key = w.original_key AND o.business_date BETWEEN :since AND :today
     UNION ALL
     SELECT 'TOMBSTONE', w.place, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway import clock
+from gateway.rules.authorise import DeclineReason
 from gateway.rules.settlement import PartnerDay
 from gateway.terminals import mapping
 from iso.codec import decode, encode
@@ -36,7 +37,6 @@ log = structlog.get_logger(__name__)
 
 APPROVED, INVALID, FORMAT, NOT_SIGNED_ON = "00", "12", "30", "91"
 SIGN_ON, SIGN_OFF, CUT_OVER, ECHO = "001", "002", "201", "301"
-MONEY = frozenset({"0100", "0101", "0200", "0201", "0220", "0221", "0400", "0401", "0420", "0421"})
 NETWORK_EVENTS = {SIGN_ON: "sign-on", SIGN_OFF: "sign-off", CUT_OVER: "cut-over"}
 CONNECTIONS_MAX = 200
 REJECT_MTI = "0610"  # administrative answer to bytes that are no message at all
@@ -167,16 +167,32 @@ class Connection(asyncio.Protocol):
             message = decode(frame, HIMBARA)
         except FormatError as error:
             log.info("message.unreadable", link=self._link.name, field=error.field, reason=error.reason)
-            self._refuse(error.partial, FORMAT)
+            if not self._kept(error):
+                self._refuse(error.partial, FORMAT)
             return
         kind = message.mti[:2]
         if kind == "08" and message.mti[2] == "0":
             self._network(message)
-        elif message.mti in MONEY:
+        elif message.mti in mapping.FINANCIAL:
             self._financial(message)
         else:
             log.info("message.unknown", link=self._link.name, mti=message.mti)
             self._refuse(message, INVALID)
+
+    def _kept(self, error: FormatError) -> bool:
+        """Whether an advice of which a field cannot be read went on all the same, to be kept for people."""
+        message = error.partial
+        if message is None or message.mti not in mapping.FINANCIAL or message.mti[2] != mapping.ADVICE:
+            return False
+        if not self._signed_on:
+            return False
+        fault, day = DeclineReason.ADVICE_UNREADABLE, self._listener.settlement_date()
+        try:
+            command = mapping.faulty_advice(message, self._link, fault, str(error), day)
+        except FormatError:
+            return False
+        self._listener.lanes.submit(command, partial(self._answer, message))
+        return True
 
     def _network(self, message: Message) -> None:
         code = message.get(70)

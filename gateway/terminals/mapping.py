@@ -10,7 +10,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
-from gateway.rules.authorise import WITH_PIN, Request, RequestKind
+from gateway.rules.authorise import WITH_PIN, DeclineReason, Request, RequestKind
 from gateway.rules.purse import Channel, PurseChoice
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
 from iso.amount import read_amount, read_replacement, write_amount
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from gateway.rules.authorise import DeclineReason
     from gateway.terminals.profile import Link
     from iso.message import Message
     from keys.keytypes import KeyHandle
@@ -37,12 +36,19 @@ KINDS = {  # class and function of the MTI, transaction of DE3
     ("20", "30"): RequestKind.BALANCE,
     ("20", "31"): RequestKind.BALANCE,
     ("10", "00"): RequestKind.HOLD,
-    ("22", "00"): RequestKind.COMPLETION,
+    ("12", "00"): RequestKind.PURCHASE,
+    ("12", "01"): RequestKind.CASH,
+    ("22", "00"): RequestKind.PURCHASE,  # of a hold, where it names one
+    ("22", "01"): RequestKind.CASH,
 }
+FINANCIAL = frozenset({"0100", "0101", "0120", "0121", "0200", "0201", "0220", "0221", "0400", "0401", "0420", "0421"})
+"""Message types that move money, or tell that it moved."""
 ORIGINALS = {  # what names another message in DE90, and the classes of message it may name
     RequestKind.REVERSAL: "12", RequestKind.COMPLETION: "1", RequestKind.REFUND: "2",
 }  # fmt: skip
 DIGESTED = (3, 4, 37, 41, 42, 49, 90, 95)  # with the key fields, what makes two messages the same
+APPROVING = frozenset({"00", "08", "10", "11", "16"})  # DE39 of ISO 8583:1987, A.9, that let money out; 10: DE4 of it
+ADVICE = "2"
 PIN_BLOCK_HEX = 16
 _SHORTEST_PAN = 13  # of a card; ISO/IEC 7812-1 has shorter numbers, which are no cards of a link
 TRACK2_SEPARATORS = "=D"
@@ -63,19 +69,44 @@ def to_command(
 ) -> AuthoriseCommand:
     """The command in a financial, authorisation or reversal message. Raises FormatError or Declined.
 
-    SETTLEMENT_DATE: the partner's day; None: the business date.
+    SETTLEMENT_DATE: the partner's day; None: the business date. An advice is never refused where its card and key can be read:
+    what is wrong with it goes with the command, to be kept for people.
     """
-    reversal = message.mti[1] == "4"
-    pan = _pan(message)
-    request = _reversal(message, link) if reversal else _request(message, link)
-    named = ORIGINALS.get(request.kind)
-    origin = Origin(
-        link.name, message.mti, _need(message, 41).strip(), message.get(42, "").strip(), _need(message, 32), _need(message, 11),
-        _need(message, 7), message.get(37, "").strip(), None if named is None else _original(message, named),
-        settlement_date,
-    )  # fmt: skip
-    codes: Mapping[DeclineReason, str] = link.advice_codes if message.mti[2] == "2" else link.response_codes
-    return AuthoriseCommand(request, origin, pan, _pin_block(message), pin_key, codes)
+    if message.mti[2] != ADVICE:
+        return _command(message, link, pin_key, settlement_date)
+    try:
+        return _command(message, link, pin_key, settlement_date)
+    except FormatError as error:
+        return faulty_advice(message, link, DeclineReason.ADVICE_UNREADABLE, str(error), settlement_date)
+    except Declined as error:
+        return faulty_advice(message, link, DeclineReason.ADVICE_NOT_SERVED, str(error), settlement_date)
+
+
+def faulty_advice(
+    message: Message, link: Link, fault: DeclineReason, why: str, settlement_date: date | None = None
+) -> AuthoriseCommand:
+    """An advice that moves nothing and is kept for people, answered as the link says of FAULT. MESSAGE: what could be read of it.
+
+    Raises FormatError where card or key cannot be read.
+    """
+    mcc = message.get(18, "")
+    channel = link.cash_places.get(mcc, Channel.EWARONG)
+    try:
+        amount = read_amount(message.get(4, ""), link.amount_exponent)
+    except FormatError:
+        amount = 0
+    request = Request(
+        RequestKind.ADVICE,
+        channel,
+        mcc,
+        PurseChoice.BY_RULE,
+        amount,
+        _digest(message, why),
+        _terminal(message),
+        fault=fault,
+    )
+    pan, origin = _pan(message), _origin(message, link, message.get(41, ""), None, settlement_date)
+    return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why)
 
 
 def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
@@ -103,9 +134,32 @@ def refused(message: Message, code: str) -> Message:
     return answer
 
 
+def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None) -> AuthoriseCommand:
+    pan = _pan(message)
+    request = _reversal(message, link) if message.mti[1] == "4" else _request(message, link)
+    named = ORIGINALS.get(request.kind)
+    original = None if named is None else _original(message, named)
+    origin = _origin(message, link, _need(message, 41), original, settlement_date)
+    codes: Mapping[DeclineReason, str] = link.advice_codes if message.mti[2] == ADVICE else link.response_codes
+    return AuthoriseCommand(request, origin, pan, _pin_block(message), pin_key, codes)
+
+
+def _origin(
+    message: Message,
+    link: Link,
+    terminal: str,
+    original: tuple[str, str, str, str] | None,
+    settlement_date: date | None,
+) -> Origin:
+    return Origin(
+        link.name, message.mti, terminal.strip(), message.get(42, "").strip(), _need(message, 32), _need(message, 11),
+        _need(message, 7), message.get(37, "").strip(), original, settlement_date,
+    )  # fmt: skip
+
+
 def _request(message: Message, link: Link) -> Request:
     code = read_processing_code(_need(message, 3))
-    kind = _kind(message.mti, code.transaction)
+    kind = _kind(message, code.transaction)
     amount = 0 if kind is RequestKind.BALANCE else read_amount(_need(message, 4), link.amount_exponent)
     mcc = _need(message, 18)
     channel = link.cash_places.get(mcc, Channel.EWARONG)
@@ -118,18 +172,39 @@ def _request(message: Message, link: Link) -> Request:
     purse = link.purses.get(code.from_account)
     if purse is None:
         raise Declined(NOT_PERMITTED, f"account type {code.from_account}")
+    if message.mti[2] == ADVICE:
+        return _advised(message, Request(kind, channel, mcc, purse, amount, b"", _terminal(message)))
     if kind in WITH_PIN and message.get(52) is None:
         raise FormatError(52, "is missing")
-    terminal = f"{message.get(32, '')}:{message.get(41, '').strip()}"
-    return Request(kind, channel, mcc, purse, amount, _digest(message), terminal)
+    return Request(kind, channel, mcc, purse, amount, _digest(message), _terminal(message))
 
 
-def _kind(mti: str, transaction: str) -> RequestKind:
-    """What a message asks for, by its class and function and the transaction of its processing code."""
-    kind = KINDS.get((mti[1:3], transaction))
+def _advised(message: Message, request: Request) -> Request:
+    """What the partner tells of: it happened, or (DE39 says that it was refused in our name) it did not."""
+    declined = message.get(39, "00") not in APPROVING
+    forced = request.kind is not RequestKind.COMPLETION
+    marks = ("declined",) if declined else ()
+    digest = _digest(message, *(("advice", *marks) if forced else marks))
+    return request._replace(
+        content_digest=digest, forced=forced, fault=DeclineReason.ADVICE_DECLINED if declined else None
+    )
+
+
+def _kind(message: Message, transaction: str) -> RequestKind:
+    """What a message asks for or tells of, by the class and function of its MTI and the transaction of its processing code."""
+    kind = KINDS.get((message.mti[1:3], transaction))
     if kind is None:
-        raise Declined(INVALID_TRANSACTION, f"processing code {transaction} in a {mti}")
+        raise Declined(INVALID_TRANSACTION, f"processing code {transaction} in a {message.mti}")
+    if message.mti[2] == ADVICE and _names_another(message):
+        if message.mti[1] != "2" or kind is not RequestKind.PURCHASE:  # what it names may have been taken already
+            raise Declined(INVALID_TRANSACTION, f"a {message.mti} of {transaction} that names another message")
+        return RequestKind.COMPLETION
     return kind
+
+
+def _names_another(message: Message) -> bool:
+    """Whether DE90 is there and says something."""
+    return bool(message.get(90, "").strip("0 "))
 
 
 def _reversal(message: Message, link: Link) -> Request:
@@ -151,6 +226,10 @@ def _original(message: Message, wanted: str) -> tuple[str, str, str, str]:
     if original.mti[1] not in wanted:
         raise Declined(INVALID_TRANSACTION, f"a {message.mti} of a {original.mti}")
     return original.mti[1], original.stan, original.transmitted, str(original.acquirer or _need(message, 32))
+
+
+def _terminal(message: Message) -> str:
+    return f"{message.get(32, '')}:{message.get(41, '').strip()}"
 
 
 def _pan(message: Message) -> Pan:
@@ -178,10 +257,10 @@ def _pin_block(message: Message) -> bytes | None:
         return b""  # counts as a wrong PIN, like every block that does not hold one
 
 
-def _digest(message: Message) -> bytes:
-    """16 bytes over what, with the key fields, makes two messages the same."""
+def _digest(message: Message, *marks: str) -> bytes:
+    """16 bytes over what, with the key fields, makes two messages the same. MARKS: what else an advice says."""
     get = message.fields.get
-    parts = repr((message.mti[1], [get(number) for number in DIGESTED]))
+    parts = repr((message.mti[1], [get(number) for number in DIGESTED], *marks))
     return hashlib.sha256(parts.encode()).digest()[:16]
 
 

@@ -67,6 +67,8 @@ TRIED: dict[str, list[tuple[str, ...]]] = {
     "job list": [()], "return list": [()], "return confirm": [("1", "--ntpn", NTPN, *AS)],
     "settlement list": [()], "settlement show": [()], "settlement positions": [()], "settlement payables": [()],
     "settlement verify": [()], "settlement report": [("--date", "{day}", "--out", OUT)], "settlement gl": [("--out", OUT)],
+    "exceptions list": [("--all",)], "exceptions show": [("1",)],
+    "exceptions resolve": [("1", "--note", "seen", "--checker", "budi", *AS)],
     "day show": [()], "day list": [()], "day verify": [()],
     "ledger proof": [()], "ledger balance": [("rpl",)], "audit verify": [()],
     "keys list": [()], "keys usages": [()], "keys waiting": [()], "keys record": [("--out", OUT)], "vault status": [()],
@@ -94,7 +96,15 @@ NOT_TRIED = {
 
 
 FORMS: tuple[list[str], ...] = ([], ["--json"])
-MAY_REFUSE = ("card choose-pin", "card unlock", "card stolen", "account correct", "settlement show")
+MAY_REFUSE = (
+    "exceptions show",
+    "exceptions resolve",
+    "card choose-pin",
+    "card unlock",
+    "card stolen",
+    "account correct",
+    "settlement show",
+)
 """At this point of the story; every command near a card is also refused where its --json repeats a deed that was done."""
 NEAR_CARDS = ("card", "account", "trace", "batch", "si", "limits", "simulate")
 

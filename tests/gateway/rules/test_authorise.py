@@ -165,8 +165,9 @@ def test_the_earlier_reason_is_told(first: Fault, second: Fault) -> None:
 
 
 def test_the_faults_of_these_tests_are_all_there_are() -> None:
-    """A new reason needs a fault here. What is told apart elsewhere: reversals, completions, overload and outage."""
-    elsewhere = {R.APPROVED, R.ORIGINAL_UNKNOWN, R.REVERSAL_AMOUNT, R.HOLD_AMOUNT, R.OVERLOAD, R.SYSTEM_ERROR}
+    """A new reason needs a fault here. What is told apart elsewhere: reversals, completions, advices, overload and outage."""
+    advised = {R.ADVICE_DECLINED, R.ADVICE_UNREADABLE, R.ADVICE_NOT_SERVED}
+    elsewhere = advised | {R.APPROVED, R.ORIGINAL_UNKNOWN, R.REVERSAL_AMOUNT, R.HOLD_AMOUNT, R.OVERLOAD, R.SYSTEM_ERROR}
     assert set(DeclineReason) - elsewhere == {fault.reason for fault in FAULTS}
     assert {fault.change["state"] for fault in FAULTS if "state" in fault.change} == set(CardState) - {CardState.ACTIVE}
 
@@ -227,7 +228,9 @@ def test_what_a_balance_is_told_with(fault: Fault | None) -> None:
 def test_the_pin_is_asked_for_when_it_matters(fault: Fault | None, kind: RequestKind, *, expired: bool) -> None:
     """Where no check is needed, no outcome of one changes the decision; where it is, a wrong PIN does."""
     facts = replace(Facts(), **({} if fault is None else fault.change))
-    facts = replace(facts, request=CASH._replace(kind=kind), expires_on=TODAY - DAY if expired else facts.expires_on)
+    wrong = R.ADVICE_NOT_SERVED if kind is RequestKind.ADVICE else None  # such an advice has one always
+    request = CASH._replace(kind=kind, fault=wrong)
+    facts = replace(facts, request=request, expires_on=TODAY - DAY if expired else facts.expires_on)
     facts = replace(facts, original=ORIGINAL)
     answers = {replace(facts, pin=outcome).decide() for outcome in PinOutcome}
     needed = needs_pin_check(facts.request, facts.snapshot)

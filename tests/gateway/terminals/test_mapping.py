@@ -164,10 +164,12 @@ def test_only_financial_requests_are_reversed(key: KeyHandle) -> None:
     """A reversal of a reversal or of a network message is answered 12."""
     for mti in ("0420", "0800"):
         with pytest.raises(mapping.Declined) as error:
-            command(key, "0420", f90=mti + DE90[4:])
+            command(key, "0400", f90=mti + DE90[4:])
         assert "12" == error.value.code
+        advised = command(key, "0420", f90=mti + DE90[4:])
+        assert DeclineReason.ADVICE_NOT_SERVED is advised.request.fault
     with pytest.raises(FormatError):
-        command(key, "0420", f90="")
+        command(key, "0400", f90="")
 
 
 def test_an_advice_is_always_accepted(key: KeyHandle) -> None:
@@ -175,6 +177,76 @@ def test_an_advice_is_always_accepted(key: KeyHandle) -> None:
     asked, advised = command(key, "0400", f90=DE90), command(key, "0421", f90=DE90)
     unknown = DeclineReason.ORIGINAL_UNKNOWN
     assert ("25", "00") == (asked.response_codes[unknown], advised.response_codes[unknown])
+
+
+@pytest.mark.parametrize(
+    ("mti", "change", "kind"),
+    [
+        ("0120", {"f3": "000000", "f18": "5411"}, RequestKind.PURCHASE),
+        ("0121", {}, RequestKind.CASH),
+        ("0220", {"f3": "000000", "f18": "5411"}, RequestKind.PURCHASE),
+        ("0221", {"f39": "00"}, RequestKind.CASH),
+        ("0220", {"f3": "000000", "f18": "5411", "f90": "0" * 42}, RequestKind.PURCHASE),
+    ],
+)
+def test_what_has_happened_is_forced(key: KeyHandle, mti: str, change: dict[str, str], kind: RequestKind) -> None:
+    """An advice without a hold tells of what the partner approved; no PIN is needed, and all that can be is accepted."""
+    made = command(key, mti, f52="", **change)
+    assert (kind, True, None, "") == (made.request.kind, made.request.forced, made.request.fault, made.why)
+    assert "00" == made.response_codes[DeclineReason.INSUFFICIENT_FUNDS]
+
+
+def test_a_completion_names_its_hold(key: KeyHandle) -> None:
+    """0220 with DE90 of a 0100 or 0120; of anything else it is kept for people, so that nothing is taken twice."""
+    hold = DE90.replace("0200", "0100", 1)
+    made = command(key, "0220", f3="000000", f18="5411", f90=hold)
+    assert (RequestKind.COMPLETION, False, "1") == (
+        made.request.kind,
+        made.request.forced,
+        (made.origin.original or "")[0],
+    )
+    for mti, change in (
+        ("0220", {"f90": DE90}),
+        ("0220", {"f3": "010000", "f18": "6011", "f90": hold}),
+        ("0120", {"f90": hold}),
+    ):
+        odd = command(key, mti, **({"f3": "000000", "f18": "5411"} | change))
+        assert (RequestKind.ADVICE, DeclineReason.ADVICE_NOT_SERVED) == (odd.request.kind, odd.request.fault)
+
+
+@pytest.mark.parametrize(("code", "declined"), [("00", False), ("10", False), ("51", True), ("05", True), ("91", True)])
+def test_a_refusal_in_our_name_is_told_by_de39(key: KeyHandle, code: str, *, declined: bool) -> None:
+    """DE39 of an advice that lets no money out: it is recorded and moves nothing."""
+    made = command(key, "0120", f39=code)
+    assert (DeclineReason.ADVICE_DECLINED if declined else None) is made.request.fault
+    assert (made.request.content_digest == command(key, "0120").request.content_digest) is not declined
+
+
+@pytest.mark.parametrize(
+    ("change", "fault", "why"),
+    [
+        ({"f49": "840"}, DeclineReason.ADVICE_NOT_SERVED, "currency"),
+        ({"f3": "400000"}, DeclineReason.ADVICE_NOT_SERVED, "processing code 40"),
+        ({"f4": "0" * 12}, DeclineReason.ADVICE_NOT_SERVED, "zero"),
+        ({"f18": "5411"}, DeclineReason.ADVICE_NOT_SERVED, "cash at MCC"),
+        ({"f4": "000000000150"}, DeclineReason.ADVICE_UNREADABLE, "field 4"),
+        ({"f41": ""}, DeclineReason.ADVICE_UNREADABLE, "field 41"),
+    ],
+)
+def test_a_faulty_advice_is_kept(key: KeyHandle, change: dict[str, str], fault: DeclineReason, why: str) -> None:
+    """What is wrong goes with it, without a value of the card; the same message asked for would be refused."""
+    made = command(key, "0220", **change)
+    assert (RequestKind.ADVICE, fault) == (made.request.kind, made.request.fault)
+    assert why in made.why
+    with pytest.raises((mapping.Declined, FormatError)):
+        command(key, "0200", **change)
+
+
+@pytest.mark.parametrize("field", ["f2", "f7", "f11", "f32"])
+def test_an_advice_of_no_card_or_key_is_not_kept(key: KeyHandle, field: str) -> None:
+    """Nobody could say which message it was."""
+    with pytest.raises(FormatError):
+        command(key, "0220", **{field: ""})
 
 
 def test_an_answer_tells_code_approval_and_balances() -> None:
