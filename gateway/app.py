@@ -14,25 +14,25 @@ from gateway.api.server import ApiServer
 from gateway.errors import GatewayError, Refused
 from gateway.jobs.runner import catch_up
 from gateway.jobs.schedule import make_schedule
+from gateway.operations import link_keys
 from gateway.operations.bank import Bank, refresh_business_date
 from gateway.operations.ceremony import compare_keystore
-from gateway.operations.custody import bank_keys, custody_of, reads_pins, vault_of
+from gateway.operations.custody import bank_keys, custody_of, vault_of
 from gateway.operations.key_watch import KeyWatch
 from gateway.operations.lane import Lanes
-from gateway.operations.links import note_link_event
 from gateway.operations.noted_acts import take_in_notes
 from gateway.operations.refusals import Refusals, write_refusals
 from gateway.operations.setup import check_settings_match, create_bank_row
 from gateway.store import database, partitions
-from gateway.terminals.links_file import read_links
-from gateway.terminals.listener import Listener
-from keys.errors import KeyRefused, KeysError
+from gateway.terminals.links import LinkRoom
+from keys.errors import KeysError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from datetime import date
 
     from gateway.settings import Settings
+    from gateway.terminals.profile import Link
     from keys.hsm import Hsm
     from keys.toolbox import Refusal
 
@@ -65,6 +65,7 @@ async def open_bank(settings: Settings) -> AsyncIterator[Bank]:
             await partitions.make_around(connection, today)
         await compare_keystore(bank)
         await take_in_notes(bank)
+        await link_keys.take_up(bank)
         try:
             yield bank
         finally:
@@ -94,26 +95,33 @@ class Service:
     def __init__(self, bank: Bank) -> None:
         """Put the parts together; start() starts them. Raises SettingsError or Refused for a wrong link or a missing key."""
         self.bank = bank
-        self.link = read_links(bank.settings.links_file).first
         self.lanes = Lanes(bank)
-        try:
-            pin_key = bank.hsm.find(self.link.pin_key)
-        except KeyRefused:
-            raise Refused(
-                f"link {self.link.name} wants the key {self.link.pin_key}, which the keystore lacks: `kks keys component`"
-            ) from None
-        if not any(reads_pins(bank.hsm, key) for key in bank.hsm.versions(self.link.pin_key)):
-            raise Refused(
-                f"link {self.link.name} wants a key that reads PIN blocks, and no version of {self.link.pin_key} does: "
-                "its usage is P0, its mode D or B"
-            )
-        self.listener = Listener(self.link, self.lanes, pin_key, self._note, lambda: self.bank.business_date)
+        self.room = LinkRoom(bank, self.lanes)
         self.watch = KeyWatch(bank)
-        self.api = ApiServer(bank, self.lanes, self.link.name, lambda: len(self.listener.connections), self.watch)
+        self.api = ApiServer(bank, self.lanes, self.links_status, self.watch)
         self.scheduler = make_schedule(bank)
-        self.iso_address = ("", 0)
         self.http_address = ("", 0)
         self._watch: asyncio.Task[None] | None = None
+        self._links_watch: asyncio.Task[None] | None = None
+
+    @property
+    def link(self) -> Link:
+        """The link that stands first: terminals of the demo and of tests use it."""
+        return self.room.places[0].link
+
+    @property
+    def iso_address(self) -> tuple[str, int]:
+        """Where the first link listens."""
+        return self.room.places[0].address
+
+    def links_status(self) -> dict[str, object]:
+        """The links' part of the status."""
+        return {
+            "link": self.link.name,
+            "connections": self.room.connections,
+            "links": self.room.status(),
+            "links_file": {"state": "ok" if self.room.refused is None else "refused", "why": self.room.refused},
+        }
 
     async def start(self, *, jobs: bool, say: Callable[[str], None] | None = None) -> None:
         """Catch up missed jobs, then listen. Raises GatewayError where a port is taken."""
@@ -126,24 +134,24 @@ class Service:
                     say(f"jobs: {error}")
             self.scheduler.start()
         await self.lanes.start()
+        await self.room.start()
         self._watch = asyncio.create_task(self.watch.run())
-        self.iso_address = await _listen("ISO 8583", settings.host, settings.iso_port, self.listener.start)
+        self._links_watch = asyncio.create_task(self.room.run())
         self.http_address = await _listen("HTTP", settings.host, settings.http_port, self.api.start)
 
     async def close(self) -> None:
         """Stop taking new work, answer what was accepted, close everything."""
         if self.scheduler.running:
             self.scheduler.shutdown(wait=False)
-        if self._watch is not None:
-            self._watch.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._watch
+        for task in (self._watch, self._links_watch):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        await self.room.drain()
         await self.lanes.close()
-        await self.listener.close()
+        await self.room.close()
         await self.api.close()
-
-    async def _note(self, link: str, event: str) -> None:
-        await note_link_event(self.bank, link, event)
 
 
 def open_keystore(
@@ -171,9 +179,9 @@ async def _open_database(settings: Settings) -> database.Database:
 async def _write_last_refusals(bank: Bank) -> None:
     """What is left when the bank is closed. Where the database is away it stays in the log alone."""
     try:
-        await write_refusals(bank)
+        await write_refusals(bank, every=True)
     except (KeysError, SQLAlchemyError, OSError) as error:
-        _log.error("refusals_not_written", refusals=bank.refusals.take().total(), error=type(error).__name__)
+        _log.error("refusals_not_written", refusals=bank.refusals.take(every=True).total(), error=type(error).__name__)
 
 
 async def _listen(

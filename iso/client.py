@@ -2,36 +2,52 @@
 
 Used by simulated terminals and by our own outgoing side. Knows sign-on (0800, DE70 001) and echo (301), no other message;
 never retries and never reverses: a time-out says that the outcome is unknown, and the caller decides. Bounded: at most
-`max_in_flight` requests wait, further ones wait for a place. Read next: framing.py, message.py.
+`max_in_flight` requests wait, further ones wait for a place. Read next: client_wire.py, framing.py, message.py, reconnecting.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from iso.client_wire import CLOSING_S, Wire, why
 from iso.codec import decode, encode
 from iso.dialect import HIMBARA, Dialect
-from iso.errors import FormatError, FrameError, LinkClosed, LinkTimeout, SignOnRefused
-from iso.framing import HIMBARA_FRAMING, Deframer, LengthFraming
+from iso.errors import (
+    DuplicateInFlight,
+    FormatError,
+    FrameError,
+    LinkClosed,
+    LinkError,
+    LinkFailed,
+    LinkTimeout,
+    SignOnRefused,
+)
+from iso.framing import HIMBARA_FRAMING, LengthFraming
 from iso.message import Message, response_mti
 from iso.response_codes import APPROVED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import ssl
+    from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
     from types import TracebackType
 
+OnRequest: TypeAlias = "Callable[[Message], Message | Awaitable[Message | None] | None]"
+
+DEFAULT_KEY = (11, 7, 41)
+"""Fields by which an answer is found where a link says no others: trace number, time of transmission, terminal."""
 _TRANSMITTED = 7
 _STAN = 11
 _RESPONSE_CODE = 39
 _NETWORK_CODE = 70
-_COMPARED = (_TRANSMITTED, 41)
-_CLOSING_S = 5.0  # a peer that reads nothing may hold what is still to be written for so long
+_UNREAD_MAX = 16_000_000  # bytes of answers to a peer that asks and does not read
 _LAST_STAN = 999_999
-_SIGN_ON = "001"
+_SIGN_ON, _ECHO = "001", "301"
 _NETWORK_REQUESTS = ("0800", "0801")
+_NO_KEYS: Mapping[str, tuple[int, ...]] = MappingProxyType({})
 
 
 def answer_network(request: Message) -> Message | None:
@@ -45,16 +61,21 @@ def answer_network(request: Message) -> Message | None:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    request: Message
+    values: tuple[str, ...]
     answer: asyncio.Future[Message]
 
 
 class LinkClient:
     """One connection to one host.
 
-    `timeout_s` bounds connecting and each answer. With `sign_on`, connecting includes a sign-on answered 00; it needs
-    `clock` (aware UTC time) for DE7. `on_request` answers what the other side asks, by default its 0800. Counters:
-    `unmatched`, answers nobody waited for (late ones), and `unreadable`, messages that broke the dialect.
+    `timeout_s` bounds connecting and each answer. With `tls`, the host's certificate must be for `tls_name`, by default
+    `host`; a context with a certificate of ours makes it mutual. With `sign_on`, connecting includes a sign-on answered
+    00. With `echo_s`, an echo is sent when nothing was heard for so long, and a host that leaves it unanswered is given
+    up. Both need `clock` (aware UTC time) for DE7. `key_fields`: MTI class (second digit) -> the fields by which an answer
+    is found, DEFAULT_KEY where it says none; the first must stand in the answer, the others count where both messages
+    hold them. `on_request` answers what the other side asks, by default its 0800; where it is asynchronous, up to
+    `max_in_flight` answers are made at once. Counters: `unmatched`, answers nobody waited for (late ones) and requests
+    nobody answered; `unreadable`, messages that broke the dialect.
     """
 
     def __init__(
@@ -64,24 +85,38 @@ class LinkClient:
         dialect: Dialect = HIMBARA,
         framing: LengthFraming = HIMBARA_FRAMING,
         *,
+        tls: ssl.SSLContext | None = None,
+        tls_name: str | None = None,
         sign_on: bool = False,
+        echo_s: float | None = None,
         timeout_s: float = 30.0,
         max_in_flight: int = 1_000,
+        key_fields: Mapping[str, tuple[int, ...]] = _NO_KEYS,
         clock: Callable[[], datetime] | None = None,
-        on_request: Callable[[Message], Message | None] = answer_network,
+        on_request: OnRequest = answer_network,
     ) -> None:
-        if sign_on and clock is None:
-            raise ValueError("sign-on needs a clock for DE7")
+        if (sign_on or echo_s is not None) and clock is None:
+            raise ValueError("sign-on and echo need a clock for DE7")
+        if not all(key_fields.values()):
+            raise ValueError("a key has at least one field")
         self.unmatched = 0
         self.unreadable = 0
         self._address = (host, port)
         self._dialect = dialect
         self._framing = framing
-        self._sign_on_clock = clock if sign_on else None
+        self._tls = (tls, tls_name or host)
+        self._clock = clock
+        self._sign_on = sign_on
+        self._echo_s = echo_s
         self._timeout_s = timeout_s
+        self._max_in_flight = max_in_flight
         self._places = asyncio.Semaphore(max_in_flight)
+        self._key_fields = dict(key_fields)
         self._on_request = on_request
-        self._wire: _Wire | None = None
+        self._connecting = asyncio.Lock()
+        self._wire: Wire | None = None
+        self._last: Wire | None = None
+        self._ready = False
         self._waiting: dict[tuple[str, str], list[_Waiting]] = {}
         self._stan = 0
 
@@ -98,8 +133,13 @@ class LinkClient:
 
     @property
     def connected(self) -> bool:
-        """Whether requests can be sent now."""
-        return self._wire is not None
+        """Whether requests can be sent now: connected, and signed on where asked."""
+        return self._ready and self._wire is not None and not self._wire.closing
+
+    @property
+    def failure(self) -> str | None:
+        """Why the connection went away by itself; None where it stands, was closed by us, or never was."""
+        return None if self._last is None else self._last.failure
 
     @property
     def in_flight(self) -> int:
@@ -107,52 +147,43 @@ class LinkClient:
         return sum(map(len, self._waiting.values()))
 
     async def connect(self) -> None:
-        """Connect, and sign on where asked. Again after a loss is allowed.
+        """Connect, and sign on where asked. Again after a loss is allowed; where the link stands nothing is done.
 
-        Raises LinkClosed, LinkTimeout or SignOnRefused; the connection is closed then.
+        Raises LinkFailed, LinkTimeout or SignOnRefused; the connection is closed then.
         """
-        if self._wire is not None:
-            return
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                _, wire = await loop.create_connection(lambda: _Wire(self, self._framing), *self._address)
-        except TimeoutError:
-            raise LinkTimeout(f"no connection within {self._timeout_s} s") from None
-        except OSError as error:
-            raise LinkClosed(f"no connection: {error.strerror or 'refused'}") from error
-        if wire.gone.is_set():
-            raise LinkClosed("the connection was closed at once")
-        self._wire = wire
-        if self._sign_on_clock is not None:
-            await self._sign_on(self._sign_on_clock())
+        async with self._connecting:
+            if self._wire is not None and self._wire.closing:
+                await self._wire.gone.wait()
+            if self._wire is not None:
+                return
+            wire = await self._connect()
+            if wire.gone.is_set():
+                raise LinkFailed("the connection was closed at once")
+            self._wire = self._last = wire
+            if self._sign_on:
+                await self._be_signed_on()
+            self._ready = True
+            if self._echo_s is not None:
+                wire.run(self._echo_when_idle(wire, self._echo_s))
 
-    async def request(self, message: Message) -> Message:
+    async def request(self, message: Message, *, again: bool = False) -> Message:
         """Send `message` and wait for its answer.
 
-        The answer is the message of the answering type with the same DE11, and the same DE7 and DE41 where both hold
-        them. Raises LinkClosed, LinkTimeout, or FormatError where the message cannot be encoded.
+        The answer is the message of the answering type whose key is the same. Raises LinkClosed where we closed the
+        link, LinkFailed where it went away, LinkTimeout, DuplicateInFlight, or FormatError where the message cannot be
+        encoded. `again`: send it even while its key is in flight, for trials of the other side; the copies get the
+        answers in turn.
         """
-        key = _key(response_mti(message.mti), message)
-        framed = self._framing.frame(encode(message, self._dialect))
+        framed = self._framed(message)
         async with self._places:
-            if self._wire is None:
-                raise LinkClosed("not connected")
-            waiting = _Waiting(message, asyncio.get_running_loop().create_future())
-            self._waiting.setdefault(key, []).append(waiting)
-            self._wire.write(framed)
-            try:
-                async with asyncio.timeout(self._timeout_s):
-                    return await waiting.answer
-            except TimeoutError:
-                raise LinkTimeout(f"no answer to {message.mti} within {self._timeout_s} s") from None
-            finally:
-                self._forget(key, waiting)
+            if not self.connected:
+                raise self._gone("not connected")
+            return await self._exchange(message, framed, again=again)
 
     def send_bytes(self, data: bytes) -> None:
         """Put `data` on the wire as it is, header and all: for malformed frames. Raises LinkClosed."""
         if self._wire is None:
-            raise LinkClosed("not connected")
+            raise self._gone("not connected")
         self._wire.write(data)
 
     def next_stan(self) -> str:
@@ -166,17 +197,34 @@ class LinkClient:
         if wire is None:
             return
         wire.close()
-        try:
-            async with asyncio.timeout(_CLOSING_S):
-                await wire.gone.wait()
-        except TimeoutError:
-            wire.abort()
-            await wire.gone.wait()
+        await wire.gone.wait()
+        answering = wire.tasks - {asyncio.current_task()}
+        if answering:
+            await asyncio.wait(answering, timeout=CLOSING_S)
 
-    async def _sign_on(self, now: datetime) -> None:
-        fields = {_TRANSMITTED: f"{now:%m%d%H%M%S}", _STAN: self.next_stan(), _NETWORK_CODE: _SIGN_ON}
+    async def wait_closed(self) -> None:
+        """Wait until there is no connection; `failure` tells then whether it was lost or closed by us."""
+        if self._wire is not None:
+            await self._wire.gone.wait()
+
+    async def _connect(self) -> Wire:
+        context, name = self._tls
+        options: dict[str, Any] = {}
+        if context is not None:
+            options = {"ssl": context, "server_hostname": name, "ssl_handshake_timeout": self._timeout_s + CLOSING_S}
+        loop = asyncio.get_running_loop()
         try:
-            answer = await self.request(Message("0800", fields))
+            async with asyncio.timeout(self._timeout_s):
+                _, wire = await loop.create_connection(lambda: Wire(self, self._framing), *self._address, **options)
+        except TimeoutError:
+            raise LinkTimeout(f"no connection within {self._timeout_s} s") from None
+        except OSError as error:
+            raise LinkFailed(f"no connection: {why(error)}") from error
+        return wire
+
+    async def _be_signed_on(self) -> None:
+        try:
+            answer = await self._network(_SIGN_ON)
         except BaseException:
             await self.close()
             raise
@@ -185,94 +233,119 @@ class LinkClient:
             await self.close()
             raise SignOnRefused(code)
 
-    def received(self, payload: bytes) -> None:
+    async def _echo_when_idle(self, wire: Wire, echo_s: float) -> None:
+        """Send an echo whenever nothing was heard for `echo_s`; whatever comes then says that the host lives."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(wire.heard_at + echo_s - loop.time())
+            asked_at = loop.time()
+            if asked_at < wire.heard_at + echo_s:
+                continue
+            try:
+                await self._network(_ECHO)
+            except LinkTimeout as error:
+                if wire.heard_at < asked_at:
+                    wire.fail(f"{error} (echo)")
+                    return
+            except DuplicateInFlight:
+                continue  # somebody's own echo is under way
+
+    async def _network(self, code: str) -> Message:
+        """Ask an 0800; it waits for no place. Its callers have a clock."""
+        assert self._clock is not None  # noqa: S101 - checked when the client was made
+        fields = {_TRANSMITTED: f"{self._clock():%m%d%H%M%S}", _STAN: self.next_stan(), _NETWORK_CODE: code}
+        message = Message("0800", fields)
+        return await self._exchange(message, self._framed(message))
+
+    async def _exchange(self, message: Message, framed: bytes, *, again: bool = False) -> Message:
+        if self._wire is None:
+            raise self._gone("not connected")
+        place, values = self._key(response_mti(message.mti), message)
+        waiting = _Waiting(values, asyncio.get_running_loop().create_future())
+        if not again and any(one.values == values and not one.answer.done() for one in self._waiting.get(place, ())):
+            raise DuplicateInFlight(f"an {message.mti} with the same key waits for its answer")
+        self._waiting.setdefault(place, []).append(waiting)
+        self._wire.write(framed)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await waiting.answer
+        except TimeoutError:
+            raise LinkTimeout(f"no answer to {message.mti} within {self._timeout_s} s") from None
+        finally:
+            self._forget(place, waiting)
+
+    def received(self, wire: Wire, header: bytes, payload: bytes) -> None:
         """Hand an answer to who waits for it, or answer what the other side asks. Called by the connection."""
         try:
             message = decode(payload, self._dialect)
             if message.is_request:
-                self._answer(message)
+                self._answer(wire, header, message)
                 return
-        except FormatError:
+        except (FormatError, FrameError):
             self.unreadable += 1
             return
-        for waiting in self._waiting.get(_key(message.mti, message), ()):
-            if not waiting.answer.done() and _same(waiting.request, message):
-                waiting.answer.set_result(message)
-                return
-        self.unmatched += 1
+        place, values = self._key(message.mti, message)
+        fitting = [one for one in self._waiting.get(place, ()) if not one.answer.done() and _fits(one.values, values)]
+        if fitting and all(one.values == fitting[0].values for one in fitting):
+            fitting[0].answer.set_result(message)
+        else:  # nobody's, or one of several requests and nobody can say which
+            self.unmatched += 1
 
-    def lost(self, wire: _Wire) -> None:
+    def lost(self, wire: Wire) -> None:
         """Fail all who wait. Called by the connection when it is gone."""
         if self._wire is not wire:
             return
-        self._wire = None
-        for same_key in self._waiting.values():
-            for waiting in same_key:
+        self._wire, self._ready = None, False
+        for same_place in self._waiting.values():
+            for waiting in same_place:
                 if not waiting.answer.done():
-                    waiting.answer.set_exception(LinkClosed("the connection was closed before the answer came"))
+                    waiting.answer.set_exception(self._gone("the connection was closed before the answer came"))
 
-    def _answer(self, request: Message) -> None:
+    def _gone(self, what: str) -> LinkClosed:
+        return LinkClosed(what) if self.failure is None else LinkFailed(f"{what}: {self.failure}")
+
+    def _answer(self, wire: Wire, header: bytes, request: Message) -> None:
+        if len(wire.tasks) >= self._max_in_flight + (self._echo_s is not None):  # the echo is a task too
+            self.unmatched += 1
+            return
         answer = self._on_request(request)
+        if answer is None or isinstance(answer, Message):
+            self._reply(wire, header, answer)
+        else:
+            wire.run(self._answer_later(wire, header, answer))
+
+    async def _answer_later(self, wire: Wire, header: bytes, answer: Awaitable[Message | None]) -> None:
+        try:
+            self._reply(wire, header, await answer)
+        except (FormatError, FrameError):
+            self.unreadable += 1
+        except LinkError:
+            self.unmatched += 1
+
+    def _reply(self, wire: Wire, header: bytes, answer: Message | None) -> None:
         if answer is None:
             self.unmatched += 1
-        elif self._wire is not None:
-            self._wire.write(self._framing.frame(encode(answer, self._dialect)))
+        elif wire.unread > _UNREAD_MAX:
+            wire.fail("the other side asks and does not read")
+        else:
+            wire.write(self._framing.frame(encode(answer, self._dialect), self._framing.reply_header(header)))
 
-    def _forget(self, key: tuple[str, str], waiting: _Waiting) -> None:
-        same_key = self._waiting[key]
-        same_key.remove(waiting)
-        if not same_key:
-            del self._waiting[key]
+    def _framed(self, message: Message) -> bytes:
+        return self._framing.frame(encode(message, self._dialect))
 
+    def _key(self, answer_mti: str, message: Message) -> tuple[tuple[str, str], tuple[str, ...]]:
+        """Where an answer is looked for (version, class and function, first key field), and its key, "" for what it lacks."""
+        numbers = self._key_fields.get(answer_mti[1], DEFAULT_KEY)
+        values = tuple(message.get(number, "").rstrip() for number in numbers)
+        return (answer_mti[:3], values[0]), values
 
-class _Wire(asyncio.Protocol):
-    """The connection itself: bytes to messages, messages to the client."""
-
-    def __init__(self, client: LinkClient, framing: LengthFraming) -> None:
-        self.gone = asyncio.Event()
-        self._client = client
-        self._deframer = Deframer(framing)
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - asyncio's own promise, for the type checker
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            payloads = self._deframer.feed(data)
-        except FrameError as error:
-            payloads = list(error.complete)
-            self.close()
-        for payload in payloads:
-            self._client.received(payload)
-
-    def connection_lost(self, _error: Exception | None) -> None:
-        self.gone.set()
-        self._client.lost(self)
-
-    def write(self, data: bytes) -> None:
-        if self._transport is not None:
-            self._transport.write(data)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+    def _forget(self, place: tuple[str, str], waiting: _Waiting) -> None:
+        same_place = self._waiting[place]
+        same_place.remove(waiting)
+        if not same_place:
+            del self._waiting[place]
 
 
-def _key(answer_mti: str, message: Message) -> tuple[str, str]:
-    """What an answer is found by: its version, class and function, and the trace number."""
-    return answer_mti[:3], message.get(_STAN, "")
-
-
-def _same(request: Message, answer: Message) -> bool:
-    """Whether DE7 and DE41 agree, where both messages hold them."""
-    return all(
-        request.get(number, "").rstrip() == answer.get(number, "").rstrip()
-        for number in _COMPARED
-        if number in request.fields and number in answer.fields
-    )
+def _fits(asked: tuple[str, ...], answered: tuple[str, ...]) -> bool:
+    """Whether two keys agree wherever both say something."""
+    return all(mine == theirs or not mine or not theirs for mine, theirs in zip(asked, answered, strict=True))

@@ -1,8 +1,9 @@
 """Bytes to Message and back, by a dialect. The hot path of every link.
 
-A dialect is compiled once into a step a field. Messages on a link come in few shapes, so the list of steps of a bitmap
-is kept (a bounded number of them). The fast path only tells right from wrong; what exactly was wrong is found by a
-second, slow walk, which also saves the fields that are readable. ISO 8583:1987, 4.
+Where all is ASCII text a message is taken apart here, as one string: a dialect is compiled once into a step a field, and the
+list of steps of a bitmap is kept (a bounded number of them, since messages on a link come in few shapes). This way only tells
+right from wrong; what exactly was wrong is found by the slow walk in wire.py, which also saves the fields that are readable.
+Dialects with packed digits, bytes or EBCDIC are read and written in wire.py. ISO 8583:1987, 4.
 Knows no meaning of a field. Read next: dialect.py, message.py; mac.py for the bytes under a MAC.
 """
 
@@ -13,10 +14,11 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
-from iso import bitmap
-from iso.dialect import HIMBARA, Dialect, Kind
+from iso import bitmap, wire
+from iso.dialect import HIMBARA, Dialect, Encoding, Kind, Page
 from iso.errors import FormatError
 from iso.message import Message
+from iso.wire import PADS, PEEKED, STAN, diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
     from iso.dialect import Field
 
 _MTI = 4
-_STAN = 11
 _SHAPES_KEPT = 512
-_PEEKED = 256  # more than the MTI, two bitmaps and fields 2 to 11 can take
+_DIALECTS_KEPT = 256
+_ONE_BITMAP = _MTI + bitmap.WIDTH
+_TWO_BITMAPS = _ONE_BITMAP + bitmap.WIDTH
+_FIRST_BIT_SET = bitmap.FIRST_BIT_SET
 _TOO_LONG = 1_000_000  # larger than any field: what a length prefix that is no number counts as
 
 
@@ -38,13 +42,19 @@ _Step: TypeAlias = tuple[int, int, int, "Callable[[str], object]", str]
 
 def decode(data: bytes, dialect: Dialect = HIMBARA) -> Message:
     """The message in `data` (without its frame). Raises FormatError, with `partial`, and nothing else."""
-    text = _ascii_part(data)
+    plan = _compiled(dialect)
+    if plan is None:
+        return wire.decode(data, dialect)
+    try:
+        text = str(data, "ascii")
+    except UnicodeDecodeError:
+        text = ""  # the slow walk tells which field it is
     mti = text[:_MTI]
     if len(mti) != _MTI or not mti.isdigit():
-        raise FormatError(None, "MTI must be 4 digits")
-    position = _MTI + bitmap.width_at(text, _MTI)
+        raise diagnose(data, dialect)
+    position = _TWO_BITMAPS if text[_MTI : _MTI + 1] in _FIRST_BIT_SET else _ONE_BITMAP
     try:
-        steps = _compiled(dialect).reading(text[_MTI:position])
+        steps, binary = plan.reading(text[_MTI:position])
     except FormatError as error:
         raise FormatError(None, error.reason, Message(mti, {})) from None
     fields: dict[int, str] = {}
@@ -53,17 +63,19 @@ def decode(data: bytes, dialect: Dialect = HIMBARA) -> Message:
             start = position + length_digits
             end = start + _LENGTHS.get(text[position:start], _TOO_LONG)
             if end - start > length:
-                raise _diagnose(data, text, dialect)
+                raise diagnose(data, dialect)
         else:
             start = position
             end = start + length
         value = text[start:end]
         if not right(value):
-            raise _diagnose(data, text, dialect)
+            raise diagnose(data, dialect)
         fields[number] = value
         position = end
-    if position != len(data) or position != len(text):
-        raise _diagnose(data, text, dialect)
+    if position != len(text):
+        raise diagnose(data, dialect)
+    for number in binary:
+        fields[number] = fields[number].upper()
     return Message(mti, fields)
 
 
@@ -72,11 +84,14 @@ def encode(message: Message, dialect: Dialect = HIMBARA) -> bytes:
 
     Fixed numeric fields are filled with zeros on the left, fixed text with spaces on the right; all else must fit.
     """
+    plan = _compiled(dialect)
+    if plan is None:
+        return wire.encode(message, dialect)
     fields = message.fields
     mti = message.mti
     if len(mti) != _MTI or not mti.isdigit():
         raise FormatError(None, "MTI must be 4 digits")
-    head, steps = _compiled(dialect).writing(tuple(sorted(fields)))
+    head, steps = plan.writing(tuple(sorted(fields)))
     parts = [mti, head]
     for number, length_digits, length, right, pad in steps:
         value = fields[number]
@@ -97,19 +112,22 @@ def encode(message: Message, dialect: Dialect = HIMBARA) -> bytes:
 
 def peek(data: bytes, dialect: Dialect = HIMBARA) -> tuple[str, str] | None:
     """MTI and STAN (DE11) of a message, without reading it all; None where either cannot be found."""
-    text = _ascii_part(data[:_PEEKED])
+    plan = _compiled(dialect)
+    if plan is None:
+        return wire.peek(data, dialect)
+    text = _ascii_part(data[:PEEKED])
     mti = text[:_MTI]
     if len(mti) != _MTI or not mti.isdigit():
         return None
     position = _MTI + bitmap.width_at(text, _MTI)
     try:
-        steps = _compiled(dialect).reading(text[_MTI:position])
+        steps, _ = plan.reading(text[_MTI:position])
     except FormatError:
         return None
     for number, length_digits, length, right, _ in steps:
-        if number >= _STAN:
+        if number >= STAN:
             value = text[position : position + length]
-            return (mti, value) if number == _STAN and len(value) == length and right(value) else None
+            return (mti, value) if number == STAN and len(value) == length and right(value) else None
         if length_digits:
             start = position + length_digits
             position = start + _LENGTHS.get(text[position:start], _TOO_LONG)
@@ -118,23 +136,28 @@ def peek(data: bytes, dialect: Dialect = HIMBARA) -> tuple[str, str] | None:
     return None
 
 
-class _Plan:
-    """A dialect compiled: a step a field, and the steps of the shapes seen lately."""
+class _TextPlan:
+    """A dialect compiled that is all ASCII text: a step a field, and the steps of the shapes seen lately."""
 
-    __slots__ = ("_steps", "reading", "writing")
+    __slots__ = ("_binary", "_steps", "reading", "writing")
 
     def __init__(self, dialect: Dialect) -> None:
         self._steps = {
-            one.number: (one.number, one.length_digits, one.length, _RIGHT[one.kind], _PADS.get(one.kind, ""))
+            one.number: (one.number, one.length_digits, one.length, _right(one), PADS.get(one.kind, ""))
             for one in dialect.fields
         }
+        self._binary = frozenset(one.number for one in dialect.fields if one.kind is Kind.B)
         self.reading = lru_cache(maxsize=_SHAPES_KEPT)(self._reading)
         self.writing = lru_cache(maxsize=_SHAPES_KEPT)(lambda numbers: self._writing(numbers, dialect))
 
-    def _reading(self, bitmap_text: str) -> tuple[_Step, ...]:
-        """Steps of a message with that bitmap. A field the dialect lacks gets a step at which reading must fail."""
+    def _reading(self, bitmap_text: str) -> tuple[tuple[_Step, ...], tuple[int, ...]]:
+        """Steps of a message with that bitmap, and which fields are binary.
+
+        A field the dialect lacks gets a step at which reading must fail.
+        """
         numbers = bitmap.read_bitmap(bitmap_text)
-        return tuple(self._steps.get(number) or (number, 0, 0, _nothing, "") for number in numbers)
+        steps = tuple(self._steps.get(number) or (number, 0, 0, _nothing, "") for number in numbers)
+        return steps, tuple(number for number in numbers if number in self._binary)
 
     def _writing(self, numbers: tuple[int, ...], dialect: Dialect) -> tuple[str, tuple[_Step, ...]]:
         """Bitmap and steps of a message with these fields. Raises FormatError for a field the dialect lacks."""
@@ -143,9 +166,19 @@ class _Plan:
         return bitmap.make_bitmap(numbers), tuple(self._steps[number] for number in numbers)
 
 
-@lru_cache(maxsize=16)
-def _compiled(dialect: Dialect) -> _Plan:
-    return _Plan(dialect)
+@lru_cache(maxsize=_DIALECTS_KEPT)
+def _compiled(dialect: Dialect) -> _TextPlan | None:
+    """The plan of a dialect that is all ASCII text with two bitmaps; None of any other."""
+    text = (Encoding.TEXT, Encoding.HEX)
+    plain = (
+        dialect.text is Page.ASCII
+        and dialect.numeric in text
+        and dialect.bitmap in text
+        and not dialect.has_third_bitmap
+        and all(dialect.encoding_of(one) in text for one in dialect.fields)
+        and all(dialect.lengths_of(one) in text for one in dialect.fields if one.length_digits)
+    )
+    return _TextPlan(dialect) if plain else None
 
 
 def _ascii_part(data: bytes) -> str:
@@ -170,48 +203,9 @@ def _not_ascii(message: Message) -> FormatError:
     return FormatError(None, "MTI must be 4 digits")
 
 
-def _diagnose(data: bytes, text: str, dialect: Dialect) -> FormatError:
-    """Walk again, slowly: the first fault, and every field that can be read.
-
-    After a field of the right length but the wrong kind the walk goes on, since the next field's place is known.
-    """
-    position = _MTI + bitmap.width_at(text, _MTI)
-    steps = _compiled(dialect).reading(text[_MTI:position])
-    fields: dict[int, str] = {}
-    faults: list[tuple[int | None, str]] = []
-    for step in steps:
-        number, right = step[0], step[3]
-        extent = _extent(step, text, len(data), position, dialect)
-        if isinstance(extent, str):
-            faults.append((number, extent))
-            break
-        start, position = extent
-        value = text[start:position]
-        if right(value):
-            fields[number] = value
-        else:
-            faults.append((number, dialect.field(number).wants))
-    else:
-        faults.append((None, "bytes are left over after the last field"))
-    return FormatError(*faults[0], partial=Message(text[:_MTI], fields))
-
-
-def _extent(step: _Step, text: str, size: int, position: int, dialect: Dialect) -> tuple[int, int] | str:
-    """Start and end of the field at `position`, or why there is none."""
-    number, length_digits, length, _, _ = step
-    if number not in dialect.by_number:
-        return f"is not in dialect {dialect.name}"
-    start = position + length_digits
-    if length_digits and start <= len(text):
-        longest, length = length, _LENGTHS.get(text[position:start], -1)
-        if length < 0:
-            return f"length must be {length_digits} digits"
-        if length > longest:
-            return dialect.field(number).wants
-    end = start + length
-    if end <= len(text):
-        return start, end
-    return "holds a byte that is not ASCII" if len(text) < size else "the message ends inside it"
+def _right(field: Field) -> Callable[[str], object]:
+    """Whether every character is of the field's kind, and bytes are whole where the length does not say it."""
+    return _WHOLE_BYTES if field.kind is Kind.B and field.length_digits else _RIGHT[field.kind]
 
 
 def _anything(_value: str) -> bool:
@@ -236,6 +230,6 @@ _RIGHT: MappingProxyType[Kind, Callable[[str], object]] = MappingProxyType(
         Kind.XN: re.compile(r"[CD][0-9]+").fullmatch,
     }
 )
-_PADS = MappingProxyType({Kind.N: "0", Kind.A: " ", Kind.AN: " ", Kind.ANS: " "})
+_WHOLE_BYTES = re.compile(r"(?:[0-9A-Fa-f]{2})+").fullmatch
 _PREFIXES = MappingProxyType({2: tuple(f"{n:02d}" for n in range(100)), 3: tuple(f"{n:03d}" for n in range(1000))})
 _LENGTHS = {prefix: length for prefixes in _PREFIXES.values() for length, prefix in enumerate(prefixes)}

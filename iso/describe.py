@@ -1,8 +1,9 @@
 """A message for people and for logs, masked.
 
-What is not known to be harmless is hidden: the card number keeps its first six and last four digits, accounts their last
-four, and secrets (tracks, PIN, chip, MAC, security data) and free text show no character at all. The unmasked way has its
-own name so that it can be found. Knows no dialect but the names of fields. Read next: message.py, dialect.py.
+What is not known to be harmless is hidden, whatever the dialect: the card number keeps its first six and last four digits,
+accounts their last four, and secrets (tracks, PIN, chip, MAC, security data), free text and what stands in it show no character
+at all. The unmasked way has its own name so that it can be found. Of a dialect it knows names and lengths. Read next:
+message.py, dialect.py.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ from typing import TYPE_CHECKING
 from iso.dialect import HIMBARA
 
 if TYPE_CHECKING:
+    from iso.dialect import Dialect
     from iso.message import Message
 
 _SUMMARISED = (2, 3, 4, 7, 11, 12, 13, 18, 32, 37, 38, 39, 41, 42, 49, 70, 90, 95)
 _PAN = 2
 _ACCOUNTS = frozenset({102, 103})
 _PLAIN = frozenset({*range(3, 14), *range(15, 34), *range(37, 44), *range(49, 52), *range(66, 96), 97, 99, 100})
-_SECRET = frozenset({14, 34, 35, 36, 45, 52, 53, 55, 64, 96, 125, 128})
+_SECRET = frozenset({14, 34, 35, 36, 45, 52, 53, 55, 64, 96, 125, 128, 192})
 _WIPED = "[wiped]"
-_LEFT_CLEAR = 10
 _SHORTEST_PAN = 13
+_SHORTEST_OF_LONG_BIN = 16
+_BIN, _LONG_BIN = 6, 8
 _TAIL = 4
 
 
@@ -33,34 +36,42 @@ def summary(message: Message) -> dict[str, str]:
     return said
 
 
-def describe(message: Message) -> str:
-    """Every field on its own line, masked."""
-    return _lines(message, {number: masked(number, value) for number, value in message.fields.items()})
+def describe(message: Message, dialect: Dialect = HIMBARA, *, long_bin: bool = False) -> str:
+    """Every field on its own line, named as in `dialect`, masked. `long_bin`: eight digits of a card number show, not six."""
+    shown = {}
+    for number, value in message.fields.items():
+        usual = _as_usual(number, dialect) or number in _SECRET
+        shown[number] = masked(number, value, long_bin=long_bin) if usual else _length_of(value)
+    return _lines(message, shown, dialect)
 
 
-def describe_unmasked(message: Message) -> str:
+def describe_unmasked(message: Message, dialect: Dialect = HIMBARA) -> str:
     """Every field on its own line with its true value: card number, track and PIN block too. Never for a log."""
-    return _lines(message, message.fields)
+    return _lines(message, message.fields, dialect)
 
 
-def masked(number: int, value: str) -> str:
+def masked(number: int, value: str, *, long_bin: bool = False) -> str:
     """What may be shown of one field's value."""
     if number == _PAN:
-        return mask_pan(value)
+        return mask_pan(value, long_bin=long_bin)
     if number in _ACCOUNTS:
         return mask_tail(value)
     if number in _PLAIN:
         return _visible(value)
     if number in _SECRET:
         return _WIPED
-    return f"[{len(value)} characters]"
+    return _length_of(value)
 
 
-def mask_pan(pan: str) -> str:
-    """First six and last four digits (PCI DSS 3.4); a number too short to be a card's shows nothing."""
+def mask_pan(pan: str, *, long_bin: bool = False) -> str:
+    """First six and last four digits (PCI DSS 3.4.1); a number too short to be a card's shows nothing.
+
+    With `long_bin` the first eight, where the number has at least sixteen digits: an issuer's number of ISO/IEC 7812-1 has eight.
+    """
     if len(pan) < _SHORTEST_PAN or not pan.isdigit():
         return "*" * len(pan)
-    return f"{pan[:6]}{'*' * (len(pan) - _LEFT_CLEAR)}{pan[-_TAIL:]}"
+    first = _LONG_BIN if long_bin and len(pan) >= _SHORTEST_OF_LONG_BIN else _BIN
+    return f"{pan[:first]}{'*' * (len(pan) - first - _TAIL)}{pan[-_TAIL:]}"
 
 
 def mask_tail(account: str) -> str:
@@ -71,8 +82,18 @@ def mask_tail(account: str) -> str:
     return "*" * (len(account) - _TAIL) + _visible(account[-_TAIL:])
 
 
-def _lines(message: Message, shown: dict[int, str]) -> str:
-    names = HIMBARA.by_number
+def _as_usual(number: int, dialect: Dialect) -> bool:
+    """Whether the field is no longer than usual: a bank that made something else of it may keep anything there."""
+    own, usual = dialect.by_number.get(number), HIMBARA.by_number.get(number)
+    return own is None or usual is None or own.length <= usual.length
+
+
+def _length_of(value: str) -> str:
+    return f"[{len(value)} characters]"
+
+
+def _lines(message: Message, shown: dict[int, str], dialect: Dialect) -> str:
+    names = dialect.by_number
     lines = [f"MTI {_visible(message.mti)}"]
     for number in sorted(shown):
         name = names[number].name if number in names else "unknown field"

@@ -37,9 +37,10 @@ class FormatError(IsoError):
 
 
 class FrameError(IsoError):
-    """The length header makes no sense: where the next message starts is unknown, so the link must be closed.
+    """A length header makes no sense, or a message header is not this link's.
 
-    `complete` holds the messages that were whole before the bad header; they may still be answered.
+    Where the next message starts, or whose it is, is unknown, so the link must be closed.
+    `complete` holds the frames that were whole before the bad length header; they may still be answered.
     """
 
     def __init__(self, reason: str, complete: Sequence[bytes] = ()) -> None:
@@ -53,7 +54,15 @@ class LinkError(IsoError):
 
 
 class LinkClosed(LinkError):
-    """The connection is not there, or went away before the answer came."""
+    """The connection is not there, or went away before the answer came. Of this class itself: because we closed it."""
+
+
+class LinkFailed(LinkClosed):
+    """The connection could not be made, or went away without our closing it: refused, cut, closed by the other side, dead."""
+
+
+class DuplicateInFlight(LinkError):
+    """A request with the same key still waits for its answer: one answer could not be told from the other. Not sent."""
 
 
 class LinkTimeout(LinkError):

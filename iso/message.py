@@ -18,7 +18,10 @@ _MTI_LENGTH = 4
 
 @dataclass(slots=True, repr=False)
 class Message:
-    """A message. `mti` is 4 digits, `fields` maps a data element's number (2 to 128) to its text."""
+    """A message. `mti` is 4 digits, `fields` maps a data element's number (2 to 192) to its text.
+
+    Text whatever the dialect: digits, characters, upper case hexadecimal of what is binary.
+    """
 
     mti: str
     fields: dict[int, str]

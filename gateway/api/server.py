@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 class ApiServer:
     """The HTTP listener of one process."""
 
-    def __init__(self, bank: Bank, lanes: Lanes, link: str, connections: Callable[[], int], watch: KeyWatch) -> None:
-        """Make the routes; start() listens. LINK: the partner link's name; CONNECTIONS: how many it has now; WATCH: over keys."""
+    def __init__(self, bank: Bank, lanes: Lanes, links: Callable[[], dict[str, object]], watch: KeyWatch) -> None:
+        """Make the routes; start() listens. LINKS: how the partner links stand now; WATCH: over keys."""
         self._bank = bank
         self._lanes = lanes
-        self._link = link
-        self._connections = connections
+        self._links = links
         self._watch = watch
         application = web.Application()
         application.add_routes(
@@ -73,8 +72,7 @@ class ApiServer:
             {
                 "bank": self._bank.row.name,
                 "business_date": str(self._bank.business_date),
-                "link": self._link,
-                "connections": self._connections(),
+                **self._links(),
                 "keystore": self._keystore(),
                 "waiting": self._lanes.waiting,
                 "lanes": [asdict(lane) for lane in self._lanes.statistics],

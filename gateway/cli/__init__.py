@@ -12,9 +12,11 @@ from gateway.cli import (
     exceptions,
     keystore,
     limits,
+    links,
     lists,
     master_key,
     measure,
+    outgoing,
     partitions,
     partner_keys,
     service,
@@ -56,8 +58,11 @@ app.add_typer(books.ledger, name="ledger")
 app.add_typer(books.audit, name="audit")
 app.add_typer(settlement.settlement, name="settlement")
 app.add_typer(exceptions.exceptions, name="exceptions")
+app.add_typer(outgoing.outgoing, name="outgoing")
+app.add_typer(outgoing.desk, name="desk")
 app.add_typer(keystore.keys, name="keys")
 app.add_typer(vault.vault, name="vault")
+app.add_typer(links.link, name="link")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(measure.bench, name="bench")
 days.register()

@@ -32,8 +32,12 @@ async def _serve(bank: Bank) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with run_service(bank, say=output.say) as service:
-        host, port = service.iso_address
-        output.say(f"ISO 8583  {host}:{port}  link {service.link.name}, acquirer {service.link.acquirer}")
+        loop.add_signal_handler(signal.SIGHUP, service.room.wake)
+        for place in service.room.places:
+            host, port = place.address
+            where = f"{host}:{port}" if place.line is not None else "not open"
+            why = f": {place.why}" if place.why is not None else ""
+            output.say(f"ISO 8583  {where}  link {place.link.name}, acquirer {place.link.acquirer}, {place.state}{why}")
         output.say(f"HTTP      http://{service.http_address[0]}:{service.http_address[1]}/v1/status")
         gc.collect()
         gc.freeze()  # what is loaded by now lives as long as the process

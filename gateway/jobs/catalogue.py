@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import holidays
 
 from gateway.errors import NotFound, Refused
-from gateway.operations import day, dormancy, holds, partitions, reseal, settlement
+from gateway.operations import day, dormancy, holds, outgoing, partitions, reseal, settlement
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -101,6 +101,12 @@ async def _reseal(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
     return told | ({"named": [str(one) for one in done.named]} if done.named else {})
 
 
+async def _expire_outgoing(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
+    """What a running link has not sent in time it puts aside itself; this is for links that nobody serves any more."""
+    del on, run_id
+    return {"expired": await outgoing.expire_all(bank)}
+
+
 async def _retention(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
     """What cannot be detached today is tried again tomorrow: nothing waits for it."""
     del run_id
@@ -114,6 +120,7 @@ async def _retention(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
 JOBS = (
     Job("make-partitions", "months of the journal for the days ahead", 0, 5, _make_partitions),
     Job("reseal", "seal under the newest sealing key what is sealed under an older one", 1, 30, _reseal),
+    Job("expire-outgoing", "put aside for people what could not be sent to a partner in time", 1, 40, _expire_outgoing),
     Job("release-holds", "give back what holds set aside that nobody completed in time", 4, 50, _release_holds),
     Job("dormancy-warn", "notices to families whose aid will be blocked", 5, 0, _warn),
     Job("dormancy-block", "block aid that was not used in time", 5, 10, _block),
@@ -124,5 +131,5 @@ JOBS = (
     Job("close-day", "close the days before: lock, hash, checkpoints", 8, 30, _close_day),
     Job("retention", "months older than the retention are detached and kept apart", 9, 0, _retention),
 )
-HOUSEKEEPING = ("make-partitions", "reseal", "close-day", "retention")
+HOUSEKEEPING = ("make-partitions", "reseal", "expire-outgoing", "close-day", "retention")
 AWAITED = tuple(job.name for job in JOBS if job.name not in HOUSEKEEPING)  # a day is closed when these are done for it

@@ -20,6 +20,7 @@ from gateway.errors import GatewayError
 from gateway.measure.workbench import Gateway
 from gateway.operations.authorise import AuthoriseCommand, Outcome
 from gateway.rules.authorise import DeclineReason
+from gateway.terminals.line import Line
 from gateway.terminals.links_file import read_links
 from gateway.terminals.listener import Listener
 from iso.codec import decode, encode
@@ -240,18 +241,23 @@ async def _drive(port: int, requests: list[bytes], messages: int) -> None:
 class ApprovingLanes:
     """Lanes without a bank: every request is approved at once."""
 
-    def submit(self, command: AuthoriseCommand, answer: Callable[[Outcome | None], None]) -> None:
+    def submit(
+        self,
+        command: AuthoriseCommand,
+        answer: Callable[[Outcome | None], None],
+        alive: Callable[[], bool] | None = None,
+    ) -> None:
         """Approve."""
-        del command
+        del command, alive
         answer(Outcome(DeclineReason.APPROVED, "00", None, None))
 
 
 async def serve_ours(host: str) -> tuple[Listener, int]:
     """Our own listener, the default link, no database. Returns it and its port."""
     hsm = SoftwareHsm.in_memory()
-    listener = Listener(
-        read_links(None).first, cast("Lanes", ApprovingLanes()), hsm.generate(KeyUsage.PIN_ENCRYPTION, "bench")
-    )
+    link = read_links(None).first
+    hsm.generate(KeyUsage.PIN_ENCRYPTION, link.pin_key)
+    listener = Listener(Line(link, cast("Lanes", ApprovingLanes()), hsm))
     return listener, (await listener.start(host, 0))[1]
 
 

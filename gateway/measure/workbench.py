@@ -193,13 +193,13 @@ async def start_gateway(settings: Settings, port: int = 0) -> Gateway:
             stdout=asyncio.subprocess.PIPE, stderr=errors, start_new_session=True,
         )  # fmt: skip
     assert process.stdout is not None  # noqa: S101 - it is a pipe
-    found = port
+    found: int | None = None  # the first link's, which terminals of the bench talk to
     try:
         async with asyncio.timeout(START_TIMEOUT_S):
             while line := (await process.stdout.readline()).decode():
-                if line.startswith("ISO 8583"):
+                if line.startswith("ISO 8583") and found is None:
                     found = int(line.split()[2].rpartition(":")[2])
-                if line.strip() == "ready":
+                if line.strip() == "ready" and found is not None:
                     return Gateway(process, found)
     except TimeoutError:
         process.kill()

@@ -5,6 +5,7 @@ Built by gateway.app.open_bank. Operations take (bank, actor, ...) and nothing g
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway import clock
 from gateway.errors import Refused
+from gateway.rules.key_turns import KeyTurns
 from gateway.store import audit
 
 if TYPE_CHECKING:
@@ -68,6 +70,8 @@ class Bank:
     vault: Vault
     refusals: Refusals
     moved_date: date | None = field(default=None)
+    key_turns: KeyTurns = field(default_factory=KeyTurns)
+    key_change: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def now(self) -> datetime:
         """This moment in UTC."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import Refused
-from gateway.operations import pin_keys
+from gateway.operations import hot_list, pin_keys
 from gateway.operations.bank import Bank, Transaction, transaction
 from gateway.operations.custody import PIN_LABEL
 from gateway.operations.opening import NewCard, order_cards
@@ -47,7 +47,7 @@ async def deliver(bank: Bank, actor: str, card_id: int, branch: str) -> CardStat
     """The card has arrived at the branch."""
     async with transaction(bank, actor) as tx:
         card = await cards.read(tx.connection, card_id, lock=True)
-        return await _move(tx, card, CardEvent.DELIVER, delivered_at=bank.now(), delivered_to=branch)
+        return await _move(bank, tx, card, CardEvent.DELIVER, delivered_at=bank.now(), delivered_to=branch)
 
 
 async def deliver_many(bank: Bank, actor: str, card_ids: list[int], branch: str) -> int:
@@ -55,7 +55,7 @@ async def deliver_many(bank: Bank, actor: str, card_ids: list[int], branch: str)
     async with transaction(bank, actor) as tx:
         for card_id in card_ids:
             card = await cards.read(tx.connection, card_id, lock=True)
-            await _move(tx, card, CardEvent.DELIVER, delivered_at=bank.now(), delivered_to=branch)
+            await _move(bank, tx, card, CardEvent.DELIVER, delivered_at=bank.now(), delivered_to=branch)
     return len(card_ids)
 
 
@@ -72,7 +72,14 @@ async def hand_over(bank: Bank, actor: str, card_id: int, proof: HandOver) -> Ca
         if card.account_state is AccountState.PENDING_ID:
             await _identify(bank, tx, card, proof.mother_name)
         return await _move(
-            tx, card, CardEvent.HAND_OVER, handed_over_at=bank.now(), handed_over_by=actor, ktp_seen=True, kk_seen=True
+            bank,
+            tx,
+            card,
+            CardEvent.HAND_OVER,
+            handed_over_at=bank.now(),
+            handed_over_by=actor,
+            ktp_seen=True,
+            kk_seen=True,
         )
 
 
@@ -91,7 +98,7 @@ async def choose_pin(bank: Bank, actor: str, card_id: int, pin_block: bytes, pin
         except PinRefused as error:
             raise Refused(f"card {card_id}: the PIN is refused: {error.reason.value}") from None
         return await _move(
-            tx, card, CardEvent.CHOOSE_PIN, pin_offset=offset, pin_key_version=key.version,
+            bank, tx, card, CardEvent.CHOOSE_PIN, pin_offset=offset, pin_key_version=key.version,
             pin_tries_left=bank.settings.pin_tries, activated_at=bank.now(),
         )  # fmt: skip
 
@@ -110,7 +117,15 @@ async def change_state(bank: Bank, actor: str, card_id: int, event: CardEvent, r
             changes |= {"pin_tries_left": bank.settings.pin_tries, "pin_offset": None, "pin_key_version": None}
         if event is CardEvent.UNLOCK_PIN:
             _check_pin_counts(bank, card)
-        return await _move(tx, card, event, **changes)
+        return await _move(bank, tx, card, event, **changes)
+
+
+async def report(bank: Bank, tx: Transaction, card: cards.Card, event: CardEvent, reason: str, link: str) -> CardState:
+    """A partner has reported something of a card, in the transaction that keeps its report. PIN tries stay as they are.
+
+    CARD: locked. Every other link that keeps a hot list of ours is told.
+    """
+    return await _move(bank, tx, card, event, reported_by=link, reason=reason)
 
 
 async def replace(bank: Bank, actor: str, card_id: int, reason: str) -> NewCard:
@@ -124,7 +139,7 @@ async def replace(bank: Bank, actor: str, card_id: int, reason: str) -> NewCard:
         if card.state is CardState.CLOSED:
             raise Refused(f"card {card_id} is CLOSED: replace is not possible")
         if card.state not in ENDED:
-            await _move(tx, card, CardEvent.REPLACE, reason=reason)
+            await _move(bank, tx, card, CardEvent.REPLACE, reason=reason)
         (new,) = await order_cards(bank, tx.connection, [(card.cell, card.account_id, card.id)])
         await tx.record(Operation.CARD_ORDER, f"card {new.id}", replaces=card.id, reason=reason)
         return new
@@ -141,10 +156,14 @@ async def _identify(bank: Bank, tx: Transaction, card: cards.Card, mother_name: 
     await tx.record(Operation.ACCOUNT_EVENT, f"account {card.account_number}", event=AccountEvent.IDENTIFY.value)
 
 
-async def _move(tx: Transaction, card: cards.Card, event: CardEvent, **changes: Any) -> CardState:  # noqa: ANN401
+async def _move(
+    bank: Bank, tx: Transaction, card: cards.Card, event: CardEvent, *, reported_by: str | None = None, **changes: Any,  # noqa: ANN401
+) -> CardState:  # fmt: skip
     after = _check_possible(card, event)
     await cards.update(tx.connection, card, state=after.value, **changes)
     kept = {key: changes[key] for key in KEPT if key in changes}
+    told = await hot_list.tell(bank, tx, card, after, reported_by)
+    kept |= {"partners_told": told} if told else {}
     await tx.record(Operation.CARD_EVENT, f"card {card.id}", event=event.value, before=card.state, after=after, **kept)
     return after
 

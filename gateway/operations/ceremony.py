@@ -52,7 +52,7 @@ FIXED_HEADER = 16
 """Characters of a TR-31 block that say what its key is for; what is behind them, the record has not."""
 OVERLAP_DAYS_MOST = 90
 FIXED = {INDEX_LABEL: "every card and family is found by it"}
-MAKING = ("generate", "import", "import-rsa", "import-secret", "rotate")
+MAKING = ("generate", "import", "import-rsa", "import-secret", "rotate", "exchange")
 ENDING = ("retire", "compromise")
 FOR_GOOD = (*ENDING, "destroy")
 STATES = {
@@ -105,6 +105,17 @@ async def import_block(bank: Bank, actor: str, label: str, block: str, under: st
         return bank.hsm.import_block(label, block, kbpk, spec, KeyState.PRE_ACTIVE)
 
     return await _making(bank, actor, "import", label, take, under=_name(bank, kbpk))
+
+
+async def exchange(bank: Bank, link: str, label: str, under: str, take: Callable[[], KeyHandle]) -> KeyInfo:
+    """A key that a partner changes over its link (link_keys.py): TAKE takes it in."""
+    return await _making(bank, f"link {link}", "exchange", label, take, under=under)
+
+
+async def act_of_link(bank: Bank, link: str, act: str, key: str, why: str, change: Callable[[], None]) -> None:
+    """What follows of it for a version: CHANGE does it, WHY says what for."""
+    async with _act(bank, f"link {link}", act, key, why=why):
+        change()
 
 
 async def import_signing_key(bank: Bank, actor: str, label: str, encoded: bytes, spec: KeySpec) -> KeyInfo:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.errors import Refused
+from gateway.operations import link_keys
 from gateway.operations.custody import take_up_keys
 from gateway.operations.refusals import write_refusals
 from keys.errors import KeysError
@@ -33,6 +35,7 @@ class KeyWatch:
     def __init__(self, bank: Bank) -> None:
         self._bank = bank
         self._keys = _Trouble("keys_not_taken_up", "keys_taken_up_again")
+        self._turns = _Trouble("link_keys_held_back", "link_keys_go_on")
         self._refusals = _Trouble("refusals_held_back", "refusals_written")
 
     @property
@@ -54,6 +57,11 @@ class KeyWatch:
             self._keys.ends()
         except (KeysError, OSError) as error:
             self._keys.goes_on(self._bank.now(), str(error))
+        try:
+            await link_keys.look(self._bank)
+            self._turns.ends()
+        except (KeysError, Refused, SQLAlchemyError, OSError) as error:
+            self._turns.goes_on(self._bank.now(), str(error))
         try:
             await write_refusals(self._bank)
             self._refusals.ends()

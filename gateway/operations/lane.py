@@ -45,11 +45,14 @@ class CommitUnknown(Exception):
 class Pending:
     """One request in a lane's queue. ANSWER is called once: with the outcome, or None after a commit nobody knows of.
 
-    COMMIT_SENT: a commit with it was sent and its fate not learnt yet; until it is found out, no refusal is honest.
+    ALIVE: asked when its group is formed, whether somebody still waits: where not nothing moves and ANSWER gets None. Without it
+    the request is decided whoever waits. COMMIT_SENT: a commit with it was sent and its fate not learnt yet; until it is found
+    out, no refusal is honest.
     """
 
     keyed: Keyed
     answer: Callable[[Outcome | None], None]
+    alive: Callable[[], bool] | None = None
     commit_sent: bool = False
 
 
@@ -62,6 +65,7 @@ class Statistics:
     retried: int = 0
     refused: int = 0
     unknown: int = 0
+    dropped: int = 0
 
 
 @dataclass(slots=True)
@@ -98,8 +102,16 @@ class Lanes:
             lane.wake.set()
         await asyncio.gather(*self._tasks)
 
-    def submit(self, command: AuthoriseCommand, answer: Callable[[Outcome | None], None]) -> None:
-        """Queue a request. ANSWER gets its outcome; None when no honest answer exists. Over the bound it is refused at once."""
+    def submit(
+        self,
+        command: AuthoriseCommand,
+        answer: Callable[[Outcome | None], None],
+        alive: Callable[[], bool] | None = None,
+    ) -> None:
+        """Queue a request. ANSWER gets its outcome; None when no honest answer exists. Over the bound it is refused at once.
+
+        ALIVE: whether anybody still waits for it, asked before it is decided; where nobody does nothing moves.
+        """
         cell = cell_of_pan(command.pan.reveal(), self._bank.row.cells)
         lane = self._lanes[cell % len(self._lanes)]
         if self._closing or len(lane.queue) >= self._bank.settings.queue_max:
@@ -112,7 +124,7 @@ class Lanes:
             log.error("authorisation.failed", lane=lane.number, error=type(error).__name__)  # noqa: TRY400 - may hold data
             answer(_declined(command, DeclineReason.SYSTEM_ERROR))
             return
-        lane.queue.append(Pending(keyed, answer))
+        lane.queue.append(Pending(keyed, answer, alive))
         lane.wake.set()
 
     @property
@@ -130,7 +142,12 @@ class Lanes:
             await lane.wake.wait()
             lane.wake.clear()
             while lane.queue:
-                group = _next_group(lane.queue, self._bank.settings.group_max)
+                group, dropped = _next_group(lane.queue, self._bank.settings.group_max)
+                for member in dropped:
+                    lane.statistics.dropped += 1
+                    member.answer(None)
+                if not group:
+                    continue
                 try:
                     await self._serve(lane, group)
                 except Exception:  # a bug must not stop the lane; its members are answered 96
@@ -238,20 +255,26 @@ class Lanes:
             await connection.close()
 
 
-def _next_group(queue: deque[Pending], limit: int) -> list[Pending]:
-    """Take up to LIMIT requests in order of arrival, one a card; a card's second request stays for the next group."""
+def _next_group(queue: deque[Pending], limit: int) -> tuple[list[Pending], list[Pending]]:
+    """Take up to LIMIT requests in order of arrival, one a card; a card's second request stays for the next group.
+
+    The second list holds those for which nobody waits any more.
+    """
     group: list[Pending] = []
+    dropped: list[Pending] = []
     cards: set[bytes] = set()
     kept: list[Pending] = []
     while queue and len(group) < limit:
         pending = queue.popleft()
         if pending.keyed.pan_index in cards:
             kept.append(pending)
+        elif pending.alive is not None and not pending.alive():
+            dropped.append(pending)
         else:
             cards.add(pending.keyed.pan_index)
             group.append(pending)
     queue.extendleft(reversed(kept))
-    return group
+    return group, dropped
 
 
 def _undecided(lane: _Lane, member: Pending, reason: DeclineReason) -> Outcome | None:

@@ -1,4 +1,4 @@
-"""What a partner link did: a record of sign-on, sign-off and cut-over."""
+"""What a partner link did: a record of sign-on, sign-off and cut-over, and of the profiles that were taken up."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from gateway.operations.bank import transaction
 from gateway.store.audit import Operation
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.operations.bank import Bank
 
 
@@ -15,3 +17,12 @@ async def note_link_event(bank: Bank, link: str, event: str) -> None:
     """Keep a link event in the audit chain."""
     async with transaction(bank, f"link {link}") as tx:
         await tx.record(Operation.LINK_EVENT, f"link {link}", event=event)
+
+
+async def note_links_taken_up(bank: Bank, profiles: Mapping[str, str], **what: list[str]) -> None:
+    """Keep in the audit chain which profiles a process goes by from now on.
+
+    PROFILES: digest of each by its link's name. WHAT: names of links by what became of them.
+    """
+    async with transaction(bank, "links") as tx:
+        await tx.record(Operation.LINK_EVENT, "links", event="taken up", profiles=dict(profiles), **what)

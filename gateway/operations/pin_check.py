@@ -79,12 +79,22 @@ def _verified(
 
     There are two while a link changes its ZPK. Trying both is one try: a wrong PIN is no likelier right under the other key.
     """
-    versions = {label: pin_keys(bank.hsm, label) for label in set(labels)}
+    versions = {label: bank.key_turns.in_order(pin_keys(bank.hsm, label)) for label in set(labels)}
     newest = [block._replace(key=versions[label][0]) for block, label in zip(blocks, labels, strict=True)]
     answers = bank.hsm.verify_pins(newest, verification_key)
+    if bank.key_turns.pending:
+        for label, right in zip(labels, answers, strict=True):
+            _first_use(bank, versions[label][0], right=right)
     for depth in range(1, max(map(len, versions.values()), default=0)):
         places = [at for at, label in enumerate(labels) if not answers[at] and depth < len(versions[label])]
         again = [blocks[at]._replace(key=versions[labels[at]][depth]) for at in places]
         for at, right in zip(places, bank.hsm.verify_pins(again, verification_key), strict=True):
             answers[at] = right
+            _first_use(bank, versions[labels[at]][depth], right=right)
     return answers
+
+
+def _first_use(bank: Bank, key: KeyHandle, *, right: bool) -> None:
+    """A right PIN under a key that a link has changed is the first use that the key waits for."""
+    if right and bank.key_turns.pending:
+        bank.key_turns.uses(key, bank.now())

@@ -55,6 +55,8 @@ class Operation(StrEnum):
     AID_UNBLOCK = "aid.unblock"
     RETURN_RECEIPT = "return.receipt"
     LINK_EVENT = "link.event"
+    OUTGOING = "outgoing"
+    DESK = "desk"
     DAY_LOCK = "day.lock"
     DAY_CLOSE = "day.close"
     CORRECTION = "correction"

@@ -52,6 +52,12 @@ async def read(connection: AsyncConnection, card_id: int, *, lock: bool = False)
     return _card(row)
 
 
+async def find_by_pan(connection: AsyncConnection, pan_index: bytes) -> Card | None:
+    """The card whose number has this index, locked; None: there is none."""
+    row = (await connection.execute(LOCK_BY_PAN, {"index": pan_index})).one_or_none()
+    return None if row is None else _card(row)
+
+
 async def of_account(connection: AsyncConnection, number: str) -> list[Card]:
     """The cards of an account, newest first. Raises NotFound for an unknown account number."""
     rows = list(await connection.execute(CARDS_OF_ACCOUNT, {"number": number}))
@@ -124,6 +130,7 @@ FROM_CARD = """
 """
 READ_CARD = text(f"{FROM_CARD} WHERE c.id = :id")
 LOCK_CARD = text(f"{FROM_CARD} WHERE c.id = :id FOR UPDATE OF c, a")
+LOCK_BY_PAN = text(f"{FROM_CARD} WHERE c.pan_index = :index FOR UPDATE OF c, a")
 CARDS_OF_ACCOUNT = text(f"{FROM_CARD} WHERE a.number = :number ORDER BY c.id DESC")
 IN_STATE = text("SELECT id FROM card WHERE state = :state ORDER BY id LIMIT :limit")
 SET_ACCOUNT = text("UPDATE account SET state = :state WHERE cell = :cell AND id = :id")

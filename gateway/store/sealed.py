@@ -66,6 +66,7 @@ SEALED = (
     SealedTable("family", ("id",), ("nik", "no_kk", "mother_name"), ROWS),
     SealedTable("kpm_chunk", ("batch_id", "first_line"), ("record", "family_record"), CHUNKS),
     SealedTable("kpm_row", ("batch_id", "line"), ("record",), ROWS),  # lists taken in before there were chunks
+    SealedTable("outgoing_message", ("id",), ("content",), ROWS),
     SealedTable("si_chunk", ("si_id", "first_line"), ("record",), CHUNKS),
     SealedTable("si_part", ("si_id", "lane", "first_line"), ("staged",), CHUNKS),
     SealedTable("si_row", ("si_id", "line"), ("record",), ROWS),  # as kpm_row

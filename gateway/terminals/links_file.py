@@ -5,15 +5,22 @@ Refuses to know what a setting means (profile.py) and when to read again (links.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gateway.errors import SettingsError
 from gateway.terminals.profile import Link
+from iso.dialect import DIALECTS, derive
+from iso.errors import DialectError
 
+if TYPE_CHECKING:
+    from iso.dialect import Dialect
+
+NAME = re.compile(r"[a-z0-9-]{1,40}")
 DEFAULT_FILE = Path(__file__).with_name("links_default.toml")
 
 
@@ -21,6 +28,7 @@ class Links(BaseModel):
     """Every link of a bank, in the order of the file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    dialect: tuple[dict[str, Any], ...] = ()
     link: tuple[Link, ...] = Field(min_length=1, max_length=100)
 
     @model_validator(mode="after")
@@ -49,15 +57,66 @@ class Links(BaseModel):
 
 
 def read_links(path: Path | None) -> Links:
-    """The partner links of a file (default: the shipped one). Raises SettingsError naming the file, the place and the fault."""
+    """The partner links of a file (default: the shipped one). Raises SettingsError naming the file, the place and the fault.
+
+    `[[dialect]]` tables derive a bank's own dialects; `[response_codes]` holds what every link is told that says nothing else.
+    """
     source = path or DEFAULT_FILE
     try:
-        return Links.model_validate(tomllib.loads(source.read_text(encoding="utf-8")))
+        found = tomllib.loads(source.read_text(encoding="utf-8"))
+        known = _dialects(found)
+        _share_codes(found)
+        _put_beside(found, source.parent)
+        return Links.model_validate(found, context=known)
     except OSError as error:
         raise SettingsError(f"setting KKS_LINKS_FILE: {source}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, DialectError) as error:
         raise SettingsError(f"setting KKS_LINKS_FILE: {source}: {error}") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "link"
         raise SettingsError(f"setting KKS_LINKS_FILE: {source}: {place}: {first['msg']}") from None
+
+
+def _dialects(found: dict[str, Any]) -> dict[str, Dialect]:
+    """Every dialect a link of the file may name: the shipped ones, and those it derives. Raises DialectError."""
+    known = dict(DIALECTS)
+    tables = found.get("dialect", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise DialectError("dialect: must be [[dialect]] tables")
+    for table in tables:
+        name, base = table.get("name"), table.get("base")
+        if not isinstance(name, str) or NAME.fullmatch(name) is None:
+            raise DialectError(f"dialect: a name has 1 to 40 small letters, digits and hyphens, not {name!r}")
+        if name in known:
+            raise DialectError(f"dialect {name}: there is one of that name already")
+        if not isinstance(base, str) or base not in known:
+            raise DialectError(f"dialect {name}: base: there is no dialect {base!r} before it")
+        known[name] = derive(
+            known[base], name, {key: value for key, value in table.items() if key not in ("name", "base")}
+        )
+    return known
+
+
+def _tables(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tables of links, as far as they are tables."""
+    links = found.get("link")
+    return [link for link in links if isinstance(link, dict)] if isinstance(links, list) else []
+
+
+def _share_codes(found: dict[str, Any]) -> None:
+    """Put the response codes of all links into each, where the link does not say its own."""
+    shared = found.pop("response_codes", {})
+    for link in _tables(found):
+        own = link.get("response_codes", {})
+        if isinstance(shared, dict) and isinstance(own, dict):
+            link["response_codes"] = shared | own
+
+
+def _put_beside(found: dict[str, Any], folder: Path) -> None:
+    """Files of TLS that are named without a folder of their own lie beside the file of links."""
+    for link in _tables(found):
+        tls = link.get("tls")
+        for name in ("certificate", "key", "authority"):
+            if isinstance(tls, dict) and isinstance(path := tls.get(name), str):
+                tls[name] = str(folder / path)

@@ -77,36 +77,22 @@ def to_command(
     try:
         return _command(message, link, pin_key, settlement_date)
     except FormatError as error:
-        return faulty_advice(message, link, DeclineReason.ADVICE_UNREADABLE, str(error), settlement_date)
+        return unreadable_advice(message, link, str(error), settlement_date)
     except Declined as error:
-        return faulty_advice(message, link, DeclineReason.ADVICE_NOT_SERVED, str(error), settlement_date)
+        return _faulty_advice(message, link, DeclineReason.ADVICE_NOT_SERVED, str(error), settlement_date)
 
 
-def faulty_advice(
-    message: Message, link: Link, fault: DeclineReason, why: str, settlement_date: date | None = None
-) -> AuthoriseCommand:
-    """An advice that moves nothing and is kept for people, answered as the link says of FAULT. MESSAGE: what could be read of it.
+def is_advice(message: Message) -> bool:
+    """Whether a message tells of money that has moved: a 0120, 0220 or 0420, or its repeat."""
+    return message.mti in FINANCIAL and message.mti[2] == ADVICE
+
+
+def unreadable_advice(message: Message, link: Link, why: str, settlement_date: date | None = None) -> AuthoriseCommand:
+    """An advice of which something cannot be read: answered 30, and kept for people. MESSAGE: what could be read of it.
 
     Raises FormatError where card or key cannot be read.
     """
-    mcc = message.get(18, "")
-    channel = link.cash_places.get(mcc, Channel.EWARONG)
-    try:
-        amount = read_amount(message.get(4, ""), link.amount_exponent)
-    except FormatError:
-        amount = 0
-    request = Request(
-        RequestKind.ADVICE,
-        channel,
-        mcc,
-        PurseChoice.BY_RULE,
-        amount,
-        _digest(message, why),
-        _terminal(message),
-        fault=fault,
-    )
-    pan, origin = _pan(message), _origin(message, link, message.get(41, ""), None, settlement_date)
-    return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why)
+    return _faulty_advice(message, link, DeclineReason.ADVICE_UNREADABLE, why, settlement_date)
 
 
 def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
@@ -132,6 +118,30 @@ def refused(message: Message, code: str) -> Message:
     answer = message.response()
     answer.fields[39] = code
     return answer
+
+
+def _faulty_advice(
+    message: Message, link: Link, fault: DeclineReason, why: str, settlement_date: date | None
+) -> AuthoriseCommand:
+    """An advice that moves nothing, answered as the link says of FAULT."""
+    mcc = message.get(18, "")
+    channel = link.cash_places.get(mcc, Channel.EWARONG)
+    try:
+        amount = read_amount(message.get(4, ""), link.amount_exponent)
+    except FormatError:
+        amount = 0
+    request = Request(
+        RequestKind.ADVICE,
+        channel,
+        mcc,
+        PurseChoice.BY_RULE,
+        amount,
+        _digest(message, why),
+        _terminal(message),
+        fault=fault,
+    )
+    pan, origin = _pan(message), _origin(message, link, message.get(41, ""), None, settlement_date)
+    return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why)
 
 
 def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None) -> AuthoriseCommand:

@@ -12,12 +12,22 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gateway.rules.authorise import DeclineReason
 from gateway.rules.purse import Channel, Purse, PurseChoice
-from iso.dialect import HIMBARA, Dialect
-from iso.framing import FrameKind, LengthFraming
+from iso.dialect import DIALECTS, Dialect
+from iso.errors import FrameError
+from iso.framing import FrameKind, HeaderKind, LengthFraming
 
 KEY_FIELDS_NEEDED, KEY_FIELDS_KNOWN = (7, 11, 32), (7, 11, 32, 37, 41)
 CLOCK = re.compile(r"\d\d:\d\d")
@@ -32,6 +42,12 @@ OF_ADVICES = {
 LABEL = r"^[a-z0-9-]{1,40}$"
 ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
+
+WIRE = (
+    "role", "host", "port", "port_offset", "peers", "tls", "dialect", "frame", "frame_inclusive", "largest_frame", "header",
+    "header_hex",
+)  # fmt: skip
+"""Settings that are fixed with a connection: where one changes, the link is drained and opened anew."""
 
 Policy = Literal["off", "optional", "required"]
 DataElement = Annotated[
@@ -64,12 +80,13 @@ class Outgoing(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     hot_list: bool = False  # 0302 where a card of ours is blocked, lost or stolen, or good again
+    hot_list_file: str = Field(default="HOTLIST", pattern=r"^[A-Z0-9 ._-]{1,17}$")  # DE101 of both sides' 0302
     retry_s: float = Field(default=10.0, gt=0, le=3_600)
     expire_s: int = Field(default=259_200, ge=60, le=2_592_000)
 
 
 class Link(BaseModel):
-    """One partner link. Times in seconds."""
+    """One partner link. Times in seconds. Validated with the dialects that its file derives in the context, by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z0-9-]{1,20}$")
@@ -103,6 +120,10 @@ class Link(BaseModel):
     new_pin_field: DataElement = 125  # of a PIN change; 53 elsewhere
     mac: Policy = "off"
     mac_key: str | None = Field(None, pattern=LABEL)
+    mac_network: bool = False  # whether 0800 needs a MAC too, once there is a key for it
+    mac_code: str = Field("63", pattern=r"^[0-9A-Za-z]{2}$")  # DE39 of a message whose MAC is missing, wrong or too old
+    freshness_s: int = Field(0, ge=0, le=86_400)  # how far DE7 of a request with a MAC may be from our clock; 0: any
+    advice_freshness_s: int = Field(259_200, ge=60, le=2_592_000)  # the same of advices and reversals
     chip: Policy = "off"
     chip_profile: str = "nsiccs"
     chip_key: str = Field("imk-ac", pattern=LABEL)
@@ -116,6 +137,7 @@ class Link(BaseModel):
     )  # opens the keys that come in an 0800 with DE70 101; none: refused
     key_exchange_field: DataElement = 48
     key_overlap_s: int = Field(3_600, ge=0, le=604_800)  # how long the key before works beside a new one
+    key_pending_s: int = Field(86_400, ge=60, le=2_592_000)  # a new key that nobody uses is dropped after so long
 
     # its life
     sign_on_required: bool
@@ -144,6 +166,7 @@ class Link(BaseModel):
     expiring_in_48: bool = False  # what unused aid the family loses next, and when
     statement_field: DataElement = 125  # of a mini statement
     statement_lines: int = Field(5, ge=1, le=10)
+    file_actions: bool = True  # it may report cards of ours (0302)
     layouts: dict[DataElement, dict[str, int]] = {}  # columns of positional fields: name -> characters
     tags: dict[
         DataElement, Literal["2+2", "2+3", "3+3", "tokens"]
@@ -151,6 +174,7 @@ class Link(BaseModel):
     cut_over: time | None = None  # Jakarta's wall clock: from then on it is the partner's next day; None: midnight
     outgoing: Outgoing = Outgoing()
     response_codes: dict[DeclineReason, str]
+    _wire: Dialect = PrivateAttr()
 
     @field_validator("response_codes")
     @classmethod
@@ -185,13 +209,6 @@ class Link(BaseModel):
             raise ValueError(f"a cut-over is a whole minute, not {value}")
         return value
 
-    @field_validator("dialect")
-    @classmethod
-    def _known_dialect(cls, value: str) -> str:
-        if value != HIMBARA.name:
-            raise ValueError(f"there is no dialect {value}")
-        return value
-
     @field_validator("cash_places")
     @classmethod
     def _merchant_types(cls, value: dict[str, Channel]) -> dict[str, Channel]:
@@ -209,14 +226,36 @@ class Link(BaseModel):
         return value
 
     @model_validator(mode="after")
+    def _speaks(self, info: ValidationInfo) -> Self:
+        """Find the dialect, and refuse settings that name fields it lacks."""
+        wire = (info.context or DIALECTS).get(self.dialect)
+        if wire is None:
+            raise ValueError(f"there is no dialect {self.dialect}")
+        self._wire = wire
+        named = {*self.key_fields, *self.layouts, *self.tags}
+        named |= {getattr(self, name) for name in self.model_fields_set if name.endswith("_field")}
+        if self.pin_scheme == "dukpt":
+            named.add(self.ksn_field)
+        lacking = sorted(number for number in named if number not in wire.by_number)
+        if lacking:
+            raise ValueError(f"field {lacking[0]} is not in dialect {wire.name}")
+        return self
+
+    @model_validator(mode="after")
     def _fits_together(self) -> Self:
         """What no setting says alone."""
         if self.role == "connect" and (self.host is None or not self.port):
             raise ValueError("a link of role connect needs host and port")
         if self.mac != "off" and self.mac_key is None:
             raise ValueError(f"mac = {self.mac!r} needs mac_key")
+        if self.mac == "off" and (self.mac_network or self.freshness_s):
+            raise ValueError("mac_network and freshness_s are nothing without a MAC: mac is 'off'")
         if (self.header == "none") != (not self.header_hex):
             raise ValueError(f"header = {self.header!r} and header_hex do not go together")
+        try:
+            _ = self.framing
+        except FrameError as error:
+            raise ValueError(error.reason) from None
         if self.in_flight_resume >= self.in_flight_max:
             raise ValueError("in_flight_resume must be below in_flight_max")
         if self.reconnect_most_s < self.reconnect_s:
@@ -226,12 +265,18 @@ class Link(BaseModel):
     @property
     def wire(self) -> Dialect:
         """The dialect itself."""
-        return HIMBARA
+        return self._wire
 
     @property
     def framing(self) -> LengthFraming:
         """How messages are cut out of the stream."""
-        return LengthFraming(self.frame, self.frame_inclusive, self.largest_frame)
+        header = bytes.fromhex(self.header_hex)
+        return LengthFraming(self.frame, self.frame_inclusive, self.largest_frame, HeaderKind(self.header), header)
+
+    def same_wire(self, other: Link) -> bool:
+        """Whether connections of this profile can go on under the OTHER one."""
+        same_dialect = self.wire is other.wire or repr(self.wire) == repr(other.wire)
+        return same_dialect and all(getattr(self, name) == getattr(other, name) for name in WIRE)
 
     @property
     def advice_codes(self) -> dict[DeclineReason, str]:

@@ -157,7 +157,7 @@ CARRY = """
 async def hold(street: Street, card: TestCard, amount_idr: int) -> tuple[Message, Outcome]:
     """Set money aside at the e-Warong."""
     message = street.shop.request(Asked.PURCHASE, card, amount_idr)
-    command = to_command(message, street.service.link, street.service.listener.pin_key)
+    command = to_command(message, street.service.link, street.bank.hsm.find("zpk-himbara"))
     return message, await _ask(street, command._replace(request=command.request._replace(kind=RequestKind.HOLD)))
 
 
@@ -172,7 +172,7 @@ async def refund(street: Street, bought: Message, amount_idr: int) -> Outcome:
 
 
 async def _about(street: Street, original: Message, of_class: str, kind: RequestKind, amount_idr: int) -> Outcome:
-    command = to_command(street.shop.reversal(original), street.service.link, street.service.listener.pin_key)
+    command = to_command(street.shop.reversal(original), street.service.link, street.bank.hsm.find("zpk-himbara"))
     assert command.origin.original is not None
     request = command.request._replace(kind=kind, amount_idr=amount_idr)
     origin = command.origin._replace(original=(of_class, *command.origin.original[1:]))

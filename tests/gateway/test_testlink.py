@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,9 @@ import pytest
 
 from gateway import testlink
 from gateway.errors import Refused
-from keys.keytypes import KeyUsage
+from gateway.terminals.link_keys import lacking
+from gateway.terminals.links_file import DEFAULT_FILE, read_links
+from keys.keytypes import Algorithm, KeySpec, KeyUsage
 from keys.software import SoftwareHsm
 
 if TYPE_CHECKING:
@@ -46,3 +49,39 @@ def test_a_damaged_file_is_refused(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(Refused, match=r"test-zpk\.json: is not a file of key components$"):
         testlink.read_test_key(tmp_path)
+
+
+async def test_every_key_of_every_link(bank: Bank, tmp_path: Path) -> None:
+    """Each of the kind its profile asks for, from components that are in the file; a key that comes later is added to it."""
+    text = DEFAULT_FILE.read_text(encoding="utf-8")
+    links = tmp_path / "links.toml"
+    links.write_text(text, encoding="utf-8")
+    bank.settings = bank.settings.model_copy(update={"links_file": links})
+    testlink.ensure_test_link(bank)
+    path = testlink.test_keys_path(bank.settings.data_dir)
+    assert 0o600 == stat.S_IMODE(path.stat().st_mode)
+    first = json.loads(path.read_text(encoding="utf-8"))
+    assert [("himbara", "zpk-himbara", "zpk"), ("edc", "bdk-edc", "bdk")] == [
+        (one["link"], one["label"], one["kind"]) for one in first
+    ]
+    more = 'mac = "required"\nmac_key = "zak"\nchip = "optional"\nstripe_value = "optional"\nzone_master_key = "zmk"'
+    links.write_text(text.replace('mac = "off"', more), encoding="utf-8")
+    testlink.ensure_test_link(bank)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert (first, {"mac", "imk-ac", "cvk", "zmk"}) == (found[:2], {one["kind"] for one in found[2:]})
+    assert [None] * 2 == [lacking(link, bank.hsm) for link in read_links(links).link]
+    for one in found:
+        parts = [bytes.fromhex(part) for part in one["components"]]
+        info = bank.hsm.info(bank.hsm.find(one["label"]))
+        formed = SoftwareHsm.in_memory().form(KeySpec(info.usage, algorithm=info.algorithm), "x", parts)
+        assert bank.hsm.find(one["label"]).kcv == formed.kcv
+
+
+async def test_a_link_of_aes_pin_blocks(bank: Bank, tmp_path: Path) -> None:
+    """ISO 9564-1 format 4 wants an AES key."""
+    links = tmp_path / "links.toml"
+    text = DEFAULT_FILE.read_text(encoding="utf-8")
+    links.write_text(text.replace('pin_key = "zpk-himbara"', 'pin_key = "aes"\npin_format = 4'), encoding="utf-8")
+    bank.settings = bank.settings.model_copy(update={"links_file": links})
+    testlink.ensure_test_link(bank)
+    assert Algorithm.AES is bank.hsm.info(bank.hsm.find("aes")).algorithm

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
-from iso.dialect import HIMBARA, Dialect, Field, Kind
+from iso.dialect import HIMBARA, Dialect, Encoding, Field, Kind
 from iso.message import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CORPUS = Path(__file__).parent.parent / "corpus" / "iso"
 
@@ -64,25 +68,28 @@ _ALPHABETS = {
     Kind.AN: _LETTERS + string.digits,
     Kind.ANS: "".join(map(chr, range(0x20, 0x7F))),
     Kind.ANSB: "".join(map(chr, range(0x80))),
-    Kind.B: string.hexdigits,
     Kind.Z: string.digits + ":;<=>?D",
     Kind.XN: string.digits,
 }
 
 
-def values(field: Field) -> st.SearchStrategy[str]:
-    """Any value that `field` may hold, at its full length where that is fixed."""
+def values(field: Field, dialect: Dialect = HIMBARA) -> st.SearchStrategy[str]:
+    """Any value that `field` may hold in `dialect`, at its full length where that is fixed."""
     shortest = 1 if field.length_digits else field.length
     longest = min(field.length, 40) if field.length_digits else field.length
+    if field.kind is Kind.B:
+        return st.binary(min_size=(shortest + 1) // 2, max_size=longest // 2).map(lambda value: value.hex().upper())
     if field.kind is Kind.XN:
         digits = st.text(string.digits, min_size=shortest - 1, max_size=longest - 1)
         return st.builds(str.__add__, st.sampled_from("CD"), digits)
-    return st.text(_ALPHABETS[field.kind], min_size=shortest, max_size=longest)
+    packed_track = field.kind is Kind.Z and dialect.encoding_of(field) is Encoding.BCD
+    alphabet = string.digits + "D" if packed_track else _ALPHABETS[field.kind]
+    return st.text(alphabet, min_size=shortest, max_size=longest)
 
 
-def messages(dialect: Dialect = HIMBARA) -> st.SearchStrategy[Message]:
-    """Any message of `dialect`, of up to 20 fields."""
+def messages(dialect: Dialect = HIMBARA, fields: Sequence[Field] = ()) -> st.SearchStrategy[Message]:
+    """Any message of `dialect`, of up to 20 of its fields, or of those given."""
     mtis = st.text(string.digits, min_size=4, max_size=4)
-    chosen = st.lists(st.sampled_from(dialect.fields), max_size=20, unique_by=lambda field: field.number)
-    fields = chosen.flatmap(lambda some: st.fixed_dictionaries({field.number: values(field) for field in some}))
-    return st.builds(Message, mtis, fields)
+    chosen = st.lists(st.sampled_from(fields or dialect.fields), max_size=20, unique_by=lambda field: field.number)
+    some = chosen.flatmap(lambda them: st.fixed_dictionaries({one.number: values(one, dialect) for one in them}))
+    return st.builds(Message, mtis, some)

@@ -4,87 +4,32 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from iso.client import LinkClient, answer_network
 from iso.codec import decode, encode
-from iso.errors import FormatError, LinkClosed, LinkTimeout, SignOnRefused
-from iso.framing import HIMBARA_FRAMING, Deframer
+from iso.errors import DuplicateInFlight, FormatError, LinkClosed, LinkFailed, LinkTimeout, SignOnRefused
+from iso.framing import HIMBARA_FRAMING
 from iso.message import Message
+from tests.iso.hosts import PATIENT_S, QUICK_S, Host, approve, frame, hosted, request_of
 from tests.iso.samples import withdrawal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-QUICK_S = 0.2
-PATIENT_S = 5.0
-
-
-def frame(message: Message) -> bytes:
-    """The message as it stands on the wire."""
-    return HIMBARA_FRAMING.frame(encode(message))
-
-
-def approve(request: Message, **changes: str) -> Message:
-    """The answer 00, with fields changed as de7="..."; an empty text takes the field away."""
-    answer = request.response()
-    answer.fields[39] = "00"
-    for name, value in changes.items():
-        answer.fields[int(name[2:])] = value
-    return Message(answer.mti, {number: value for number, value in answer.fields.items() if value})
-
-
-class Host:
-    """A host whose answers are bytes made by `script` from each request; None closes the connection."""
-
-    def __init__(self) -> None:
-        self.script: Callable[[Message], bytes | None] = lambda request: frame(approve(request))
-        self.received: list[bytes] = []
-        self.writers: list[asyncio.StreamWriter] = []
-        self.heard = asyncio.Event()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, until either side closes it."""
-        self.writers.append(writer)
-        deframer = Deframer()
-        try:
-            while data := await reader.read(4_096):
-                for payload in deframer.feed(data):
-                    self.received.append(payload)
-                    self.heard.set()
-                    said = self.script(decode(payload))
-                    if said is None:
-                        return
-                    writer.write(said)
-        finally:
-            writer.close()
+    from collections.abc import AsyncIterator
 
 
 @pytest.fixture
 async def host() -> AsyncIterator[tuple[Host, int]]:
     """A host that approves all, and its port."""
-    played = Host()
-    server = await asyncio.start_server(played.serve, "127.0.0.1", 0)
-    yield played, server.sockets[0].getsockname()[1]
-    server.close()
-    for writer in played.writers:
-        writer.close()
-    await server.wait_closed()
+    async with hosted() as played:
+        yield played, played.port
 
 
 def client_of(host: tuple[Host, int], timeout_s: float = PATIENT_S, max_in_flight: int = 100) -> LinkClient:
     """A client of that host, without sign-on."""
     return LinkClient("127.0.0.1", host[1], timeout_s=timeout_s, max_in_flight=max_in_flight)
-
-
-def request_of(stan: int, **changes: str) -> Message:
-    """A withdrawal with this trace number and changed fields."""
-    message = withdrawal()
-    message.fields[11] = f"{stan:06d}"
-    message.fields.update({int(name[2:]): value for name, value in changes.items()})
-    return message
 
 
 async def test_a_request_gets_its_answer(host: tuple[Host, int]) -> None:
@@ -176,11 +121,38 @@ async def test_a_second_answer_to_one_request_is_unmatched(host: tuple[Host, int
         assert (answer.get(39), client.unmatched) == ("00", 1)
 
 
-async def test_the_same_message_twice_gets_two_answers(host: tuple[Host, int]) -> None:
-    """Duplicates in flight are matched in turn."""
+async def test_a_key_that_is_in_flight_is_not_sent_again(host: tuple[Host, int]) -> None:
+    """Nobody could tell the two answers apart; when the first is answered the key is free."""
+    host[0].script = lambda _: b""
     async with client_of(host) as client:
-        answers = await asyncio.gather(*map(client.request, [withdrawal()] * 2))
-    assert answers == [approve(withdrawal())] * 2
+        first = asyncio.create_task(client.request(withdrawal()))
+        await host[0].heard.wait()
+        with pytest.raises(DuplicateInFlight, match=r"^an 0200 with the same key waits for its answer$"):
+            await client.request(withdrawal())
+        host[0].script = lambda request: frame(approve(withdrawal())) + frame(approve(request))
+        assert await client.request(request_of(2)) == approve(request_of(2))
+        assert await first == approve(withdrawal())
+        host[0].script = lambda request: frame(approve(request, de39="05"))
+        assert (await client.request(withdrawal())).get(39) == "05"
+    assert [decode(one).get(11) for one in host[0].received] == ["000123", "000002", "000123"]
+
+
+async def test_copies_in_flight_get_their_answers_in_turn(host: tuple[Host, int]) -> None:
+    """Where somebody tries what the other side makes of them."""
+    codes = iter(["00", "94"])
+    host[0].script = lambda request: frame(approve(request, de39=next(codes)))
+    async with client_of(host) as client:
+        answers = await asyncio.gather(*(client.request(withdrawal(), again=True) for _ in range(2)))
+        assert (["00", "94"], 0) == ([one.get(39) for one in answers], client.unmatched)
+
+
+async def test_an_answer_that_fits_several_is_handed_to_none(host: tuple[Host, int]) -> None:
+    """Without DE7 and DE41 it may be either one's: both outcomes are unknown."""
+    host[0].script = lambda request: frame(approve(request, de7="", de41="")) if request.get(41) == "ATM00002" else b""
+    async with client_of(host, QUICK_S) as client:
+        asked = [client.request(one) for one in (request_of(1), request_of(1, de41="ATM00002"))]
+        outcomes = await asyncio.gather(*asked, return_exceptions=True)
+        assert ([type(one) for one in outcomes], client.unmatched) == ([LinkTimeout] * 2, 1)
 
 
 async def test_a_lost_connection_fails_all_who_wait(host: tuple[Host, int]) -> None:
@@ -190,7 +162,9 @@ async def test_a_lost_connection_fails_all_who_wait(host: tuple[Host, int]) -> N
         outcomes = await asyncio.gather(
             *(client.request(request_of(stan)) for stan in (1, 2, 3)), return_exceptions=True
         )
-        assert ([type(one) for one in outcomes], client.connected) == ([LinkClosed] * 3, False)
+        assert client.failure == "the other side closed the connection"
+        assert str(outcomes[0]) == f"the connection was closed before the answer came: {client.failure}"
+        assert ([type(one) for one in outcomes], client.connected) == ([LinkFailed] * 3, False)
 
 
 async def test_closing_fails_who_waits(host: tuple[Host, int]) -> None:
@@ -202,8 +176,9 @@ async def test_closing_fails_who_waits(host: tuple[Host, int]) -> None:
     await host[0].heard.wait()
     await client.close()
     await client.close()
-    with pytest.raises(LinkClosed, match="before the answer came"):
+    with pytest.raises(LinkClosed, match=r"^the connection was closed before the answer came$") as caught:
         await waiting
+    assert (type(caught.value), client.failure) == (LinkClosed, None)
 
 
 async def test_a_frame_that_makes_no_sense_closes_the_link(host: tuple[Host, int]) -> None:
@@ -211,7 +186,7 @@ async def test_a_frame_that_makes_no_sense_closes_the_link(host: tuple[Host, int
     host[0].script = lambda request: frame(approve(request)) + b"rubbish"
     async with client_of(host) as client:
         assert await client.request(request_of(1)) == approve(request_of(1))
-        with pytest.raises(LinkClosed):
+        with pytest.raises(LinkFailed, match=r"frame: the length header is not 4 digits$"):
             await client.request(request_of(2))
 
 
@@ -280,10 +255,11 @@ async def test_an_unanswered_sign_on_closes_the_connection(host: tuple[Host, int
     assert not client.connected
 
 
-def test_sign_on_needs_a_clock() -> None:
+@pytest.mark.parametrize("asked", [{"sign_on": True}, {"echo_s": 1.0}])
+def test_sign_on_and_echo_need_a_clock(asked: dict[str, Any]) -> None:
     """DE7 is not made up."""
-    with pytest.raises(ValueError, match=r"^sign-on needs a clock for DE7$"):
-        LinkClient("127.0.0.1", 1, sign_on=True)
+    with pytest.raises(ValueError, match=r"^sign-on and echo need a clock for DE7$"):
+        LinkClient("127.0.0.1", 1, **asked)
 
 
 async def test_the_host_may_ask_too(host: tuple[Host, int]) -> None:
@@ -340,7 +316,7 @@ async def test_a_host_that_is_not_there() -> None:
     port = server.sockets[0].getsockname()[1]
     server.close()
     await server.wait_closed()
-    with pytest.raises(LinkClosed, match=r"^no connection: "):
+    with pytest.raises(LinkFailed, match=r"^no connection: "):
         await LinkClient("127.0.0.1", port, timeout_s=PATIENT_S).connect()
 
 
@@ -349,11 +325,13 @@ async def test_connecting_again_after_a_loss(host: tuple[Host, int]) -> None:
     host[0].script = lambda _: None
     client = client_of(host)
     await client.connect()
-    with pytest.raises(LinkClosed):
+    with pytest.raises(LinkFailed):
+        await client.request(request_of(1))
+    with pytest.raises(LinkFailed, match=r"^not connected: the other side closed the connection$"):
         await client.request(request_of(1))
     host[0].script = lambda request: frame(approve(request))
     await client.connect()
-    assert await client.request(request_of(2)) == approve(request_of(2))
+    assert (await client.request(request_of(2)), client.failure) == (approve(request_of(2)), None)
     await client.close()
 
 
@@ -367,7 +345,7 @@ async def test_connecting_twice_is_one_connection(host: tuple[Host, int]) -> Non
 
 async def test_a_host_that_reads_nothing_cannot_hold_up_closing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it never read is given up after a while."""
-    monkeypatch.setattr("iso.client._CLOSING_S", QUICK_S)
+    monkeypatch.setattr("iso.client_wire.CLOSING_S", QUICK_S)
     over = asyncio.Event()
 
     async def never_read(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -101,7 +101,7 @@ def test_encode_refuses_an_mti_that_is_not_4_digits(mti: str) -> None:
         (WITHDRAWAL_BYTES + b"\xff", None, "bytes are left over after the last field"),
         (WITHDRAWAL_BYTES[:-1], 52, "the message ends inside it"),
         (WITHDRAWAL_BYTES[:21], 2, "the message ends inside it"),
-        (WITHDRAWAL_BYTES[:-1] + b"\xff", 52, "holds a byte that is not ASCII"),
+        (WITHDRAWAL_BYTES[:-1] + b"\xff", 52, "holds a character that is not ASCII"),
         (WITHDRAWAL_BYTES[:-1] + b"G", 52, "must be 16 hexadecimal characters"),
         (WITHDRAWAL_BYTES.replace(b"1660", b"2060"), 2, "must be at most 19 digits"),
         (WITHDRAWAL_BYTES.replace(b"1660", b"1 60"), 2, "length must be 2 digits"),

@@ -3,7 +3,9 @@
 import pytest
 from hypothesis import given
 
+from iso.codec import decode, encode
 from iso.describe import describe, describe_unmasked, mask_pan, mask_tail, masked, summary
+from iso.dialect import DIALECTS, EDC, Dialect, derive
 from iso.message import Message
 from tests.iso.samples import messages, withdrawal
 
@@ -27,6 +29,23 @@ def test_mask_pan(pan: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pan", "shown"),
+    [
+        ("6013010000000018", "60130100****0018"),
+        ("6013010000000000018", "60130100*******0018"),
+        ("601301000000018", "601301*****0018"),
+        ("601301000018", "************"),
+    ],
+)
+def test_mask_pan_with_a_long_bin(pan: str, shown: str) -> None:
+    """Eight and four digits, where it is asked for and the number is long enough."""
+    assert mask_pan(pan, long_bin=True) == shown
+    assert masked(2, pan, long_bin=True) == shown
+    assert shown in describe(Message("0200", {2: pan}), long_bin=True)
+    assert describe(Message("0200", {2: pan})) == describe(Message("0200", {2: pan}), long_bin=False)
+
+
+@pytest.mark.parametrize(
     ("account", "shown"), [("0123456789", "******6789"), ("0123456789  ", "******6789"), ("6789", "****"), ("", "")]
 )
 def test_mask_tail(account: str, shown: str) -> None:
@@ -34,7 +53,7 @@ def test_mask_tail(account: str, shown: str) -> None:
     assert mask_tail(account) == shown
 
 
-@pytest.mark.parametrize("number", [14, 34, 35, 36, 45, 52, 53, 55, 64, 96, 125, 128])
+@pytest.mark.parametrize("number", [14, 34, 35, 36, 45, 52, 53, 55, 64, 96, 125, 128, 192])
 def test_secrets_are_wiped(number: int) -> None:
     """Tracks, PIN, chip, MAC and security data show nothing, not even a length."""
     assert masked(number, SECRET) == "[wiped]"
@@ -106,3 +125,32 @@ def test_a_line_break_does_not_forge_a_log_line() -> None:
 def test_describe_has_one_line_a_field(message: Message) -> None:
     """Whatever stands in the fields, the lines stay whole."""
     assert len(describe(message).splitlines()) == 1 + len(message.fields)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda dialect: dialect.name)
+def test_describe_hides_the_same_in_every_dialect(dialect: Dialect) -> None:
+    """Whatever its bytes were, a message is shown masked; bytes themselves are never shown."""
+    secrets = {35: "6013010000000018D2912", 45: "B6013010000000018^SITI^2912", 52: "0123456789ABCDEF", 53: "1123456789ABCDEF",
+               55: "9F2608AABBCCDDEEFF0011", 64: "2123456789ABCDEF", 128: "3123456789ABCDEF"}  # fmt: skip
+    private = {48: "PI011SITI AMINAH", 62: "00100000000000000001", 126: "& 0000200026! Q900004 BUDI"}
+    message = Message("0200", {2: "6013010000000018", **secrets, **private})
+    shown = describe(decode(encode(message, dialect), dialect), dialect)
+    assert "601301******0018" in shown
+    assert [] == [value for value in (*secrets.values(), *private.values()) if value in shown]
+    assert [] == [word for word in ("SITI", "BUDI", "PI011", "Q9", "9F26", "2912") if word in shown]
+    assert len(secrets) == shown.count("[wiped]")
+
+
+def test_describe_names_fields_as_the_dialect_does() -> None:
+    """A bank's own fields have the bank's own names."""
+    own = derive(EDC, "own", {"fields": {"130": {"name": "shop", "kind": "ans", "length": 10, "length_digits": 2}}})
+    line = "130 shop                                         [4 characters]"
+    assert describe(Message("0200", {130: "SITI"}), own).endswith(line)
+    assert describe_unmasked(Message("0200", {130: "SITI"}), own).endswith(line.replace("[4 characters]", "SITI"))
+
+
+def test_a_field_that_a_bank_made_longer_is_hidden() -> None:
+    """It may hold anything now; the same length with other characters is what it was."""
+    own = derive(EDC, "own", {"fields": {"40": {"kind": "ans", "length": 40, "length_digits": 2}, "49": {"kind": "n"}}})
+    shown = describe(Message("0200", {40: "6013010000000018", 49: "360", 52: "00" * 8}), own).splitlines()
+    assert ["[16 characters]", "360", "[wiped]"] == [line[49:] for line in shown[1:]]

@@ -1,6 +1,16 @@
 """Errors say where and what, and keep what could be read."""
 
-from iso.errors import FormatError, FrameError, IsoError, LinkClosed, LinkTimeout, SignOnRefused
+from iso.errors import (
+    DuplicateInFlight,
+    FormatError,
+    FrameError,
+    IsoError,
+    LinkClosed,
+    LinkError,
+    LinkFailed,
+    LinkTimeout,
+    SignOnRefused,
+)
 from iso.message import Message
 
 
@@ -34,5 +44,11 @@ def test_sign_on_refused_tells_the_code() -> None:
 
 def test_every_error_of_the_room_is_an_iso_error() -> None:
     """One except clause catches all of them."""
-    errors = [FormatError(None, ""), FrameError(""), LinkClosed(), LinkTimeout(), SignOnRefused("05")]
-    assert [True] * 5 == [isinstance(error, IsoError) for error in errors]
+    links = [LinkClosed(), LinkFailed(), LinkTimeout(), DuplicateInFlight(), SignOnRefused("05")]
+    assert [True] * 5 == [isinstance(error, LinkError) for error in links]
+    assert [True] * 3 == [isinstance(error, IsoError) for error in (LinkError(), FormatError(None, ""), FrameError(""))]
+
+
+def test_a_link_that_failed_is_one_that_is_closed() -> None:
+    """Who does not care why catches both; who does can tell."""
+    assert (True, False) == (issubclass(LinkFailed, LinkClosed), issubclass(LinkClosed, LinkFailed))

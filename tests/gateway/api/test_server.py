@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 OK = {"state": "ok", "since": None}
+STATUS = {"bank", "business_date", "link", "links", "links_file", "connections", "keystore", "waiting", "lanes"}
 
 
 async def test_health_and_status(bank: Bank, tmp_path: Path) -> None:
@@ -33,7 +34,7 @@ async def test_health_and_status(bank: Bank, tmp_path: Path) -> None:
         assert (200, "himbara", 1, 0) == (code, status["link"], status["connections"], status["waiting"])
         assert str(bank.business_date) == status["business_date"]
         assert 1 == sum(lane["decided"] for lane in status["lanes"])
-        assert {"bank", "business_date", "link", "connections", "keystore", "waiting", "lanes"} == set(status)
+        assert STATUS == set(status)
         assert OK == status["keystore"]
         assert 404 == (await _get(http, street.service, "/v1/families"))[0]
 

@@ -29,7 +29,7 @@ def test_a_job_is_found_by_its_name() -> None:
     assert list(JOBS) == [job_named(job.name) for job in JOBS]
     with pytest.raises(
         NotFound,
-        match=r"there is no job nothing; jobs: make-partitions, reseal, release-holds, .*close-day, retention$",
+        match=r"there is no job nothing; jobs: make-partitions, reseal, expire-outgoing, release-holds, .*close-day, retention$",
     ):
         job_named("nothing")
 

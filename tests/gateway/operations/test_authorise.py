@@ -45,8 +45,8 @@ async def test_a_repeat_in_flight_gets_the_first_answer(bank: Bank, tmp_path: Pa
     """Ten copies sent before the first answer is there: one withdrawal, ten equal answers, on two connections."""
     async with open_street(bank, tmp_path) as street, street.new_switch() as other:
         message = street.atm.request(Asked.CASH, street.card, 100_000)
-        copies = [client.request(replace(message)) for client in (street.switch.client, other.client) for _ in range(5)]
-        answers = await asyncio.gather(*copies)
+        clients = (street.switch.client, other.client) * 5
+        answers = await asyncio.gather(*(client.request(replace(message), again=True) for client in clients))
         assert [answers[0].fields] * 10 == [one.fields for one in answers]
         assert "00" == answers[0].get(39)
         assert AID_IDR - 100_000 == await available_idr(bank, street.families[0].family_id)

@@ -15,16 +15,19 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from gateway.operations import lane as lane_module
+from gateway.operations.authorise import authorise_group
 from gateway.operations.lane import Lanes, _next_group
 from gateway.operations.refusals import write_refusals
+from gateway.simulator.switch import NetworkCode
 from gateway.simulator.terminal import Asked
 from gateway.store.lane_connection import LaneConnection
 from gateway.terminals.links_file import read_links
 from keys.errors import TokenError
 from keys.keytypes import KeyMode, KeySpec, KeyState, KeyUsage
-from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street, reasons
+from tests.gateway.street import AID_IDR, assert_proved, available_idr, framed, open_street, raw_link, reasons
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gateway.operations.bank import Bank
@@ -39,13 +42,17 @@ STARTING_UP = CannotConnectNowError("the database system is starting up")
 def test_groups_hold_one_request_a_card(cards: list[int], limit: int) -> None:
     """Taking groups until the queue is empty serves every request once, one a card and group, each card's in order."""
     queue: deque[Any] = deque(
-        SimpleNamespace(keyed=SimpleNamespace(pan_index=bytes([card])), number=number)
+        SimpleNamespace(
+            keyed=SimpleNamespace(pan_index=bytes([card])), number=number, alive=(None, lambda: True)[number % 2]
+        )
         for number, card in enumerate(cards)
     )
     order: dict[int, list[int]] = {}
     served = 0
     while queue:
-        group: list[Any] = list(_next_group(queue, limit))
+        formed: Any = _next_group(queue, limit)
+        group, dropped = formed
+        assert [] == dropped
         indexes = [one.keyed.pan_index for one in group]
         assert 1 <= len(group) <= limit
         assert len(set(indexes)) == len(indexes)
@@ -54,6 +61,62 @@ def test_groups_hold_one_request_a_card(cards: list[int], limit: int) -> None:
         served += len(group)
     assert len(cards) == served
     assert all(numbers == sorted(numbers) for numbers in order.values())
+
+
+@given(alive=st.lists(st.sampled_from([None, True, False]), max_size=30), limit=st.integers(1, 10))
+def test_those_nobody_waits_for_are_left_out(alive: list[bool | None], limit: int) -> None:
+    """They take no place in a group; who does not ask to be left out never is."""
+    queue: deque[Any] = deque(
+        SimpleNamespace(
+            keyed=SimpleNamespace(pan_index=number), said=said, alive=None if said is None else lambda said=said: said
+        )
+        for number, said in enumerate(alive)
+    )
+    served: list[Any] = []
+    left_out: list[Any] = []
+    while queue:
+        formed: Any = _next_group(queue, limit)
+        assert len(formed[0]) == limit or not queue
+        served += formed[0]
+        left_out += formed[1]
+    assert [said for said in alive if said is not False] == [one.said for one in served]
+    assert alive.count(False) == len(left_out)
+
+
+async def test_whoever_hung_up_before_the_commit_gets_nothing_posted(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request whose connection is lost while it waits is dropped; its repeat is decided; a reversal is done all the same."""
+    async with open_street(bank, tmp_path, families=3) as street:
+        held, deciding = asyncio.Event(), authorise_group
+
+        async def slow(*arguments: Any) -> Any:  # noqa: ANN401 - stands for authorise_group
+            await held.wait()
+            return await deciding(*arguments)
+
+        done = await street.atm.withdraw(street.wallet.cards[2], 50_000)
+        monkeypatch.setattr(lane_module, "authorise_group", slow)
+        first = asyncio.ensure_future(street.atm.withdraw(street.wallet.cards[0], 50_000))
+        line = street.service.room.places[0].line
+        assert line is not None
+        await _until(lambda: line.in_flight == 1 and not street.service.lanes.waiting)
+        gone = street.atm.request(Asked.CASH, street.wallet.cards[0], 100_000)
+        back = street.atm.reversal(done.request)
+        async with raw_link(street.service) as link:
+            await link.send(framed(street.switch.network_message(NetworkCode.SIGN_ON)))
+            await link.receive()
+            await link.send(framed(gone) + framed(back))
+            await _until(lambda: line.in_flight == 3)
+        await _until(lambda: len(line.connections) == 1)
+        held.set()
+        assert "00" == (await first).code
+        await _until(lambda: not line.in_flight)
+        assert (1, 1) == (line.counters.abandoned, sum(one.dropped for one in street.service.lanes.statistics))
+        left = [await available_idr(bank, one.family_id) for one in street.families]
+        assert [AID_IDR - 50_000, AID_IDR, AID_IDR] == left
+        assert "00" == (await street.atm.send(gone)).code
+        assert AID_IDR - 150_000 == await available_idr(bank, street.families[0].family_id)
+    await assert_proved(bank)
 
 
 async def test_a_full_queue_is_answered_91(bank: Bank, tmp_path: Path) -> None:
@@ -212,6 +275,12 @@ async def test_without_a_database_new_requests_are_answered_91(
                 _no_connections(patch, after=0, error=error)
                 assert "91" == (await street.atm.withdraw(street.card, 50_000)).code
             assert "00" == (await street.atm.withdraw(street.card, 50_000)).code
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - a number is waited for, which nobody announces
+            await asyncio.sleep(0.005)
 
 
 async def _burst(street: Street, bad: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway import clock
 from gateway.operations import custody
 from gateway.operations.authorise import AuthoriseCommand
 from gateway.operations.custody import BANK_KEYS, PIN_LABEL, bank_keys, vault_of
@@ -16,6 +17,7 @@ from gateway.operations.pin_check import check_pins
 from gateway.rules.account import AccountState
 from gateway.rules.authorise import CardView, PinOutcome, Request, RequestKind, Snapshot
 from gateway.rules.card import CardState
+from gateway.rules.key_turns import KeyTurns, Turn
 from gateway.rules.purse import Channel, PurseChoice
 from gateway.store.authorisations import Loaded
 from gateway.terminals.links_file import read_links
@@ -99,7 +101,13 @@ def keyed(states: Sequence[KeyState] = (KeyState.ACTIVE,) * VERSIONS) -> Keyed:
     for version, state in enumerate(states, 1):
         if state is not KeyState.ACTIVE:
             hsm.set_state(hsm.version(PIN_LABEL, version), state)
-    return Keyed(cast("Bank", SimpleNamespace(hsm=hsm, keys=bank_keys(hsm), vault=vault_of(hsm))), offsets)
+    return Keyed(
+        cast(
+            "Bank",
+            SimpleNamespace(hsm=hsm, keys=bank_keys(hsm), vault=vault_of(hsm), key_turns=KeyTurns(), now=clock.now),
+        ),
+        offsets,
+    )
 
 
 WORKING = keyed()
@@ -120,7 +128,13 @@ def checked(keys: Keyed, group: Sequence[Member], hsm: Hsm | None = None) -> lis
         commands.append(AuthoriseCommand(request, cast("Any", None), PANS[member.card], block, zpk, CODES))
         offset = offsets.get((member.card, member.version), "000000")
         loaded.append(loaded_card(offset, member.version))
-    asked = bank if hsm is None else cast("Bank", SimpleNamespace(hsm=hsm, keys=bank.keys, vault=bank.vault))
+    asked = (
+        bank
+        if hsm is None
+        else cast(
+            "Bank", SimpleNamespace(hsm=hsm, keys=bank.keys, vault=bank.vault, key_turns=bank.key_turns, now=bank.now)
+        )
+    )
     return check_pins(asked, commands, loaded)
 
 
@@ -225,3 +239,21 @@ def test_what_is_not_asked() -> None:
         (MISSING, command._replace(pin_block=None), loaded_card(offset, 1)),
     ):
         assert [expected] == check_pins(bank, [one], [found])
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_the_first_right_pin_under_a_key_of_a_link(*, alone: bool) -> None:
+    """A key that came over a link waits for it: neither a wrong PIN nor one under the older key is its first use."""
+    keys = keyed((KeyState.ACTIVE,))
+    bank, label = keys.bank, "new" if alone else "zpk"
+    bank.hsm.generate(ZPK, label)
+    old, new = bank.hsm.find("zpk") if alone else bank.hsm.version("zpk", 1), bank.hsm.find(label)
+    bank.key_turns.know([Turn(label, new.version, "himbara", bank.now(), 60, 60)])
+    request = Request(RequestKind.CASH, Channel.ATM, MCC[Channel.ATM], PurseChoice.BY_RULE, 1, b"")
+    found, seen = loaded_card(keys.offsets[0, 1], 1), []
+    for pin, key in ((RIGHT, old), (WRONG, new), (RIGHT, new)):
+        block = bank.hsm.encipher_pin(pin, key, PANS[0])
+        command = AuthoriseCommand(request, cast("Any", None), PANS[0], block, key, CODES)
+        seen.append((*check_pins(bank, [command], [found]), bool(bank.key_turns.pending)))
+    assert [(PinOutcome.RIGHT, True), (PinOutcome.WRONG, True), (PinOutcome.RIGHT, False)] == seen
+    assert [(label, new.version)] == list(bank.key_turns.unwritten)

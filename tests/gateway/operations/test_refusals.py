@@ -163,6 +163,28 @@ def test_threads_lose_none() -> None:
     assert 0 == notes.take().total()
 
 
+async def test_what_a_partner_brings_about_is_written_once_a_minute(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first at once, then all of its kind together; another kind has its own minute; nothing is lost at the end."""
+    now = 1_000.0
+    monkeypatch.setattr(refusals, "monotonic", lambda: now)
+    bank.refusals.note_of_peer(ONE)
+    assert 1 == await write_refusals(bank)
+    for _ in range(3):
+        bank.refusals.note_of_peer(ONE)
+    bank.refusals.note_of_peer(OTHER)
+    now += refusals.PEER_EVERY_S - 0.1
+    assert [1, 0] == [await write_refusals(bank) for _ in range(2)]
+    now += 0.1
+    assert 3 == await write_refusals(bank)
+    bank.refusals.note_of_peer(ONE)
+    assert (0, 1) == (await write_refusals(bank), await write_refusals(bank, every=True))
+    assert [("zpk#1", 1), ("zpk#2", 1), ("zpk#1", 3), ("zpk#1", 1)] == [
+        (key, one["times"]) for (_, _, key, _), one in zip(await told(bank), await details(bank), strict=True)
+    ]
+
+
 async def test_a_command_writes_them_when_it_ends(bank_settings: Settings) -> None:
     """Also where it ended badly."""
     with suppress(ZeroDivisionError):

@@ -79,7 +79,7 @@ async def test_a_database_is_migrated_once(bank_settings: Settings) -> None:
         await connection.execute(text("DROP SCHEMA public CASCADE"))
         await connection.execute(text("CREATE SCHEMA public"))
     await owner.dispose()
-    await _refused(bank_settings, "^the schema is at nothing, this version wants 0004: run `kks db migrate`$")
+    await _refused(bank_settings, r"^the schema is at nothing, this version wants \d{4}: run `kks db migrate`$")
     opened = await database.open_database(bank_settings, migrated=False)
     assert not (await database.migration_status(opened.engine)).up_to_date
     done = await asyncio.gather(*(database.migrate(opened.engine) for _ in range(3)))

@@ -45,7 +45,7 @@ def test_advices_are_accepted() -> None:
         ('APPROVED = "00"', 'APPROVED = "00"\nSOMETHING = "01"', "SOMETHING"),
         ('name = "himbara"', 'name = "Him Bara"', "name"),
         ('acquirer = "000002"', 'acquirer = "two"', "acquirer"),
-        ('dialect = "himbara"', 'dialect = "edc"', "dialect"),
+        ('dialect = "himbara"', 'dialect = "martian"', "there is no dialect martian"),
         ("largest_frame = 4096", "largest_frame = 99999", "largest_frame"),
         ("amount_exponent = 2", "amount_exponent = 3", "amount_exponent"),
         ('mac = "off"', 'mac = "off"\nsurprise = 1', "surprise"),
@@ -102,4 +102,97 @@ def test_a_wrong_cut_over_is_refused(tmp_path: Path, line: str) -> None:
     )
     with pytest.raises(SettingsError, match=r"link\.0\.cut_over: ") as error:
         read_links(path)
+    assert "\n" not in str(error.value)
+
+
+def test_files_of_tls_lie_beside_the_file(tmp_path: Path) -> None:
+    """A relative path is relative to the file that names it; an absolute one stays."""
+    path = tmp_path / "links.toml"
+    path.write_text(
+        SHIPPED + '[link.tls]\ncertificate = "a.pem"\nkey = "/b/c.pem"\nauthority = "d/e.pem"\n', encoding="utf-8"
+    )
+    tls = read_links(path).link[-1].tls
+    assert tls is not None
+    assert (tmp_path / "a.pem", "/b/c.pem", tmp_path / "d/e.pem") == (tls.certificate, str(tls.key), tls.authority)
+
+
+@pytest.mark.parametrize("text", ["link = 1", "link = [1]", '[[link]]\ntls = "no"', "[[link]]\n[link.tls]\nkey = 1"])
+def test_tables_of_another_shape_are_refused(tmp_path: Path, text: str) -> None:
+    """In one line, whatever stands there."""
+    path = tmp_path / "links.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError, match="setting KKS_LINKS_FILE: ") as error:
+        read_links(path)
+    assert "\n" not in str(error.value)
+
+
+def test_the_shipped_terminals() -> None:
+    """Binary, behind a TPDU, DUKPT, one port further; the codes of both links stand in one table."""
+    first, edc = read_links(None).link
+    assert ("edc", "binary2", "tpdu", "dukpt", 1) == (
+        edc.wire.name,
+        edc.frame,
+        edc.header,
+        edc.pin_scheme,
+        edc.port_offset,
+    )
+    assert bytes.fromhex("6000030000") == edc.framing.header
+    assert first.response_codes == edc.response_codes
+
+
+def test_codes_of_all_links_and_of_one(tmp_path: Path) -> None:
+    """What a link says itself goes before what all are told."""
+    path = tmp_path / "links.toml"
+    path.write_text(SHIPPED + '[link.response_codes]\nCARD_UNKNOWN = "56"\n', encoding="utf-8")
+    codes = [link.response_codes[DeclineReason.CARD_UNKNOWN] for link in read_links(path).link]
+    assert ["14", "56"] == codes
+
+
+OWN = """
+[[dialect]]
+name = "bank-a"
+base = "himbara"
+bitmap = "raw"
+remove = [71]
+[dialect.fields.52]
+encoding = "raw"
+"""
+
+
+def test_a_dialect_of_its_own(tmp_path: Path) -> None:
+    """Derived in the file; a second may be derived from the first; the wire of two profiles is compared by content."""
+    path = tmp_path / "links.toml"
+    second = '[[dialect]]\nname = "bank-b"\nbase = "bank-a"\nremove = [72]\n'
+    path.write_text(OWN + second + SHIPPED.replace('dialect = "himbara"', 'dialect = "bank-b"'), encoding="utf-8")
+    link = read_links(path).first
+    assert ("bank-b", "raw", False, False) == (
+        link.wire.name, link.wire.bitmap.value, 71 in link.wire.by_number, 72 in link.wire.by_number,
+    )  # fmt: skip
+    assert link.same_wire(read_links(path).first)
+    path.write_text(path.read_text(encoding="utf-8").replace("[72]", "[73]"), encoding="utf-8")
+    assert not link.same_wire(read_links(path).first)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('name = "bank-a"', 'name = "himbara"', "dialect himbara: there is one of that name already"),
+        ('name = "bank-a"', 'name = "Bank A"', "a name has 1 to 40 small letters"),
+        ('name = "bank-a"\n', "", "a name has 1 to 40 small letters"),
+        ('base = "himbara"', 'base = "bank-b"', "dialect bank-a: base: there is no dialect 'bank-b' before it"),
+        ('bitmap = "raw"', 'bitmap = "octal"', "dialect bank-a: bitmap must be"),
+        ('bitmap = "raw"', "surprise = 1", "dialect bank-a: there is no setting surprise"),
+        ("remove = [71]", "remove = [7]", "link.0: Value error, field 7 is not in dialect bank-a"),
+        ("[[dialect]]", "[dialect]", "must be"),
+    ],
+)
+def test_a_wrong_dialect_is_refused(tmp_path: Path, old: str, new: str, words: str) -> None:
+    """In one line that names it, also where a link's settings name a field that it lacks."""
+    path = tmp_path / "links.toml"
+    text = OWN + SHIPPED.replace('dialect = "himbara"', 'dialect = "bank-a"')
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(SettingsError, match="setting KKS_LINKS_FILE: ") as error:
+        read_links(path)
+    assert words in str(error.value)
     assert "\n" not in str(error.value)

@@ -16,8 +16,8 @@ from gateway.errors import GatewayError
 from gateway.operations.bank import reading
 from gateway.simulator.switch import NetworkCode
 from gateway.simulator.terminal import JAKARTA, Asked
+from gateway.terminals import line as line_module
 from gateway.terminals import listener
-from gateway.terminals import listener as listener_module
 from gateway.terminals.links_file import DEFAULT_FILE
 from gateway.testlink import ensure_test_link
 from iso.codec import encode
@@ -25,6 +25,7 @@ from iso.dialect import HIMBARA
 from iso.message import Message
 from tests.gateway.owner import as_owner
 from tests.gateway.street import AID_IDR, available_idr, framed, open_street, raw_link
+from tests.gateway.terminals.counterpart import a_line, a_link, at_the_line
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -181,9 +182,11 @@ async def test_one_message_in_many_segments(service: Service) -> None:
         assert "000001" == (await link.receive()).get(11)
 
 
-async def test_too_many_connections(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_connections(service: Service) -> None:
     """One connection over the bound is closed at once; the others go on."""
-    monkeypatch.setattr(listener, "CONNECTIONS_MAX", 2)
+    line = service.room.places[0].line
+    assert line is not None
+    line.take_up(line.link.model_copy(update={"connections_max": 2}))
     async with raw_link(service) as one, raw_link(service) as two:
         for link in (one, two):
             await link.send(framed(ECHO))
@@ -244,9 +247,46 @@ async def test_the_links_cut_over_decides_the_settlement_date(
     )
     today = bank.business_date
     now = dt.datetime.combine(today, moment, JAKARTA)
-    monkeypatch.setattr(listener_module, "clock", SimpleNamespace(now=lambda: now))
+    monkeypatch.setattr(line_module, "clock", SimpleNamespace(now=lambda: now))
     bank.settings = bank.settings.model_copy(update={"links_file": links})
     async with open_street(bank, tmp_path) as street:
         assert "00" == (await street.atm.withdraw(street.card, 50_000)).code
     found = await as_owner(bank, "SELECT business_date, settlement_date FROM authorisation")
     assert [(today, today + dt.timedelta(days=days))] == [tuple(row) for row in found]
+
+
+@pytest.mark.parametrize(
+    ("networks", "let_in"),
+    [
+        (["127.0.0.1"], True),
+        (["10.0.0.0/8", "127.0.0.0/8"], True),
+        (["10.0.0.0/8"], False),
+        (["::1"], False),
+        (["::ffff:127.0.0.1"], False),
+    ],
+)
+async def test_only_peers_of_the_profile(networks: list[str], let_in: bool) -> None:  # noqa: FBT001 - a parameter
+    """Whoever calls from another address is closed at once, counted, and never read."""
+    line = a_line(a_link(peers=networks))
+    async with at_the_line(line) as partner:
+        if let_in:
+            assert "00" == await partner.ask(ECHO)
+        else:
+            assert await partner.is_closed()
+        assert (0 if let_in else 1, 0) == (line.counters.peers_refused, line.counters.unreadable)
+
+
+@pytest.mark.parametrize(
+    ("peer", "inside"),
+    [
+        ("10.1.2.3", True),
+        ("::ffff:10.1.2.3", True),
+        ("11.1.2.3", False),
+        ("fe80::1%eth0", True),
+        ("", False),
+        ("a", False),
+    ],
+)
+def test_addresses(peer: str, inside: bool) -> None:  # noqa: FBT001 - a parameter
+    """An IPv4 address dressed as IPv6 is itself; a zone is no part of an address; what is none is nowhere."""
+    assert inside is listener._within(peer, a_link(peers=["10.0.0.0/8", "fe80::/10"]).peers)

@@ -1,0 +1,88 @@
+"""Tests of gateway.cli.links: `kks link check / list / show / status`."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from gateway.app import open_bank, open_keystore, run_service
+from gateway.settings import load_settings
+from gateway.terminals.links_file import DEFAULT_FILE
+from gateway.testlink import ensure_test_link
+from keys.keytypes import KeyUsage
+from tests.gateway.cli.test_simulate import in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    import pytest
+
+    from tests.gateway.cli.shell import Shell
+
+SHIPPED = DEFAULT_FILE.read_text(encoding="utf-8").replace("[response_codes]", "[link.response_codes]")
+FIRST = "[[link]]" + SHIPPED.partition("[[link]]")[2].partition("[[link]]")[0]
+
+
+def _file(folder: Path, text: str) -> str:
+    path = folder / "links.toml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_check(shell: Shell, tmp_path: Path) -> None:
+    """A right file is ok; a wrong one is one line and exit 1; with a keystore its keys are looked for too."""
+    file = _file(tmp_path, FIRST)
+    assert "himbara: ok\n" == shell.text("link", "check", file)
+    assert {"ok": True, "links": ["himbara"], "lacking": {}} == shell.json("link", "check", file)
+    open_keystore(load_settings())
+    code, out, _ = shell.run("link", "check", file)
+    assert (1, True) == (code, "himbara: link himbara wants the key zpk-himbara, which the keystore lacks" in out)
+    assert ["himbara"] == list(shell.json("link", "check", file, code=1)["lacking"])
+    open_keystore(load_settings()).generate(KeyUsage.PIN_ENCRYPTION, "zpk-himbara")
+    assert "himbara: ok\n" == shell.text("link", "check", file)
+    assert "two links are named himbara" in shell.refused("link", "check", _file(tmp_path, FIRST + FIRST))
+    tls = FIRST + '[link.tls]\ncertificate = "none.pem"\nkey = "none.key"\n'
+    assert f"link himbara: tls.certificate: {tmp_path}/none.pem: No such file" in shell.refused(
+        "link", "check", _file(tmp_path, tls)
+    )
+    assert "No such file" in shell.refused("link", "check", str(tmp_path / "none.toml"))
+
+
+def test_list_and_show(shell: Shell, tmp_path: Path) -> None:
+    """What a profile says, and what it leaves out; the digest is the one of the audit chain and the status."""
+    file = _file(tmp_path, FIRST)
+    (row,) = shell.json("link", "list", file)["links"]
+    assert ("himbara", "listen", "KKS_HOST:KKS_ISO_PORT+0", "no") == (
+        row["name"],
+        row["role"],
+        row["address"],
+        row["tls"],
+    )
+    assert "himbara" in shell.text("link", "list", file)
+    shown = shell.json("link", "show", "himbara", file)
+    assert (16, 15.0, "00") == (len(shown["profile"]), shown["answer_timeout_s"], shown["response_codes"]["APPROVED"])
+    text = shell.text("link", "show", "himbara", file)
+    assert all(word in text for word in ("answer_timeout_s", "CARD_UNKNOWN", "sign_on_required", "yes"))
+    assert "there is no link nobody" in shell.refused("link", "show", "nobody", file)
+    assert "himbara" in shell.text("link", "list")
+
+
+@asynccontextmanager
+async def _serving() -> AsyncIterator[int]:
+    """A service of the environment's bank. Yields its HTTP port."""
+    async with open_bank(load_settings()) as bank:
+        ensure_test_link(bank)
+        async with run_service(bank, jobs=False) as service:
+            yield service.http_address[1]
+
+
+def test_status(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the running service says; without one, one line."""
+    with in_thread(_serving) as port:
+        monkeypatch.setenv("KKS_HTTP_PORT", str(port))
+        found = shell.json("link", "status")
+        assert ("himbara", "listening") == (found["links"][0]["name"], found["links"][0]["state"])
+        assert {"state": "ok", "why": None} == found["links_file"]
+        assert "listening" in shell.text("link", "status")
+    assert "no service answers at http://127.0.0.1:" in shell.refused("link", "status")

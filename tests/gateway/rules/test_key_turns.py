@@ -1,0 +1,97 @@
+"""Tests of gateway.rules.key_turns: pending, used, overlap, dropped."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import pytest
+
+from gateway.rules.key_turns import CHANGES_MOST, CHANGES_WITHIN, Due, KeyTurns, Turn
+
+NOW = datetime(2026, 11, 28, 1, 2, 3, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+class Key(NamedTuple):
+    """A handle."""
+
+    label: str
+    version: int
+
+
+def turn(version: int, used_at: datetime | None = None, label: str = "zak") -> Turn:
+    """A version that came at NOW, for an hour pending and a minute of overlap."""
+    return Turn(label, version, "himbara", NOW, 60, 3_600, used_at)
+
+
+@pytest.mark.parametrize(
+    ("used_at", "after_s", "due"),
+    [
+        (None, 3_599, None), (None, 3_600, Due.DROP), (NOW, 59, None), (NOW, 60, Due.END_OLDER),
+        (NOW + 10 * SECOND, 69, None), (NOW + 10 * SECOND, 70, Due.END_OLDER),
+    ],
+)  # fmt: skip
+def test_when_something_is_to_be_done(used_at: datetime | None, after_s: int, due: Due | None) -> None:
+    """Never used: an hour after it came. Used: a minute after that, and not after it came."""
+    turns = KeyTurns()
+    turns.know([turn(2, used_at)])
+    assert ([] if due is None else [(turn(2, used_at), due)]) == turns.due(NOW + after_s * SECOND)
+
+
+def test_a_pending_version_stands_behind_those_that_are_used() -> None:
+    """Whatever is made is made under the newest that has been used."""
+    turns, keys = KeyTurns(), [Key("zak", 3), Key("zak", 2), Key("zak", 1)]
+    assert keys == turns.in_order(keys)
+    turns.know([turn(3), turn(1, label="zpk")])
+    assert [keys[1], keys[2], keys[0]] == turns.in_order(keys)
+    turns.uses(keys[0], NOW)
+    assert keys == turns.in_order(keys)
+    assert {("zpk", 1)} == turns.pending
+
+
+def test_a_first_use_counts_before_it_is_written() -> None:
+    """What the table says meanwhile does not undo it; the second use is no first one; others are none at all."""
+    turns = KeyTurns()
+    turns.know_one(turn(2))
+    turns.uses(Key("zak", 1), NOW)
+    assert {} == turns.unwritten
+    turns.uses(Key("zak", 2), NOW)
+    turns.uses(Key("zak", 2), NOW + SECOND)
+    assert {("zak", 2): NOW} == turns.unwritten
+    turns.know([turn(2)])
+    assert [turn(2, NOW)] == turns.first_uses(NOW)
+    assert frozenset() == turns.pending
+    turns.know([])
+    assert ([], {}) == (turns.first_uses(NOW), turns.unwritten)
+
+
+def test_one_that_is_overtaken_has_no_turn() -> None:
+    """A newer one was used first: the partner has passed it over. One of another key goes on, and so does a newer one."""
+    turns = KeyTurns()
+    turns.know([turn(2), turn(3, NOW), turn(4), turn(2, label="zpk")])
+    assert [(turn(2), Due.OVERTAKEN)] == turns.due(NOW)
+    turns.forget(("zak", 2))
+    assert [] == turns.due(NOW)
+
+
+def test_what_fails_rests() -> None:
+    """It is not tried again before its time; a turn that is over has no rest."""
+    turns = KeyTurns()
+    turns.know([turn(2)])
+    turns.uses(Key("zak", 2), NOW)
+    turns.rest(("zak", 2), NOW + 100 * SECOND)
+    assert ([], []) == (turns.due(NOW + 99 * SECOND), turns.first_uses(NOW + 99 * SECOND))
+    assert (1, 1) == (len(turns.due(NOW + 100 * SECOND)), len(turns.first_uses(NOW + 100 * SECOND)))
+    turns.forget(("zak", 2))
+    turns.know_one(turn(2, NOW - 100 * SECOND))
+    assert 1 == len(turns.due(NOW))
+
+
+def test_changes_are_so_many_an_hour_of_each_link() -> None:
+    """One more than the most is refused until the first of them is an hour old, and does not count itself."""
+    turns = KeyTurns()
+    assert [True] * CHANGES_MOST == [turns.may_change("one", NOW + at * SECOND) for at in range(CHANGES_MOST)]
+    assert [False, False] == [turns.may_change("one", NOW + CHANGES_WITHIN - SECOND) for _ in range(2)]
+    assert turns.may_change("other", NOW)
+    assert [True, False] == [turns.may_change("one", NOW + CHANGES_WITHIN) for _ in range(2)]

@@ -1,0 +1,351 @@
+"""Tests of gateway.terminals.security: MACs of messages as they are on the wire, and their freshness."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from gateway.rules.key_turns import Turn
+from gateway.terminals.links_file import read_links
+from gateway.terminals.profile import Link
+from gateway.terminals.security import (
+    LOOK_EVERY_S,
+    MISPLACED,
+    MISSING,
+    NO_KEY,
+    STALE,
+    WRONG,
+    LinkSecurity,
+)
+from iso.codec import decode, encode
+from iso.dialect import HIMBARA
+from iso.errors import FormatError
+from iso.mac import seal
+from iso.message import Message
+from keys.errors import TokenError
+from keys.keytypes import Algorithm, KeyAttributes, KeyMode, KeySpec, KeyState, KeyUsage
+from keys.software import SoftwareHsm
+from tests.keys.samples import components
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keys.hsm import Hsm
+
+NOW = datetime(2026, 11, 28, 1, 2, 3, tzinfo=UTC)
+TDES_KEY = bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")
+AES_KEY = bytes.fromhex("2B7E151628AED2A6ABF7158809CF4F3C")
+ECHO = Message("0800", {7: "1128010203", 11: "000001", 70: "301"})
+CASH = Message(
+    "0200", {2: "6013010000000019", 3: "010000", 4: "000005000000", 7: "1128010203", 11: "000002", 41: "ATM00001"}
+)
+REVERSAL = Message("0420", {**CASH.fields, 90: "0200" + "000002" + "1128010203" + "0" * 22})
+RETAIL = KeySpec(KeyUsage.MAC_RETAIL)
+
+
+class Kind(NamedTuple):
+    """A kind of MAC, and the codes that psec and OpenSSL's CMAC make of ECHO and CASH."""
+
+    spec: KeySpec
+    key: bytes
+    echo: str
+    cash: str
+
+
+KINDS = {
+    "CBC, padding 1": Kind(KeySpec(KeyUsage.MAC_CBC), TDES_KEY, "944438792985D6F0", "F52BD7A3B7340F5B"),
+    "CBC, padding 2": Kind(
+        KeySpec(KeyUsage.MAC_CBC, attributes=KeyAttributes(padding=2, mac_length=8)),
+        TDES_KEY, "721E683793A89875", "AA90E81CCCED50C7",
+    ),
+    "retail, padding 1": Kind(RETAIL, TDES_KEY, "70E4FC5264D6D7F2", "2B01871A3EEE82C5"),
+    "retail, padding 2": Kind(
+        KeySpec(KeyUsage.MAC_RETAIL, attributes=KeyAttributes(padding=2, mac_length=8)),
+        TDES_KEY, "169C75144905E918", "EBFBF940FEF1DEA5",
+    ),
+    "retail, 4 bytes": Kind(
+        KeySpec(KeyUsage.MAC_RETAIL, attributes=KeyAttributes(padding=1, mac_length=4)),
+        TDES_KEY, "70E4FC5200000000", "2B01871A00000000",
+    ),
+    "triple DES CMAC": Kind(
+        KeySpec(KeyUsage.MAC_CMAC, Algorithm.TDES), TDES_KEY, "5FA988A51DEBC89F", "1CD2B4354BDEA296"
+    ),
+    "AES CMAC": Kind(KeySpec(KeyUsage.MAC_CMAC, Algorithm.AES), AES_KEY, "AD0C59B150FAC97A", "2FE73ED24B60B84E"),
+}  # fmt: skip
+
+
+def profile(**changes: object) -> Link:
+    """The shipped link with MACs required, and with these changes."""
+    shipped = read_links(None).first.model_dump(exclude_defaults=True)
+    return Link.model_validate(shipped | {"mac": "required", "mac_key": "zak"} | changes)
+
+
+def hsm_with(*kinds: Kind) -> SoftwareHsm:
+    """An HSM whose key zak has these versions."""
+    hsm = SoftwareHsm.in_memory()
+    for kind in kinds:
+        hsm.form(kind.spec, "zak", components(kind.key))
+    return hsm
+
+
+def security(hsm: Hsm | None = None, now: datetime = NOW, **changes: object) -> LinkSecurity:
+    """Of such a link, at NOW. HSM: one with a key of retail MACs, if it is left out."""
+    return LinkSecurity(profile(**changes), hsm or hsm_with(KINDS["retail, padding 1"]), now=lambda: now)
+
+
+def sealed(message: Message, code: str) -> bytes:
+    """MESSAGE with this MAC as its last field."""
+    return seal(message, lambda _: bytes.fromhex(code), HIMBARA)
+
+
+def asked(guard: LinkSecurity, data: bytes) -> str | None:
+    """What a message that came as DATA is refused with."""
+    return guard.refusal(decode(data, HIMBARA), data)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_each_kind_of_mac(name: str) -> None:
+    """Made and checked as psec and OpenSSL have it, in DE64 and DE128; lower case counts; no other code is right."""
+    kind = KINDS[name]
+    guard = security(hsm_with(kind))
+    for message, code in ((ECHO, kind.echo), (CASH, kind.cash)):
+        data = sealed(message, code)
+        assert (None, None) == (asked(guard, data), asked(guard, data[:-16] + code.lower().encode()))
+        assert data == guard.encode(message, HIMBARA, decode(data, HIMBARA))
+        for other in {one.cash for one in KINDS.values()} | {one.echo for one in KINDS.values()} - {code}:
+            assert other == code or "63" == asked(guard, sealed(message, other))
+    assert {WRONG} == set(guard.refused)
+
+
+@given(place=st.integers(min_value=0), change=st.integers(min_value=1, max_value=255))
+def test_a_changed_byte_is_refused(place: int, change: int) -> None:
+    """Wherever it is: in type, bitmap, fields or MAC, no changed message is taken for a right one."""
+    guard = security()
+    right = guard.encode(REVERSAL, HIMBARA, None)
+    data, at = bytearray(right), place % len(right)
+    assert None is asked(guard, right)
+    data[at] ^= change
+    try:
+        message = decode(bytes(data), HIMBARA)
+    except FormatError:
+        return
+    other_case = at >= len(data) - 16 and bytes(data).upper() == right
+    assert other_case is (guard.refusal(message, bytes(data)) is None)
+
+
+def test_off_means_neither_checked_nor_made() -> None:
+    """A MAC that is there all the same is nobody's business, and the HSM is not asked."""
+    guard = LinkSecurity(read_links(None).first, None)  # type: ignore[arg-type]
+    data = sealed(CASH, "0" * 16)
+    assert (False, None) == (guard.proves, asked(guard, data))
+    assert encode(CASH) == guard.encode(CASH, HIMBARA, decode(data))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "code"),
+    [
+        ({"mac": "required"}, CASH, "63"), ({"mac": "required"}, REVERSAL, "63"), ({"mac": "required"}, ECHO, None),
+        ({"mac": "required", "mac_network": True}, ECHO, "63"), ({"mac": "required", "mac_code": "96"}, CASH, "96"),
+        ({"mac": "required"}, Message("0600", {11: "000001"}), "63"),
+        ({"mac": "required"}, Message("0210", {11: "000001"}), "63"),
+        ({"mac": "optional"}, CASH, None), ({"mac": "optional", "mac_network": True}, ECHO, None),
+    ],
+)  # fmt: skip
+def test_a_missing_mac(changes: dict[str, object], message: Message, code: str | None) -> None:
+    """Refused where it is required, by every type of message, known or not; of network management only where the link says so."""
+    guard = LinkSecurity(profile(**changes), hsm_with(KINDS["retail, padding 1"]))
+    assert code == asked(guard, encode(message))
+    assert ({} if code is None else {MISSING: 1}) == dict(guard.refused)
+    assert (encode(message) != guard.encode(message, HIMBARA, message)) is (code is not None)
+    with_mac = decode(sealed(message, "0" * 16))
+    assert encode(message) != guard.encode(message, HIMBARA, with_mac)
+
+
+def test_a_mac_in_the_wrong_field() -> None:
+    """DE64 of a message with a second bitmap covers what is before it and nothing behind: it is no MAC. Nor is a wrong DE128."""
+    for policy in ("required", "optional"):
+        guard = security(mac=policy)
+        right = decode(guard.encode(CASH, HIMBARA, decode(sealed(CASH, "0" * 16))))
+        moved = Message("0420", {**REVERSAL.fields, 64: right.fields[64]})
+        assert "63" == asked(guard, encode(moved))
+        assert "63" == asked(guard, sealed(moved, "0" * 16))
+        assert {MISPLACED: 1, WRONG: 1} == dict(guard.refused)
+
+
+def test_a_mac_behind_an_empty_second_bitmap() -> None:
+    """Some hosts always send two bitmaps: DE64 is the last field all the same."""
+    data = sealed(CASH, "0" * 16)
+    two = data[:4] + f"{int(data[4:20], 16) | 1 << 63:016X}".encode() + b"0" * 16 + data[20:]
+    made = two[:-16] + hsm_mac(two[:-16]).encode()
+    assert (None, "63") == (asked(security(), made), asked(security(), two))
+
+
+def hsm_mac(data: bytes) -> str:
+    """The retail MAC of DATA in hex."""
+    hsm = hsm_with(KINDS["retail, padding 1"])
+    return hsm.mac(hsm.find("zak"), data).hex().upper()
+
+
+def test_the_padding_of_a_short_mac_is_zero() -> None:
+    """A MAC of four bytes fills DE64 with zeros: nothing else may stand there."""
+    guard = security(hsm_with(KINDS["retail, 4 bytes"]))
+    assert (None, "63", "63") == tuple(
+        asked(guard, sealed(CASH, code)) for code in ("2B01871A00000000", "2B01871A00000001", "2B01871A3EEE82C5")
+    )
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        KeySpec(KeyUsage.MAC_RETAIL, mode=KeyMode.VERIFY),
+        KeySpec(KeyUsage.MAC_CMAC, attributes=KeyAttributes(mac_length=16)),
+        KeySpec(KeyUsage.MAC_HMAC),
+        KeySpec(KeyUsage.PIN_ENCRYPTION),
+        KeySpec(KeyUsage.MAC_RETAIL, state=KeyState.PRE_ACTIVE),
+    ],
+    ids=["half a mode", "16 bytes", "HMAC", "a PIN key", "not active"],
+)
+def test_a_key_that_makes_no_macs_of_messages(spec: KeySpec) -> None:
+    """Nothing is believed under it, and an answer goes out without a MAC; an 0800 without one passes, to bring another key."""
+    hsm = SoftwareHsm.in_memory()
+    hsm.generate(spec, "zak")
+    guard = security(hsm, mac_network=True)
+    with capture_logs() as lines:
+        assert ("63", None, "63") == (
+            asked(guard, encode(CASH)),
+            asked(guard, encode(ECHO)),
+            asked(guard, sealed(ECHO, "0" * 16)),
+        )
+        assert encode(CASH) == guard.encode(CASH, HIMBARA, CASH)
+    assert {MISSING: 1, NO_KEY: 1} == dict(guard.refused)
+    assert ["mac.refused", "mac.refused", "mac.not_made"] == [line["event"] for line in lines]
+
+
+def test_two_keys_overlap() -> None:
+    """Both are believed, the newest makes; one that is suspended is no longer believed at once."""
+    hsm = hsm_with(KINDS["retail, padding 1"])
+    old = sealed(CASH, KINDS["retail, padding 1"].cash)
+    hsm.generate(RETAIL, "zak")
+    guard = security(hsm)
+    new = guard.encode(CASH, HIMBARA, CASH)
+    assert new == sealed(CASH, hsm.mac(hsm.version("zak", 2), old[:-16]).hex())
+    assert (None, None) == (asked(guard, old), asked(guard, new))
+    hsm.set_state(hsm.version("zak", 1), KeyState.SUSPENDED)
+    assert ("63", None) == (asked(guard, old), asked(guard, new))
+
+
+def test_a_version_that_came_is_seen_within_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions are looked up once a second and not for each message."""
+    at = 1_000.0
+    monkeypatch.setattr("gateway.terminals.security.monotonic", lambda: at)
+    hsm = hsm_with(KINDS["retail, padding 1"])
+    guard = security(hsm)
+    assert None is asked(guard, sealed(CASH, KINDS["retail, padding 1"].cash))
+    hsm.generate(RETAIL, "zak")
+    new = sealed(CASH, hsm.mac(hsm.version("zak", 2), sealed(CASH, "0" * 16)[:-16]).hex())
+    assert "63" == asked(guard, new)
+    at += LOOK_EVERY_S
+    assert None is asked(guard, new)
+
+
+def test_a_pending_key_is_believed_and_makes_nothing_before_its_first_use() -> None:
+    """The answer to the first message under it is the first that is made under it: so the partner knows that we have it."""
+    hsm = hsm_with(KINDS["retail, padding 1"])
+    hsm.generate(RETAIL, "zak")
+    guard = security(hsm)
+    guard._turns.know([Turn("zak", 2, "himbara", NOW, 60, 60)])
+    old, covered = sealed(CASH, KINDS["retail, padding 1"].cash), sealed(CASH, "0" * 16)[:-16]
+    new = sealed(CASH, hsm.mac(hsm.version("zak", 2), covered).hex())
+    assert (None, old) == (asked(guard, old), guard.encode(CASH, HIMBARA, CASH))
+    assert "63" == asked(guard, sealed(CASH, "1" * 16))
+    assert {("zak", 2)} == guard._turns.pending
+    assert (None, new) == (asked(guard, new), guard.encode(CASH, HIMBARA, CASH))
+    assert {("zak", 2): NOW} == guard._turns.unwritten
+    assert (None, new) == (asked(guard, old), guard.encode(CASH, HIMBARA, CASH))
+
+
+def test_a_token_that_is_away() -> None:
+    """Nothing can be said of a MAC, so the message is answered 96, to be tried again; an answer goes out without."""
+    hsm = hsm_with(KINDS["retail, padding 1"])
+
+    def away(*_: object) -> bool:
+        raise TokenError("the token does not answer")
+
+    hsm.verify_mac = hsm.mac = away  # type: ignore[method-assign,assignment]
+    guard = security(hsm)
+    with capture_logs() as lines:
+        assert "96" == asked(guard, sealed(CASH, "0" * 16))
+        assert encode(CASH) == guard.encode(CASH, HIMBARA, CASH)
+    assert ["mac.not_checked", "mac.not_made"] == [line["event"] for line in lines]
+    assert {} == dict(guard.refused)
+
+
+@pytest.mark.parametrize(
+    ("mti", "age_s", "fresh"),
+    [
+        ("0200", 900, True), ("0200", 901, False), ("0200", -900, True), ("0200", -901, False), ("0201", 901, False),
+        ("0100", 901, False), ("0800", 901, False), ("0810", 10_000_000, True), ("0210", 10_000_000, True),
+        ("0400", 901, True), ("0420", 7_200, True), ("0421", 7_201, False), ("0220", 7_200, True), ("0120", -901, False),
+    ],
+)  # fmt: skip
+def test_freshness(mti: str, age_s: int, fresh: bool) -> None:  # noqa: FBT001 - what is expected
+    """A request is a quarter of an hour old at most, an advice or reversal two hours here; none comes from the future."""
+    guard = security(freshness_s=900, advice_freshness_s=7_200)
+    sent = f"{NOW - timedelta(seconds=age_s):%m%d%H%M%S}"
+    message = Message(mti, {7: sent, 11: "000001"})
+    data = guard.encode(message, HIMBARA, decode(sealed(message, "0" * 16)))
+    assert (None if fresh else "63") == asked(guard, data)
+    assert ({} if fresh else {STALE: 1}) == dict(guard.refused)
+    assert None is asked(security(), data)
+
+
+@pytest.mark.parametrize(
+    ("now", "transmitted", "code"),
+    [
+        (datetime(2026, 12, 31, 23, 55, tzinfo=UTC), "0101000500", None),
+        (datetime(2027, 1, 1, 0, 5, tzinfo=UTC), "1231235500", None),
+        (datetime(2028, 2, 29, 12, 0, tzinfo=UTC), "0229120000", None),
+        (datetime(2026, 2, 28, 12, 0, tzinfo=UTC), "0229120000", "63"),
+        (NOW, "1128010260", "63"), (NOW, "0000000000", "63"), (NOW, None, "63"),
+    ],
+)  # fmt: skip
+def test_a_time_without_a_year(now: datetime, transmitted: str | None, code: str | None) -> None:
+    """It is of the nearest year; what is no time, or not there, is not fresh."""
+    guard = security(now=now, freshness_s=900)
+    message = Message("0200", {11: "000001"} if transmitted is None else {7: transmitted, 11: "000001"})
+    assert code == asked(guard, guard.encode(message, HIMBARA, message))
+
+
+def test_a_refusal_shows_no_value() -> None:
+    """The log has the type and the reason; no field, no code."""
+    guard = security()
+    with capture_logs() as lines:
+        asked(guard, sealed(CASH, "F" * 16))
+    line = {"event": "mac.refused", "log_level": "info", "link": "himbara", "mti": "0200", "field": 64, "reason": WRONG}
+    assert [line] == lines
+
+
+@pytest.mark.parametrize(
+    "answered",
+    [
+        lambda guard, message: guard.encode(message, HIMBARA, None),
+        lambda guard, message: guard.encode(message, HIMBARA, message),
+    ],
+)
+def test_a_request_of_ours_has_a_mac_where_one_is_required(answered: Callable[[LinkSecurity, Message], bytes]) -> None:
+    """Where it is optional, only the answer to a message that had one."""
+    assert encode(CASH) == answered(security(mac="optional"), CASH)
+    assert sealed(CASH, KINDS["retail, padding 1"].cash) == answered(security(), CASH)
+    assert encode(ECHO) == answered(security(), ECHO)
+    assert sealed(ECHO, KINDS["retail, padding 1"].echo) == answered(security(mac_network=True), ECHO)
+
+
+async def test_no_key_is_changed_without_a_zone_master_key() -> None:
+    """12, as any code that the link does not do."""
+    answer = await security().key_change(Message("0800", {7: "1128010203", 11: "000001", 48: "D0", 70: "101"}))
+    assert ("0810", "12", "101", None) == (answer.mti, answer.get(39), answer.get(70), answer.get(48))
