@@ -7,10 +7,11 @@ load -> PIN checks -> rules.authorise.decide for each -> write -> COMMIT -> ever
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.operations import seldom
 from gateway.operations.decision_rows import Decided, columns, exceptions_of, row_of, transfers_of
 from gateway.operations.pin_check import check_pins
 from gateway.rules.authorise import (
@@ -20,22 +21,22 @@ from gateway.rules.authorise import (
     WITH_PIN,
     Decision,
     DeclineReason,
-    Policy,
     Request,
     RequestKind,
     Snapshot,
     decide,
-    kept_amounts,
 )
 from gateway.rules.card import CardState
-from gateway.rules.dormancy import TrancheClock, TrancheState
-from gateway.rules.expiring import Expiring, earliest, lost_on
-from gateway.rules.limits import LimitPeriod, LimitScope, TerminalUse
+from gateway.rules.dormancy import TrancheState
+from gateway.rules.draws import kept_amounts
+from gateway.rules.expiring import Expiring, earliest
+from gateway.rules.limits import TerminalUse
 from gateway.rules.link_exception import exceptions_for, settles_by_itself
-from gateway.rules.purse import Channel, Purse
-from gateway.store import audit, decided
+from gateway.rules.purse import Purse
+from gateway.store import audit, decided, link_exceptions
 from gateway.store.array_text import array_text
-from gateway.store.authorisations import Loaded, Wanted, write_parameters
+from gateway.store.authorisations import Loaded, Movement, Wanted, write_parameters
+from gateway.store.seldom import ChangedPin, extend, keep_pins
 from ledger.book import check_counts, post_arrays
 from ledger.posting import (
     Account,
@@ -48,10 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.operations.bank import Bank
-    from gateway.rules.authorise import PinOutcome, TrancheView
-    from gateway.rules.dormancy import ClockPolicy
-    from gateway.rules.limits import LimitRule
-    from gateway.rules.purse import PurseRule
+    from gateway.operations.rulebook import Rulebook
+    from gateway.rules.authorise import PinOutcome
     from gateway.store.lane_connection import LaneConnection
     from gateway.store.link_exceptions import NewException
     from keys.keytypes import KeyHandle
@@ -74,6 +73,8 @@ class Origin(NamedTuple):
     rrn: str
     original: tuple[str, str, str, str] | None = None  # message class, STAN, DE7, acquirer of what it names
     settlement_date: date | None = None  # the partner's day; None: the business date
+    guessed: bool = False  # the message does not name its original: `original` is what it would be with the same DE7
+    more_key: tuple[str, ...] = ()  # other fields that tell messages of the link apart
 
 
 class AuthoriseCommand(NamedTuple):
@@ -89,6 +90,7 @@ class AuthoriseCommand(NamedTuple):
     pin_key: KeyHandle | None
     response_codes: Mapping[DeclineReason, str]
     why: str = ""
+    new_pin_block: bytes | None = None  # of a PIN change, under the same key
 
 
 class Outcome(NamedTuple):
@@ -100,65 +102,7 @@ class Outcome(NamedTuple):
     balances: dict[Purse, int] | None
     expiring: Expiring | None = None  # what the family loses next if it does nothing
     replayed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Rulebook:
-    """Policy in memory: purse rules, spending limits, and each programme's purse. Kept for seconds (gateway.operations.lane)."""
-
-    purse_rules: Sequence[PurseRule]
-    purse_of: Mapping[int, Purse]
-    pin_tries: int
-    limits: Sequence[LimitRule] = ()
-    clocks: Sequence[ClockPolicy] = ()
-    _at: dict[tuple[Channel, str], Policy] = field(default_factory=dict)
-    _counted: dict[Channel, bool] = field(default_factory=dict)
-    _lost_on: dict[tuple[int, str, date, bool, date], date | None] = field(default_factory=dict)
-
-    @property
-    def terminal_limits(self) -> bool:
-        """Whether any limit counts what a terminal pays out."""
-        return any(limit.per is LimitScope.TERMINAL for limit in self.limits)
-
-    def policy_at(self, channel: Channel, mcc: str) -> Policy:
-        """The rules that can count at a channel and MCC; what they say of dates and purses is their own question."""
-        found = self._at.get((channel, mcc))
-        if found is None:
-            purse_rules = [rule for rule in self.purse_rules if rule.channel is channel and rule.mcc in ("*", mcc)]
-            limits = [limit for limit in self.limits if limit.concerns(channel)]
-            found = self._at[channel, mcc] = Policy(purse_rules, limits, self.pin_tries)
-        return found
-
-    def lost_on(self, tranche: TrancheView, today: date, *, used: bool) -> date | None:
-        """When a clock takes an open tranche; few programmes, regions and dates stand for all families."""
-        key = (tranche.programme, tranche.region, tranche.clock_from, used, today)
-        if key not in self._lost_on:
-            clock = TrancheClock(tranche.programme, tranche.region, tranche.clock_from, used, tranche.state)
-            self._lost_on[key] = lost_on(clock, self.clocks, today)
-        return self._lost_on[key]
-
-    def counts(self, request: Request) -> bool:
-        """Whether a limit adds up what the request's family has spent before."""
-        if request.kind not in SPENDING:
-            return False
-        found = self._counted.get(request.channel)
-        if found is None:
-            found = self._counted[request.channel] = any(
-                limit.per is LimitScope.CARD
-                and limit.period is not LimitPeriod.TRANSACTION
-                and limit.concerns(request.channel)
-                for limit in self.limits
-            )
-        return found
-
-    def counts_terminal(self, request: Request) -> bool:
-        """Whether a limit adds up what the request's terminal has paid out."""
-        return request.kind in SPENDING and any(
-            limit.per is LimitScope.TERMINAL
-            and limit.concerns(request.channel)
-            and limit.terminal in (None, request.terminal)
-            for limit in self.limits
-        )
+    statement: tuple[Movement, ...] = ()  # newest first
 
 
 @dataclass(slots=True)
@@ -172,10 +116,12 @@ class Ids:
 class Keyed:
     """A command with what identifies it: its card's index and cell, its message key and its original's."""
 
-    __slots__ = ("cell", "command", "message_key", "original_key", "pan_index")
+    __slots__ = ("cell", "command", "message_key", "original_key", "pan_index", "seldom")
 
     def __init__(self, bank: Bank, command: AuthoriseCommand, cell: int) -> None:
-        """Compute the keys once, before the command waits for its group."""
+        """Compute the keys once, before the command waits for its group. SELDOM: it needs more than most."""
+        if command.new_pin_block is not None:
+            command = _with_new_pin(bank, command, command.new_pin_block)
         self.command = command
         self.cell = cell
         self.pan_index = bank.vault.index(command.pan.reveal(), "pan")
@@ -187,11 +133,16 @@ class Keyed:
             origin.stan,
             origin.transmitted,
             origin.acquirer,
+            origin.more_key,
         )
         self.original_key = None
         if origin.original is not None:
             message_class, *rest = origin.original
-            self.original_key = _key(origin.link, message_class, self.pan_index, *rest)
+            stan, transmitted, acquirer = rest
+            self.original_key = _key(
+                origin.link, message_class, self.pan_index, stan, transmitted, acquirer, origin.more_key
+            )
+        self.seldom = seldom.is_seldom(command)
 
 
 async def authorise_group(
@@ -208,9 +159,14 @@ async def authorise_group(
         for one in group
     ]
     terminals = {one.command.request.terminal for one in group if rulebook.counts_terminal(one.command.request)}
+    needs_more = any([one.seldom for one in group])  # noqa: C419 - a list is faster than a generator here
+    if needs_more:
+        await seldom.before_load(bank, connection, group)
     head, loaded = await connection.load(wanted, terminals, today)
     work = _Work(bank, rulebook, ids, today)
     pins = check_pins(bank, [one.command for one in group], loaded)
+    if needs_more:
+        await seldom.after_load(bank, connection, group, loaded, pins)
     outcomes = [work.one(*one) for one in zip(group, loaded, pins, strict=True)]
     if work.rows:
         if len(ids.transfers) < len(work.transfers):
@@ -220,7 +176,11 @@ async def authorise_group(
         if counts[3] != len(work.undone):
             raise PostingError(f"{counts[3]} of {len(work.undone)} originals were found again")
     if work.exceptions or work.settling:
-        await connection.keep_exceptions(work.exceptions, work.settling)
+        await link_exceptions.keep(connection, work.exceptions, work.settling)
+    if work.pins:
+        await keep_pins(connection, work.pins)
+    if work.holds:
+        await extend(connection, work.holds)
     return outcomes
 
 
@@ -238,6 +198,10 @@ class _Work:
         self.undone: list[tuple[int, int, date | None, int, int, str, bool]] = []
         self.terminals: dict[str, tuple[int, int]] = {}  # in this group: debits and rupiah by acquirer:terminal
         self.exceptions: list[NewException] = []
+        self.pins: list[ChangedPin] = []
+        self.holds: list[
+            tuple[int, int, date, date]
+        ] = []  # to which something was added: they stand as long as that does
         self.settling: list[tuple[bytes | None, bytes | None, int, date]] = []
 
     @property
@@ -268,6 +232,8 @@ class _Work:
         if decision.pin_tries_left is not None and found.card_id is not None:
             state = CardState.PIN_LOCKED if decision.pin_tries_left == 0 else CardState.ACTIVE
             self.cards.append((found.card_id, member.cell, found.account_id, decision.pin_tries_left, state.value))
+        if found.new_reference is not None and decision.approved and found.card_id is not None:
+            self.pins.append(ChangedPin(member.cell, found.account_id, found.card_id, *found.new_reference))
         outcome = self._outcome(command, decision, found, authorisation_id)
         self.decided.append(Decided(member, decision, found, outcome, authorisation_id, first, len(self.transfers)))
         return outcome
@@ -301,11 +267,22 @@ class _Work:
         original = found.snapshot.original
         if original is None or found.original_id is None:
             return
+        if member.command.request.kind is RequestKind.HOLD:
+            until = self.today + timedelta(days=member.command.request.hold_days)
+            self.holds.append((member.cell, found.original_id, found.original_date or self.today, until))
+            self.holds += [(member.cell, one.id, one.business_date, until) for one in found.increments]
+            return
         undone = sum(draw.amount_idr for draw in (*decision.draws, *decision.released))
+        if original.more and member.command.request.kept_idr == 0:  # what was added to a hold ends with it
+            for one in found.increments:
+                left = sum(draw.amount_idr for draw in one.draws)
+                self.undone.append(
+                    (member.cell, one.id, one.business_date, left, authorisation_id, _numbers(one.kept_idr), True)
+                )
+                undone -= left
         kept = kept_amounts(original.draws, original.reversed_idr + undone)
         self.undone.append((
-            member.cell, found.original_id, found.original_date, undone, authorisation_id,
-            "{" + ",".join(map(str, kept)) + "}", not any(kept),
+            member.cell, found.original_id, found.original_date, undone, authorisation_id, _numbers(kept), not any(kept),
         ))  # fmt: skip
 
     def _note_exceptions(
@@ -325,7 +302,10 @@ class _Work:
         balances = expiring = None
         if decision.reason in PIN_WAS_RIGHT and command.request.kind in WITH_PIN and not command.request.forced:
             balances, expiring = self._told(decision, found)
-        return Outcome(decision.reason, command.response_codes[decision.reason], approval, balances, expiring)
+        return Outcome(
+            decision.reason, command.response_codes[decision.reason], approval, balances, expiring,
+            statement=found.statement if decision.approved else (),
+        )  # fmt: skip
 
     def _told(self, decision: Decision, found: Loaded) -> tuple[dict[Purse, int], Expiring | None]:
         """What can be spent after the decision, by purse, and what a clock takes next if nothing is done."""
@@ -362,13 +342,39 @@ class _Work:
         if "expiring" in stored:
             on, amount = stored["expiring"]
             expiring = Expiring(date.fromisoformat(on), amount)
+        lines = tuple(
+            Movement(date.fromisoformat(on), kind, amount) for on, kind, amount in stored.get("statement", ())
+        )
         return Outcome(
-            decision.reason, found.earlier_code or "", stored.get("approval_code"), told, expiring, replayed=True
+            decision.reason,
+            found.earlier_code or "",
+            stored.get("approval_code"),
+            told,
+            expiring,
+            replayed=True,
+            statement=lines,
         )
 
 
-def _key(link: str, message_class: str, pan_index: bytes, stan: str, transmitted: str, acquirer: str) -> bytes:
+def _with_new_pin(bank: Bank, command: AuthoriseCommand, new_pin_block: bytes) -> AuthoriseCommand:
+    """A PIN change whose content is its new PIN block too, as a keyed hash: neither block nor a plain hash of it is stored.
+
+    Under a ZPK the same PIN is the same block. Under DUKPT a PIN that is typed again is another block: a repeat is the first
+    sending once more, byte for byte, and anything else is other content.
+    """
+    request, block = command.request, bank.vault.index(new_pin_block.hex(), "new_pin")
+    digest = hashlib.sha256(request.content_digest + block).digest()[:16]
+    return command._replace(request=request._replace(content_digest=digest))
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def _key(
+    link: str, message_class: str, pan_index: bytes, stan: str, transmitted: str, acquirer: str, more: tuple[str, ...]
+) -> bytes:
     """16 bytes that one message of one card on one link has. Institutions count as numbers: hosts pad them differently."""
     number = acquirer.strip().lstrip("0") or "0"
-    parts = f"{link}|{message_class}|{stan}|{transmitted}|{number}".encode()
+    parts = "|".join((link, message_class, stan, transmitted, number, *more)).encode()
     return hashlib.sha256(parts + b"|" + pan_index).digest()[:16]

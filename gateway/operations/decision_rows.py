@@ -5,10 +5,12 @@ Pure but for its types: says what is to be written, and leaves writing to gatewa
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.rules.authorise import GIVING_BACK, WITH_PIN, RequestKind
+from gateway.rules.link_exception import nothing_to_reverse
 from gateway.rules.purse import Channel
 from gateway.store.authorisations import NewAuthorisation
 from gateway.store.link_exceptions import NewException
@@ -70,6 +72,11 @@ def row_of(one: Decided, transfer_ids: list[int], today: date) -> NewAuthorisati
         told = ',"balances":{' + ",".join([f'"{purse}":{amount}' for purse, amount in outcome.balances.items()]) + "}"
     if outcome.expiring is not None:
         told += f',"expiring":["{outcome.expiring.on}",{outcome.expiring.amount_idr}]'
+    if outcome.statement:
+        told += ',"statement":' + json.dumps([[str(on), kind, amount] for on, kind, amount in outcome.statement])
+    original = found.snapshot.original
+    if request.kind is RequestKind.REVERSAL and decision.approved and not decision.draws and original is not None:
+        told += f',"found":"{nothing_to_reverse(original)}"'
     approval = "null" if outcome.approval_code is None else f'"{outcome.approval_code}"'
     amounts = [draw.amount_idr for draw in decision.draws]
     held = request.kind is RequestKind.HOLD and bool(decision.draws)

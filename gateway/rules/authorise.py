@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.rules.account import AccountState
 from gateway.rules.card import CardState
 from gateway.rules.dormancy import TrancheState
+from gateway.rules.draws import by_tranche, what_is_left
 from gateway.rules.limits import NO_LIMITS, LimitKind, Verdict, check_limits
 from gateway.rules.purse import Channel, PurseChoice, PurseRule, drawable_programmes
 from ledger.posting import Draw, draw_oldest_first, give_back
@@ -32,6 +33,8 @@ class RequestKind(StrEnum):
     CASH = "CASH"
     PURCHASE = "PURCHASE"
     BALANCE = "BALANCE"
+    STATEMENT = "STATEMENT"  # the family's last movements
+    PIN_CHANGE = "PIN_CHANGE"  # the family chooses another PIN at a terminal
     HOLD = "HOLD"  # money set aside for a purchase that is completed later (0100)
     COMPLETION = "COMPLETION"  # takes a hold's money, all or a part; the rest is released (0220)
     REFUND = "REFUND"  # goods brought back: gives back what a purchase took, all or a part
@@ -64,6 +67,7 @@ class DeclineReason(StrEnum):
     )
     PIN_MISSING = "PIN_MISSING"
     PIN_WRONG = "PIN_WRONG"
+    NEW_PIN_REFUSED = "NEW_PIN_REFUSED"  # the PIN is right, the one to take its place is weak, or is none
     ACCOUNT_PENDING_ID = "ACCOUNT_PENDING_ID"
     ACCOUNT_BLOCKED = "ACCOUNT_BLOCKED"
     NOT_PERMITTED = "NOT_PERMITTED"  # no purse may be spent through this channel and MCC
@@ -78,6 +82,7 @@ class DeclineReason(StrEnum):
 PIN_WAS_RIGHT = frozenset({
     DeclineReason.APPROVED, DeclineReason.ACCOUNT_PENDING_ID, DeclineReason.ACCOUNT_BLOCKED, DeclineReason.NOT_PERMITTED,
     DeclineReason.AID_BLOCKED, DeclineReason.INSUFFICIENT_FUNDS, DeclineReason.LIMIT_AMOUNT, DeclineReason.LIMIT_COUNT,
+    DeclineReason.NEW_PIN_REFUSED,
 })  # fmt: skip
 """What is told behind a right PIN alone, to a request that was asked for one: the family may hear its balance then."""
 
@@ -90,6 +95,7 @@ class PinOutcome(StrEnum):
     MISSING = "MISSING"
     RIGHT = "RIGHT"
     WRONG = "WRONG"
+    NEW_REFUSED = "NEW_REFUSED"  # right; the new one of a PIN change is refused
 
 
 class Request(NamedTuple):
@@ -106,6 +112,8 @@ class Request(NamedTuple):
     hold_days: int = 7  # a hold lapses after so many days
     forced: bool = False  # it has happened: the partner approved it in our name (0120, 0220 without a hold)
     fault: DeclineReason | None = None  # why an advice can move nothing, whatever there is: ADVICE_DECLINED and so on
+    increments: bool = False  # a hold that adds to an earlier one, which it names
+    lines: int = 0  # at most so many movements of a statement
 
 
 class CardView(NamedTuple):
@@ -146,7 +154,7 @@ class Original:
     """The request that a reversal, refund or completion names. REVERSED_IDR: what of it is no longer taken.
 
     SETTLED: its day is closed with the partner. RETURNING: a tranche it drew from was frozen or is gone to the treasury since.
-    EXPIRED: a hold that lapsed.
+    EXPIRED: a hold that lapsed. INCREMENT: a hold that added to another. MORE: what those that added to it still hold.
     """
 
     kind: RequestKind
@@ -157,6 +165,8 @@ class Original:
     settled: bool = False
     returning: bool = False
     expired: bool = False
+    increment: bool = False
+    more: tuple[Draw, ...] = ()
 
     @property
     def taken_idr(self) -> int:
@@ -215,7 +225,8 @@ class Decision(NamedTuple):
 GIVING_BACK = (RequestKind.REVERSAL, RequestKind.REFUND)
 REFUNDABLE = (RequestKind.PURCHASE, RequestKind.COMPLETION)
 COMPLETABLE = (RequestKind.HOLD, RequestKind.PURCHASE)  # what a 0100 or 0120 may have been
-WITH_PIN = (RequestKind.CASH, RequestKind.PURCHASE, RequestKind.HOLD, RequestKind.BALANCE)
+TELLING = (RequestKind.BALANCE, RequestKind.STATEMENT, RequestKind.PIN_CHANGE)  # with a PIN, and without money
+WITH_PIN = (RequestKind.CASH, RequestKind.PURCHASE, RequestKind.HOLD, *TELLING)
 SPENDING = (RequestKind.CASH, RequestKind.PURCHASE, RequestKind.HOLD)  # what spending limits are asked for
 EXCEEDED = {LimitKind.AMOUNT: DeclineReason.LIMIT_AMOUNT, LimitKind.COUNT: DeclineReason.LIMIT_COUNT}
 STATE_REASONS = {
@@ -243,6 +254,8 @@ def decide(request: Request, snapshot: Snapshot, pin: PinOutcome, today: date, p
         return Decision(DeclineReason.REVERSED_BEFORE)
     if request.kind is RequestKind.COMPLETION:
         return _decide_completion(request, snapshot.original)
+    if request.increments and (refusal := _refuse_increment(snapshot.original)) is not None:
+        return Decision(refusal)
     if card is None:
         return Decision(DeclineReason.CARD_UNKNOWN)
     if request.forced:
@@ -260,7 +273,9 @@ def decide(request: Request, snapshot: Snapshot, pin: PinOutcome, today: date, p
     if pin is PinOutcome.WRONG:
         return Decision(DeclineReason.PIN_WRONG, pin_tries_left=card.pin_tries_left - 1)
     tries = policy.pin_tries if card.pin_tries_left != policy.pin_tries else None
-    if request.kind is RequestKind.BALANCE:
+    if pin is PinOutcome.NEW_REFUSED:
+        return Decision(DeclineReason.NEW_PIN_REFUSED, pin_tries_left=tries)
+    if request.kind in TELLING:
         return Decision(DeclineReason.APPROVED, pin_tries_left=tries)
     decision = _decide_funds(request, card, snapshot, today, policy, tries)
     if not decision.draws:
@@ -292,26 +307,6 @@ def needs_pin_check(request: Request, snapshot: Snapshot) -> bool:
         and card.state is CardState.ACTIVE
         and card.pin_tries_left > 0
     )
-
-
-def what_is_left(draws: Sequence[Draw], undone_idr: int) -> tuple[Draw, ...]:
-    """What is still taken of each draw after UNDONE_IDR were given back, last drawn first; draws of nothing are left out.
-
-    >>> what_is_left([Draw(1, 1, 300), Draw(2, 1, 100)], 150)
-    (Draw(tranche_id=1, programme=1, amount_idr=250),)
-    """
-    kept = kept_amounts(draws, undone_idr)
-    return tuple(Draw(draw.tranche_id, draw.programme, left) for draw, left in zip(draws, kept, strict=True) if left)
-
-
-def kept_amounts(draws: Sequence[Draw], undone_idr: int) -> list[int]:
-    """The same as rupiah, one amount a draw."""
-    kept = [draw.amount_idr for draw in draws]
-    for place in reversed(range(len(kept))):
-        part = min(undone_idr, kept[place])
-        kept[place] -= part
-        undone_idr -= part
-    return kept
 
 
 def _earlier_answer(request: Request, earlier: Earlier) -> Decision:
@@ -363,12 +358,21 @@ def _decide_giving_back(request: Request, original: Original | None) -> Decision
         if request.amount_idr > taken:
             return Decision(DeclineReason.REVERSAL_AMOUNT)
         return Decision(DeclineReason.APPROVED, give_back(original.draws, original.reversed_idr, request.amount_idr))
-    if request.amount_idr != original.amount_idr or request.kept_idr > original.amount_idr:
+    amounts = {original.amount_idr, original.amount_idr + sum(draw.amount_idr for draw in original.more)}
+    if request.amount_idr not in amounts or request.kept_idr > original.amount_idr:
         return Decision(DeclineReason.REVERSAL_AMOUNT)
     wanted = taken - request.kept_idr
-    if wanted <= 0:
-        return Decision(DeclineReason.APPROVED)
-    return Decision(DeclineReason.APPROVED, give_back(original.draws, original.reversed_idr, wanted))
+    more = original.more if request.kept_idr == 0 else ()  # a hold given back as a whole takes with it what was added
+    back = give_back(original.draws, original.reversed_idr, wanted) if wanted > 0 else ()
+    return Decision(DeclineReason.APPROVED, by_tranche((*back, *more)) if more else back)
+
+
+def _refuse_increment(original: Original | None) -> DeclineReason | None:
+    """Why nothing can be added to what a 0100 names; None: it is a hold that stands open, and the first of its kind."""
+    if original is None or original.kind is not RequestKind.HOLD or original.increment:
+        return DeclineReason.ORIGINAL_UNKNOWN
+    standing = original.reason is DeclineReason.APPROVED and original.left
+    return None if standing else DeclineReason.HOLD_AMOUNT
 
 
 def _decide_completion(request: Request, original: Original | None) -> Decision:
@@ -376,12 +380,12 @@ def _decide_completion(request: Request, original: Original | None) -> Decision:
 
     An advised authorisation (0120) was taken when it came: a completion of the same amount moves nothing more.
     """
-    if original is None or original.kind not in COMPLETABLE:
+    if original is None or original.kind not in COMPLETABLE or original.increment:
         return Decision(DeclineReason.ORIGINAL_UNKNOWN)
     if original.kind is RequestKind.PURCHASE:
         same = original.reason is DeclineReason.APPROVED and request.amount_idr == original.taken_idr
         return Decision(DeclineReason.APPROVED if same else DeclineReason.HOLD_AMOUNT)
-    held = original.left
+    held = by_tranche((*original.left, *original.more)) if original.more else original.left
     left = sum(draw.amount_idr for draw in held)
     if original.reason is not DeclineReason.APPROVED or request.amount_idr > left:
         return Decision(DeclineReason.HOLD_AMOUNT)

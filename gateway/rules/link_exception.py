@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.rules.authorise import GIVING_BACK, DeclineReason, RequestKind
 
 if TYPE_CHECKING:
-    from gateway.rules.authorise import Decision, Request, Snapshot
+    from gateway.rules.authorise import Decision, Original, Request, Snapshot
 
 
 class ExceptionState(StrEnum):
@@ -36,6 +36,18 @@ class Finding(StrEnum):
 NOTHING_AMISS = (DeclineReason.ADVICE_DECLINED, DeclineReason.REVERSED_BEFORE)
 """Advices that move nothing and need nobody: the partner's own refusal, and what its reversal came before."""
 AMISS = (DeclineReason.ORIGINAL_UNKNOWN, DeclineReason.REVERSAL_AMOUNT)
+
+
+class Nothing(StrEnum):
+    """Why an approved reversal moves nothing: kept with it."""
+
+    ALREADY_REVERSED = "ALREADY_REVERSED"
+    NOTHING_TAKEN = "NOTHING_TAKEN"  # the original was refused, or asked for no money
+
+
+def nothing_to_reverse(original: Original) -> Nothing:
+    """Which of the two it is of an original that an approved reversal gave nothing back of."""
+    return Nothing.ALREADY_REVERSED if original.draws else Nothing.NOTHING_TAKEN
 
 
 def exceptions_for(request: Request, snapshot: Snapshot, decision: Decision, *, advice: bool) -> tuple[str, ...]:

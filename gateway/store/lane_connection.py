@@ -18,7 +18,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.store import audit
 from gateway.store.authorisations import LOAD, WRITE, dates_of, load_parameters, read_loaded
-from gateway.store.link_exceptions import OPEN, SETTLE, open_parameters
 from gateway.telemetry import masked_text
 from ledger.book import TAKE_IDS
 
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
     from gateway.store.audit import Head
     from gateway.store.authorisations import Loaded, Wanted
-    from gateway.store.link_exceptions import NewException
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +80,7 @@ class LaneConnection:
         self._load: _Statement
         self._write: _Statement
         self._ids = _Statement(str(TAKE_IDS))
-        self._rare: dict[str, _Statement] = {}
+        self._seldom: dict[str, _Statement] = {}
 
     @classmethod
     async def open(cls, engine: AsyncEngine, lane: int) -> LaneConnection:
@@ -119,20 +117,19 @@ class LaneConnection:
         (row,) = await self._write.fetch(parameters)
         return tuple(row)
 
+    async def fetch(self, statement: str, parameters: Mapping[str, Any]) -> list[Any]:
+        """Run a statement that not every group needs; it is prepared when it is first run. Returns its rows."""
+        prepared = self._seldom.get(statement)
+        if prepared is None:
+            prepared = _Statement(statement)
+            await prepared.prepare(self._driver)
+            self._seldom[statement] = prepared
+        return await prepared.fetch(parameters)
+
     async def take_ids(self, sequence: str, count: int) -> list[int]:
         """COUNT new ids of a sequence."""
         ((found,),) = await self._ids.fetch({"sequence": sequence, "count": count})
         return list(found)
-
-    async def keep_exceptions(
-        self, new: Sequence[NewException], settling: Sequence[tuple[bytes | None, bytes | None, int, date]]
-    ) -> None:
-        """Open exceptions for people, and end those that are over by themselves: (key that came, original, by, date)."""
-        if new:
-            await self._once(OPEN, open_parameters(new))
-        if settling:
-            keys, originals, by, on = map(list, zip(*settling, strict=True))
-            await self._once(SETTLE, {"keys": keys, "originals": originals, "by": by, "on": on})
 
     async def commit(self) -> None:
         """Commit; durable when it returns."""
@@ -141,14 +138,6 @@ class LaneConnection:
     async def close(self) -> None:
         """Close it for good; what was not committed is rolled back."""
         await _throw_away(self._pooled)
-
-    async def _once(self, statement: str, parameters: Mapping[str, Any]) -> list[Any]:
-        """Run what few groups need; prepared when the first one does."""
-        prepared = self._rare.get(statement)
-        if prepared is None:
-            prepared = self._rare[statement] = _Statement(statement)
-            await prepared.prepare(self._driver)
-        return await prepared.fetch(parameters)
 
     async def _make_ready(self) -> None:
         await self._driver.execute(NEVER_SCAN)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from gateway.store.lane_connection import LaneConnection
+
 
 class NewException(NamedTuple):
     """One row of link_exception, as it is opened."""
@@ -121,9 +123,18 @@ async def resolve(connection: AsyncConnection, number: int, maker: str, checker:
     await connection.execute(RESOLVE, values)
 
 
-def open_parameters(new: Sequence[NewException]) -> dict[str, Any]:
-    """Parameters of OPEN: one list a column."""
-    return dict(zip(NewException._fields, map(list, zip(*new, strict=True)), strict=True))
+async def keep(
+    connection: LaneConnection,
+    new: Sequence[NewException],
+    settling: Sequence[tuple[bytes | None, bytes | None, int, date]],
+) -> None:
+    """A lane opens exceptions for people, and ends those that are over by themselves: (key that came, original, by, date)."""
+    if new:
+        columns = map(list, zip(*new, strict=True))
+        await connection.fetch(OPEN, dict(zip(NewException._fields, columns, strict=True)))
+    if settling:
+        keys, originals, by, on = map(list, zip(*settling, strict=True))
+        await connection.fetch(SETTLE, {"keys": keys, "originals": originals, "by": by, "on": on})
 
 
 def _stored(row: Any) -> StoredException:  # noqa: ANN401 - a database row

@@ -10,7 +10,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
-from gateway.rules.authorise import WITH_PIN, DeclineReason, Request, RequestKind
+from gateway.rules.authorise import TELLING, WITH_PIN, DeclineReason, Request, RequestKind
 from gateway.rules.purse import Channel, PurseChoice
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
 from iso.amount import read_amount, read_replacement, write_amount
@@ -21,9 +21,10 @@ from keys.errors import PanRefused
 from keys.sensitive import Pan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
+    from gateway.store.authorisations import Movement
     from gateway.terminals.profile import Link
     from iso.message import Message
     from keys.keytypes import KeyHandle
@@ -33,6 +34,8 @@ KINDS = {  # class and function of the MTI, transaction of DE3
     ("20", "00"): RequestKind.PURCHASE,
     ("20", "01"): RequestKind.CASH,
     ("20", "20"): RequestKind.REFUND,
+    ("20", "38"): RequestKind.STATEMENT,
+    ("20", "90"): RequestKind.PIN_CHANGE,
     ("20", "30"): RequestKind.BALANCE,
     ("20", "31"): RequestKind.BALANCE,
     ("10", "00"): RequestKind.HOLD,
@@ -46,10 +49,17 @@ FINANCIAL = frozenset({"0100", "0101", "0120", "0121", "0200", "0201", "0220", "
 ORIGINALS = {  # what names another message in DE90, and the classes of message it may name
     RequestKind.REVERSAL: "12", RequestKind.COMPLETION: "1", RequestKind.REFUND: "2",
 }  # fmt: skip
+KEY = (7, 11, 32)  # by which DE90 names a message: always part of its key
+WITHOUT_MONEY = (RequestKind.STATEMENT, RequestKind.PIN_CHANGE)  # asked for without amount, currency and purse
 DIGESTED = (3, 4, 37, 41, 42, 49, 90, 95)  # with the key fields, what makes two messages the same
 APPROVING = frozenset({"00", "08", "10", "11", "16"})  # DE39 of ISO 8583:1987, A.9, that let money out; 10: DE4 of it
 ADVICE = "2"
 PIN_BLOCK_HEX = 16
+LINE_KINDS = {
+    "CREDIT": "CRD", "WITHDRAWAL": "CSH", "PURCHASE": "PUR", "REVERSAL": "REV", "HOLD": "HLD", "RELEASE": "RLS",
+    "FREEZE": "FRZ", "UNFREEZE": "UFZ", "CORRECTION": "COR",
+}  # fmt: skip
+"""What moved, in a mini statement, by ledger.posting.Kind: those that change what can be spent."""
 _SHORTEST_PAN = 13  # of a card; ISO/IEC 7812-1 has shorter numbers, which are no cards of a link
 TRACK2_SEPARATORS = "=D"
 INVALID_TRANSACTION, INVALID_AMOUNT, NOT_PERMITTED = "12", "13", "57"
@@ -107,10 +117,26 @@ def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
             for purse, amount in outcome.balances.items()
         ]
         answer.fields[54] = write_additional_amounts(amounts, link.amount_exponent)
+    if outcome.statement:
+        answer.fields[link.statement_field] = write_statement(outcome.statement, link.amount_exponent)
     if outcome.expiring is not None and link.expiring_in_48:
         amount = write_amount(outcome.expiring.amount_idr, link.amount_exponent)
         answer.fields[48] = f"EXP{outcome.expiring.on:%Y%m%d}{amount}"
     return answer
+
+
+def write_statement(lines: Sequence[Movement], exponent: int) -> str:
+    """A mini statement: 24 characters a line. YYYYMMDD, what it was (3 letters), C came or D went, 12 digits like DE4.
+
+    >>> from datetime import date
+    >>> from gateway.store.authorisations import Movement
+    >>> write_statement([Movement(date(2026, 11, 23), "WITHDRAWAL", -50_000)], 2)
+    '20261123CSHD000005000000'
+    """
+    return "".join(
+        f"{on:%Y%m%d}{LINE_KINDS.get(kind, 'OTH')}{'C' if amount > 0 else 'D'}{write_amount(abs(amount), exponent)}"
+        for on, kind, amount in lines
+    )
 
 
 def refused(message: Message, code: str) -> Message:
@@ -147,11 +173,14 @@ def _faulty_advice(
 def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None) -> AuthoriseCommand:
     pan = _pan(message)
     request = _reversal(message, link) if message.mti[1] == "4" else _request(message, link)
-    named = ORIGINALS.get(request.kind)
+    named = "1" if request.increments else ORIGINALS.get(request.kind)
     original = None if named is None else _original(message, named)
     origin = _origin(message, link, _need(message, 41), original, settlement_date)
     codes: Mapping[DeclineReason, str] = link.advice_codes if message.mti[2] == ADVICE else link.response_codes
-    return AuthoriseCommand(request, origin, pan, _pin_block(message), pin_key, codes)
+    new_block = None
+    if request.kind is RequestKind.PIN_CHANGE:
+        new_block = _block(_need(message, link.new_pin_field))
+    return AuthoriseCommand(request, origin, pan, _pin_block(message), pin_key, codes, new_pin_block=new_block)
 
 
 def _origin(
@@ -164,20 +193,26 @@ def _origin(
     return Origin(
         link.name, message.mti, terminal.strip(), message.get(42, "").strip(), _need(message, 32), _need(message, 11),
         _need(message, 7), message.get(37, "").strip(), original, settlement_date,
+        original is not None and not _names_another(message),
+        tuple(message.get(number, "").strip() for number in link.key_fields if number not in KEY),
     )  # fmt: skip
 
 
 def _request(message: Message, link: Link) -> Request:
     code = read_processing_code(_need(message, 3))
     kind = _kind(message, code.transaction)
-    amount = 0 if kind is RequestKind.BALANCE else read_amount(_need(message, 4), link.amount_exponent)
+    amount = 0 if kind in TELLING else read_amount(_need(message, 4), link.amount_exponent)
     mcc = _need(message, 18)
     channel = link.cash_places.get(mcc, Channel.EWARONG)
     if kind is RequestKind.CASH and mcc not in link.cash_places:
         raise Declined(NOT_PERMITTED, f"cash at MCC {mcc}")
+    if kind in WITHOUT_MONEY:
+        _need(message, 52)
+        lines = link.statement_lines if kind is RequestKind.STATEMENT else 0
+        return Request(kind, channel, mcc, PurseChoice.BY_RULE, 0, _digest(message), _terminal(message), lines=lines)
     if _need(message, 49) != RUPIAH:
         raise Declined(INVALID_TRANSACTION, "currency is not rupiah")
-    if kind is not RequestKind.BALANCE and amount == 0:
+    if kind not in TELLING and amount == 0:
         raise Declined(INVALID_AMOUNT, "amount is zero")
     purse = link.purses.get(code.from_account)
     if purse is None:
@@ -186,7 +221,8 @@ def _request(message: Message, link: Link) -> Request:
         return _advised(message, Request(kind, channel, mcc, purse, amount, b"", _terminal(message)))
     if kind in WITH_PIN and message.get(52) is None:
         raise FormatError(52, "is missing")
-    return Request(kind, channel, mcc, purse, amount, _digest(message), _terminal(message))
+    increments = kind is RequestKind.HOLD and _names_another(message)
+    return Request(kind, channel, mcc, purse, amount, _digest(message), _terminal(message), increments=increments)
 
 
 def _advised(message: Message, request: Request) -> Request:
@@ -230,8 +266,11 @@ def _reversal(message: Message, link: Link) -> Request:
 def _original(message: Message, wanted: str) -> tuple[str, str, str, str]:
     """Message class, STAN, DE7 and acquirer of the original, whose class must be one of WANTED.
 
-    A DE90 that leaves the acquirer out means the message's own.
+    A DE90 that leaves the acquirer out means the message's own. A reversal without DE90 that has a DE37 names a financial message
+    with its own DE11 and DE7; where there is none, the bank looks for one with its DE11, DE37 and DE41.
     """
+    if message.mti[1] == "4" and not _names_another(message) and message.get(37, "").strip():
+        return "2", _need(message, 11), _need(message, 7), _need(message, 32)
     original = read_original_data(_need(message, 90))
     if original.mti[1] not in wanted:
         raise Declined(INVALID_TRANSACTION, f"a {message.mti} of a {original.mti}")
@@ -259,8 +298,10 @@ def _pan(message: Message) -> Pan:
 
 def _pin_block(message: Message) -> bytes | None:
     text = message.get(52)
-    if text is None:
-        return None
+    return None if text is None else _block(text)
+
+
+def _block(text: str) -> bytes:
     try:
         return bytes.fromhex(text) if len(text) == PIN_BLOCK_HEX else b""
     except ValueError:

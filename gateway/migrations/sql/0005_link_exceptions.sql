@@ -52,6 +52,9 @@ CREATE TRIGGER link_exception_fixed BEFORE UPDATE ON link_exception FOR EACH ROW
 CREATE TRIGGER link_exception_kept BEFORE DELETE OR TRUNCATE ON link_exception
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
+-- A hold that adds to another names it; what completes or reverses the first one finds them by this.
+CREATE INDEX authorisation_increment ON authorisation (original_key) WHERE kind = 'HOLD' AND original_key IS NOT NULL;
+
 DO $$
 BEGIN
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'kks_app' AND pg_has_role(current_user, oid, 'MEMBER')) THEN

@@ -56,6 +56,7 @@ TRIED: dict[str, list[tuple[str, ...]]] = {
     "card choose-pin": [("{new}", "--pin-block", "0123456789ABCDEF", *AS)],
     **{f"card {act}": [(CARD, *REASON, *AS)] for act in ("block", "unblock", "unlock", "reset-pin", "lost", "stolen", "replace")},
     "account show": [(ACCOUNT,)],
+    "account holds": [(ACCOUNT,)],
     "account balance": [(ACCOUNT,)],
     "account statement": [(ACCOUNT,)],
     "account unblock": [("--account", ACCOUNT, "--checker", "budi", *REASON, *AS)],

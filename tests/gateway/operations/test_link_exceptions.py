@@ -145,6 +145,9 @@ async def test_completions_that_do_not_fit(bank: Bank, tmp_path: Path) -> None:
         posted = await street.shop.send(advice(street.shop, street, 30_000, "0120"))
         late = await street.shop.complete(posted, 30_000)
         assert ("00", AID_IDR - 180_000) == (late.code, await available_idr(bank, street.families[0].family_id))
+        assert (
+            "00" == (await street.atm.withdraw(street.card, 10_000)).code
+        )  # the month's use can be counted all the same
         assert 3 == len(await queued(bank))
 
 
@@ -179,6 +182,10 @@ async def test_reversals_that_do_not_fit(bank: Bank, tmp_path: Path) -> None:
             bank, "SELECT a.reason FROM link_exception x JOIN authorisation a ON a.id = x.settled_by"
         )
         assert "REVERSED_BEFORE" == ended
+        for original in (paid, paid, await street.atm.withdraw(street.card, 2 * AID_IDR)):
+            assert "00" == (await street.atm.reverse(original)).code
+        found = await as_owner(bank, FOUND)
+        assert [None, None, None, "ALREADY_REVERSED", "NOTHING_TAKEN"] == [row[0] for row in found]
         unposted = await street.shop.send(advice(street.shop, street, 2 * AID_IDR))
         assert 2 == len(await queued(bank))
         await street.shop.reverse(unposted)
@@ -277,6 +284,7 @@ async def _kinds(bank: Bank) -> list[str]:
         )
 
 
+FOUND = "SELECT CAST(answer AS json) ->> 'found' FROM authorisation WHERE kind = 'REVERSAL' ORDER BY decided_at"
 LAPSE = """
     UPDATE authorisation SET held_until = NULL, reversed_idr = amount_idr, kept_idr = ARRAY[0] WHERE stan = :stan
 """

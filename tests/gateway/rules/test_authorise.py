@@ -119,6 +119,7 @@ FAULTS = [
     Fault(R.PIN_MISSING, {"pin": PinOutcome.MISSING}),
     Fault(R.PIN_MISSING, {"pin": PinOutcome.NOT_CHECKED}),
     Fault(R.PIN_WRONG, {"pin": PinOutcome.WRONG}),
+    Fault(R.NEW_PIN_REFUSED, {"pin": PinOutcome.NEW_REFUSED}),
     Fault(R.ACCOUNT_PENDING_ID, {"account": AccountState.PENDING_ID}),
     Fault(R.ACCOUNT_BLOCKED, {"account": AccountState.BLOCKED}),
     Fault(R.ACCOUNT_BLOCKED, {"account": AccountState.CLOSED}),

@@ -10,7 +10,7 @@ from gateway.rules.account import AccountState
 from gateway.rules.authorise import Decision, DeclineReason, Earlier, Original, PinOutcome, RequestKind, needs_pin_check
 from gateway.rules.card import CardState
 from gateway.rules.dormancy import TrancheState
-from gateway.rules.link_exception import Finding, exceptions_for, settles_by_itself
+from gateway.rules.link_exception import Finding, Nothing, exceptions_for, nothing_to_reverse, settles_by_itself
 from tests.gateway.rules.test_authorise import CASH, DAILY, DAY, NEW, OLD, ORIGINAL, REVERSAL, TODAY, Facts, R
 
 ADVICE = CASH._replace(forced=True)
@@ -103,6 +103,15 @@ def test_reversals_are_told_apart() -> None:
     too_much = refund._replace(amount_idr=300_001)
     assert (R.REVERSAL_AMOUNT, ("REVERSAL_AMOUNT",)) == found(Facts(too_much, original=bought), advice=False)
     assert (R.ORIGINAL_UNKNOWN, ()) == found(Facts(refund), advice=False)
+
+
+def test_why_a_reversal_moves_nothing() -> None:
+    """It was given back before, or there never was anything."""
+    declined = Original(RequestKind.CASH, R.INSUFFICIENT_FUNDS, 300_000, 0, ())
+    assert [Nothing.ALREADY_REVERSED, Nothing.NOTHING_TAKEN] == [
+        nothing_to_reverse(ORIGINAL),
+        nothing_to_reverse(declined),
+    ]
 
 
 def test_a_lapsed_hold_is_told_apart() -> None:

@@ -1,4 +1,4 @@
-"""Tests of gateway.store.link_exceptions: the columns of what a lane writes, and the statements' plans."""
+"""Tests of gateway.store.link_exceptions: what a lane opens and ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.operations.bank import reading
 from gateway.store import link_exceptions
 from gateway.store.lane_connection import LaneConnection
-from gateway.store.link_exceptions import NewException, open_parameters
+from gateway.store.link_exceptions import NewException
 
 if TYPE_CHECKING:
     from gateway.operations.bank import Bank
@@ -19,13 +19,6 @@ NEW = NewException(
 )  # fmt: skip
 
 
-def test_one_list_a_column() -> None:
-    """In the order of the rows."""
-    columns = open_parameters([NEW, NEW._replace(authorisation_id=8)])
-    assert set(NewException._fields) == set(columns)
-    assert ([7, 8], [None, None]) == (columns["authorisation_id"], columns["card_id"])
-
-
 async def test_once_a_message_and_reason(bank: Bank) -> None:
     """The same again opens no second one while its key is remembered; other content, another reason and a later year do."""
     connection = await LaneConnection.open(bank.database.engine, 9)
@@ -33,7 +26,7 @@ async def test_once_a_message_and_reason(bank: Bank) -> None:
     year = NEW._replace(business_date=date(2027, 11, 23))
     for one in (NEW, NEW._replace(business_date=date(2026, 12, 24)), NEW._replace(content_digest=b"o" * 16),
                 NEW._replace(reason="KEY_REUSED"), year, year):  # fmt: skip
-        await connection.keep_exceptions([one], [])
+        await link_exceptions.keep(connection, [one], [])
     await connection.commit()
     async with reading(bank) as found:
         rows = await link_exceptions.find(found, None, 10)
@@ -43,7 +36,7 @@ async def test_once_a_message_and_reason(bank: Bank) -> None:
         (one.reason, one.messages, one.amount_idr) for one in counts
     ]
     await connection.begin()
-    await connection.keep_exceptions([], [(None, NEW.message_key, 11, date(2026, 12, 1))])
+    await link_exceptions.keep(connection, [], [(None, NEW.message_key, 11, date(2026, 12, 1))])
     await connection.commit()
     async with reading(bank) as found:
         assert [] == await link_exceptions.find(found, None, 10)

@@ -13,6 +13,7 @@ from gateway.operations.authorise import AuthoriseCommand, Outcome
 from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.expiring import Expiring
 from gateway.rules.purse import Channel, Purse, PurseChoice
+from gateway.store.authorisations import Movement
 from gateway.terminals import mapping
 from gateway.terminals.links_file import read_links
 from iso.errors import FormatError
@@ -169,7 +170,7 @@ def test_only_financial_requests_are_reversed(key: KeyHandle) -> None:
         advised = command(key, "0420", f90=mti + DE90[4:])
         assert DeclineReason.ADVICE_NOT_SERVED is advised.request.fault
     with pytest.raises(FormatError):
-        command(key, "0400", f90="")
+        command(key, "0400", f90="", f37="")
 
 
 def test_an_advice_is_always_accepted(key: KeyHandle) -> None:
@@ -247,6 +248,66 @@ def test_an_advice_of_no_card_or_key_is_not_kept(key: KeyHandle, field: str) -> 
     """Nobody could say which message it was."""
     with pytest.raises(FormatError):
         command(key, "0220", **{field: ""})
+
+
+def test_a_pin_change_brings_two_blocks(key: KeyHandle) -> None:
+    """DE52 and the link's field, without amount and currency; a new block that is none counts as a refused PIN."""
+    fields = {"f3": "901000", "f4": "", "f49": "", "f18": "6011"}
+    made = command(key, **fields, f125="FEDCBA9876543210")
+    assert (RequestKind.PIN_CHANGE, 0, bytes.fromhex("FEDCBA9876543210")) == (
+        made.request.kind, made.request.amount_idr, made.new_pin_block
+    )  # fmt: skip
+    assert b"" == command(key, **fields, f125="12").new_pin_block
+    elsewhere = LINK.model_copy(update={"new_pin_field": 53})
+    message = Message("0200", CASH | {3: "900000", 53: "FEDCBA9876543210"})
+    assert made.new_pin_block == mapping.to_command(message, elsewhere, key).new_pin_block
+    for missing, field in (({"f125": ""}, 125), ({"f52": "", "f125": "12"}, 52)):
+        with pytest.raises(FormatError) as error:
+            command(key, **(fields | missing))
+        assert field == error.value.field
+
+
+def test_a_statement_has_the_links_length(key: KeyHandle) -> None:
+    """DE3 38, without amount and currency; as many lines as the link's answer holds, in the link's field."""
+    assert (RequestKind.STATEMENT, 5) == (
+        command(key, f3="380000", f4="", f49="").request[0],
+        command(key, f3="380000").request.lines,
+    )
+    link = LINK.model_copy(update={"statement_lines": 9, "statement_field": 48, "amount_exponent": 0})
+    assert 9 == mapping.to_command(Message("0200", CASH | {3: "380000"}), link, key).request.lines
+    lines = (Movement(date(2026, 11, 23), "CREDIT", 600_000), Movement(date(2026, 1, 2), "TO_RPL", -1))
+    answer = mapping.to_answer(
+        Message("0200", CASH), Outcome(DeclineReason.APPROVED, "00", None, None, statement=lines), link
+    )
+    assert "20261123CRDC00000060000020260102OTHD000000000001" == answer.get(48)
+
+
+def test_a_hold_may_add_to_another(key: KeyHandle) -> None:
+    """A 0100 with DE90 of a 0100; of another message it is no transaction of this link."""
+    plain = command(key, "0100", f3="000000", f18="5411")
+    made = command(key, "0100", f3="000000", f18="5411", f90=DE90.replace("0200", "0100", 1))
+    assert ((False, None), (True, "1")) == (
+        (plain.request.increments, plain.origin.original), (made.request.increments, (made.origin.original or "")[0])
+    )  # fmt: skip
+    with pytest.raises(mapping.Declined):
+        command(key, "0100", f3="000000", f18="5411", f90=DE90)
+
+
+def test_a_reversal_may_leave_its_original_to_be_found(key: KeyHandle) -> None:
+    """Without DE90, or with zeros, it is what its own DE11 and DE7 name, or is looked for; without DE37 too it is none."""
+    for change in ({"f90": ""}, {"f90": "0" * 42}):
+        made = command(key, "0420", **change)
+        assert (True, ("2", "000007", "1123120000", "000002")) == (made.origin.guessed, made.origin.original)
+        with pytest.raises(FormatError):
+            command(key, "0400", f37="", f90="")
+    assert not command(key, "0420", f90=DE90).origin.guessed
+
+
+def test_the_key_has_what_the_link_says(key: KeyHandle) -> None:
+    """7, 11 and 32 always; 37 and 41 where the profile says so."""
+    assert () == command(key).origin.more_key
+    link = LINK.model_copy(update={"key_fields": (7, 11, 32, 37, 41)})
+    assert ("632712000007", "A0000001") == mapping.to_command(Message("0200", CASH), link, key).origin.more_key
 
 
 def test_an_answer_tells_code_approval_and_balances() -> None:
