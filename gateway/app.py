@@ -24,6 +24,8 @@ from gateway.operations.noted_acts import take_in_notes
 from gateway.operations.refusals import Refusals, write_refusals
 from gateway.operations.setup import check_settings_match, create_bank_row
 from gateway.store import database, partitions
+from gateway.terminals.desk import DESK_MTIS, REJECTS, Desk
+from gateway.terminals.forwarding import Forwarding
 from gateway.terminals.links import LinkRoom
 from keys.errors import KeysError
 
@@ -96,7 +98,8 @@ class Service:
         """Put the parts together; start() starts them. Raises SettingsError or Refused for a wrong link or a missing key."""
         self.bank = bank
         self.lanes = Lanes(bank)
-        self.room = LinkRoom(bank, self.lanes)
+        self.room = LinkRoom(bank, self.lanes, dict.fromkeys(DESK_MTIS | REJECTS, Desk(bank).serve))
+        self.forwarding = Forwarding(bank, self.room)
         self.watch = KeyWatch(bank)
         self.api = ApiServer(bank, self.lanes, self.links_status, self.watch)
         self.scheduler = make_schedule(bank)
@@ -120,6 +123,7 @@ class Service:
             "link": self.link.name,
             "connections": self.room.connections,
             "links": self.room.status(),
+            "outgoing": self.forwarding.status(),
             "links_file": {"state": "ok" if self.room.refused is None else "refused", "why": self.room.refused},
         }
 
@@ -135,6 +139,8 @@ class Service:
             self.scheduler.start()
         await self.lanes.start()
         await self.room.start()
+        await self.forwarding.look()
+        self.forwarding.start()
         self._watch = asyncio.create_task(self.watch.run())
         self._links_watch = asyncio.create_task(self.room.run())
         self.http_address = await _listen("HTTP", settings.host, settings.http_port, self.api.start)
@@ -148,6 +154,7 @@ class Service:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
                     await task
+        await self.forwarding.close()
         await self.room.drain()
         await self.lanes.close()
         await self.room.close()

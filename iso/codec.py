@@ -34,10 +34,13 @@ _FIRST_BIT_SET = bitmap.FIRST_BIT_SET
 _TOO_LONG = 1_000_000  # larger than any field: what a length prefix that is no number counts as
 
 
-# A field compiled: number, digits of the length prefix, length, check, pad. A bare tuple, which Python takes apart faster
-# than a named one. The check is true where every character is of the field's kind. The pad: 0 fills numbers on the left, a
-# space fills text on the right, and where it is empty the length must be exact.
-_Step: TypeAlias = tuple[int, int, int, "Callable[[str], object]", str]
+# A field compiled for reading: number, digits of the length prefix, length, check. A bare tuple, which Python takes apart
+# faster than a named one. The check is true where every character is of the field's kind.
+_Step: TypeAlias = tuple[int, int, int, "Callable[[str], object]"]
+
+# For writing the pad as well: 0 fills numbers on the left, a space fills text on the right, and where it is empty the length
+# must be exact.
+_WriteStep: TypeAlias = tuple[int, int, int, "Callable[[str], object]", str]
 
 
 def decode(data: bytes, dialect: Dialect = HIMBARA) -> Message:
@@ -58,7 +61,7 @@ def decode(data: bytes, dialect: Dialect = HIMBARA) -> Message:
     except FormatError as error:
         raise FormatError(None, error.reason, Message(mti, {})) from None
     fields: dict[int, str] = {}
-    for number, length_digits, length, right, _ in steps:
+    for number, length_digits, length, right in steps:
         if length_digits:
             start = position + length_digits
             end = start + _LENGTHS.get(text[position:start], _TOO_LONG)
@@ -124,7 +127,7 @@ def peek(data: bytes, dialect: Dialect = HIMBARA) -> tuple[str, str] | None:
         steps, _ = plan.reading(text[_MTI:position])
     except FormatError:
         return None
-    for number, length_digits, length, right, _ in steps:
+    for number, length_digits, length, right in steps:
         if number >= STAN:
             value = text[position : position + length]
             return (mti, value) if number == STAN and len(value) == length and right(value) else None
@@ -139,12 +142,14 @@ def peek(data: bytes, dialect: Dialect = HIMBARA) -> tuple[str, str] | None:
 class _TextPlan:
     """A dialect compiled that is all ASCII text: a step a field, and the steps of the shapes seen lately."""
 
-    __slots__ = ("_binary", "_steps", "reading", "writing")
+    __slots__ = ("_binary", "_reads", "_writes", "reading", "writing")
 
     def __init__(self, dialect: Dialect) -> None:
-        self._steps = {
-            one.number: (one.number, one.length_digits, one.length, _right(one), PADS.get(one.kind, ""))
-            for one in dialect.fields
+        self._reads: dict[int, _Step] = {
+            one.number: (one.number, one.length_digits, one.length, _right(one)) for one in dialect.fields
+        }
+        self._writes: dict[int, _WriteStep] = {
+            one.number: (*self._reads[one.number], PADS.get(one.kind, "")) for one in dialect.fields
         }
         self._binary = frozenset(one.number for one in dialect.fields if one.kind is Kind.B)
         self.reading = lru_cache(maxsize=_SHAPES_KEPT)(self._reading)
@@ -156,14 +161,14 @@ class _TextPlan:
         A field the dialect lacks gets a step at which reading must fail.
         """
         numbers = bitmap.read_bitmap(bitmap_text)
-        steps = tuple(self._steps.get(number) or (number, 0, 0, _nothing, "") for number in numbers)
+        steps = tuple(self._reads.get(number) or (number, 0, 0, _nothing) for number in numbers)
         return steps, tuple(number for number in numbers if number in self._binary)
 
-    def _writing(self, numbers: tuple[int, ...], dialect: Dialect) -> tuple[str, tuple[_Step, ...]]:
+    def _writing(self, numbers: tuple[int, ...], dialect: Dialect) -> tuple[str, tuple[_WriteStep, ...]]:
         """Bitmap and steps of a message with these fields. Raises FormatError for a field the dialect lacks."""
         for number in numbers:
             dialect.field(number)
-        return bitmap.make_bitmap(numbers), tuple(self._steps[number] for number in numbers)
+        return bitmap.make_bitmap(numbers), tuple(self._writes[number] for number in numbers)
 
 
 @lru_cache(maxsize=_DIALECTS_KEPT)

@@ -6,6 +6,7 @@ Knows no dialect and no meaning of a field. Its repr is masked. Read next: codec
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import overload
 
 from iso import describe
@@ -14,6 +15,7 @@ from iso.errors import FormatError
 _ECHOED = (2, 3, 4, 7, 11, 12, 13, 32, 33, 37, 41, 42, 49)
 _ECHOED_BY_CLASS = {"4": (*_ECHOED, 90), "8": (*_ECHOED, 70)}
 _MTI_LENGTH = 4
+_MTIS_KEPT = 128
 
 
 @dataclass(slots=True, repr=False)
@@ -55,6 +57,7 @@ class Message:
         return Message(response_mti(self.mti), {number: mine[number] for number in echoed if number in mine})
 
 
+@lru_cache(maxsize=_MTIS_KEPT)
 def response_mti(mti: str) -> str:
     """The MTI that answers `mti`, known or unknown: version and class stay, function and origin follow the standard.
 

@@ -19,10 +19,12 @@ from gateway.cli import (
     outgoing,
     partitions,
     partner_keys,
+    rounds,
     service,
     settlement,
     simulate,
     story,
+    switch_side,
     trace,
     vault,
 )
@@ -69,6 +71,8 @@ days.register()
 master_key.register()
 partitions.register()
 partner_keys.register()
+rounds.register()
+switch_side.register()
 
 
 def main() -> None:

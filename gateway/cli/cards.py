@@ -152,6 +152,9 @@ _state_command("block", "block", "Stop a card for a while.")
 _state_command("unblock", "unblock", "Let a blocked card work again.")
 _state_command("unlock", "unlock PIN", "After three wrong PINs: let the family try again with its PIN.")
 _state_command("reset-pin", "reset PIN", "The PIN is forgotten: the family chooses a new one.")
+_state_command(
+    "trust-chip", "trust chip", "Its chip has counted too far ahead: let its next transaction count from there."
+)
 _state_command("lost", "report lost", "The card is lost: it never works again.")
 _state_command("stolen", "report stolen", "The card is stolen: it never works again.")
 

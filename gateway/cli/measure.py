@@ -64,13 +64,19 @@ def credit(
 @bench.command("codec")
 def codec(
     seconds: Annotated[float, typer.Option("--seconds", min=1, max=120, help="length of each run")] = 5,
+    malformed: Annotated[
+        int, typer.Option("--malformed", min=0, max=100_000_000, help="malformed frames thrown at our listener")
+    ] = 1_000_000,
     *,
     json: Json = False,
 ) -> None:
-    """Decode, answer and encode a 15-field 0200, against pyiso8583."""
+    """Decode, answer and encode a 15-field 0200, against pyiso8583; then malformed frames: exit 1 where the listener hangs."""
     from gateway.measure import codec as measured
 
-    _show(measured.measure(seconds), json=json)
+    figures = _show(measured.measure(seconds, malformed=malformed), json=json)
+    if figures.malformed_hung:
+        output.fail(f"{figures.malformed_hung} batches of malformed frames got neither an answer nor a close in time")
+        raise typer.Exit(1)
 
 
 @bench.command("keys")

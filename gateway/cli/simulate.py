@@ -5,28 +5,25 @@ An answer that declines is an answer and exits 0; no answer is a failure. Read n
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.cli import output
-from gateway.cli.running import Json, parse_amount, refuse, run
-from gateway.cli.visit import at_terminal, card_of, in_one_line, network, port_of, says, typed_pin, wallet_of
+from gateway.cli.running import Json, parse_amount, refuse
+from gateway.cli.visit import Place, at_terminal, card_of, in_one_line, network, typed_pin, wallet_of
 from gateway.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gateway.simulator.exchange import Exchange
+    from gateway.simulator.profile import Profile
     from gateway.simulator.switch import Switch
     from gateway.simulator.terminal import Terminal
     from gateway.simulator.wallet import TestCard
     from iso.message import Message
 
-MANUAL = """Terminals and switches of a stranger: they talk ISO 8583 over TCP.
+MANUAL = """Terminals and switches of a stranger: they talk ISO 8583 over TCP, and know of a bank what it answers.
 
 A first round, in two windows:
 
@@ -44,26 +41,86 @@ A first round, in two windows:
 
 \b
 A card is chosen by its place in the wallet (--card, from 1) or by its
-account number (--account). Without either it is the first one.
+account number (--account). Without either it is the first one. A
+declined transaction is an answer: its code (DE39) is shown and the
+exit code is 0. No answer, or no bank there, is exit 1. Every command
+takes --json; cards are masked wherever they are shown.
 
 \b
-A declined transaction is an answer: its code (DE39) is shown and the
-exit code is 0. No answer, or no bank there, is exit 1.
+THE OTHER SIDE
+  --host and --port   where the bank listens (127.0.0.1, KKS_ISO_PORT)
+  --profile NAME      what the link speaks: himbara (ASCII, 4 digits of
+                      length, PIN under a zone key), edc (packed, TPDU,
+                      DUKPT), or a TOML file of your own, a copy of
+                      gateway/simulator/profiles/himbara.toml
+  --wallet FILE       test cards with their PINs; never real ones
+  --keys FILE         clear test keys, for PIN pads and MACs:
+                      [{"label": "bdk-edc", "kind": "bdk",
+                        "key_set": "FFFF987654",
+                        "components": ["HEX", "HEX"]}]
+                      kind: zpk, bdk, initial (with "ksn") or mac;
+                      "algorithm": "A" where it is AES
 
 \b
-`explain` reads a message of profile himbara from hex and masks what is
-secret in it. `pin-block` makes what `kks card choose-pin` wants.
+CERTIFICATION OF A LINK, in this order; go on when each step is clean
+  1  kks simulate sign-on, then echo      line, frame and dialect
+  2  kks simulate cases --capture A       every case once; keep what is
+       printed (or --json) and the capture as evidence
+  3  kks simulate cases --repeat 5 --clients 8 --cut 1% --under-load 20
+       the same while connections are cut and others pay
+  4  kks simulate load --rate 50 --seconds 600 --cut 1%
+       --mix withdraw=60,balance=20,purchase=15,reverse=5
+       percentiles, and books that agree: exit 0
+  5  kks simulate replay A --renew        the evidence again, on the
+       system that goes live: the same answers
+A case of your own: copy one of gateway/simulator/cases/ and name it.
+
+\b
+CAPTURE AND REPLAY
+  --capture FILE writes what a command sends and is answered into a new
+  file that only you can read. Card numbers, tracks, PIN blocks and chip
+  data are left out; the line says of which card of the wallet they were,
+  and replay puts them in again. --unmasked-capture writes messages of
+  the wallet's own cards whole. A file by hand: a line a message,
+    2026-11-28T12:00:01.250Z > 30323030...   # time, > sent < received
+  of which all but the hexadecimal digits may be missing.
+  kks simulate replay FILE --renew            with numbers of now
+  kks simulate replay FILE --speed 10         or --rate 50, a second
+  kks simulate replay FILE --new-pins         PIN blocks made anew
+
+\b
+A SWITCH THAT MISBEHAVES
+  kks simulate host RULES.toml --port 8600    for our outgoing side
+  Each [[rule]] has `when` (type and fields, as in a case), perhaps
+  `first` or `every`, and what to `do`: answer, late, drop, close,
+  answer_and_close, wrong, garbage; with code, set and delay_ms. The
+  first rule that fits acts; without one the answer is sensible.
+  gateway/simulator/rules/example.toml shows each of them.
+
+\b
+`explain HEX` reads a message, with or without its headers, and masks
+what is secret in it. `pin-block` makes what `kks card choose-pin` wants.
 """
 LOCAL = "127.0.0.1"
 PORT_HELP = "port of the bank; the default is KKS_ISO_PORT"
 WALLET_HELP = "wallet of test cards; the default is demo/wallet.json in KKS_DATA_DIR"
-HEADER = 4
+HIMBARA = "himbara"
+PROFILE_HELP = "what it speaks: himbara, edc, or a TOML file of your own"
+KEYS_HELP = (
+    "test keys beside those of the wallet; the default is simulator/test-keys.json in KKS_DATA_DIR, where it is there"
+)
+CAPTURE_HELP = "write what is sent and answered into this new file, without card data (see `replay`)"
+UNMASKED_HELP = "with --capture: write messages of the wallet's own test cards whole"
 
 simulate = typer.Typer(help=MANUAL, no_args_is_help=True)
 
 Host = Annotated[str, typer.Option("--host", help="address of the bank")]
 Port = Annotated[int | None, typer.Option("--port", min=1, max=65_535, help=PORT_HELP, show_default=False)]
 WalletFile = Annotated[Path | None, typer.Option("--wallet", help=WALLET_HELP, show_default=False)]
+ProfileName = Annotated[str, typer.Option("--profile", help=PROFILE_HELP)]
+KeysFile = Annotated[Path | None, typer.Option("--keys", help=KEYS_HELP, show_default=False)]
+CaptureFile = Annotated[Path | None, typer.Option("--capture", help=CAPTURE_HELP)]
+UnmaskedCapture = Annotated[bool, typer.Option("--unmasked-capture", help=UNMASKED_HELP)]
 CardPlace = Annotated[int | None, typer.Option("--card", min=1, help="place of the card in the wallet, from 1")]
 Account = Annotated[str, typer.Option("--account", help="account number of the card, in place of --card")]
 Amount = Annotated[str, typer.Option("--amount", help="rupiah, as 50000 or 50.000")]
@@ -84,6 +141,10 @@ def withdraw(
     host: Host = LOCAL,
     port: Port = None,
     wallet: WalletFile = None,
+    profile: ProfileName = HIMBARA,
+    keys: KeysFile = None,
+    capture: CaptureFile = None,
+    unmasked_capture: UnmaskedCapture = False,
     *,
     json: Json = False,
 ) -> None:
@@ -105,8 +166,9 @@ def withdraw(
             done.append(await terminal.reverse(done[0], kept_idr))
         return done
 
+    place = Place(host, port, wallet, profile, keys, capture, unmasked_capture)
     kind = TerminalKind.AGENT if agent else TerminalKind.ATM
-    at_terminal(kind, work, card, account, host, port, wallet, json=json)
+    at_terminal(kind, work, card, account, place, json=json)
 
 
 @simulate.command("purchase")
@@ -118,6 +180,10 @@ def purchase(
     host: Host = LOCAL,
     port: Port = None,
     wallet: WalletFile = None,
+    profile: ProfileName = HIMBARA,
+    keys: KeysFile = None,
+    capture: CaptureFile = None,
+    unmasked_capture: UnmaskedCapture = False,
     *,
     json: Json = False,
 ) -> None:
@@ -131,7 +197,8 @@ def purchase(
     async def work(terminal: Terminal, chosen: TestCard) -> list[Exchange]:
         return [await terminal.purchase(chosen, amount_idr, typed)]
 
-    at_terminal(TerminalKind.EWARONG, work, card, account, host, port, wallet, json=json)
+    place = Place(host, port, wallet, profile, keys, capture, unmasked_capture)
+    at_terminal(TerminalKind.EWARONG, work, card, account, place, json=json)
 
 
 @simulate.command("balance")
@@ -142,6 +209,10 @@ def balance(
     host: Host = LOCAL,
     port: Port = None,
     wallet: WalletFile = None,
+    profile: ProfileName = HIMBARA,
+    keys: KeysFile = None,
+    capture: CaptureFile = None,
+    unmasked_capture: UnmaskedCapture = False,
     *,
     json: Json = False,
 ) -> None:
@@ -154,134 +225,60 @@ def balance(
     async def work(terminal: Terminal, chosen: TestCard) -> list[Exchange]:
         return [await terminal.balance(chosen, typed)]
 
-    at_terminal(TerminalKind.ATM, work, card, account, host, port, wallet, json=json)
+    place = Place(host, port, wallet, profile, keys, capture, unmasked_capture)
+    at_terminal(TerminalKind.ATM, work, card, account, place, json=json)
 
 
 @simulate.command("sign-on")
-def sign_on(host: Host = LOCAL, port: Port = None, *, json: Json = False) -> None:
+def sign_on(
+    host: Host = LOCAL, port: Port = None, profile: ProfileName = HIMBARA, keys: KeysFile = None, *, json: Json = False
+) -> None:
     """Sign on (0800, DE70 001) and off again."""
 
     async def work(switch: Switch) -> Exchange:
         return await switch.sign_on()
 
-    network(work, host, port, json=json)
+    network(work, Place(host, port, profile=profile, keys=keys), json=json)
 
 
 @simulate.command("echo")
-def echo(host: Host = LOCAL, port: Port = None, *, json: Json = False) -> None:
+def echo(
+    host: Host = LOCAL, port: Port = None, profile: ProfileName = HIMBARA, keys: KeysFile = None, *, json: Json = False
+) -> None:
     """An echo test (0800, DE70 301)."""
 
     async def work(switch: Switch) -> Exchange:
         return await switch.echo()
 
-    network(work, host, port, json=json)
-
-
-@simulate.command("cases")
-def cases(
-    files: Annotated[list[Path] | None, typer.Argument(help="TOML files; those that come along by default")] = None,
-    host: Host = LOCAL,
-    port: Port = None,
-    wallet: WalletFile = None,
-    *,
-    json: Json = False,
-) -> None:
-    """Run scripted cases and tell which passed; exit 1 where one did not. They spend money and lock cards of the wallet."""
-    from gateway import clock
-    from gateway.simulator.cases import run_cases, shipped_cases
-    from gateway.simulator.pinpad import pinpad_of
-
-    paths = files or shipped_cases()
-    place = port_of(port)
-    with in_one_line(f"{host}:{place}"), output.progress("cases", len(paths), quiet=json) as bar:
-        chosen = wallet_of(wallet)
-        done = run(run_cases(paths, host, place, chosen, pinpad_of(chosen), clock=clock.now, progress=_steps(bar)))
-    failed = sum(not one.passed for one in done)
-    if json:
-        shown = [
-            {"name": one.name, "file": one.path.name, "passed": one.passed, "steps": one.steps, "failures": one.failures,
-             "elapsed_ms": round(one.elapsed_ms, 1)}
-            for one in done
-        ]  # fmt: skip
-        output.as_json({"passed": len(done) - failed, "failed": failed, "cases": shown})
-    else:
-        rows = [
-            (
-                one.name,
-                "passed" if one.passed else "FAILED",
-                one.steps,
-                f"{one.elapsed_ms:.0f}",
-                "; ".join(one.failures),
-            )
-            for one in done
-        ]
-        output.table("Cases", ["case", "", "steps", "ms", "why"], rows, numbers=["steps", "ms"])
-        output.say(f"{len(done) - failed} passed, {failed} failed")
-    if failed:
-        refuse(f"{failed} of {len(done)} cases failed")
-
-
-@simulate.command("load")
-def load(
-    seconds: Annotated[float, typer.Option("--seconds", min=0.1, max=3_600, help="how long")] = 10,
-    clients: Annotated[int, typer.Option("--clients", min=1, max=1_000, help="requests in flight")] = 32,
-    rate: Annotated[
-        float | None, typer.Option("--rate", min=0.1, help="a second; without it: the next when answered")
-    ] = None,
-    host: Host = LOCAL,
-    port: Port = None,
-    wallet: WalletFile = None,
-    *,
-    json: Json = False,
-) -> None:
-    """Withdrawals of Rp10.000 from many cards at once. Needs as many cards in the wallet as requests in flight."""
-    from gateway import clock
-    from gateway.simulator.load import drive
-    from gateway.simulator.pinpad import pinpad_of
-
-    connections = next(count for count in (4, 3, 2, 1) if clients % count == 0)
-    place = port_of(port)
-    with in_one_line(f"{host}:{place}"), output.progress("load (ms)", round(seconds * 1_000), quiet=json) as bar:
-        chosen = wallet_of(wallet)
-        work = drive(
-            chosen.cards, pinpad_of(chosen), host, place, clock=clock.now, connections=connections,
-            in_flight=clients // connections, seconds=seconds, rate_per_s=rate, progress=_steps(bar),
-        )  # fmt: skip
-        figures = asdict(run(work))
-    if json:
-        output.as_json(figures)
-    else:
-        codes = figures.pop("codes")
-        rows = [(name, f"{value:.2f}" if isinstance(value, float) else value) for name, value in figures.items()]
-        output.table("", ["figure", "value"], rows, numbers=["value"])
-        answers = [(code, says(code), count) for code, count in codes.items()]
-        output.table("Answers (DE39)", ["code", "meaning", "answers"], answers, numbers=["answers"])
-    if figures["unanswered"]:
-        refuse(f"{figures['unanswered']} of {figures['sent']} were not answered")
+    network(work, Place(host, port, profile=profile, keys=keys), json=json)
 
 
 @simulate.command("explain")
 def explain(
-    message: Annotated[str, typer.Argument(metavar="HEX", help="a message in hex, with or without its length header")],
+    message: Annotated[str, typer.Argument(metavar="HEX", help="a message in hex, with or without its headers")],
     unmasked: Annotated[bool, typer.Option("--unmasked", help="show card number, PIN block and tracks too")] = False,
+    profile: ProfileName = HIMBARA,
     *,
     json: Json = False,
 ) -> None:
-    """Field by field what a message of profile himbara says; what is secret is masked. Asks no bank."""
+    """Field by field what a message says; what is secret is masked. Asks no bank."""
+    from gateway.simulator.profile import read_profile
     from iso.describe import describe, describe_unmasked, masked
     from iso.errors import FormatError
 
+    with in_one_line():
+        spoken = read_profile(profile)
     fault = None
     found: Message | None
     try:
-        found = _decoded(message)
+        found = _decoded(message, spoken)
     except FormatError as error:
         fault, found = str(error), error.partial
     if found is not None and json:
         shown = {str(n): value if unmasked else masked(n, value) for n, value in sorted(found.fields.items())}
         output.as_json({"mti": found.mti, "fields": shown, "fault": fault})
     elif found is not None:
-        output.say(describe_unmasked(found) if unmasked else describe(found))
+        output.say((describe_unmasked if unmasked else describe)(found, spoken.dialect))
     if fault is not None:
         refuse(fault)
 
@@ -309,30 +306,13 @@ def pin_block(
         output.say(block)
 
 
-def _decoded(text: str) -> Message:
-    """The message in TEXT, its length header taken off where it has one. Raises FormatError."""
+def _decoded(text: str, profile: Profile) -> Message:
+    """The message in TEXT, its length and message header taken off where it has them. Raises FormatError."""
+    from gateway.simulator.replay import bare, read_message
     from iso.codec import decode
-    from iso.errors import FormatError
 
     try:
         data = bytes.fromhex(text)
     except ValueError:
         refuse("HEX: is not hex digits, two a byte")
-    header, rest = data[:HEADER], data[HEADER:]
-    if not (header.isdigit() and int(header) == len(rest)):
-        return decode(data)
-    with suppress(FormatError):
-        return decode(data)  # a type that happens to look like the length
-    return decode(rest)
-
-
-def _steps(bar: Callable[[int], None]) -> Callable[[int, int], None]:
-    """A progress bar wants what was added; the simulator tells how far it is."""
-    seen = 0
-
-    def at(done: int, _total: int) -> None:
-        nonlocal seen
-        bar(done - seen)
-        seen = done
-
-    return at
+    return read_message(data, profile) or decode(bare(data, profile), profile.dialect)

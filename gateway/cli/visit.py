@@ -6,6 +6,7 @@ Failures of the simulator, of the link and of the wallet end the program with on
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli import output
@@ -13,16 +14,80 @@ from gateway.cli.running import refuse, run, settings
 from gateway.errors import GatewayError, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
+    from gateway.simulator.capture import Capture
     from gateway.simulator.exchange import Exchange
+    from gateway.simulator.pinpad import Pad
+    from gateway.simulator.profile import Profile
     from gateway.simulator.switch import Switch
     from gateway.simulator.terminal import Terminal, TerminalKind
+    from gateway.simulator.testkeys import TestKeys
     from gateway.simulator.wallet import TestCard, Wallet
     from keys.sensitive import Pin
 
 STANS = 999_000
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a visit goes and with what: the options that the commands share."""
+
+    host: str
+    port: int | None
+    wallet: Path | None = None
+    profile: str = "himbara"
+    keys: Path | None = None
+    capture: Path | None = None
+    unmasked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outfit:
+    """What terminals need: the profile with its keys, and the wallet's cards."""
+
+    profile: Profile
+    keys: TestKeys
+    cards: Sequence[TestCard] = ()
+
+    @property
+    def pinpad(self) -> Pad:
+        """Their PIN pad. Raises ProfileError where the test keys lack its key."""
+        return self.profile.pinpad(self.keys)
+
+
+def outfit_of(place: Place, wallet: Wallet | None = None) -> Outfit:
+    """The profile with its keys: of the file that was named, of the wallet, of the bank's test keys. Raises ProfileError."""
+    from gateway.simulator.profile import read_profile, with_keys
+    from gateway.simulator.testkeys import TestKey, TestKeyKind, TestKeys, load_test_keys
+    from keys.keytypes import Algorithm
+
+    keys = TestKeys() if place.keys is None else load_test_keys(place.keys)
+    if wallet is not None and wallet.zpk_components:
+        keys = keys.joined([TestKey(wallet.zpk_label, TestKeyKind.ZPK, Algorithm.TDES, wallet.zpk_components)])
+    usual = settings().data_dir / "simulator" / "test-keys.json"
+    if place.keys is None and usual.exists():
+        found = load_test_keys(usual)
+        keys = replace(keys.joined(found.keys), folder=found.folder)
+    return Outfit(with_keys(read_profile(place.profile), keys), keys, () if wallet is None else wallet.cards)
+
+
+@contextmanager
+def capturing(place: Place, outfit: Outfit) -> Iterator[Capture | None]:
+    """The file that --capture names, open. Raises CaptureError, Refused."""
+    from gateway import clock
+    from gateway.simulator.capture import Capture
+
+    if place.capture is None:
+        if place.unmasked:
+            raise Refused("--unmasked-capture: goes with --capture")
+        yield None
+        return
+    with Capture(
+        place.capture, outfit.profile.dialect, outfit.cards, clock=clock.now, unmasked=place.unmasked
+    ) as capture:
+        yield capture
 
 
 def at_terminal(
@@ -30,26 +95,26 @@ def at_terminal(
     work: Callable[[Terminal, TestCard], Awaitable[list[Exchange]]],
     card: int | None,
     account: str,
-    host: str,
-    port: int | None,
-    wallet: Path | None,
+    place: Place,
     *,
     json: bool,
 ) -> None:
     """Stand at a terminal with a card of the wallet, do WORK, show what was answered."""
     from gateway import clock
-    from gateway.simulator.pinpad import pinpad_of
     from gateway.simulator.switch import Switch
 
-    place = port_of(port)
-    with in_one_line(f"{host}:{place}"):
-        found = wallet_of(wallet)
-        chosen, pinpad = card_of(found, card, account), pinpad_of(found)
+    port = port_of(place.port, place.profile)
+    with in_one_line(f"{place.host}:{port}"):
+        found = wallet_of(place.wallet)
+        chosen, outfit = card_of(found, card, account), outfit_of(place, found)
+        pinpad = outfit.pinpad
 
         async def visit() -> list[Exchange]:
-            async with Switch(host, place, clock=clock.now) as switch:
-                stan = clock.now().microsecond % STANS + 1  # two visits within a second are not one message
-                return await work(switch.terminal(pinpad, kind, 1, first_stan=stan), chosen)
+            with capturing(place, outfit) as capture:
+                link = Switch(place.host, port, clock=clock.now, profile=outfit.profile, capture=capture)
+                async with link as switch:
+                    stan = clock.now().microsecond % STANS + 1  # two visits within a second are not one message
+                    return await work(switch.terminal(pinpad, kind, 1, first_stan=stan), chosen)
 
         exchanges = run(visit())
     if json:
@@ -61,15 +126,15 @@ def at_terminal(
     refuse_silence(exchanges)
 
 
-def network(work: Callable[[Switch], Awaitable[Exchange]], host: str, port: int | None, *, json: bool) -> None:
+def network(work: Callable[[Switch], Awaitable[Exchange]], place: Place, *, json: bool) -> None:
     """Network management on a connection of its own; needs no wallet."""
     from gateway import clock
     from gateway.simulator.switch import Switch
 
-    place = port_of(port)
+    port = port_of(place.port, place.profile)
 
     async def visit() -> Exchange:
-        switch = Switch(host, place, clock=clock.now)
+        switch = Switch(place.host, port, clock=clock.now, profile=outfit_of(place).profile)
         await switch.connect()
         try:
             exchange = await work(switch)
@@ -79,7 +144,7 @@ def network(work: Callable[[Switch], Awaitable[Exchange]], host: str, port: int 
             await switch.close()
         return exchange
 
-    with in_one_line(f"{host}:{place}"):
+    with in_one_line(f"{place.host}:{port}"):
         exchange = run(visit())
     if json:
         output.as_json(values_of(exchange))
@@ -107,7 +172,6 @@ def show(exchange: Exchange) -> None:
 
 def values_of(exchange: Exchange) -> dict[str, Any]:
     """What `--json` prints of one exchange."""
-    from gateway.simulator.exchange import AMOUNT_EXPONENT
     from iso.amount import read_amount
     from iso.describe import masked
 
@@ -120,7 +184,7 @@ def values_of(exchange: Exchange) -> dict[str, Any]:
     if pan is not None:
         values |= {
             "terminal": request.get(41, "").strip(), "card": masked(2, pan),
-            "amount_idr": read_amount(request.get(4, "0" * 12), AMOUNT_EXPONENT),
+            "amount_idr": read_amount(request.get(4, "0" * 12), exchange.amount_exponent),
             "approval_code": None if answer is None else answer.get(38), "balances": exchange.balances,
         }  # fmt: skip
     return values
@@ -140,9 +204,14 @@ def refuse_silence(exchanges: list[Exchange]) -> None:
             refuse(f"{one.place}: {one.failure}; what the bank did is not known")
 
 
-def port_of(port: int | None) -> int:
-    """The port that was named, or the one of the settings."""
-    return settings().iso_port if port is None else port
+def port_of(port: int | None, profile: str) -> int:
+    """The port that was named, or the one of the settings for that profile."""
+    from gateway.simulator.profile import read_profile
+
+    if port is not None:
+        return port
+    with in_one_line():
+        return settings().iso_port + read_profile(profile).port_offset
 
 
 def wallet_of(path: Path | None) -> Wallet:

@@ -2,7 +2,8 @@
 
 Code alone is timed in short slices of processor time, in turns, so that a busy machine slows both. As servers, our listener
 with lanes that approve at once stands against an asyncio-streams server on pyiso8583, each a process of its own; one client
-sends both the same messages and the processor time of the server counts. Run as a program this module is one of the two.
+sends both the same messages and the processor time of the server counts. Then malformed frames are thrown at our listener, by
+three dialects (fuzz.py). Run as a program this module is one of the servers.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from typing import TYPE_CHECKING, cast
 import iso8583
 
 from gateway.errors import GatewayError
+from gateway.measure.fuzz import FuzzFigures, throw
 from gateway.measure.workbench import Gateway
 from gateway.operations.authorise import AuthoriseCommand, Outcome
 from gateway.rules.authorise import DeclineReason
 from gateway.terminals.line import Line
 from gateway.terminals.links_file import read_links
 from gateway.terminals.listener import Listener
+from gateway.terminals.profile import Link
 from iso.codec import decode, encode
 from iso.dialect import HIMBARA, pyiso8583_spec
 from iso.framing import HIMBARA_FRAMING, Deframer
@@ -44,7 +47,25 @@ MESSAGES = 5_000  # of a round, to each server
 ROUNDS = 4
 IN_FLIGHT = 32
 ANSWER_S = 60.0
+MALFORMED = 1_000_000  # frames, to the listeners of WIRES together
 SIGN_ON = Message("0800", {7: "1123120000", 11: "000001", 70: "001"})
+
+
+def _wires() -> dict[str, Link]:
+    """A link of each dialect, by name: the shipped two, and EBCDIC with a length of 4 bytes and a static header."""
+    shipped = read_links(None)
+    changes = {
+        "name": "ebcdic",
+        "dialect": "ebcdic",
+        "frame": "binary4",
+        "header": "static",
+        "header_hex": b"ISO02".hex(),
+    }
+    ebcdic = Link.model_validate(shipped.first.model_dump(exclude_defaults=True) | changes)
+    return {link.name: link for link in (*shipped.link, ebcdic)}
+
+
+WIRES = _wires()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +80,30 @@ class CodecFigures:
     pyiso8583_server_cpu_us_per_message: float
     fields: int
     messages: int
+    malformed_frames: int
+    malformed_answers: int
+    malformed_closes: int
+    malformed_hung: int
+    malformed_memory_growth_mib: float
+    malformed_seconds: float
 
 
-async def measure(seconds: float, messages: int = MESSAGES) -> CodecFigures:
-    """Take SECONDS of processor time for the code of each, then send MESSAGES a round to each server.
+async def measure(seconds: float, messages: int = MESSAGES, malformed: int = MALFORMED) -> CodecFigures:
+    """Take SECONDS of processor time for the code of each, send MESSAGES a round to each server, then MALFORMED frames to ours.
 
-    Raises GatewayError where the two do not answer alike, or a server leaves an answer out.
+    Raises GatewayError where the two do not answer alike, a server leaves an answer out, or ours does not outlive the frames.
     """
     requests = sample()
     _check_alike(requests)
     ours, theirs = await asyncio.to_thread(_rates, requests, seconds)
     ours_us, theirs_us = await _server_costs(requests, messages)
+    thrown = [await _thrown(link, -(-malformed // len(WIRES))) for link in WIRES.values() if malformed]
     return CodecFigures(
         round(ours, 1), round(theirs, 1), round(ours / theirs, 2), round(ours_us / theirs_us, 3), round(ours_us, 2),
         round(theirs_us, 2), len(decode(requests[0]).fields), messages * ROUNDS,
+        sum(one.frames for one in thrown), sum(one.answers for one in thrown), sum(one.closes for one in thrown),
+        sum(one.hung for one in thrown), max((one.memory_growth_mib for one in thrown), default=0.0),
+        round(sum(one.seconds for one in thrown), 1),
     )  # fmt: skip
 
 
@@ -156,6 +187,13 @@ async def _server_costs(requests: list[bytes], messages: int) -> tuple[float, fl
     if not spent[OURS] or not spent[THEIRS]:
         raise GatewayError(f"{messages} messages are too few to measure processor time")
     return spent[OURS] / (messages * ROUNDS) * 1e6, spent[THEIRS] / (messages * ROUNDS) * 1e6
+
+
+async def _thrown(link: Link, frames: int) -> FuzzFigures:
+    """FRAMES malformed ones at a listener of LINK, a process of its own."""
+    seeds = [encode(decode(request), link.wire) for request in sample()]
+    async with _server(link.name) as server:
+        return await throw(link, seeds, server.port, server.process.pid, frames)
 
 
 @asynccontextmanager
@@ -252,10 +290,10 @@ class ApprovingLanes:
         answer(Outcome(DeclineReason.APPROVED, "00", None, None))
 
 
-async def serve_ours(host: str) -> tuple[Listener, int]:
-    """Our own listener, the default link, no database. Returns it and its port."""
+async def serve_ours(host: str, link: Link | None = None) -> tuple[Listener, int]:
+    """Our own listener, by default of the first link, no database. Returns it and its port."""
     hsm = SoftwareHsm.in_memory()
-    link = read_links(None).first
+    link = link or read_links(None).first
     hsm.generate(KeyUsage.PIN_ENCRYPTION, link.pin_key)
     listener = Listener(Line(link, cast("Lanes", ApprovingLanes()), hsm))
     return listener, (await listener.start(host, 0))[1]
@@ -280,11 +318,14 @@ async def serve_theirs(host: str) -> tuple[asyncio.Server, int]:
 
 async def _be_server(side: str) -> None:
     """Serve until killed."""
-    running, port = await (serve_ours if side == OURS else serve_theirs)("127.0.0.1")
-    sys.stdout.write(f"{port}\n")
+    running: tuple[object, int]
+    if side == THEIRS:
+        running = await serve_theirs("127.0.0.1")
+    else:
+        running = await serve_ours("127.0.0.1", WIRES.get(side))
+    sys.stdout.write(f"{running[1]}\n")
     sys.stdout.flush()
     await asyncio.Event().wait()
-    del running
 
 
 if __name__ == "__main__":

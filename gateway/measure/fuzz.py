@@ -40,13 +40,13 @@ SEED = 8583
 class FuzzFigures:
     """What became of the frames. Hung: batches without an answer or a close in time. Memory of the listener, in MiB."""
 
-    malformed_frames: int = 0
-    malformed_answers: int = 0
-    malformed_closes: int = 0
-    malformed_hung: int = 0
-    malformed_memory_mib: float = 0.0
-    malformed_memory_growth_mib: float = 0.0
-    malformed_seconds: float = 0.0
+    frames: int = 0
+    answers: int = 0
+    closes: int = 0
+    hung: int = 0
+    memory_mib: float = 0.0
+    memory_growth_mib: float = 0.0
+    seconds: float = 0.0
 
 
 async def throw(link: Link, seeds: Sequence[bytes], port: int, pid: int, frames: int, seed: int = SEED) -> FuzzFigures:
@@ -58,9 +58,9 @@ async def throw(link: Link, seeds: Sequence[bytes], port: int, pid: int, frames:
     share = -(-frames // CONNECTIONS)
     throwers = [_share(link, seeds, port, share, Random(seed + one + 1), figures) for one in range(CONNECTIONS)]
     await asyncio.gather(*throwers)
-    figures.malformed_memory_mib = round(_resident_mib(pid), 1)
-    figures.malformed_memory_growth_mib = round(_resident_mib(pid) - before, 1)
-    figures.malformed_seconds = round(time.monotonic() - began, 1)
+    figures.memory_mib = round(_resident_mib(pid), 1)
+    figures.memory_growth_mib = round(_resident_mib(pid) - before, 1)
+    figures.seconds = round(time.monotonic() - began, 1)
     return figures
 
 
@@ -81,12 +81,12 @@ async def _share(
         sent = [broken(seeds, framing, random) for _ in range(count - derail)]
         sent.append(derailed(seeds, framing, random) if derail else echo)
         ended = await connection.batch(b"".join(sent), derail=derail)
-        figures.malformed_frames += count
-        figures.malformed_answers += connection.take_answers()
+        figures.frames += count
+        figures.answers += connection.take_answers()
         if ended == _CLOSED:
-            figures.malformed_closes += 1
+            figures.closes += 1
         elif ended == _HUNG:
-            figures.malformed_hung += 1
+            figures.hung += 1
         if ended != _ALIVE:
             connection.abort()
             connection = None

@@ -12,8 +12,9 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.operations import seldom
+from gateway.operations.card_check import answer_again, check_cards, chip_answer
 from gateway.operations.decision_rows import Decided, columns, exceptions_of, row_of, transfers_of
-from gateway.operations.pin_check import check_pins
+from gateway.operations.pin_check import check_pins, check_pins_once
 from gateway.rules.authorise import (
     GIVING_BACK,
     PIN_WAS_RIGHT,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.operations.bank import Bank
+    from gateway.operations.card_check import CardCheck, CardData
     from gateway.operations.rulebook import Rulebook
     from gateway.rules.authorise import PinOutcome
     from gateway.store.lane_connection import LaneConnection
@@ -89,6 +91,7 @@ class AuthoriseCommand(NamedTuple):
     pin_block: bytes | None
     pin_key: KeyHandle | None
     response_codes: Mapping[DeclineReason, str]
+    card: CardData | None = None  # None: the link wants nothing of the card but its number and a plain PIN block
     why: str = ""
     new_pin_block: bytes | None = None  # of a PIN change, under the same key
 
@@ -102,6 +105,7 @@ class Outcome(NamedTuple):
     balances: dict[Purse, int] | None
     expiring: Expiring | None = None  # what the family loses next if it does nothing
     replayed: bool = False
+    chip_answer: bytes | None = None  # tag 91 of DE55, for the card's chip; never stored
     statement: tuple[Movement, ...] = ()  # newest first
 
 
@@ -164,10 +168,16 @@ async def authorise_group(
         await seldom.before_load(bank, connection, group)
     head, loaded = await connection.load(wanted, terminals, today)
     work = _Work(bank, rulebook, ids, today)
-    pins = check_pins(bank, [one.command for one in group], loaded)
+    commands = [one.command for one in group]
+    checks: list[CardCheck | None] = [None] * len(group)
+    if any([command.card is not None for command in commands]):  # noqa: C419 - a list is faster than a generator here
+        checks = await check_cards(bank, connection, group, loaded)
+        pins = await check_pins_once(bank, connection, commands, loaded, checks)
+    else:
+        pins = check_pins(bank, commands, loaded)
     if needs_more:
         await seldom.after_load(bank, connection, group, loaded, pins)
-    outcomes = [work.one(*one) for one in zip(group, loaded, pins, strict=True)]
+    outcomes = [work.one(*one) for one in zip(group, loaded, pins, checks, strict=True)]
     if work.rows:
         if len(ids.transfers) < len(work.transfers):
             ids.transfers += await connection.take_ids("transfer_id_seq", len(work.transfers))
@@ -209,12 +219,13 @@ class _Work:
         """Whether anything is to be written."""
         return bool(self.decided)
 
-    def one(self, member: Keyed, found: Loaded, pin: PinOutcome) -> Outcome:
+    def one(self, member: Keyed, found: Loaded, pin: PinOutcome, check: CardCheck | None) -> Outcome:
         """Decide one member and note what is to be written for it."""
         command = member.command
         request = command.request
         snapshot = self._with_this_group(request, found.snapshot)
-        decision = decide(request, snapshot, pin, self.today, self.rulebook.policy_at(request.channel, request.mcc))
+        policy = self.rulebook.policy_at(request.channel, request.mcc)
+        decision = decide(request, snapshot, pin, self.today, policy, None if check is None else check.fault)
         if decision.replayed:
             self._note_exceptions(member, snapshot, decision, found, found.earlier_id)
             return self._replay(command, decision, found)
@@ -235,6 +246,8 @@ class _Work:
         if found.new_reference is not None and decision.approved and found.card_id is not None:
             self.pins.append(ChangedPin(member.cell, found.account_id, found.card_id, *found.new_reference))
         outcome = self._outcome(command, decision, found, authorisation_id)
+        if check is not None and check.key is not None:
+            outcome = outcome._replace(chip_answer=chip_answer(self.bank, command, check, outcome.response_code))
         self.decided.append(Decided(member, decision, found, outcome, authorisation_id, first, len(self.transfers)))
         return outcome
 
@@ -345,13 +358,16 @@ class _Work:
         lines = tuple(
             Movement(date.fromisoformat(on), kind, amount) for on, kind, amount in stored.get("statement", ())
         )
+        code = found.earlier_code or ""
+        chip = answer_again(self.bank, command, code, stored.get("chip"))
         return Outcome(
             decision.reason,
-            found.earlier_code or "",
+            code,
             stored.get("approval_code"),
             told,
             expiring,
             replayed=True,
+            chip_answer=chip,
             statement=lines,
         )
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from keys.keytypes import KeyHandle
 
 REASON_EVENTS = {
-    CardEvent.UNLOCK_PIN, CardEvent.RESET_PIN, CardEvent.BLOCK, CardEvent.UNBLOCK, CardEvent.REPORT_LOST,
+    CardEvent.UNLOCK_PIN, CardEvent.RESET_PIN, CardEvent.BLOCK, CardEvent.UNBLOCK, CardEvent.TRUST_CHIP, CardEvent.REPORT_LOST,
     CardEvent.REPORT_STOLEN, CardEvent.CLOSE,
 }  # fmt: skip
 
@@ -104,7 +104,7 @@ async def choose_pin(bank: Bank, actor: str, card_id: int, pin_block: bytes, pin
 
 
 async def change_state(bank: Bank, actor: str, card_id: int, event: CardEvent, reason: str) -> CardState:
-    """Unlock, reset the PIN, block, unblock, report lost or stolen, close: each with a reason that is kept."""
+    """Unlock, reset the PIN, block, unblock, trust the chip, report lost or stolen, close: each with a reason that is kept."""
     if event not in REASON_EVENTS:
         raise Refused(f"card {card_id}: {event.value} has its own command")
     _check_reason(card_id, event, reason)
@@ -115,6 +115,8 @@ async def change_state(bank: Bank, actor: str, card_id: int, event: CardEvent, r
             changes["pin_tries_left"] = bank.settings.pin_tries
         if event is CardEvent.RESET_PIN:
             changes |= {"pin_tries_left": bank.settings.pin_tries, "pin_offset": None, "pin_key_version": None}
+        if event is CardEvent.TRUST_CHIP:
+            changes["atc_open"] = True
         if event is CardEvent.UNLOCK_PIN:
             _check_pin_counts(bank, card)
         return await _move(bank, tx, card, event, **changes)

@@ -145,8 +145,10 @@ def bank_keys(hsm: Hsm) -> BankKeys:
 
 
 def reads_pins(hsm: Hsm, key: KeyHandle) -> bool:
-    """Whether PIN blocks of a link can be read with its key: one that only enciphers is of no use there."""
+    """Whether PIN blocks of a link can be read with its key, or one that comes of it: one that only enciphers is of no use."""
     info = hsm.info(key)
+    if info.usage in (KeyUsage.BASE_DERIVATION, KeyUsage.INITIAL_DUKPT):
+        return True
     return info.usage is KeyUsage.PIN_ENCRYPTION and info.mode in (KeyMode.DECRYPT, KeyMode.BOTH)
 
 

@@ -72,6 +72,8 @@ def row_of(one: Decided, transfer_ids: list[int], today: date) -> NewAuthorisati
         told = ',"balances":{' + ",".join([f'"{purse}":{amount}' for purse, amount in outcome.balances.items()]) + "}"
     if outcome.expiring is not None:
         told += f',"expiring":["{outcome.expiring.on}",{outcome.expiring.amount_idr}]'
+    if outcome.chip_answer is not None and member.command.card is not None and member.command.card.chip is not None:
+        told += f',"chip":"{member.command.card.chip.mark}"'
     if outcome.statement:
         told += ',"statement":' + json.dumps([[str(on), kind, amount] for on, kind, amount in outcome.statement])
     original = found.snapshot.original

@@ -146,7 +146,8 @@ async def _again(bank: Bank, zone: Zone, before: stored.Came) -> KeyInfo:
     """A block that came before: the answer may have been lost, or the change was cut off. Used or ended, it is refused."""
     handle = bank.hsm.version(before.label, before.version)
     info = bank.hsm.info(handle)
-    if not before.pending or info.state in ENDED:
+    waits = before.pending and (handle.label, handle.version) not in bank.key_turns.unwritten
+    if not waits or info.state in ENDED:
         raise Refused(f"the key block came before: it is {info.name}")
     async with reading(bank) as connection:
         if await ceremonies.done_by(connection, info.name, _PEOPLE):

@@ -1,7 +1,8 @@
 """The PINs of a group, asked of the HSM at once: each under its link's key, and its card's version of the PIN verification key.
 
-A card whose version has ended is told so without a look at its PIN, so the answer is the same whatever was typed. Refuses to
-count tries: that is gateway.rules.authorise's.
+A card whose version has ended is told so without a look at its PIN, so the answer is the same whatever was typed. A link's key is
+a ZPK, or a base key of DUKPT terminals: then each block is under a key of its own, which its key serial number names, and a
+number counts once. Refuses to count tries: that is gateway.rules.authorise's.
 """
 
 from __future__ import annotations
@@ -10,17 +11,24 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
+
 from gateway.operations.custody import PIN_LABEL, pin_keys, take_up_keys
 from gateway.rules.authorise import PinOutcome, needs_pin_check
-from keys.hsm import PinToVerify
+from gateway.store.card_counters import DeviceCounter, take_device_counters
+from keys.hsm import Dukpt, PinToVerify
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.operations.authorise import AuthoriseCommand
     from gateway.operations.bank import Bank
+    from gateway.operations.card_check import CardCheck, CardData
     from gateway.store.authorisations import Loaded
+    from gateway.store.lane_connection import LaneConnection
     from keys.keytypes import KeyHandle
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -37,15 +45,54 @@ def check_pins(bank: Bank, commands: Sequence[AuthoriseCommand], loaded: Sequenc
 
     Raises KeyRefused where a version is suspended, or one that the keystore lacks.
     """
+    return _checked(bank, commands, loaded, frozenset())[0]
+
+
+async def check_pins_once(
+    bank: Bank,
+    connection: LaneConnection,
+    commands: Sequence[AuthoriseCommand],
+    loaded: Sequence[Loaded],
+    checks: Sequence[CardCheck | None],
+) -> list[PinOutcome]:
+    """check_pins for a group with card data. Cards that CHECKS refuses are not asked about; no key serial number counts twice.
+
+    A number is taken where the PIN is right, which shows that the terminal has the key: anybody can make up numbers, and one far
+    ahead would lock the true terminal out. Whatever is right under a number that the terminal has reached before is a replay.
+    """
+    refused = frozenset(place for place, check in enumerate(checks) if check is not None and check.fault is not None)
+    outcomes, under = _checked(bank, commands, loaded, refused)
+    told = []
+    for place, key in under.items():
+        card = commands[place].card
+        if card is not None and card.ksn is not None:
+            told.append((DeviceCounter(f"{key.label}#{key.version}", card.ksn.device, card.ksn.counter), place))
+    if told:
+        reached = await take_device_counters(connection, [counter for counter, _ in told])
+        for (base_key, device, counter), place in sorted(told):
+            if counter <= reached[base_key, device]:
+                outcomes[place] = PinOutcome.REPLAYED
+                origin = commands[place].origin
+                log.warning("pin.replayed", link=origin.link, terminal=origin.terminal, device=device, counter=counter)
+            else:
+                reached[base_key, device] = counter
+    return outcomes
+
+
+def _checked(
+    bank: Bank, commands: Sequence[AuthoriseCommand], loaded: Sequence[Loaded], refused: frozenset[int]
+) -> tuple[list[PinOutcome], dict[int, KeyHandle]]:
+    """The outcomes, and for each right PIN the version of the link's key that its block is under. REFUSED: not asked about."""
     outcomes = [PinOutcome.NOT_CHECKED] * len(commands)
     asked: defaultdict[KeyHandle, _Asked] = defaultdict(_Asked)
+    right: dict[int, KeyHandle] = {}
     for place, (command, found) in enumerate(zip(commands, loaded, strict=True)):
-        if not needs_pin_check(command.request, found.snapshot):
+        if place in refused or not needs_pin_check(command.request, found.snapshot):
             continue
         if found.pin_offset is None or found.pin_key_version is None:
             outcomes[place] = PinOutcome.MISSING
             continue
-        verification_key = _made_under(bank, found.pin_key_version)
+        verification_key = _madeunder_version(bank, found.pin_key_version)
         if verification_key is None:
             outcomes[place] = PinOutcome.VOID
             continue
@@ -54,16 +101,19 @@ def check_pins(bank: Bank, commands: Sequence[AuthoriseCommand], loaded: Sequenc
             continue
         under = asked[verification_key]
         under.places.append(place)
-        under.blocks.append(PinToVerify(command.pin_block, command.pin_key, command.pan, found.pin_offset))
+        block = PinToVerify(command.pin_block, command.pin_key, command.pan, found.pin_offset)
+        under.blocks.append(block if command.card is None else as_the_link_has_it(block, command.card))
         under.labels.append(command.pin_key.label)
     for verification_key, under in asked.items():
-        answers = _verified(bank, under.blocks, under.labels, verification_key)
-        for place, right in zip(under.places, answers, strict=True):
-            outcomes[place] = PinOutcome.RIGHT if right else PinOutcome.WRONG
-    return outcomes
+        for place, key in zip(under.places, _verified(bank, under.blocks, under.labels, verification_key), strict=True):
+            outcomes[place] = PinOutcome.WRONG
+            if key is not None:
+                outcomes[place] = PinOutcome.RIGHT
+                right[place] = key
+    return outcomes, right
 
 
-def _made_under(bank: Bank, version: int) -> KeyHandle | None:
+def _madeunder_version(bank: Bank, version: int) -> KeyHandle | None:
     """A version of the PIN verification key; None where it has ended. One we do not know yet may have come just now."""
     if version not in bank.keys.pin_versions:
         take_up_keys(bank)
@@ -74,27 +124,33 @@ def _made_under(bank: Bank, version: int) -> KeyHandle | None:
 
 def _verified(
     bank: Bank, blocks: Sequence[PinToVerify], labels: Sequence[str], verification_key: KeyHandle
-) -> list[bool]:
-    """Whether each PIN is right, under any of the versions of its link's key (LABELS) that work today, the newest first.
+) -> list[KeyHandle | None]:
+    """Under which version of its link's key (LABELS) each PIN is right: of those that work today, the newest first. None: wrong.
 
     There are two while a link changes its ZPK. Trying both is one try: a wrong PIN is no likelier right under the other key.
     """
     versions = {label: bank.key_turns.in_order(pin_keys(bank.hsm, label)) for label in set(labels)}
-    newest = [block._replace(key=versions[label][0]) for block, label in zip(blocks, labels, strict=True)]
-    answers = bank.hsm.verify_pins(newest, verification_key)
-    if bank.key_turns.pending:
-        for label, right in zip(labels, answers, strict=True):
-            _first_use(bank, versions[label][0], right=right)
-    for depth in range(1, max(map(len, versions.values()), default=0)):
-        places = [at for at, label in enumerate(labels) if not answers[at] and depth < len(versions[label])]
-        again = [blocks[at]._replace(key=versions[labels[at]][depth]) for at in places]
-        for at, right in zip(places, bank.hsm.verify_pins(again, verification_key), strict=True):
-            answers[at] = right
-            _first_use(bank, versions[labels[at]][depth], right=right)
-    return answers
+    found: list[KeyHandle | None] = [None] * len(blocks)
+    for depth in range(max(map(len, versions.values()), default=0)):
+        places = [at for at, label in enumerate(labels) if found[at] is None and depth < len(versions[label])]
+        keys = [versions[labels[at]][depth] for at in places]
+        asked = [under_version(blocks[at], key) for at, key in zip(places, keys, strict=True)]
+        for at, key, right in zip(places, keys, bank.hsm.verify_pins(asked, verification_key), strict=True):
+            if right:
+                found[at] = key
+                if bank.key_turns.pending:  # the first use that a key a link has changed waits for
+                    bank.key_turns.uses(key, bank.now())
+    return found
 
 
-def _first_use(bank: Bank, key: KeyHandle, *, right: bool) -> None:
-    """A right PIN under a key that a link has changed is the first use that the key waits for."""
-    if right and bank.key_turns.pending:
-        bank.key_turns.uses(key, bank.now())
+def as_the_link_has_it(block: PinToVerify, card: CardData) -> PinToVerify:
+    """The same block in the link's format, and under the terminal's key where the link has DUKPT."""
+    key = block.key
+    if card.ksn is not None and not isinstance(key, Dukpt):
+        key = Dukpt(key, bytes(card.ksn))
+    return block._replace(key=key, pin_format=card.pin_format)
+
+
+def under_version(block: PinToVerify, version: KeyHandle) -> PinToVerify:
+    """The same block under another version of its link's key."""
+    return block._replace(key=block.key._replace(key=version) if isinstance(block.key, Dukpt) else version)

@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from gateway.operations.custody import pin_keys, take_up_keys
+from gateway.operations.pin_check import as_the_link_has_it, under_version
 from gateway.rules.authorise import PinOutcome, RequestKind
 from gateway.store import seldom
 from gateway.store.authorisations import NewReference, read_original
@@ -151,8 +152,11 @@ def new_reference(bank: Bank, command: AuthoriseCommand, found: Loaded, birth_da
     block, new_block = command.pin_block, command.new_pin_block
     if made_under is None or block is None or new_block is None or command.pin_key is None:
         return None
+    asked = PinToVerify(block, command.pin_key, command.pan, found.pin_offset or "")
+    if command.card is not None:
+        asked = as_the_link_has_it(asked, command.card)
     for key in pin_keys(bank.hsm, command.pin_key.label):
-        old = PinToVerify(block, key, command.pan, found.pin_offset or "")
+        old = under_version(asked, key)
         try:
             offset = bank.hsm.change_pin(old, new_block, made_under, birth_date)
             if made_under != newest:

@@ -62,11 +62,20 @@ class DeclineReason(StrEnum):
     CARD_BLOCKED = "CARD_BLOCKED"
     CARD_EXPIRED = "CARD_EXPIRED"
     PIN_TRIES_EXCEEDED = "PIN_TRIES_EXCEEDED"
+    # card checks (gateway.rules.chip): before the PIN, so that a copied card uses up no tries
+    CHIP_MISSING = "CHIP_MISSING"
+    FALLBACK_REFUSED = "FALLBACK_REFUSED"  # the stripe of a card that has a chip
+    CHIP_WRONG = "CHIP_WRONG"  # the cryptogram is not the card's, or is one of another amount or currency
+    CHIP_REPLAYED = "CHIP_REPLAYED"  # its transaction counter is not above the card's last one
+    CHIP_AHEAD = "CHIP_AHEAD"  # its transaction counter is further above than the link's window
+    STRIPE_VALUE_MISSING = "STRIPE_VALUE_MISSING"
+    STRIPE_VALUE_WRONG = "STRIPE_VALUE_WRONG"
     PIN_VOID = (
         "PIN_VOID"  # the key it was chosen under has ended: a new one is chosen at the branch, whatever was typed
     )
     PIN_MISSING = "PIN_MISSING"
     PIN_WRONG = "PIN_WRONG"
+    PIN_REPLAYED = "PIN_REPLAYED"  # the terminal's key serial number (DUKPT) was used before: told like a wrong PIN
     NEW_PIN_REFUSED = "NEW_PIN_REFUSED"  # the PIN is right, the one to take its place is weak, or is none
     ACCOUNT_PENDING_ID = "ACCOUNT_PENDING_ID"
     ACCOUNT_BLOCKED = "ACCOUNT_BLOCKED"
@@ -95,6 +104,7 @@ class PinOutcome(StrEnum):
     MISSING = "MISSING"
     RIGHT = "RIGHT"
     WRONG = "WRONG"
+    REPLAYED = "REPLAYED"  # right, under a key serial number that was used before
     NEW_REFUSED = "NEW_REFUSED"  # right; the new one of a PIN change is refused
 
 
@@ -241,8 +251,19 @@ STATE_REASONS = {
 }
 
 
-def decide(request: Request, snapshot: Snapshot, pin: PinOutcome, today: date, policy: Policy) -> Decision:
-    """Approve or decline one request. Refusals stand in order of precedence (DeclineReason)."""
+def decide(
+    request: Request,
+    snapshot: Snapshot,
+    pin: PinOutcome,
+    today: date,
+    policy: Policy,
+    card_fault: DeclineReason | None = None,
+) -> Decision:
+    """Approve or decline one request. Refusals stand in order of precedence (DeclineReason).
+
+    CARD_FAULT: what the check of chip or stripe found. It stands before the PIN: whoever has a copied card uses up no tries of
+    the family's, and learns nothing of the PIN; and after the card's state, as no proof is asked of a card that is stopped.
+    """
     if snapshot.earlier is not None:
         return _earlier_answer(request, snapshot.earlier)
     if request.fault is not None:
@@ -266,12 +287,16 @@ def decide(request: Request, snapshot: Snapshot, pin: PinOutcome, today: date, p
         return Decision(DeclineReason.CARD_EXPIRED)
     if card.state is CardState.PIN_LOCKED or card.pin_tries_left == 0:
         return Decision(DeclineReason.PIN_TRIES_EXCEEDED)
+    if card_fault is not None:
+        return Decision(card_fault)
     if pin is PinOutcome.VOID:
         return Decision(DeclineReason.PIN_VOID)
     if pin in (PinOutcome.MISSING, PinOutcome.NOT_CHECKED):
         return Decision(DeclineReason.PIN_MISSING)
     if pin is PinOutcome.WRONG:
         return Decision(DeclineReason.PIN_WRONG, pin_tries_left=card.pin_tries_left - 1)
+    if pin is PinOutcome.REPLAYED:
+        return Decision(DeclineReason.PIN_REPLAYED, pin_tries_left=card.pin_tries_left - 1)
     tries = policy.pin_tries if card.pin_tries_left != policy.pin_tries else None
     if pin is PinOutcome.NEW_REFUSED:
         return Decision(DeclineReason.NEW_PIN_REFUSED, pin_tries_left=tries)

@@ -35,6 +35,7 @@ class CardEvent(StrEnum):
     RESET_PIN = "reset PIN"
     BLOCK = "block"
     UNBLOCK = "unblock"
+    TRUST_CHIP = "trust chip"  # its transaction counter is further ahead than a link lets through, and it is the card
     REPORT_LOST = "report lost"
     REPORT_STOLEN = "report stolen"
     REPLACE = "replace"
@@ -53,6 +54,7 @@ TRANSITIONS: dict[tuple[CardState, CardEvent], CardState] = {
     (S.ACTIVE, E.RESET_PIN): S.HANDED_OVER,
     (S.ACTIVE, E.BLOCK): S.BLOCKED,
     (S.BLOCKED, E.UNBLOCK): S.ACTIVE,
+    (S.ACTIVE, E.TRUST_CHIP): S.ACTIVE,
     **{(state, E.REPORT_LOST): S.LOST for state in LIVE},
     **{(state, E.REPORT_STOLEN): S.STOLEN for state in LIVE},
     **{(state, E.REPLACE): S.REPLACED for state in LIVE if state is not S.ORDERED},

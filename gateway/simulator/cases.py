@@ -1,7 +1,7 @@
-"""Runs scripted cases against a bank and says where an answer was not as the script expects.
+"""Runs scripted cases against a bank: one by one, or many at once, again and again, with connections cut and under load.
 
-Each case has a connection of its own and a card that no other case uses: the first of the wallet that is good and holds the
-money the case needs. Knows the bank only through its answers. Read next: script.py (the language), cases/ (those we ship).
+Each run of a case has connections of its own and a card that no other run uses: the first of the wallet that is good and
+holds the money the case needs. Read next: script.py (the language), play.py (one case), cases/ (those we ship).
 """
 
 from __future__ import annotations
@@ -11,57 +11,103 @@ import random
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from gateway.simulator.errands import wrong_pin
-from gateway.simulator.errors import CaseError
-from gateway.simulator.script import Action, Slot, TypedPin, differences, fill, read_case
-from gateway.simulator.switch import CARELESS, NetworkCode, Switch
-from gateway.simulator.terminal import Asked, TerminalKind
+from gateway.simulator.play import Play
+from gateway.simulator.profile import HIMBARA_PROFILE, Profile
+from gateway.simulator.script import read_case
+from gateway.simulator.steady import Cutter
+from gateway.simulator.switch import Switch, careless
+from gateway.simulator.terminal import TerminalKind
+from gateway.simulator.traffic import Kind, Plan, run_traffic
 from gateway.simulator.wallet import strangers
-from iso.dialect import HIMBARA
-from iso.errors import FormatError, LinkError
-from iso.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from gateway.simulator.exchange import Exchange
-    from gateway.simulator.pinpad import PinPad
-    from gateway.simulator.script import Case, Step
+    from gateway.simulator.capture import Capture
+    from gateway.simulator.pinpad import Pad
+    from gateway.simulator.script import Case
     from gateway.simulator.terminal import Terminal
+    from gateway.simulator.traffic import TrafficResult
     from gateway.simulator.wallet import TestCard, Wallet
 
 FOLDER = Path(__file__).with_name("cases")
 _STRANGERS_SEED = 601_301
-_FINDER_STAN = 900_001
-_STANS_A_TERMINAL = 1_000
-_PLACES = 890  # terminals whose trace numbers do not meet
+_FINDER_STAN = 900_000
+_STANS = 999_999
 _MS = 1_000
-_NETWORK = {
-    Action.SIGN_ON: NetworkCode.SIGN_ON,
-    Action.SIGN_OFF: NetworkCode.SIGN_OFF,
-    Action.CUT_OVER: NetworkCode.CUT_OVER,
-    Action.ECHO: NetworkCode.ECHO,
-}
-_ASKED = {Action.WITHDRAW: Asked.CASH, Action.PURCHASE: Asked.PURCHASE, Action.BALANCE: Asked.BALANCE}
+_LOAD_SECONDS = 86_400.0  # until the cases are done
+_LOAD_CARDS = 200
+_LOAD_CONNECTIONS = 2
+_LOAD_MIX = MappingProxyType({Kind.WITHDRAW: 60.0, Kind.BALANCE: 20.0, Kind.PURCHASE: 15.0, Kind.REVERSE: 5.0})
 
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """How one case went. `failures`: a line each, with the step; none where it passed."""
+    """How one run of a case went. `failures`: a line each, with the step; none where it passed.
+
+    `repeats`: messages that were sent again because their connection was lost.
+    """
 
     name: str
     path: Path
     steps: int
     failures: tuple[str, ...]
     elapsed_ms: float
+    repeats: int = 0
 
     @property
     def passed(self) -> bool:
         """Whether every answer was as expected."""
         return not self.failures
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """How often and how the cases run: each `repeat` times, `clients` at once.
+
+    `cut` (0 to 1): how many of the messages lose their connection before the answer, by the dice of `seed`. `load_per_s`: so
+    many transactions a second run beside the cases, on the last cards of the wallet; its connections are cut as well. 0: none.
+    `stans_from`: where trace numbers begin; two rounds within a second must not have the same.
+    """
+
+    repeat: int = 1
+    clients: int = 1
+    cut: float = 0.0
+    load_per_s: float = 0.0
+    seed: int = 1
+    stans_from: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RoundResult:
+    """The runs in the order in which they began, how often a case's connection was cut, and the load that ran beside them."""
+
+    cases: list[CaseResult]
+    cuts: int = 0
+    load: TrafficResult | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Bank:
+    """Where the cases go."""
+
+    host: str
+    port: int
+    clock: Callable[[], datetime]
+    timeout_s: float
+    profile: Profile
+    capture: Capture | None
+
+    def link(self, *, is_careless: bool = False) -> Switch:
+        dialect = careless(self.profile.dialect) if is_careless else None
+        return Switch(
+            self.host, self.port, clock=self.clock, profile=self.profile, dialect=dialect, timeout_s=self.timeout_s,
+            capture=self.capture,
+        )  # fmt: skip
 
 
 def shipped_cases() -> list[Path]:
@@ -74,49 +120,120 @@ async def run_cases(
     host: str,
     port: int,
     wallet: Wallet,
-    pinpad: PinPad,
+    pinpad: Pad,
     *,
     clock: Callable[[], datetime],
+    profile: Profile = HIMBARA_PROFILE,
     timeout_s: float = 10.0,
+    plan: Round | None = None,
+    capture: Capture | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[CaseResult]:
-    """Run the cases of `paths`, one after the other. `progress(done, total)` counts cases.
+) -> RoundResult:
+    """Run the cases of `paths` as the plan says, by default once, one after the other. `progress(done, total)` counts runs.
 
-    Raises CaseError before anything is sent where a file is wrong, LinkError where the bank cannot be reached.
+    Raises CaseError before anything is sent where a file is wrong, LinkError where the bank cannot be reached, LoadError
+    where the load beside the cases finds too few good cards.
     """
-    cases = [read_case(path) for path in paths]
+    plan = plan or Round()
+    cases = [read_case(path) for path in paths] * plan.repeat
+    bank = _Bank(host, port, clock, timeout_s, profile, capture)
+    own, of_load = _shared_out(wallet, plan)
+    stop = asyncio.Event()
+    async with bank.link() as switch:
+        teller = switch.terminal(
+            pinpad, TerminalKind.ATM, 9_999_999, first_stan=(_FINDER_STAN + plan.stans_from) % _STANS + 1
+        )
+        load: asyncio.Task[TrafficResult] | None = None
+        if of_load:
+            beside = Plan(
+                _LOAD_SECONDS,
+                1,
+                _LOAD_CONNECTIONS,
+                plan.load_per_s,
+                dict(_LOAD_MIX),
+                plan.cut,
+                seed=plan.seed,
+                stans_from=plan.stans_from,
+            )
+            load = asyncio.create_task(run_traffic(of_load, pinpad, bank.link, beside, stop=stop))
+        try:
+            done = await _play_all(cases, bank, pinpad, _Finder(own, teller), wallet, plan, progress)
+        finally:
+            stop.set()
+            traffic = None if load is None else await load
+    return RoundResult(*done, traffic)
+
+
+def _shared_out(wallet: Wallet, plan: Round) -> tuple[Sequence[TestCard], Sequence[TestCard]]:
+    """The cards of the cases, and of the load beside them: the last third of the wallet, but not too many."""
+    if not plan.load_per_s:
+        return wallet.cards, ()
+    count = len(wallet.cards) - min(len(wallet.cards) // 3, _LOAD_CARDS)
+    return wallet.cards[:count], wallet.cards[count:]
+
+
+async def _play_all(
+    cases: Sequence[Case], bank: _Bank, pinpad: Pad, finder: _Finder, wallet: Wallet, plan: Round,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[CaseResult], int]:  # fmt: skip
+    """All runs, as many at once as the plan has clients; and how many connections were cut."""
     unknown = strangers(wallet.cards, random.Random(_STRANGERS_SEED))
-    results = []
-    loop = asyncio.get_running_loop()
-    async with Switch(host, port, clock=clock, timeout_s=timeout_s) as switch:
-        teller = switch.terminal(pinpad, TerminalKind.ATM, 9_999_999, first_stan=_FINDER_STAN)
-        finder = _Finder(wallet, teller)
-        for place, case in enumerate(cases):
-            began = loop.time()
-            card = await finder.card(case.needs_idr)
-            if card is None:
-                failures = [f"no card of the wallet is good and has Rp{case.needs_idr}"]
-            else:
-                dialect = CARELESS if case.careless else HIMBARA
-                link = Switch(host, port, clock=clock, dialect=dialect, timeout_s=timeout_s)
-                failures = await _Run(case, link, pinpad, card, next(unknown), place).run()
-            elapsed_ms = (loop.time() - began) * _MS
-            results.append(CaseResult(case.name, case.path, len(case.steps), tuple(failures), elapsed_ms))
+    cutter = Cutter(plan.cut, random.Random(plan.seed)) if plan.cut else None
+    results: dict[int, CaseResult] = {}
+    waiting = deque(enumerate(cases))
+
+    async def work() -> None:
+        while waiting:
+            place, case = waiting.popleft()
+            results[place] = await _run(case, bank, pinpad, finder, next(unknown), place, cutter, plan.stans_from)
             if progress is not None:
                 progress(len(results), len(cases))
-    return results
+
+    await asyncio.gather(*(work() for _ in range(plan.clients)))
+    return [results[place] for place in range(len(cases))], 0 if cutter is None else cutter.cuts
+
+
+async def _run(
+    case: Case,
+    bank: _Bank,
+    pinpad: Pad,
+    finder: _Finder,
+    unknown: TestCard,
+    place: int,
+    cutter: Cutter | None,
+    stans_from: int,
+) -> CaseResult:
+    loop = asyncio.get_running_loop()
+    card = await finder.card(case.needs_idr)
+    began = loop.time()
+    repeats = 0
+    if card is None:
+        failures = [f"no card of the wallet is good and has Rp{case.needs_idr}"]
+    else:
+        play = Play(
+            case, lambda: bank.link(is_careless=case.careless), pinpad, (card, unknown), place, cutter, stans_from
+        )
+        failures = await play.run()
+        repeats = play.repeats
+    elapsed_ms = (loop.time() - began) * _MS
+    return CaseResult(case.name, case.path, len(case.steps), tuple(failures), elapsed_ms, repeats)
 
 
 class _Finder:
-    """Gives out cards, each once, after asking the bank for their balance."""
+    """Gives out cards, each once, after asking the bank for their balance; one at a time, whoever asks."""
 
-    def __init__(self, wallet: Wallet, teller: Terminal) -> None:
-        self._untried = deque(wallet.cards)
+    def __init__(self, cards: Sequence[TestCard], teller: Terminal) -> None:
+        self._untried = deque(cards)
         self._passed_over: list[tuple[TestCard, int]] = []
         self._teller = teller
+        self._lock = asyncio.Lock()
 
     async def card(self, needs_idr: int) -> TestCard | None:
         """A good card with at least `needs_idr`, or None."""
+        async with self._lock:
+            return await self._found(needs_idr)
+
+    async def _found(self, needs_idr: int) -> TestCard | None:
         for place, (card, available_idr) in enumerate(self._passed_over):
             if available_idr >= needs_idr:
                 del self._passed_over[place]
@@ -132,80 +249,3 @@ class _Finder:
                 return card
             self._passed_over.append((card, exchange.available_idr))
         return None
-
-
-class _Run:
-    """One case on its own connection."""
-
-    def __init__(self, case: Case, link: Switch, pinpad: PinPad, card: TestCard, unknown: TestCard, place: int) -> None:
-        self._case = case
-        self._link = link
-        self._cards = {Slot.OWN: card, Slot.UNKNOWN: unknown}
-        self._variables = {"pan": card.pan.reveal(), "unknown_pan": unknown.pan.reveal(), **case.variables}
-        self._messages: dict[str, Message] = {}
-        self._answered: dict[str, Exchange] = {}
-        self._terminals = {
-            kind: link.terminal(pinpad, kind, place + 1, first_stan=self._first_stan(3 * place + number))
-            for number, kind in enumerate(TerminalKind)
-        }
-
-    async def run(self) -> list[str]:
-        """What went wrong; the first step that did ends the case."""
-        try:
-            await self._link.connect()
-            if self._case.sign_on:
-                exchange = await self._link.sign_on()
-                if not exchange.approved:
-                    return [f"sign-on: {exchange.failure or exchange.code}"]
-            for number, step in enumerate(self._case.steps, 1):
-                failures = await self._play(step)
-                if failures:
-                    what = step.name or step.says or step.action
-                    return [f"step {number} ({what}): {failure}" for failure in failures]
-        except LinkError as error:
-            return [str(error)]
-        finally:
-            await self._link.close()
-        return []
-
-    async def _play(self, step: Step) -> list[str]:
-        terminal = self._terminals[step.at]
-        try:
-            message = self._message(step, terminal)
-            self._messages[step.name] = message
-            if not step.send:
-                return []
-            exchange = await terminal.send(message)
-            self._answered[step.name] = exchange
-            if exchange.answer is None:
-                return exchange.faults()
-            found = exchange.faults(but=step.set) + differences(step.expect, exchange.answer, self._variables)
-        except (CaseError, FormatError) as error:
-            return [str(error)]
-        if step.same_as and not exchange.same_answer(self._answered[step.same_as]):
-            found.append(f"the answer is not the same as that of {step.same_as}")
-        for name, number in step.keep.items():
-            self._variables[name] = exchange.answer.get(number, "")
-        return found
-
-    def _message(self, step: Step, terminal: Terminal) -> Message:
-        """What the step sends, changed as it says."""
-        card = self._cards[step.card]
-        if step.action in _NETWORK:
-            message = self._link.network_message(_NETWORK[step.action])
-        elif step.action is Action.REVERSE:
-            message = terminal.reversal(self._messages[step.of], step.kept_idr, repeat=step.marked)
-        elif step.action is Action.REPEAT:
-            original = self._messages[step.of]
-            message = Message(original.mti[:3] + "1" if step.marked else original.mti, original.fields)
-        else:
-            typed = wrong_pin(card) if step.pin is TypedPin.WRONG else card.pin
-            message = terminal.request(_ASKED[step.action], card, step.amount_idr, typed, step.purse)
-        fields = dict(message.fields)
-        for number, text in step.set.items():
-            fields[number] = fill(text, self._variables)
-        return Message(step.mti or message.mti, {number: text for number, text in fields.items() if text})
-
-    @staticmethod
-    def _first_stan(terminal: int) -> int:
-        return terminal % _PLACES * _STANS_A_TERMINAL + 1

@@ -11,9 +11,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from gateway.simulator.pinpad import wrong_pin
 from gateway.simulator.terminal import Asked, TerminalKind
 from iso.response_codes import APPROVED, FORMAT_ERROR
-from keys.sensitive import Pin
 
 if TYPE_CHECKING:
     import random
@@ -111,14 +111,14 @@ class Visit:
 
     async def wrong_pin_once(self) -> None:
         """A slip, then the right PIN: the tries start anew."""
-        exchange = await self.village.atm.withdraw(self.card, NOTE_IDR, wrong_pin(self.card))
+        exchange = await self.village.atm.withdraw(self.card, NOTE_IDR, wrong_pin(self.card.pin))
         self.tally.check(exchange, WRONG_PIN)
         await self._spend(self.village.atm)
 
     async def wrong_pin_to_lock(self) -> None:
         """Wrong until the card is locked; then even the right PIN does not help."""
         for left in reversed(range(self.pin_tries)):
-            exchange = await self.village.atm.withdraw(self.card, NOTE_IDR, wrong_pin(self.card))
+            exchange = await self.village.atm.withdraw(self.card, NOTE_IDR, wrong_pin(self.card.pin))
             self.tally.check(exchange, *((WRONG_PIN,) if left else (WRONG_PIN, *LOCKED)))
         self.tally.check(await self.village.atm.withdraw(self.card, NOTE_IDR), *LOCKED)
 
@@ -228,12 +228,6 @@ class Visit:
 
     def _amount_of(self, exchange: Exchange) -> int:
         return int(exchange.request.fields[_AMOUNT]) // 100
-
-
-def wrong_pin(card: TestCard) -> Pin:
-    """A PIN of the same length that is not the card's."""
-    digits = card.pin.reveal()
-    return Pin(f"{(int(digits) + 1) % 10 ** len(digits):0{len(digits)}d}")
 
 
 _SCENES: MappingProxyType[Errand, Callable[[Visit], Awaitable[None]]] = MappingProxyType(

@@ -5,6 +5,8 @@ A declined transaction is no error: it is an Exchange with its response code. Re
 
 from __future__ import annotations
 
+from iso.errors import LinkError
+
 
 class SimulatorError(Exception):
     """Root of all errors of the simulator."""
@@ -24,3 +26,19 @@ class JournalError(SimulatorError):
 
 class LoadError(SimulatorError):
     """Load could not be started: no connection, no sign-on, or too few cards."""
+
+
+class RuleError(SimulatorError):
+    """The rules of a switch host are written wrongly: found before it listens."""
+
+
+class ProfileError(SimulatorError):
+    """The profile of a simulated terminal is written wrongly, or wants what the test keys do not have."""
+
+
+class CaptureError(SimulatorError):
+    """A captured file cannot be read, or cannot be sent again."""
+
+
+class WrongMac(SimulatorError, LinkError):
+    """An answer came without the MAC that the link's profile asks for, or with a wrong one."""

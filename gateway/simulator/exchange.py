@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from iso.additional_amounts import AmountType, read_additional_amounts
 from iso.errors import FormatError, LinkError
-from iso.message import response_mti
+from iso.message import Message, response_mti
 from iso.response_codes import APPROVED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from iso.client import LinkClient
-    from iso.message import Message
 
 AMOUNT_EXPONENT = 2
-"""Decimals of amounts on profile himbara."""
+"""Decimals of amounts on profile himbara, and where a profile says nothing else."""
 
 ECHOED = (2, 3, 4, 7, 11, 12, 13, 32, 37, 41, 42, 49)
 _MACS = frozenset({64, 128})
 _MS = 1_000
 _CODE, _BALANCES = 39, 54
+_NETWORK = "8"
+_REPEATS = MappingProxyType({"0": "1", "2": "3", "4": "5"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Exchange:
     answer: Message | None
     elapsed_ms: float
     failure: str = ""
+    amount_exponent: int = AMOUNT_EXPONENT
 
     @property
     def code(self) -> str:
@@ -54,7 +57,7 @@ class Exchange:
         """Spendable rupiah by account type of DE54 ("10" cash, "98" food); empty where the answer tells none."""
         text = "" if self.answer is None else self.answer.get(_BALANCES, "")
         try:
-            amounts = read_additional_amounts(text, AMOUNT_EXPONENT)
+            amounts = read_additional_amounts(text, self.amount_exponent)
         except FormatError:
             return {}
         return {one.account_type: one.amount_idr for one in amounts if one.amount_type == AmountType.AVAILABLE}
@@ -94,15 +97,29 @@ class Exchange:
         return _content(self.answer) == _content(other.answer)
 
 
-async def ask(client: LinkClient, request: Message) -> Exchange:
-    """Send `request` and wait. Only a message that cannot be encoded raises (FormatError)."""
+async def ask(
+    client: LinkClient,
+    request: Message,
+    amount_exponent: int = AMOUNT_EXPONENT,
+    *,
+    send: Callable[[Message], Awaitable[Message]] | None = None,
+) -> Exchange:
+    """Send `request` and wait; `send`: another way than `client.request`. Only what cannot be encoded raises (FormatError)."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     try:
-        answer, failure = await client.request(request), ""
+        answer, failure = await (send or client.request)(request), ""
     except LinkError as error:
         answer, failure = None, str(error)
-    return Exchange(request, answer, (loop.time() - began) * _MS, failure)
+    return Exchange(request, answer, (loop.time() - began) * _MS, failure, amount_exponent)
+
+
+def repeated(message: Message) -> Message:
+    """MESSAGE sent again with the type that says so: 0201, 0221, 0421, 0303. Network management has none, and stays as it is."""
+    origin = message.mti[3:4]
+    if message.mti[1:2] == _NETWORK or origin not in _REPEATS:
+        return message
+    return Message(message.mti[:3] + _REPEATS[origin], dict(message.fields))
 
 
 def _content(answer: Message) -> tuple[str, dict[int, str]]:

@@ -2,7 +2,8 @@
 
 A message is made once a card and kept as bytes, PIN block included; only times, trace number and reference are put in. Of an
 answer only its length, trace number and response code are read. Closed loop (each place sends when it is answered) or a fixed
-rate, where waiting for a free place counts as waiting. Read next: terminal.py (the same messages, made with care).
+rate, where waiting for a free place counts as waiting. For measurements; `kks simulate load` is traffic.py. Read next:
+terminal.py (the same messages, made with care).
 """
 
 from __future__ import annotations
@@ -67,32 +68,6 @@ class LoadResult:
     p999_ms: float
     max_ms: float
     codes: dict[str, int]
-
-
-async def drive(
-    cards: Sequence[TestCard],
-    pinpad: PinPad,
-    host: str,
-    port: int,
-    *,
-    clock: Callable[[], datetime],
-    connections: int = 4,
-    in_flight: int = 32,
-    seconds: float = 10.0,
-    rate_per_s: float | None = None,
-    amount_idr: int = AMOUNT_IDR,
-    kind: TerminalKind = TerminalKind.ATM,
-    acquirer: str = ACQUIRER,
-    timeout_s: float = 30.0,
-    progress: Callable[[int, int], None] | None = None,
-) -> LoadResult:
-    """prepare() and one run of it. Raises LoadError where it cannot start."""
-    prepared = prepare(
-        cards, pinpad, clock=clock, connections=connections, amount_idr=amount_idr, kind=kind, acquirer=acquirer
-    )
-    return await prepared.run(
-        host, port, in_flight=in_flight, seconds=seconds, rate_per_s=rate_per_s, timeout_s=timeout_s, progress=progress
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,46 +1,79 @@
-"""The language of scripted cases: a TOML file read into a Case, and answers held against what the case expects.
+"""The language of scripted cases: a TOML file read into a Case.
 
-A file has `name`, `about`, and a list of `[[step]]`; docs of the keys stand at Case and Step. A value that is expected is exact
-text, `*` (present), `!` (absent) or `/regular expression/`; `${name}` puts a variable in. Sends nothing. Read next: cases.py.
+A file has `name`, `about`, and a list of `[[step]]`; docs of the keys stand at Case and Step, what each action sends at
+Action. How an expected value is written: matching.py. Sends nothing. Read next: composer.py (the messages), play.py (a case
+on its connection).
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from gateway.simulator.errors import CaseError
+from gateway.simulator.tables import Tables
 from gateway.simulator.terminal import Purse, TerminalKind
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from iso.message import Message
-
-PRESENT, ABSENT, PATTERN = "*", "!", "/"
-_MTI_KEY = "mti"
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
-_LAST_FIELD = 128
+_PIN_DIGITS = range(4, 13)
 
 
 class Action(StrEnum):
-    """What a step sends."""
+    """What a step sends. Whose original is named by DE90 needs `of`, the name of an earlier step."""
 
     SIGN_ON = "sign_on"
+    """0800, DE70 001."""
     SIGN_OFF = "sign_off"
+    """0800, DE70 002."""
     CUT_OVER = "cut_over"
+    """0800, DE70 201."""
     ECHO = "echo"
+    """0800, DE70 301."""
+    KEY_CHANGE = "key_change"
+    """0800, DE70 101; the key itself is put in with `set`."""
     WITHDRAW = "withdraw"
+    """0200, DE3 01: cash."""
     PURCHASE = "purchase"
+    """0200, DE3 00: goods."""
     BALANCE = "balance"
+    """0200, DE3 30."""
+    STATEMENT = "statement"
+    """0200, DE3 38."""
+    PIN_CHANGE = "pin_change"
+    """0200, DE3 90: the typed PIN in DE52, `new_pin` in the field that the profile names (DE53)."""
+    HOLD = "hold"
+    """0100, DE3 00: money set aside."""
+    INCREMENT = "increment"
+    """0100 for `amount_idr` more, naming the hold `of` in DE90; no PIN unless `pin` says so."""
+    COMPLETE = "complete"
+    """0220 for `amount_idr` of the hold `of`."""
+    RELEASE = "release"
+    """0420 (with `mti` 0400) of the hold `of`, but for `kept_idr`."""
+    REFUND = "refund"
+    """0200, DE3 20: `amount_idr` of the purchase `of` is given back."""
+    ADVICE = "advice"
+    """0120 (with `mti` 0220): what was decided while the bank was away: DE38 and DE39 00, no PIN.
+
+    At an e-Warong goods, else cash.
+    """
     REVERSE = "reverse"
-    """Of an earlier step (`of`); `marked`: 0421 in place of 0420."""
+    """0420 (with `mti` 0400) of an earlier step, but for `kept_idr` (DE95); `marked`: 0421, the same reversal again."""
     REPEAT = "repeat"
-    """An earlier step (`of`) again; `marked`: its type says so (0201)."""
+    """An earlier step again, the same in every field; `marked`: with the type that says so (0201, 0221, 0421)."""
+    TOTALS = "totals"
+    """0500 (with `mti` 0520): numbers and sums of what this case was told to be approved (DE74-77, 86-89, 97)."""
+    FILE_ACTION = "file_action"
+    """0302: the card is put on the list `HOTLIST` (DE91 1, DE101); other codes and names with `set`."""
+    ADMIN = "admin"
+    """0620: a free text (DE48)."""
+    RAW = "raw"
+    """The bytes of `hex` as they are, length header and all, on a connection that is kept for them; it is signed on as the case
+    is.
+    """
 
 
 class TypedPin(StrEnum):
@@ -48,6 +81,31 @@ class TypedPin(StrEnum):
 
     RIGHT = "right"
     WRONG = "wrong"
+    NONE = "none"
+    """Nothing: no DE52."""
+
+
+class NewPin(StrEnum):
+    """The PIN that a `pin_change` asks for; in place of a word its digits may stand."""
+
+    OTHER = "other"
+    """A good one that is not the card's."""
+    SAME = "same"
+    """The one the card has."""
+    FIRST = "first"
+    """The one the card had when the case began."""
+    WEAK = "weak"
+    """111111, as long as the card's."""
+
+
+class MacWord(StrEnum):
+    """The MAC of a message, where the profile has MACs."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    """Zeros."""
+    NONE = "none"
+    """The message goes without."""
 
 
 class Slot(StrEnum):
@@ -59,14 +117,29 @@ class Slot(StrEnum):
     """One that was never issued."""
 
 
+class Connection(StrEnum):
+    """Over which connection a step goes."""
+
+    CASE = "case"
+    """The one the case has from its beginning."""
+    NEW = "new"
+    """A second one, made for this message (signed on as the first is) and closed after its answer."""
+
+
+_FOLLOWING = (Action.REVERSE, Action.REPEAT, Action.COMPLETE, Action.INCREMENT, Action.RELEASE, Action.REFUND)
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """One message and what must come back.
 
-    `name`: for later steps to speak of. `at`: which terminal. `of`: name of the step to reverse or repeat. `send` set to false:
-    the message is made and kept back, as one lost on its way; a later step may reverse or repeat it. `mti` and `set` change the
-    message before it leaves; a field set to "" is taken out. `expect` maps "mti" or a field number to a value; `same_as` names
-    the step whose answer must have come again; `keep` maps a variable's name to the field of the answer that fills it.
+    `name`: for later steps to speak of. `at`: which terminal. `of`: name of the step it is about. `send` set to false: the
+    message is made and kept back, as one lost on its way; a later step may reverse or repeat it. `pin`: by default right, and
+    none where a message follows another. `mti` and `set` change the message before it leaves; a field set to "" is taken out.
+    `expect` maps "mti" or a field number to a value; `same_as` names the step whose answer must have come again; `keep` maps
+    a variable's name to the field of the answer that fills it. `wait_ms`: pause before it is sent. `within_ms`: the longest
+    its answer may take. In place of an answer: `expect_closed`, the bank closes the connection; `expect_silence_ms`, nothing
+    comes for so long.
     """
 
     action: Action
@@ -74,26 +147,46 @@ class Step:
     says: str = ""
     at: TerminalKind = TerminalKind.ATM
     amount_idr: int = 0
-    kept_idr: int = 0
-    pin: TypedPin = TypedPin.RIGHT
+    pin: TypedPin | None = None
+    new_pin: str = ""
     purse: Purse = Purse.BY_RULE
     card: Slot = Slot.OWN
     of: str = ""
+    kept_idr: int = 0
     marked: bool = False
-    send: bool = True
     mti: str = ""
+    mac: MacWord = MacWord.RIGHT
+    hex: str = ""
+    send: bool = True
+    connection: Connection = Connection.CASE
+    wait_ms: int = 0
     set: dict[int, str] = field(default_factory=dict)
     expect: dict[str, str] = field(default_factory=dict)
     same_as: str = ""
     keep: dict[str, int] = field(default_factory=dict)
+    within_ms: int = 0
+    expect_closed: bool = False
+    expect_silence_ms: int = 0
+
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether a message must come back."""
+        if not self.send or self.expect_closed or self.expect_silence_ms:
+            return False
+        return self.action is not Action.RAW or bool(self.expect)
+
+    @property
+    def title(self) -> str:
+        """What a person calls it."""
+        return self.name or self.says or self.action
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A case.
+    """A file. `needs_idr`: what its card must be able to spend.
 
-    `needs_idr`: least money on the card it gets. `sign_on`: whether it starts signed on. `careless`: whether its link lets any
-    character stand where digits belong. `variables`: first values of variables.
+    `sign_on`: whether it starts signed on. `careless`: whether its link lets any character stand where digits belong.
+    `variables`: first values of variables.
     """
 
     path: Path
@@ -106,136 +199,81 @@ class Case:
     variables: dict[str, str] = field(default_factory=dict)
 
 
+_TABLES = Tables(CaseError)
+
+
 def read_case(path: Path) -> Case:
     """Read one file. Raises CaseError: file, step and key that is wrong."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CaseError(f"case {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CaseError(f"case {path}: {error}") from None
-    tables = content.pop("step", [])
-    if not isinstance(tables, list) or not tables:
-        raise CaseError(f"case {path}: has no [[step]]")
-    content["variables"] = _texts(f"case {path}", "variables", content)
-    steps = tuple(_step(path, number, table) for number, table in enumerate(tables, 1))
-    _check_names(path, steps)
-    return _make(Case, f"case {path}", content | {"path": path, "steps": steps})
+    place = f"case {path}"
+    content = _TABLES.file(place, path)
+    tables = _TABLES.list_of(place, "step", content)
+    content["variables"] = _TABLES.texts(place, "variables", content)
+    steps = tuple(_step(f"{place}: step {number}", table) for number, table in enumerate(tables, 1))
+    _check_names(place, steps)
+    return _TABLES.make(Case, place, content | {"path": path, "steps": steps})
 
 
-def fill(text: str, variables: Mapping[str, str]) -> str:
-    """`text` with `${name}` replaced. Raises CaseError for a name that has no value yet."""
-
-    def value(found: re.Match[str]) -> str:
-        name = found[1]
-        if name not in variables:
-            raise CaseError(f"variable {name} has no value")
-        return variables[name]
-
-    return _VARIABLE.sub(value, text)
-
-
-def differences(expect: Mapping[str, str], answer: Message, variables: Mapping[str, str]) -> list[str]:
-    """Where `answer` is not as expected, a line each; the card number's field is never shown."""
-    found = []
-    for key, wanted in expect.items():
-        expected = fill(wanted, variables)
-        value = answer.mti if key == _MTI_KEY else answer.get(int(key))
-        if not _matches(expected, value):
-            what = "type" if key == _MTI_KEY else f"field {key}"
-            shown = "nothing" if value is None else "another value" if key in _HIDDEN else repr(value)
-            found.append(f"{what}: expected {expected if key not in _HIDDEN else 'its value'}, got {shown}")
-    return found
-
-
-_HIDDEN = frozenset({"2", "35", "52"})
-
-
-def _matches(expected: str, value: str | None) -> bool:
-    if expected == ABSENT:
-        return value is None
-    if value is None:
-        return False
-    if expected == PRESENT:
-        return True
-    if len(expected) > 1 and expected[0] == expected[-1] == PATTERN:
-        return re.fullmatch(expected[1:-1], value) is not None
-    return value.rstrip() == expected.rstrip()
-
-
-def _check_names(path: Path, steps: Sequence[Step]) -> None:
+def _check_names(place: str, steps: Sequence[Step]) -> None:
     """Raise CaseError where a step speaks of one that does not stand before it, or of an answer that is never awaited."""
     made: set[str] = set()
     answered: set[str] = set()
     for number, step in enumerate(steps, 1):
         if step.of and step.of not in made:
-            raise CaseError(f"case {path}: step {number}: of names no earlier step")
+            raise CaseError(f"{place}: step {number}: of names no earlier step")
         if step.same_as and step.same_as not in answered:
-            raise CaseError(f"case {path}: step {number}: same_as names no earlier step that is answered")
-        if step.action in (Action.REVERSE, Action.REPEAT) and not step.of:
-            raise CaseError(f"case {path}: step {number}: {step.action} needs of")
-        made.add(step.name)
-        if step.send:
-            answered.add(step.name)
+            raise CaseError(f"{place}: step {number}: same_as names no earlier step that is answered")
+        if step.action is not Action.RAW:
+            made.add(step.name)
+            if step.awaits_answer:
+                answered.add(step.name)
 
 
-def _step(path: Path, number: int, table: dict[str, Any]) -> Step:
-    place = f"case {path}: step {number}"
+def _step(place: str, table: dict[str, Any]) -> Step:
     parts = dict(table)
-    for key, kind in (("action", Action), ("at", TerminalKind), ("pin", TypedPin), ("card", Slot)):
+    words = (
+        ("action", Action),
+        ("at", TerminalKind),
+        ("pin", TypedPin),
+        ("card", Slot),
+        ("connection", Connection),
+        ("mac", MacWord),
+    )
+    for key, kind in words:
         if key in parts:
-            parts[key] = _word(place, key, kind, parts[key])
+            parts[key] = _TABLES.word(place, key, kind, parts[key])
     if "purse" in parts:
         if str(parts["purse"]) not in Purse.__members__:
             raise CaseError(f"{place}: purse must be one of {', '.join(Purse.__members__)}")
         parts["purse"] = Purse[parts["purse"]]
-    parts["set"] = {_number(place, key): text for key, text in _texts(place, "set", parts).items()}
-    parts["expect"] = {
-        key if key == _MTI_KEY else str(_number(place, key)): text
-        for key, text in _texts(place, "expect", parts).items()
-    }
-    parts["keep"] = {name: _number(place, text) for name, text in _texts(place, "keep", parts).items()}
-    return _make(Step, place, parts)
+    parts["set"] = _TABLES.by_field(place, "set", parts)
+    parts["expect"] = _TABLES.matchers(place, "expect", parts)
+    parts["keep"] = {name: _TABLES.number(place, text) for name, text in _TABLES.texts(place, "keep", parts).items()}
+    step = _TABLES.make(Step, place, parts)
+    fault = _fault(step)
+    if fault:
+        raise CaseError(f"{place}: {fault}")
+    return step
 
 
-_Made = TypeVar("_Made", Case, Step)
-_Word = TypeVar("_Word", bound=StrEnum)
+def _fault(step: Step) -> str:
+    """What keys of one step do not go together; empty where all do."""
+    no_answer = step.expect_closed or step.expect_silence_ms
+    if step.action in _FOLLOWING and not step.of:
+        return f"{step.action} needs of"
+    if step.action is Action.PIN_CHANGE and not _is_new_pin(step.new_pin):
+        return f"new_pin must be 4 to 12 digits or one of {', '.join(NewPin)}"
+    if (step.action is Action.RAW) is not bool(step.hex):
+        return "raw needs hex" if step.action is Action.RAW else f"{step.action} has no hex"
+    if step.action is Action.RAW and (step.set or step.mti or step.same_as or step.connection is Connection.NEW):
+        return "raw is sent as it is, on a connection of its own: set, mti, same_as and connection do not go with it"
+    if no_answer and (step.expect or step.same_as or step.keep or step.within_ms):
+        return "expect, same_as, keep and within_ms want an answer: they do not go with expect_closed and expect_silence_ms"
+    if step.expect_closed and step.expect_silence_ms:
+        return "expect_closed and expect_silence_ms: give one of them"
+    if min(step.wait_ms, step.within_ms, step.expect_silence_ms, step.amount_idr, step.kept_idr) < 0:
+        return "wait_ms, within_ms, expect_silence_ms, amount_idr and kept_idr cannot be below zero"
+    return ""
 
 
-def _make(kind: type[_Made], place: str, parts: dict[str, Any]) -> _Made:
-    """A Case or Step of `parts`. Raises CaseError for a key too many, too few, or of another type."""
-    wanted = {one.name: one for one in fields(kind)}
-    for key, value in parts.items():
-        if key not in wanted:
-            raise CaseError(f"{place}: {key} is not known; there are {', '.join(sorted(wanted))}")
-        default = wanted[key].default
-        if isinstance(default, (str, int)) and (
-            not isinstance(value, type(default)) or isinstance(value, bool) is not isinstance(default, bool)
-        ):
-            raise CaseError(f"{place}: {key} must be of the kind {type(default).__name__}")
-    for name, one in wanted.items():
-        if name not in parts and one.default is MISSING and one.default_factory is MISSING:
-            raise CaseError(f"{place}: {name} is missing")
-    return kind(**parts)
-
-
-def _word(place: str, key: str, kind: type[_Word], value: str) -> _Word:
-    try:
-        return kind(value)
-    except ValueError:
-        raise CaseError(f"{place}: {key} must be one of {', '.join(kind)}") from None
-
-
-def _texts(place: str, key: str, parts: dict[str, Any]) -> dict[str, str]:
-    """A table of texts. Raises CaseError."""
-    table = parts.get(key, {})
-    if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-        raise CaseError(f"{place}: {key} must be a table of texts, in quotes")
-    return table
-
-
-def _number(place: str, key: str) -> int:
-    """The number of a field. Raises CaseError."""
-    if key.isascii() and key.isdigit() and 1 < int(key) <= _LAST_FIELD:
-        return int(key)
-    raise CaseError(f"{place}: {key} is not the number of a field")
+def _is_new_pin(text: str) -> bool:
+    return text in tuple(NewPin) or (text.isascii() and text.isdigit() and len(text) in _PIN_DIGITS)

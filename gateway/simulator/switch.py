@@ -5,12 +5,17 @@ Knows network management (0800) and nothing of cards. Read next: terminal.py; is
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
+from gateway.simulator.errors import WrongMac
 from gateway.simulator.exchange import Exchange, ask
-from gateway.simulator.terminal import ACQUIRER, Terminal, TerminalKind
+from gateway.simulator.profile import HIMBARA_PROFILE, Profile
+from gateway.simulator.rawline import RawLine
+from gateway.simulator.terminal import Terminal, TerminalKind
 from iso.client import LinkClient
 from iso.dialect import HIMBARA, Dialect, Field, Kind
 from iso.errors import LinkClosed, SignOnRefused
@@ -21,8 +26,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
+    from gateway.simulator.capture import Capture
     from gateway.simulator.journal import TerminalJournal
-    from gateway.simulator.pinpad import PinPad
+    from gateway.simulator.pinpad import Pad
 
 
 _LETTERS = MappingProxyType({TerminalKind.ATM: "A", TerminalKind.AGENT: "G", TerminalKind.EWARONG: "W"})
@@ -33,22 +39,54 @@ class NetworkCode(StrEnum):
 
     SIGN_ON = "001"
     SIGN_OFF = "002"
+    KEY_CHANGE = "101"
     CUT_OVER = "201"
     ECHO = "301"
 
 
+@cache
+def careless(dialect: Dialect) -> Dialect:
+    """Like DIALECT, but lets a broken terminal put any character where digits belong."""
+    return replace(dialect, name="careless", fields=tuple(_careless(field) for field in dialect.fields))
+
+
 def _careless(field: Field) -> Field:
-    return (
-        Field(field.number, field.name, Kind.ANS, field.length, field.length_digits) if field.kind is Kind.N else field
-    )
+    return replace(field, kind=Kind.ANS) if field.kind is Kind.N else field
 
 
-CARELESS = Dialect("careless", tuple(_careless(field) for field in HIMBARA.fields))
-"""Like himbara, but lets a broken terminal put any character where digits belong."""
+CARELESS = careless(HIMBARA)
+"""The careless one of himbara."""
+
+
+class SealingClient(LinkClient):
+    """A link client that gives its requests the MAC of its profile, wants one in answers, and writes both into a capture."""
+
+    def __init__(
+        self, host: str, port: int, profile: Profile, *, timeout_s: float, capture: Capture | None = None
+    ) -> None:
+        super().__init__(host, port, profile.dialect, profile.framing, timeout_s=timeout_s)
+        self._profile = profile
+        self._capture = capture
+
+    async def request(self, message: Message, *, again: bool = False) -> Message:
+        """Send `message` with its MAC and wait for its answer. Raises WrongMac too, a LinkError."""
+        answer = await self.request_unsealed(self._profile.sealed(message), again=again)
+        if not self._profile.mac_is_right(answer):
+            raise WrongMac(f"the answer to {message.mti} has no MAC, or a wrong one")
+        return answer
+
+    async def request_unsealed(self, message: Message, *, again: bool = False) -> Message:
+        """Send `message` as it is, and take any answer."""
+        if self._capture is None:
+            return await super().request(message, again=again)
+        self._capture.sent(message)
+        answer = await super().request(message, again=again)
+        self._capture.received(answer)
+        return answer
 
 
 class Switch:
-    """One connection. As a context it connects, signs on, and signs off at the end."""
+    """One connection. As a context it connects, signs on, and signs off at the end. `acquirer`: another than the profile's."""
 
     def __init__(
         self,
@@ -56,13 +94,18 @@ class Switch:
         port: int,
         *,
         clock: Callable[[], datetime],
-        acquirer: str = ACQUIRER,
-        dialect: Dialect = HIMBARA,
+        profile: Profile = HIMBARA_PROFILE,
+        acquirer: str = "",
+        dialect: Dialect | None = None,
         timeout_s: float = 30.0,
+        capture: Capture | None = None,
     ) -> None:
-        self.client = LinkClient(host, port, dialect, timeout_s=timeout_s)
+        self.profile = profile if dialect is None else replace(profile, dialect=dialect)
+        self.client = SealingClient(host, port, self.profile, timeout_s=timeout_s, capture=capture)
+        self._address = host, port
+        self._timeout_s = timeout_s
         self._clock = clock
-        self._acquirer = acquirer
+        self._acquirer = acquirer or profile.acquirer
 
     async def __aenter__(self) -> Self:
         """Connect and sign on. Raises LinkError, SignOnRefused among them; the connection is closed then."""
@@ -103,16 +146,20 @@ class Switch:
 
     async def network(self, code: str) -> Exchange:
         """0800 with any DE70."""
-        return await ask(self.client, self.network_message(code))
+        return await ask(self.client, self.network_message(code), self.profile.amount_exponent)
 
     def network_message(self, code: str) -> Message:
         """The 0800 itself."""
         stan = self.client.next_stan()
         return Message("0800", {7: f"{self._clock():%m%d%H%M%S}", 11: stan, 70: str(code)})
 
+    def raw_line(self) -> RawLine:
+        """A second connection to the same place, for bytes as they are; not open yet."""
+        return RawLine(*self._address, self.profile.framing, timeout_s=self._timeout_s)
+
     def terminal(
         self,
-        pinpad: PinPad,
+        pinpad: Pad,
         kind: TerminalKind,
         number: int,
         *,
@@ -124,12 +171,13 @@ class Switch:
         terminal_id, merchant_id = f"{letter}{number:07d}", f"SIM{letter}{number:011d}"
         return Terminal(
             self.client,
-            pinpad,
+            pinpad.for_terminal(),
             kind,
             terminal_id,
             merchant_id,
             self._acquirer,
             clock=self._clock,
+            profile=self.profile,
             first_stan=first_stan,
             record=record,
         )

@@ -1,7 +1,7 @@
-"""One ATM, agent's EDC or e-Warong's EDC: makes the messages of profile himbara and keeps what was answered.
+"""One ATM, agent's EDC or e-Warong's EDC: makes the messages of its profile and keeps what was answered.
 
 A terminal knows the card in its slot, what is typed on its keys and its own counters; never the bank's books. Field by field
-after ISO 8583:1987; amounts with two decimals; the PIN as ISO 9564 format 0 block. Read next: exchange.py, switch.py.
+after ISO 8583:1987; amounts, PIN block and encodings as the profile says. Read next: exchange.py, switch.py.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from gateway.simulator.exchange import AMOUNT_EXPONENT, Exchange, ask
+from gateway.simulator.exchange import Exchange, ask, repeated
+from gateway.simulator.profile import HIMBARA_PROFILE, Profile
 from iso.amount import ReplacementAmounts, write_amount, write_replacement
 from iso.message import Message
 from iso.original_data import original_data_of, write_original_data
+from iso.response_codes import APPROVED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
     from gateway.simulator.journal import TerminalJournal
-    from gateway.simulator.pinpad import PinPad
+    from gateway.simulator.pinpad import Pad
     from gateway.simulator.wallet import TestCard
     from iso.client import LinkClient
     from keys.sensitive import Pin
@@ -58,6 +60,8 @@ class Asked(StrEnum):
     CASH = "01"
     REFUND = "20"
     BALANCE = "30"
+    STATEMENT = "38"
+    PIN_CHANGE = "90"
 
 
 MERCHANT_TYPES = MappingProxyType({TerminalKind.ATM: "6011", TerminalKind.AGENT: "6012", TerminalKind.EWARONG: "5411"})
@@ -78,13 +82,14 @@ class Terminal:
     def __init__(
         self,
         client: LinkClient,
-        pinpad: PinPad,
+        pinpad: Pad,
         kind: TerminalKind,
         terminal_id: str,
         merchant_id: str,
         acquirer: str = ACQUIRER,
         *,
         clock: Callable[[], datetime],
+        profile: Profile = HIMBARA_PROFILE,
         first_stan: int = 1,
         record: TerminalJournal | None = None,
     ) -> None:
@@ -93,6 +98,7 @@ class Terminal:
         self.journal: list[Exchange] = []
         self._client = client
         self._pinpad = pinpad
+        self._profile = profile
         self._merchant_id = merchant_id
         self._acquirer = acquirer
         self._clock = clock
@@ -118,11 +124,11 @@ class Terminal:
 
     async def complete(self, hold: Exchange, amount_idr: int) -> Exchange:
         """Take so much of what was held (0220); the rest is given back."""
-        return await self.send(self._following(hold.request, "0220", Asked.PURCHASE, amount_idr))
+        return await self.send(self.following(hold.request, "0220", Asked.PURCHASE, amount_idr))
 
     async def refund(self, purchase: Exchange, amount_idr: int) -> Exchange:
         """Goods brought back: so much of a purchase is given back."""
-        return await self.send(self._following(purchase.request, "0200", Asked.REFUND, amount_idr))
+        return await self.send(self.following(purchase.request, "0200", Asked.REFUND, amount_idr))
 
     async def balance(self, card: TestCard, pin: Pin | None = None) -> Exchange:
         """A balance inquiry."""
@@ -135,14 +141,13 @@ class Terminal:
     async def repeat(self, original: Exchange, *, marked: bool = False) -> Exchange:
         """Send the same message again, byte for byte, or with the type that says so (0201, 0421) where `marked`."""
         message = original.request
-        mti = message.mti[:3] + "1" if marked else message.mti
-        return await self.send(Message(mti, dict(message.fields)))
+        return await self.send(repeated(message) if marked else Message(message.mti, dict(message.fields)))
 
     async def send(self, message: Message) -> Exchange:
         """Send any message and keep the exchange."""
         if self._record is not None:
             self._record.sent(message)
-        exchange = await ask(self._client, message)
+        exchange = await ask(self._client, message, self._profile.amount_exponent)
         if self._record is not None:
             self._record.ended(exchange)
         self.journal.append(exchange)
@@ -166,7 +171,7 @@ class Terminal:
             {
                 2: card.pan.reveal(),
                 3: f"{asked}{purse}00",
-                4: write_amount(amount_idr, AMOUNT_EXPONENT),
+                4: write_amount(amount_idr, self._profile.amount_exponent),
                 7: f"{now:%m%d%H%M%S}",
                 11: stan,
                 12: f"{local:%H%M%S}",
@@ -180,8 +185,8 @@ class Terminal:
                 42: f"{self._merchant_id:<15}",
                 43: f"{_NAMES[self.kind]:<40}",
                 49: RUPIAH,
-                52: self._pinpad.block(card.pan, card.pin if pin is None else pin),
-            },
+            }
+            | self._typed(card, card.pin if pin is None else pin),
         )
 
     def reversal(self, original: Message, kept_idr: int = 0, *, repeat: bool = False) -> Message:
@@ -191,16 +196,39 @@ class Terminal:
             return replace(self._reversals[key], mti="0421")
         fields = self._naming(original)
         if kept_idr:
-            fields[95] = write_replacement(ReplacementAmounts(kept_idr), AMOUNT_EXPONENT)
+            fields[95] = write_replacement(ReplacementAmounts(kept_idr), self._profile.amount_exponent)
         message = Message("0421" if repeat else "0420", fields)
         self._reversals[key] = message
         return message
 
-    def _following(self, original: Message, mti: str, asked: Asked, amount_idr: int) -> Message:
-        """A message about an earlier one, of its card and for so much of it."""
+    def following(self, original: Message, mti: str, asked: Asked, amount_idr: int) -> Message:
+        """A message about an earlier one, which it names in DE90: of its card, and for so much of it. No PIN."""
         fields = self._naming(original)
-        changed = {3: f"{asked}{fields[3][2:]}", 4: write_amount(amount_idr, AMOUNT_EXPONENT)}
+        changed = {3: f"{asked}{fields[3][2:]}", 4: write_amount(amount_idr, self._profile.amount_exponent)}
         return Message(mti, fields | changed)
+
+    def advice(self, asked: Asked, card: TestCard, amount_idr: int, purse: Purse = Purse.BY_RULE) -> Message:
+        """The 0120 of what was approved in the bank's stead: an approval code (DE38) and 00, no PIN."""
+        message = self.without_pin(self.request(asked, card, amount_idr, purse=purse, mti="0120"))
+        return Message("0120", message.fields | {38: message.fields[11], 39: APPROVED})
+
+    def pin_change(self, card: TestCard, typed: Pin, new: Pin) -> Message:
+        """The 0200 with two PIN blocks: of what is typed in DE52, of the new PIN in the profile's field for it."""
+        message = self.without_pin(self.request(Asked.PIN_CHANGE, card, 0, typed))
+        return self.with_pins(message, card, typed, new)
+
+    def with_pins(self, message: Message, card: TestCard, typed: Pin, new: Pin | None = None) -> Message:
+        """MESSAGE with the block of what is typed, and of the new PIN where one is."""
+        return Message(message.mti, message.fields | self._typed(card, typed, new))
+
+    def without_pin(self, message: Message) -> Message:
+        """MESSAGE as a terminal sends it where no PIN is asked for."""
+        gone = (52, self._profile.ksn_field if self._profile.pin_scheme == "dukpt" else 52)
+        return Message(message.mti, {number: text for number, text in message.fields.items() if number not in gone})
+
+    def plain(self, mti: str, fields: dict[int, str]) -> Message:
+        """A message of the link, about no card: DE7, the next trace number, DE32, and FIELDS."""
+        return Message(mti, {7: f"{self._clock():%m%d%H%M%S}", 11: self._next_stan(), 32: self._acquirer} | fields)
 
     def _naming(self, original: Message) -> dict[int, str]:
         """Fields of a message that names ORIGINAL in DE90, with the next trace number."""
@@ -214,6 +242,16 @@ class Terminal:
             13: f"{local:%m%d}",
             90: write_original_data(original_data_of(original)),
         }
+
+    def _typed(self, card: TestCard, pin: Pin, new: Pin | None = None) -> dict[int, str]:
+        """Fields of the PIN pad: one block or two, and under DUKPT their key's serial number."""
+        entry = self._pinpad.enter(card.pan, pin) if new is None else self._pinpad.enter(card.pan, pin, new)
+        fields = {52: entry.blocks[0]}
+        if new is not None:
+            fields[self._profile.new_pin_field] = entry.blocks[1]
+        if entry.ksn is not None:
+            fields[self._profile.ksn_field] = entry.ksn
+        return fields
 
     def _next_stan(self) -> str:
         self._stan = self._stan % _STANS + 1

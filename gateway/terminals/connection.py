@@ -371,7 +371,8 @@ def _other(connection: Connection, message: Message, data: bytes, header: bytes 
     """An answer to a request of ours, a message with an errand of its own, or one that nobody serves."""
     line = connection.line
     if not message.is_request and _plausible(message.mti):
-        line.answered(message, data)
+        if not line.answered(message, data) and message.mti in line.errands:
+            _send_on(connection, message, header)
         return
     errand = line.errands.get(message.mti)
     code = line.security.refusal(message, data) if line.proves else None
@@ -382,9 +383,7 @@ def _other(connection: Connection, message: Message, data: bytes, header: bytes 
     ):
         code = NOT_NOW
     if code is None and errand is not None:
-        connection.in_flight += 1
-        line.enters()
-        line.spawn(_run(connection, message, header))
+        _send_on(connection, message, header)
         return
     log.info("message.unknown", link=line.link.name, mti=message.mti)
     connection.refuse(message, code or INVALID, header)
@@ -400,6 +399,12 @@ async def _change_key(connection: Connection, message: Message, header: bytes | 
     finally:
         connection.in_flight -= 1
         connection.line.leaves()
+
+
+def _send_on(connection: Connection, message: Message, header: bytes | None) -> None:
+    connection.in_flight += 1
+    connection.line.enters()
+    connection.line.spawn(_run(connection, message, header))
 
 
 async def _run(connection: Connection, message: Message, header: bytes | None) -> None:

@@ -6,6 +6,7 @@ In memory, since the process started; never a message, a card or an amount. Refu
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from dataclasses import dataclass, field, fields
 
 ANSWER_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000)
@@ -21,6 +22,7 @@ class Counters:
     ABANDONED: requests whose connection was gone before. CUT_OFF: connections closed over an unfinished message. BROKEN:
     connections closed over a length that makes no sense. PEERS_REFUSED: connections of a wrong address or certificate. FULL:
     connections above the most. ASKED and TIMED_OUT: requests of our own, and those nobody answered in time.
+    UNPROVED: messages whose MAC was missing, wrong or too old, by reason, and changes of keys that were refused.
     """
 
     received: int = 0
@@ -35,6 +37,7 @@ class Counters:
     full: int = 0
     asked: int = 0
     timed_out: int = 0
+    unproved: Counter[str] = field(default_factory=Counter)
     times: dict[str, list[int]] = field(default_factory=dict)
 
     def took(self, kind: str, seconds: float) -> None:
@@ -48,9 +51,12 @@ class Counters:
         """For the status. `answer_ms`: for each kind of request, how many were answered within so many milliseconds."""
         names = (*map(str, ANSWER_MS), "more")
         counts: dict[str, object] = {
-            one.name: getattr(self, one.name) for one in fields(self) if one.name not in ("answered", "times")
+            one.name: getattr(self, one.name)
+            for one in fields(self)
+            if one.name not in ("answered", "times", "unproved")
         }
         counts["answered"] = dict(sorted(self.answered.items()))
+        counts["unproved"] = dict(sorted(self.unproved.items()))
         counts["answer_ms"] = {
             kind: dict(zip(names, buckets, strict=True)) for kind, buckets in sorted(self.times.items())
         }

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from gateway.errors import Refused
 from gateway.operations import outgoing as operations
 from gateway.rules.outgoing import OutgoingState, Verdict, judge, wait_s
 from gateway.store import outgoing
 from gateway.store.lane_connection import DATABASE_ERRORS
 from gateway.store.outgoing import Figures
-from iso.errors import FormatError, LinkError
+from iso.errors import FormatError, FrameError, LinkError
 from keys.errors import KeysError
 
 if TYPE_CHECKING:
@@ -46,34 +47,39 @@ class Forwarder:
         self, bank: Bank, link: Link, ask: Ask, ready: Callable[[], bool], locks: LinkLocks, poll_s: float = POLL_S
     ) -> None:
         """LOCKS: the one set of locks of this process. start() begins."""
+        self.link = link
         self._bank = bank
-        self._link = link
         self._ask = ask
         self._ready = ready
         self._locks = locks
         self._poll_s = poll_s
         self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
 
     def start(self) -> None:
         """Forward until close()."""
-        self._task = asyncio.create_task(self._run(), name=f"forward-{self._link.name}")
+        self._task = asyncio.create_task(self._run(), name=f"forward-{self.link.name}")
 
     async def close(self) -> None:
-        """Stop. What is on its way stays sent and unanswered; whoever comes next repeats it."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        """Stop. What is on its way may be answered within the link's drain_s; after that, whoever comes next repeats it."""
+        if self._task is None:
+            return
+        self._closing.set()
+        await asyncio.wait({self._task}, timeout=self.link.drain_s)
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        self._task = None
+        self._closing.clear()
 
     async def figures(self) -> Figures:
         """How the link's queue stands: for the status."""
-        found = await operations.figures(self._bank, self._link.name)
-        return found[0] if found else Figures(self._link.name, 0, None, 0, 0, 0)
+        found = await operations.figures(self._bank, self.link.name)
+        return found[0] if found else Figures(self.link.name, 0, None, 0, 0, 0)
 
     async def step(self) -> bool:
         """Look once: expire what is too old, send the head where it is due. Whether something was sent."""
-        name = self._link.name
+        name = self.link.name
         async with self._bank.database.engine.connect() as connection:
             due, old = await outgoing.work_of(connection, name)
         if not old and not (due and self._ready()):
@@ -93,26 +99,31 @@ class Forwarder:
         return True
 
     async def _run(self) -> None:
-        while True:
+        while not self._closing.is_set():
             try:
                 if await self.step():
                     continue
             except (*DATABASE_ERRORS, KeysError) as error:
-                log.warning("forwarder.waits", link=self._link.name, error=type(error).__name__)
-            await asyncio.sleep(self._poll_s)
+                log.warning("forwarder.waits", link=self.link.name, error=type(error).__name__)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), self._poll_s)
 
     async def _send(self, sent: Outgoing) -> None:
         """Send what is marked as sent, and write what came of it."""
         try:
-            answer = await self._ask(operations.message_of(self._bank, sent), self._link.answer_timeout_s)
-        except (LinkError, KeysError) as error:
+            answer = await self._ask(operations.message_of(self._bank, sent), self.link.answer_timeout_s)
+        except (
+            LinkError,
+            KeysError,
+            Refused,
+        ) as error:  # Refused: another message of ours with its DE11 waits for an answer
             await self._again(sent, None, str(error))
             return
-        except FormatError as error:  # the link's dialect cannot say it; it never will
+        except (FormatError, FrameError) as error:  # the link's dialect cannot say it; it never will
             await operations.finish(self._bank, sent, OutgoingState.REFUSED, None, f"cannot be written: {error}")
             return
         except Exception as error:  # a bug: not tried again at once
-            log.exception("forwarder.failed", link=self._link.name, outgoing=sent.id)
+            log.exception("forwarder.failed", link=self.link.name, outgoing=sent.id)
             await self._again(sent, None, f"failed: {type(error).__name__}")
             return
         code = answer.get(RESPONSE_CODE)
@@ -124,7 +135,7 @@ class Forwarder:
             await operations.finish(self._bank, sent, state, code)
 
     async def _again(self, sent: Outgoing, code: str | None, trouble: str) -> None:
-        wait = wait_s(sent.attempts, self._link.outgoing.retry_s)
+        wait = wait_s(sent.attempts, self.link.outgoing.retry_s)
         async with self._bank.database.engine.begin() as connection:
             await outgoing.again(connection, sent, code, trouble, wait)
-        log.info("outgoing.again", link=self._link.name, outgoing=sent.id, attempts=sent.attempts, trouble=trouble)
+        log.info("outgoing.again", link=self.link.name, outgoing=sent.id, attempts=sent.attempts, trouble=trouble)

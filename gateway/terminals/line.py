@@ -84,7 +84,7 @@ class Line:
     def take_up(self, link: Link) -> None:
         """Go by this profile from the next message on. Raises KeyRefused where the keystore has no such PIN key."""
         self.pin_key = self._hsm.find(link.pin_key)
-        self.security = LinkSecurity(link, self._hsm, self._bank)
+        self.security = LinkSecurity(link, self._hsm, self._bank, self.counters.unproved)
         self.proves = self.security.proves
         self.link = link
         self.dialect = link.wire
@@ -141,16 +141,20 @@ class Line:
         if not same_key:
             self._asked.pop(question.key, None)
 
-    def answered(self, message: Message, data: bytes) -> None:
-        """Hand an answer to the question it belongs to, on whatever connection it came. DATA: its bytes."""
+    def answered(self, message: Message, data: bytes) -> bool:
+        """Hand an answer to the question it belongs to, on whatever connection it came. DATA: its bytes.
+
+        False: it is proved, and nobody asked.
+        """
         code = self.security.refusal(message, data) if self.proves else None
         if code is None:
             for question in self._asked.get((message.mti[:3], message.get(11, "")), ()):
                 if question.fits(message) and not question.answer.done():
                     question.answer.set_result(message)
-                    return
+                    return True
         self.counters.unmatched += 1
         log.warning("answer.unmatched", link=self.link.name, unproved=code is not None, **summary(message))
+        return code is not None
 
     def lose(self, connection: Connection) -> None:
         """A connection is gone: what was asked over it is not answered any more."""

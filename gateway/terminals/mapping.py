@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
 from gateway.rules.authorise import TELLING, WITH_PIN, DeclineReason, Request, RequestKind
 from gateway.rules.purse import Channel, PurseChoice
+from gateway.terminals.card_data import card_data, chip_field, new_pin_block, pin_block
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
 from iso.amount import read_amount, read_replacement, write_amount
 from iso.errors import FormatError
@@ -54,7 +55,6 @@ WITHOUT_MONEY = (RequestKind.STATEMENT, RequestKind.PIN_CHANGE)  # asked for wit
 DIGESTED = (3, 4, 37, 41, 42, 49, 90, 95)  # with the key fields, what makes two messages the same
 APPROVING = frozenset({"00", "08", "10", "11", "16"})  # DE39 of ISO 8583:1987, A.9, that let money out; 10: DE4 of it
 ADVICE = "2"
-PIN_BLOCK_HEX = 16
 LINE_KINDS = {
     "CREDIT": "CRD", "WITHDRAWAL": "CSH", "PURCHASE": "PUR", "REVERSAL": "REV", "HOLD": "HLD", "RELEASE": "RLS",
     "FREEZE": "FRZ", "UNFREEZE": "UFZ", "CORRECTION": "COR",
@@ -119,6 +119,8 @@ def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
         answer.fields[54] = write_additional_amounts(amounts, link.amount_exponent)
     if outcome.statement:
         answer.fields[link.statement_field] = write_statement(outcome.statement, link.amount_exponent)
+    if outcome.chip_answer is not None:
+        answer.fields[55] = chip_field(outcome.chip_answer)
     if outcome.expiring is not None and link.expiring_in_48:
         amount = write_amount(outcome.expiring.amount_idr, link.amount_exponent)
         answer.fields[48] = f"EXP{outcome.expiring.on:%Y%m%d}{amount}"
@@ -167,7 +169,7 @@ def _faulty_advice(
         fault=fault,
     )
     pan, origin = _pan(message), _origin(message, link, message.get(41, ""), None, settlement_date)
-    return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why)
+    return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why=why)
 
 
 def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None) -> AuthoriseCommand:
@@ -177,10 +179,14 @@ def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: 
     original = None if named is None else _original(message, named)
     origin = _origin(message, link, _need(message, 41), original, settlement_date)
     codes: Mapping[DeclineReason, str] = link.advice_codes if message.mti[2] == ADVICE else link.response_codes
+    card = card_data(message, link) if request.kind in WITH_PIN and not request.forced else None
     new_block = None
     if request.kind is RequestKind.PIN_CHANGE:
-        new_block = _block(_need(message, link.new_pin_field))
-    return AuthoriseCommand(request, origin, pan, _pin_block(message), pin_key, codes, new_pin_block=new_block)
+        _need(message, link.new_pin_field)
+        new_block = new_pin_block(message, link)
+    return AuthoriseCommand(
+        request, origin, pan, pin_block(message, link), pin_key, codes, card, new_pin_block=new_block
+    )
 
 
 def _origin(
@@ -207,7 +213,7 @@ def _request(message: Message, link: Link) -> Request:
     if kind is RequestKind.CASH and mcc not in link.cash_places:
         raise Declined(NOT_PERMITTED, f"cash at MCC {mcc}")
     if kind in WITHOUT_MONEY:
-        _need(message, 52)
+        _need(message, link.pin_block_field)
         lines = link.statement_lines if kind is RequestKind.STATEMENT else 0
         return Request(kind, channel, mcc, PurseChoice.BY_RULE, 0, _digest(message), _terminal(message), lines=lines)
     if _need(message, 49) != RUPIAH:
@@ -219,8 +225,8 @@ def _request(message: Message, link: Link) -> Request:
         raise Declined(NOT_PERMITTED, f"account type {code.from_account}")
     if message.mti[2] == ADVICE:
         return _advised(message, Request(kind, channel, mcc, purse, amount, b"", _terminal(message)))
-    if kind in WITH_PIN and message.get(52) is None:
-        raise FormatError(52, "is missing")
+    if kind in WITH_PIN:
+        _need(message, link.pin_block_field)
     increments = kind is RequestKind.HOLD and _names_another(message)
     return Request(kind, channel, mcc, purse, amount, _digest(message), _terminal(message), increments=increments)
 
@@ -294,18 +300,6 @@ def _pan(message: Message) -> Pan:
     if pan is None or len(digits) < _SHORTEST_PAN:
         raise FormatError(2, "is not a card number")
     return pan
-
-
-def _pin_block(message: Message) -> bytes | None:
-    text = message.get(52)
-    return None if text is None else _block(text)
-
-
-def _block(text: str) -> bytes:
-    try:
-        return bytes.fromhex(text) if len(text) == PIN_BLOCK_HEX else b""
-    except ValueError:
-        return b""  # counts as a wrong PIN, like every block that does not hold one
 
 
 def _digest(message: Message, *marks: str) -> bytes:

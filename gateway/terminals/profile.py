@@ -28,6 +28,7 @@ from gateway.rules.purse import Channel, Purse, PurseChoice
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
+from keys.emv_profile import profiles as emv_profiles
 
 KEY_FIELDS_NEEDED, KEY_FIELDS_KNOWN = (7, 11, 32), (7, 11, 32, 37, 41)
 CLOCK = re.compile(r"\d\d:\d\d")
@@ -116,6 +117,7 @@ class Link(BaseModel):
     pin_scheme: Literal["zpk", "dukpt"] = "zpk"
     pin_key: str = Field(pattern=LABEL)  # ZPK, or base derivation key
     pin_format: Literal[0, 3, 4] = 0  # ISO 9564-1
+    pin_block_field: DataElement = 52  # format 4 is 32 hex characters, too long for 52
     ksn_field: DataElement = 62  # of DUKPT
     new_pin_field: DataElement = 125  # of a PIN change; 53 elsewhere
     mac: Policy = "off"
@@ -126,6 +128,8 @@ class Link(BaseModel):
     advice_freshness_s: int = Field(259_200, ge=60, le=2_592_000)  # the same of advices and reversals
     chip: Policy = "off"
     chip_profile: str = "nsiccs"
+    chip_window: int = Field(100, ge=1, le=65_535)  # how far above a card's last transaction counter the next may be
+    chip_fallback: Literal["refused", "allowed"] = "refused"  # the stripe of a card that has a chip
     chip_key: str = Field("imk-ac", pattern=LABEL)
     stripe_value: Policy = "off"  # CVV of track 2
     stripe_value_at: int = Field(
@@ -248,6 +252,10 @@ class Link(BaseModel):
             raise ValueError("a link of role connect needs host and port")
         if self.mac != "off" and self.mac_key is None:
             raise ValueError(f"mac = {self.mac!r} needs mac_key")
+        if self.pin_format == 4 and self.pin_block_field == 52:  # noqa: PLR2004 - ISO 9564-1 format, data element
+            raise ValueError("pin_format = 4 needs a pin_block_field other than 52, which is too short")
+        if self.chip_profile not in emv_profiles():
+            raise ValueError(f"there is no chip_profile {self.chip_profile}")
         if self.mac == "off" and (self.mac_network or self.freshness_s):
             raise ValueError("mac_network and freshness_s are nothing without a MAC: mac is 'off'")
         if (self.header == "none") != (not self.header_hex):

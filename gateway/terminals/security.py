@@ -41,12 +41,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-MISSING, WRONG, MISPLACED = "no MAC", "a wrong MAC", "a MAC in DE64, where DE128 is its place"
+MISSING, WRONG, MISPLACED = "no MAC", "a wrong MAC", "a MAC that is not the last field"
 NO_KEY, STALE = "a MAC, and no key verifies MACs today", "a DE7 that is too old or too new"
 APPROVED, INVALID, FORMAT, KEY_ERROR = "00", "12", "30", "81"
-PRIMARY, SECONDARY = 64, 128
+MAC_FIELDS = frozenset({64, 128, 192})
 MAC_BYTES = 8
 DE7_DIGITS = 10
+HALF_A_YEAR = timedelta(days=182)
 LOOK_EVERY_S = 1.0
 """How long the versions of a key are believed to be as they were: as often as the keystore is looked at."""
 AES_PIN_FORMAT = 4
@@ -60,12 +61,19 @@ class _MacKey(NamedTuple):
 
 
 class LinkSecurity:
-    """Of one link, as its profile says. REFUSED: how many messages were, by reason."""
+    """Of one link, as its profile says. REFUSED: how many messages were, by reason: counted on where it is given."""
 
-    def __init__(self, link: Link, hsm: Hsm, bank: Bank | None = None, now: Callable[[], datetime] = clock.now) -> None:
+    def __init__(
+        self,
+        link: Link,
+        hsm: Hsm,
+        bank: Bank | None = None,
+        refused: Counter[str] | None = None,
+        now: Callable[[], datetime] = clock.now,
+    ) -> None:
         """HSM has the keys. BANK: for what is kept and recorded; without it no key is changed over the link."""
         self.proves = link.mac != "off"
-        self.refused: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter() if refused is None else refused
         self._link = link
         self._dialect = link.wire
         self._hsm = hsm
@@ -89,7 +97,7 @@ class LinkSecurity:
         try:
             if code is not None:
                 reason = self._look(message, data, code)
-            elif message.get(PRIMARY) is not None:
+            elif _has_mac(message):
                 reason = MISPLACED
             else:
                 reason = MISSING if self._needs(message) else None
@@ -175,9 +183,7 @@ class LinkSecurity:
 
     def _makes(self, message: Message, request: Message | None) -> bool:
         """Whether a message of ours gets a MAC: where it must have one, and where what it answers had one."""
-        if request is not None and (request.get(PRIMARY) is not None or request.get(SECONDARY) is not None):
-            return True
-        return self._needs(message)
+        return (request is not None and _has_mac(request)) or self._needs(message)
 
     def _look(self, message: Message, data: bytes, code: str) -> str | None:
         """Why a message with a MAC is refused; None: it is right, and fresh."""
@@ -234,18 +240,22 @@ class LinkSecurity:
             self._bank.refusals.note_of_peer(Refusal(key, operation, f"link {self._link.name} sent {reason}"))
 
 
-def _age(transmitted: str, now: datetime) -> timedelta | None:
-    """How long ago a DE7 was, which has no year: of the years around now, the nearest. None: it is no date and time.
+def _has_mac(message: Message) -> bool:
+    """Whether a message has a MAC, right or wrong, in its place or not."""
+    return not MAC_FIELDS.isdisjoint(message.fields)
 
-    >>> _age("0101000500", datetime(2026, 12, 31, 23, 55, tzinfo=UTC)) == timedelta(minutes=-10)
-    True
-    """
+
+def _age(transmitted: str, now: datetime) -> timedelta | None:
+    """How long ago a DE7 was, which has no year: of the years around now, the nearest. None: it is no date and time."""
     if len(transmitted) != DE7_DIGITS or not transmitted.isdigit():
         return None
     parts = [int(transmitted[at : at + 2]) for at in range(0, DE7_DIGITS, 2)]
-    found = []
-    for year in (now.year - 1, now.year, now.year + 1):
+    nearest: timedelta | None = None
+    for year in (now.year, now.year - 1, now.year + 1):
         with suppress(ValueError):
             month, day, hour, minute, second = parts
-            found.append(now - datetime(year, month, day, hour, minute, second, tzinfo=UTC))
-    return min(found, key=abs, default=None)
+            age = now - datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+            nearest = age if nearest is None else min(nearest, age, key=abs)
+        if nearest is not None and abs(nearest) < HALF_A_YEAR:
+            break
+    return nearest

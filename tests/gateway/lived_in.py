@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from gateway.operations import instruction, kpm
-from gateway.operations.bank import reading
+from gateway.operations import instruction, kpm, outgoing
+from gateway.operations.bank import reading, transaction
 from gateway.operations.custody import INDEX_LABEL, SEALING_LABEL
+from gateway.store.audit import Operation
 from gateway.store.sealed import SEALED
+from iso.message import Message
 from keys.keytypes import KeyUsage
 from keys.vault import VERSION, Vault, key_id
 from tests.gateway.lists import good_rows, write_rows
@@ -36,6 +38,13 @@ async def live_in(bank: Bank, folder: Path) -> Wallet:
     families = await open_families(bank, folder, FAMILIES)
     wallet = await activate(bank, families)
     await credit(bank, folder, families)
+    async with transaction(bank, MAKER) as tx:
+        for holder in families[:2]:
+            message = Message("0302", {2: holder.pan.reveal(), 60: "3000", 91: "1", 101: "HOTLIST"})
+            await outgoing.queue(
+                bank, tx, "himbara", message, outgoing.About(f"card {holder.card_id}", "hot list: add, 3000")
+            )
+        await tx.record(Operation.CARD_EVENT, "cards")
     path = write_rows(folder / "waiting.csv", good_rows(folder, 2 * FAMILIES)[FAMILIES:])
     waiting = await kpm.import_list(bank, MAKER, path, "SK-2", bank.business_date)
     assert WAITING_LIST == waiting.batch

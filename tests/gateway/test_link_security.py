@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway import clock
 from gateway.app import open_bank, run_service
-from gateway.operations import key_watch
+from gateway.operations import key_watch, link_keys
 from gateway.operations.refusals import write_refusals
 from gateway.terminals.links_file import DEFAULT_FILE
+from gateway.terminals.security import MISSING, STALE, WRONG
 from iso.codec import decode, encode
 from iso.framing import HIMBARA_FRAMING, Deframer
 from iso.mac import mac_field, mac_input, seal
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
     from gateway.app import Service
     from gateway.operations.bank import Bank
     from gateway.settings import Settings
-    from keys.keytypes import KeyHandle
+    from keys.keytypes import KeyHandle, KeyInfo
     from tests.gateway.world import Holder
 
 PROFILE = """
@@ -44,6 +47,7 @@ zone_master_key = "zmk"
 key_overlap_s = 2
 freshness_s = 900
 """
+SHIPPED = DEFAULT_FILE.read_text(encoding="utf-8")
 AID_IDR = 600_000
 NEW_ZPK = bytes.fromhex("F1E0D3C2B5A4978691E0D3C2B5A49787")
 
@@ -132,19 +136,27 @@ async def peer_of(service: Service) -> AsyncIterator[Peer]:
 def settings(bank_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Of a bank whose one link has MACs and changes its keys."""
     monkeypatch.setattr(key_watch, "KEY_WATCH_S", 0.05)
-    text = DEFAULT_FILE.read_text(encoding="utf-8").replace('mac = "off"\n', PROFILE)
     path = tmp_path / "links.toml"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(SHIPPED, encoding="utf-8")
     return bank_settings.model_copy(update={"links_file": path})
 
 
 async def family_of(bank: Bank, folder: Path) -> tuple[Holder, bytes]:
-    """A family with money and a PIN, and its PIN block under the link's first ZPK."""
+    """A family with money and a PIN, and its PIN block under the link's first ZPK. From then on the link wants MACs."""
     await new_zmk(bank)
     families = await open_families(bank, folder, 1)
     await activate(bank, families)
     await credit(bank, folder, families, AID_IDR)
+    assert bank.settings.links_file is not None
+    bank.settings.links_file.write_text(SHIPPED.replace('mac = "off"\n', PROFILE, 1), encoding="utf-8")
     return families[0], pin_block(bank, families[0], Pin(PIN))
+
+
+def counted(service: Service) -> object:
+    """What the status says of messages that proved nothing."""
+    (counters,) = [one["counters"] for one in service.room.status() if one["name"] == "himbara"]
+    assert isinstance(counters, dict)
+    return counters["unproved"]
 
 
 async def until(bank: Bank, label: str, *wanted: KeyState) -> None:
@@ -184,9 +196,8 @@ async def test_a_mac_key_from_the_first_to_the_next(settings: Settings, tmp_path
             assert [("63", "second"), ("00", "second")] == [
                 await peer.pays(holder.pan, pin, name) for name in ("first", "second")
             ]
-        assert ["exchange", "activate", "exchange", "activate", "retire"] == [
-            act for how, act, key, _ in await told(bank) if how == "done" and key.startswith("zak-himbara#")
-        ]
+        done = [act for how, act, key, _ in await told(bank) if how == "done" and key.startswith("zak-himbara#")]
+        assert ["activate", "activate", "exchange", "exchange", "retire"] == sorted(done)
         await assert_no_material(bank)
         await assert_proved(bank)
 
@@ -240,6 +251,8 @@ async def test_whoever_has_no_key_gets_nothing(settings: Settings, tmp_path: Pat
             for text in (block(NEW_ZPK, zmk=bytes(range(32))), block(NEW_ZPK, "M6"), "D0112P0TC00E0000"):
                 assert ("81", None, "mac") == await peer.network("101", "mac", text)
             assert ("30", None, "mac") == await peer.network("101", "mac")
+            reasons = {MISSING: 2, WRONG: 2, STALE: 1, "a change of keys that was refused": 3}
+            assert reasons == counted(service)
         assert [(AID_IDR - 50_000,)] == [
             tuple(row) for row in await as_owner(bank, "SELECT sum(available_idr)::bigint FROM purse")
         ]
@@ -250,3 +263,31 @@ async def test_whoever_has_no_key_gets_nothing(settings: Settings, tmp_path: Pat
             "link himbara sent a change of keys that was refused",
         } <= refused  # fmt: skip
         await assert_proved(bank)
+
+
+async def test_what_is_not_the_partners_fault(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answered 96, to be tried again: the database is away, a fault of ours, another change under way on the link."""
+    async with open_bank(settings) as bank:
+        await family_of(bank, tmp_path)
+        change, going, go_on = link_keys.change, asyncio.Event(), asyncio.Event()
+
+        async def slow(*words: Any) -> KeyInfo:  # noqa: ANN401 - whatever it takes
+            going.set()
+            await go_on.wait()
+            return await change(*words)
+
+        async with run_service(bank, jobs=False) as service, peer_of(service) as peer, peer_of(service) as other:
+            for error in (SQLAlchemyError("away"), RuntimeError("a fault"), link_keys.NotNow("the keystore is full")):
+                with monkeypatch.context() as patched:
+                    patched.setattr(link_keys, "change", Mock(side_effect=error))
+                    assert ("96", None, None) == await peer.network("101", None, block())
+            with monkeypatch.context() as patched:
+                patched.setattr(link_keys, "change", slow)
+                first = asyncio.create_task(peer.network("101", None, block()))
+                await going.wait()
+                assert ("96", None, None) == await other.network("101", None, block())
+                go_on.set()
+                assert ("00", "08D7B4", None) == await first
+            assert {} == counted(service)

@@ -16,13 +16,15 @@ from gateway.app import open_bank
 from gateway.errors import GatewayError
 from gateway.settings import Settings, load_settings
 from gateway.simulator.terminal import Asked
-from iso import tlv
+from iso import private_tlv, tlv
 from iso.additional_amounts import read_additional_amounts
 from iso.amount import read_amount, read_replacement
 from iso.bitmap import read_bitmap
 from iso.codec import decode, encode, peek
+from iso.dialect import EBCDIC, EDC
 from iso.errors import IsoError
 from iso.framing import HIMBARA_FRAMING, Deframer
+from iso.layout import layout_of
 from iso.mac import mac_field, mac_input, seal
 from iso.original_data import read_original_data
 from iso.processing_code import read_processing_code
@@ -193,6 +195,11 @@ WIRE = {
     "a stream of messages": Parser(lambda data: Deframer(HIMBARA_FRAMING).feed(data), HIMBARA_FRAMING.frame(WITHDRAWAL_BYTES)),
     "what a MAC covers": Parser(mac_input, seal(withdrawal(), lambda _: bytes(8))),
     "chip data": Parser(tlv.parse, CHIP),
+    "a message of packed digits": Parser(lambda data: decode(data, EDC), encode(withdrawal(), EDC)),
+    "a message in EBCDIC": Parser(lambda data: decode(data, EBCDIC), encode(withdrawal(), EBCDIC)),
+    "private tags": Parser(_text(lambda text: private_tlv.parse(text, "2+3", 48)), b"EX00520261PI003abc"),
+    "private tokens": Parser(_text(lambda text: private_tlv.parse(text, "tokens", 126)), b"& 0000200026! Q900004 SITI"),
+    "columns": Parser(_text(layout_of(43, {"name": 12, "city": 13, "code": "n5"}).read), b"WARUNG      JAKARTA      00360"),
     "a bitmap": Parser(_text(read_bitmap), b"723C448128E09000"),
     "an amount": Parser(_text(lambda text: read_amount(text, 2)), b"000005000000"),
     "replacement amounts": Parser(_text(lambda text: read_replacement(text, 2)), b"0" * 42),

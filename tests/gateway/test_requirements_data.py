@@ -246,8 +246,8 @@ async def _all_kinds(street: Street, cage: Cage) -> list[Exchange]:
     done.append(await street.atm.send(_with_all(street.atm.request(Asked.CASH, other, 10_000), street, cage)))
     following = [
         street.atm.reversal(done[0].request),
-        street.shop._following(done[1].request, "0200", Asked.REFUND, 5_000),
-        street.shop._following(done[3].request, "0220", Asked.PURCHASE, 25_000),
+        street.shop.following(done[1].request, "0200", Asked.REFUND, 5_000),
+        street.shop.following(done[3].request, "0220", Asked.PURCHASE, 25_000),
     ]
     done += [await street.shop.send(_with_all(one, street, cage)) for one in following]
     assert ["00", "00", "00"] == [one.code for one in done[-3:]]

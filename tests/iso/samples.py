@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import string
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
@@ -13,8 +12,6 @@ from iso.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-CORPUS = Path(__file__).parent.parent / "corpus" / "iso"
 
 WITHDRAWAL_BYTES = (
     b"0200"

@@ -1,24 +1,16 @@
-"""The codec by hand, against pyiso8583, and against rubbish."""
+"""The codec of the default link by hand and against pyiso8583. Rubbish is test_fuzz_codec.py's, other dialects test_wire.py's."""
 
 from __future__ import annotations
 
-import string
-from typing import TYPE_CHECKING
-
 import iso8583
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 
 from iso.codec import decode, encode, peek
 from iso.dialect import HIMBARA, pyiso8583_spec
-from iso.errors import FormatError, FrameError
-from iso.framing import Deframer
+from iso.errors import FormatError
 from iso.message import Message
-from tests.iso.samples import CORPUS, WITHDRAWAL_BYTES, messages, withdrawal
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.iso.samples import WITHDRAWAL_BYTES, messages, withdrawal
 
 SPEC = pyiso8583_spec(HIMBARA)
 
@@ -205,58 +197,3 @@ def test_peek_agrees_with_decode(message: Message) -> None:
     """The cheap scan finds what the full reading finds."""
     stan = message.get(11)
     assert peek(encode(message)) == (None if stan is None else (message.mti, stan))
-
-
-def read_or_refuse(data: bytes) -> Message | None:
-    """What `data` holds, or None where it is refused; any other error than FormatError escapes."""
-    peek(data)
-    try:
-        return decode(data)
-    except FormatError as error:
-        return error.partial
-
-
-@given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    """Rubbish raises nothing but FormatError, and an MTI is never made up."""
-    message = read_or_refuse(data)
-    assert message is None or message.mti == str(data[:4], "ascii")
-
-
-@given(st.text(string.digits, min_size=4, max_size=4), st.text("0123456789ABCDEF", min_size=16, max_size=120))
-def test_any_bitmap_is_read_or_refused(mti: str, rest: str) -> None:
-    """A message with a true MTI and bitmap always leaves at least its type."""
-    message = read_or_refuse((mti + rest).encode())
-    assert message is not None
-    assert message.mti == mti
-
-
-@settings(max_examples=200)
-@given(messages(), st.data())
-def test_a_mutated_message_is_read_or_refused(message: Message, data: st.DataObject) -> None:
-    """Bytes changed, cut out or put in raise nothing but FormatError; what still reads obeys the dialect."""
-    encoded = encode(message)
-    start = data.draw(st.integers(0, len(encoded)))
-    end = data.draw(st.integers(start, min(len(encoded), start + 4)))
-    mutant = encoded[:start] + data.draw(st.binary(max_size=4)) + encoded[end:]
-    assume(mutant != encoded)
-    survivor = read_or_refuse(mutant)
-    assert survivor is None or decode(encode(survivor)) == survivor
-
-
-@pytest.mark.parametrize("path", sorted(CORPUS.glob("*.hex")), ids=lambda path: path.stem)
-def test_corpus_of_malformed_frames(path: Path) -> None:
-    """Each frame of the corpus is refused, as a frame or as a message as its name says."""
-    frame = bytes.fromhex(path.read_text(encoding="ascii"))
-    expected = FrameError if path.stem.startswith("frame") else FormatError
-    with pytest.raises(expected):
-        [decode(payload) for payload in Deframer().feed(frame)]
-
-
-@settings(max_examples=60)
-@given(st.sampled_from(sorted(CORPUS.glob("message*.hex"))), st.integers(0, 200), st.binary(min_size=1, max_size=2))
-def test_mutants_of_the_corpus_are_read_or_refused(path: Path, position: int, put: bytes) -> None:
-    """The neighbours of known bad messages raise nothing but FormatError."""
-    payload = bytes.fromhex(path.read_text(encoding="ascii"))[4:]
-    survivor = read_or_refuse(payload[:position] + put + payload[position + 1 :])
-    assert survivor is None or decode(encode(survivor)) == survivor

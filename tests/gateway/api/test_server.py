@@ -21,7 +21,18 @@ if TYPE_CHECKING:
 
 
 OK = {"state": "ok", "since": None}
-STATUS = {"bank", "business_date", "link", "links", "links_file", "connections", "keystore", "waiting", "lanes"}
+STATUS = {
+    "bank",
+    "business_date",
+    "link",
+    "links",
+    "links_file",
+    "outgoing",
+    "connections",
+    "keystore",
+    "waiting",
+    "lanes",
+}
 
 
 async def test_health_and_status(bank: Bank, tmp_path: Path) -> None:

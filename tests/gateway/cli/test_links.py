@@ -10,7 +10,7 @@ from gateway.settings import load_settings
 from gateway.terminals.links_file import DEFAULT_FILE
 from gateway.testlink import ensure_test_link
 from keys.keytypes import KeyUsage
-from tests.gateway.cli.test_simulate import in_thread
+from tests.gateway.cli.beside import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

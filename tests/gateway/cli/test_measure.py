@@ -33,7 +33,7 @@ AUTHORISE = AuthoriseFigures(
 LISTS = ListFigures(
     1_000, 12_000.0, 200_000.0, 16.67, 0.083, 0.005, 90.0, 40.0, 3.5, 0.024, {"import": 0.083}, 2, same_ledger=True
 )
-CODEC = CodecFigures(50_000.0, 10_000.0, 5.0, 0.5, 60.0, 120.0, 15, 20_000)
+CODEC = CodecFigures(50_000.0, 10_000.0, 5.0, 0.5, 60.0, 120.0, 15, 20_000, 3_000, 2_900, 5, 0, 0.1, 1.5)
 KEYS = KeyFigures(
     6.5,
     10.1,

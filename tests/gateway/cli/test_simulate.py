@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
 import socket
-import threading
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 import typer.main
 
-from gateway.app import open_bank
 from gateway.cli import app
-from gateway.settings import load_settings
-from gateway.simulator.cases import shipped_cases
+from gateway.simulator.capture import read_capture
+from gateway.simulator.profile import read_profile
 from iso.codec import encode
 from iso.message import Message
+from tests.gateway.cli.beside import FAMILIES, in_thread, serving
 from tests.gateway.cli.shell import Shell
 from tests.gateway.simulator.fake_issuer import FakeIssuer, make_pinpad, make_wallet
-from tests.gateway.street import AID_IDR, open_street
+from tests.gateway.street import AID_IDR
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-FAMILIES = 4
 PAN = "6013010000000018"
 CASH = Message("0200", {2: PAN, 3: "010000", 4: "000005000000", 11: "000007", 41: "A0000001", 52: "0123456789ABCDEF"})
-COMMANDS = {"withdraw", "purchase", "balance", "sign-on", "echo", "cases", "load", "explain", "pin-block"}
+COMMANDS = {
+    "withdraw", "purchase", "balance", "sign-on", "echo", "cases", "load", "explain", "pin-block", "host", "replay",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -113,39 +112,6 @@ def test_network_management(bank: Shell, tmp_path: Path) -> None:
         assert "00 approved" in bank.text("simulate", name)
 
 
-def test_cases(bank: Shell, tmp_path: Path) -> None:
-    """Files that are named are run; one that fails is told with its reason and exit 1."""
-    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
-    step = '[[step]]\naction = "echo"\nexpect = { 39 = "%s" }\n'
-    good.write_text('name = "Good"\n' + step % "00", encoding="utf-8")
-    bad.write_text('name = "Bad"\n' + step % "99", encoding="utf-8")
-    assert "1 passed, 0 failed" in bank.text("simulate", "cases", str(good))
-    found = bank.json("simulate", "cases", str(good), str(bad), code=1)
-    assert (1, 1, [True, False]) == (found["passed"], found["failed"], [one["passed"] for one in found["cases"]])
-    assert "expected 99" in found["cases"][1]["failures"][0]
-    assert "1 of 2 cases failed" == bank.refused("simulate", "cases", str(good), str(bad))
-    assert str(tmp_path / "none.toml") in bank.refused("simulate", "cases", str(tmp_path / "none.toml"))
-
-
-def test_the_shipped_cases(shell: Shell, tmp_path: Path) -> None:
-    """Every case that comes along passes on our own bank."""
-    count = len(shipped_cases())
-    with in_thread(lambda: serving(tmp_path, count)) as port:
-        found = shell.json("simulate", "cases", "--port", str(port))
-    assert (count, 0) == (found["passed"], found["failed"])
-
-
-def test_load(bank: Shell) -> None:
-    """Figures of a short run, at full speed and at a rate; too few cards are one line."""
-    found = bank.json("simulate", "load", "--seconds", "0.3", "--clients", str(FAMILIES))
-    assert 0 < found["approved"] <= found["answered"] == found["sent"]
-    assert {"p50_ms", "p99_ms", "per_s", "codes", "unanswered"} <= set(found)
-    slow = bank.json("simulate", "load", "--seconds", "0.5", "--clients", "3", "--rate", "20")
-    assert 1 <= slow["sent"] <= 11
-    assert "approved" in bank.text("simulate", "load", "--seconds", "0.2", "--clients", "1")
-    assert f"the wallet has {FAMILIES}" in bank.refused("simulate", "load", "--clients", "8")
-
-
 def test_a_pin_block_chooses_a_pin(bank: Shell) -> None:
     """What pin-block makes is what `kks card choose-pin` takes: the family's new PIN works."""
     block = bank.text("simulate", "pin-block", "--pin", "739146").strip()
@@ -161,11 +127,11 @@ def test_nobody_is_there(alone: Shell) -> None:
     """One line with the address, for every command that asks a bank."""
     for words in (
         ("withdraw", "--amount", "50000"), ("purchase", "--amount", "50000"), ("balance",), ("sign-on",), ("echo",), ("cases",),
+        ("load", "--clients", "2"),
     ):  # fmt: skip
         line = alone.refused("simulate", *words)
         assert "no bank at 127.0.0.1:" in line
         assert "kks serve" in line
-    assert "no connection to 127.0.0.1:" in alone.refused("simulate", "load", "--clients", "2")
 
 
 def test_there_is_no_wallet(alone: Shell, tmp_path: Path) -> None:
@@ -200,6 +166,9 @@ def test_wrong_arguments(alone: Shell) -> None:
         (("balance", "--card", "1", "--account", "1"), "give one of them"),
         (("balance", "--account", "77"), "--account"),
         (("explain", "nonsense"), "is not hex"),
+        (("explain", "00", "--profile", "morse"), "there is no profile morse: edc, himbara"),
+        (("balance", "--profile", "edc"), "there is no test key bdk-edc"),
+        (("balance", "--unmasked-capture"), "goes with --capture"),
     ):
         line = alone.refused("simulate", *words)
         assert said in line
@@ -231,6 +200,29 @@ def test_explain(alone: Shell) -> None:
     assert "field 52" in err
 
 
+def test_explain_in_another_profile(alone: Shell) -> None:
+    """Packed, alone or behind length and TPDU."""
+    profile = read_profile("edc")
+    data = encode(CASH, profile.dialect)
+    for one in (data, profile.framing.frame(data)):
+        shown = alone.text("simulate", "explain", one.hex(), "--profile", "edc")
+        assert ("MTI 0200", True, False) == (shown.splitlines()[0], "601301******0018" in shown, PAN in shown)
+    assert "MTI" in alone.refused("simulate", "explain", data.hex())
+
+
+def test_a_capture_of_a_visit(bank: Shell, tmp_path: Path) -> None:
+    """A new file of what was sent and answered, without the card; whole only where that was said by name."""
+    masked, whole = tmp_path / "masked", tmp_path / "whole"
+    wallet = (tmp_path / "var" / "demo" / "wallet.json").read_text(encoding="utf-8")
+    pan = next(line.split('"')[3] for line in wallet.splitlines() if '"pan"' in line)
+    bank.json("simulate", "withdraw", "--amount", "50000", "--then-reverse", "--capture", str(masked))
+    bank.json("simulate", "balance", "--capture", str(whole), "--unmasked-capture")
+    assert 8 == len(read_capture(masked))
+    hidden = pan.encode().hex().upper()
+    assert (False, True) == tuple(hidden in path.read_text() for path in (masked, whole))
+    assert "File exists" in bank.refused("simulate", "balance", "--capture", str(whole))
+
+
 def test_a_type_that_looks_like_a_length(alone: Shell) -> None:
     """A message of 204 bytes begins with 0200, which could be the length of the rest."""
     message = Message(CASH.mti, {number: text for number, text in CASH.fields.items() if number != 52} | {48: ""})
@@ -243,61 +235,14 @@ def test_a_type_that_looks_like_a_length(alone: Shell) -> None:
 def test_the_manual(alone: Shell) -> None:
     """`kks simulate --help` shows a first round whose commands there are."""
     shown = alone.text("simulate", "--help")
-    used = {line.split()[2] for line in shown.splitlines() if line.strip().startswith("kks simulate ")}
+    used = set(re.findall(r"kks simulate ([a-z-]+)", shown))
     known = set(typer.main.get_command(app).commands["simulate"].commands)  # type: ignore[attr-defined]
     assert COMMANDS == known
-    assert {"echo", "balance", "withdraw", "purchase", "cases", "load"} == used
+    assert COMMANDS - {"explain", "pin-block"} == used
 
 
 def _left(bank: Shell, *words: str) -> int:
     return sum(bank.json("simulate", "balance", *words)["balances"].values())
-
-
-@contextmanager
-def in_thread(opened: Callable[[], AbstractAsyncContextManager[int]]) -> Iterator[int]:
-    """Something that listens, on an event loop of its own: commands run theirs in this thread. Yields its port."""
-    ready = threading.Event()
-    ports: list[int] = []
-    stops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
-    failures: list[BaseException] = []
-
-    async def stay() -> None:
-        stop = asyncio.Event()
-        stops.append((asyncio.get_running_loop(), stop))
-        async with opened() as port:
-            ports.append(port)
-            ready.set()
-            await stop.wait()
-
-    def work() -> None:
-        try:
-            asyncio.run(stay())
-        except BaseException as error:  # noqa: BLE001 - told to the test
-            failures.append(error)
-            ready.set()
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        ready.wait()
-        if failures:
-            raise failures[0]
-        yield ports[0]
-    finally:
-        if not failures:
-            loop, stop = stops[0]
-            loop.call_soon_threadsafe(stop.set)
-        thread.join()
-    assert [] == failures
-
-
-@asynccontextmanager
-async def serving(folder: Path, families: int = FAMILIES) -> AsyncIterator[int]:
-    """The bank of the environment with families, cards and money."""
-    async with open_bank(load_settings()) as bank, open_street(bank, folder, families=families) as street:
-        (folder / "var" / "demo").mkdir()
-        street.wallet.save(folder / "var" / "demo" / "wallet.json")
-        yield street.service.iso_address[1]
 
 
 @asynccontextmanager

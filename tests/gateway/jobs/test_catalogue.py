@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.errors import NotFound
-from gateway.jobs.catalogue import JOBS, is_working_day, job_named
+from gateway.jobs.catalogue import AWAITED, JOBS, is_working_day, job_named
 from gateway.jobs.runner import run_job
+from gateway.operations import outgoing
 from gateway.operations.settlement import settlements
 from gateway.operations.setup import move_business_date
 from gateway.rules.authorise import RequestKind
 from tests.gateway.lived_in import rotate
+from tests.gateway.operations.test_outgoing import put
 from tests.gateway.owner import as_owner
 from tests.gateway.till import open_till
 from tests.gateway.world import open_families
@@ -51,6 +53,16 @@ async def test_settle_closes_the_day_before_of_every_link(bank: Bank, tmp_path: 
         assert {"settlements": 2, "net_idr": 130_000} == (await run_job(bank, job_named("settle"), tomorrow)).summary
         assert {"settlements": 0, "net_idr": 0} == (await run_job(bank, job_named("settle"), today)).summary
         assert ["bersama", "himbara"] == [one.link for one in await settlements(bank, today, tomorrow)]
+
+
+async def test_expire_outgoing_is_for_links_nobody_serves(bank: Bank) -> None:
+    """What is too old goes to people, and no day waits for it."""
+    await put(bank)
+    await put(bank, link="gone")
+    await as_owner(bank, "UPDATE outgoing_message SET expires_at = now() WHERE link = 'gone'")
+    assert {"expired": 1} == (await run_job(bank, job_named("expire-outgoing"), bank.business_date)).summary
+    assert ["QUEUED", "EXPIRED"] == [one.state for one in await outgoing.listed(bank, 10)]
+    assert "expire-outgoing" not in AWAITED
 
 
 async def test_reseal_seals_anew_what_is_under_an_older_key(bank: Bank, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from gateway.errors import GatewayError
 from gateway.measure import codec
+from gateway.measure.fuzz import CONNECTIONS
 from iso.codec import decode, encode
 from iso.message import Message
 
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 
 async def test_the_measurement() -> None:
     """Rates and costs are positive and the ratios are theirs."""
-    figures = await codec.measure(0.05, messages=1_000)
+    figures = await codec.measure(0.05, messages=1_000, malformed=3_000)
     assert 15 == figures.fields
     assert 1_000 * codec.ROUNDS == figures.messages
     assert figures.ratio == pytest.approx(figures.ops_per_s / figures.pyiso8583_ops_per_s, abs=0.01)
     ours_us, theirs_us = figures.server_cpu_us_per_message, figures.pyiso8583_server_cpu_us_per_message
     assert ours_us > 0
+    assert 3_000 <= figures.malformed_frames <= 3_000 + len(codec.WIRES) * CONNECTIONS
+    assert 0 == figures.malformed_hung
+    assert figures.malformed_answers > 500
     assert figures.server_cost_ratio == pytest.approx(ours_us / theirs_us, abs=0.01)
 
 

@@ -68,7 +68,13 @@ def test_what_people_are_told_of_a_message() -> None:
     """Where it came from, what it says and what its original had taken; the channel is where that one stood."""
     origin = Origin("himbara", "0420", "A1", "M1", "000002", "000007", "1123120000", "632712000007")
     command = AuthoriseCommand(
-        REQUEST._replace(kind=RequestKind.REVERSAL), origin, cast("Pan", None), None, None, {}, "field 4: is missing"
+        REQUEST._replace(kind=RequestKind.REVERSAL),
+        origin,
+        cast("Pan", None),
+        None,
+        None,
+        {},
+        why="field 4: is missing",
     )
     member = object.__new__(Keyed)
     member.command, member.cell, member.message_key, member.original_key = command, 2, b"k" * 16, b"o" * 16

@@ -225,7 +225,7 @@ async def test_a_commit_whose_answer_was_lost_is_looked_up(
 ) -> None:
     """COMMIT reached the database and its answer did not: the stored answer is found, told, and the money moved once."""
     async with open_street(bank, tmp_path) as street:
-        _lose_commits(monkeypatch, committed=True, times=1)
+        lose_commits(monkeypatch, committed=True, times=1)
         first = await street.atm.withdraw(street.card, 50_000)
         assert ("00", AID_IDR - 50_000) == (first.code, first.available_idr)
         assert AID_IDR - 50_000 == await available_idr(bank, street.families[0].family_id)
@@ -237,7 +237,7 @@ async def test_a_commit_that_never_arrived_is_done_again(
 ) -> None:
     """The connection broke before COMMIT: the group is decided again, once."""
     async with open_street(bank, tmp_path) as street:
-        _lose_commits(monkeypatch, committed=False, times=2)
+        lose_commits(monkeypatch, committed=False, times=2)
         first = await street.atm.withdraw(street.card, 50_000)
         assert ("00", AID_IDR - 50_000) == (first.code, first.available_idr)
     assert ["APPROVED"] == await reasons(bank)
@@ -253,7 +253,7 @@ async def test_an_outcome_nobody_knows_is_not_answered(
     async with open_street(bank, tmp_path) as street, street.new_switch() as other:
         message = street.atm.request(Asked.CASH, street.card, 50_000)
         with monkeypatch.context() as patch:
-            _lose_commits(patch, committed=True, times=1)
+            lose_commits(patch, committed=True, times=1)
             _no_connections(patch, after=1, error=error)
             waiting = asyncio.ensure_future(street.switch.client.request(message))
             await asyncio.wait({waiting}, timeout=0.8)
@@ -309,7 +309,7 @@ async def _broken(*_arguments: object) -> None:
     raise RuntimeError("a bug")
 
 
-def _lose_commits(patch: pytest.MonkeyPatch, *, committed: bool, times: int) -> None:
+def lose_commits(patch: pytest.MonkeyPatch, *, committed: bool, times: int) -> None:
     """The first TIMES commits lose their connection: after the database has committed, or before."""
     commit = LaneConnection.commit
     lost = 0

@@ -21,7 +21,7 @@ from tests.gateway.street import assert_proved
 
 if TYPE_CHECKING:
     from gateway.operations.bank import Bank
-    from keys.keytypes import KeyInfo
+    from keys.keytypes import KeyHandle, KeyInfo
 
 
 @pytest.fixture
@@ -64,6 +64,20 @@ async def test_a_key_comes_is_used_and_the_one_before_ends(bank: Bank, clock: Cl
     assert [] == await as_owner(bank, "SELECT 1 FROM link_key WHERE over_at IS NULL")
     await assert_no_material(bank)
     await assert_proved(bank)
+
+
+async def test_it_waits_before_it_works(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the moment it may be used it is known to be pending: no message in between is answered under it."""
+    await new_zmk(bank)
+    set_state, known = bank.hsm.set_state, []
+
+    def watched(key: KeyHandle, state: KeyState) -> None:
+        known.append((state, bank.key_turns.is_pending(key)))
+        set_state(key, state)
+
+    monkeypatch.setattr(bank.hsm, "set_state", watched)
+    await link_keys.change(bank, ZONE, block())
+    assert [(KeyState.ACTIVE, True)] == known
 
 
 @pytest.mark.parametrize(
@@ -153,6 +167,7 @@ async def test_the_same_block_again(bank: Bank, clock: Clock) -> None:
     assert first == second == await link_keys.change(bank, ZONE, text)
     assert [KeyState.ACTIVE] == states(bank)
     use(bank, "zak", 1)
+    await refused(bank, text, "came before: it is zak#1")
     await link_keys.look(bank)
     await refused(bank, text, "came before: it is zak#1")
     assert "zak#2" == (await link_keys.change(bank, ZONE, block(TWO))).name

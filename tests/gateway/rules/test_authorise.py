@@ -71,6 +71,7 @@ class Facts:
     earlier: Earlier | None = None
     original: Original | None = None
     reversed_before: bool = False
+    card_fault: DeclineReason | None = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -80,7 +81,8 @@ class Facts:
 
     def decide(self) -> Decision:
         """Ask the rule."""
-        return decide(self.request, self.snapshot, self.pin, TODAY, Policy(self.rules, self.limits, TRIES))
+        policy = Policy(self.rules, self.limits, TRIES)
+        return decide(self.request, self.snapshot, self.pin, TODAY, policy, self.card_fault)
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,10 @@ class Fault:
 
 
 BLOCKED_AID = (OLD, NEW._replace(state=TrancheState.BLOCKED))
+CARD_CHECKS = [
+    R.CHIP_MISSING, R.FALLBACK_REFUSED, R.CHIP_WRONG, R.CHIP_REPLAYED, R.CHIP_AHEAD, R.STRIPE_VALUE_MISSING,
+    R.STRIPE_VALUE_WRONG,
+]  # fmt: skip
 DAILY = LimitRule(5, LimitScope.CARD, LimitPeriod.DAY, None, None, None, 299_999, None, TODAY, None)
 FAULTS = [
     Fault(R.KEY_REUSED, {"earlier": Earlier(b"another", R.APPROVED)}),
@@ -115,10 +121,12 @@ FAULTS = [
     Fault(R.CARD_EXPIRED, {"expires_on": TODAY - DAY}),
     Fault(R.PIN_TRIES_EXCEEDED, {"state": CardState.PIN_LOCKED}),
     Fault(R.PIN_TRIES_EXCEEDED, {"tries": 0}),
+    *(Fault(reason, {"card_fault": reason}) for reason in CARD_CHECKS),
     Fault(R.PIN_VOID, {"pin": PinOutcome.VOID}),
     Fault(R.PIN_MISSING, {"pin": PinOutcome.MISSING}),
     Fault(R.PIN_MISSING, {"pin": PinOutcome.NOT_CHECKED}),
     Fault(R.PIN_WRONG, {"pin": PinOutcome.WRONG}),
+    Fault(R.PIN_REPLAYED, {"pin": PinOutcome.REPLAYED}),
     Fault(R.NEW_PIN_REFUSED, {"pin": PinOutcome.NEW_REFUSED}),
     Fault(R.ACCOUNT_PENDING_ID, {"account": AccountState.PENDING_ID}),
     Fault(R.ACCOUNT_BLOCKED, {"account": AccountState.BLOCKED}),
@@ -189,11 +197,12 @@ def test_the_same_key_with_other_content_is_refused() -> None:
     assert Decision(R.KEY_REUSED, replayed=True) == replace(facts, request=REVERSAL, original=ORIGINAL).decide()
 
 
+@pytest.mark.parametrize(("pin", "reason"), [(PinOutcome.WRONG, R.PIN_WRONG), (PinOutcome.REPLAYED, R.PIN_REPLAYED)])
 @pytest.mark.parametrize(("tries", "left"), [(3, 2), (2, 1), (1, 0)])
-def test_a_wrong_pin_uses_up_a_try(tries: int, left: int) -> None:
-    """The third wrong one leaves none; a balance inquiry counts too."""
-    facts = Facts(tries=tries, pin=PinOutcome.WRONG)
-    expected = Decision(R.PIN_WRONG, pin_tries_left=left)
+def test_a_wrong_pin_uses_up_a_try(tries: int, left: int, pin: PinOutcome, reason: DeclineReason) -> None:
+    """The third wrong one leaves none; a balance inquiry counts too, and so does a block that was sent before."""
+    facts = Facts(tries=tries, pin=pin)
+    expected = Decision(reason, pin_tries_left=left)
     assert expected == facts.decide()
     assert expected == replace(facts, request=CASH._replace(kind=RequestKind.BALANCE)).decide()
 
@@ -206,7 +215,9 @@ def test_a_right_pin_gives_all_tries_back(tries: int, left: int | None) -> None:
     assert Decision(R.INSUFFICIENT_FUNDS, pin_tries_left=left) == declined
 
 
-@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.reason is not R.PIN_WRONG], ids=str)
+@pytest.mark.parametrize(
+    "fault", [fault for fault in FAULTS if fault.reason not in (R.PIN_WRONG, R.PIN_REPLAYED)], ids=str
+)
 def test_only_a_checked_pin_changes_the_tries(fault: Fault) -> None:
     """A fault that is told before the PIN leaves the tries as they are, one behind it resets them."""
     decision = replace(Facts(tries=2), **fault.change).decide()
@@ -222,7 +233,7 @@ def test_what_a_balance_is_told_with(fault: Fault | None) -> None:
         replace(facts, pin=pin).decide().reason for pin in (PinOutcome.WRONG, PinOutcome.MISSING, PinOutcome.VOID)
     ]
     right = facts.decide().reason
-    assert (right in PIN_WAS_RIGHT) is (right not in others)
+    assert (right in PIN_WAS_RIGHT) is (right not in others and right is not R.PIN_REPLAYED)
 
 
 @given(fault=st.sampled_from([None, *FAULTS]), kind=st.sampled_from(RequestKind), expired=st.booleans())
@@ -235,7 +246,7 @@ def test_the_pin_is_asked_for_when_it_matters(fault: Fault | None, kind: Request
     facts = replace(facts, original=ORIGINAL)
     answers = {replace(facts, pin=outcome).decide() for outcome in PinOutcome}
     needed = needs_pin_check(facts.request, facts.snapshot)
-    if not needed or facts.expires_on < TODAY:
+    if not needed or facts.expires_on < TODAY or facts.card_fault is not None:
         assert 1 == len(answers)
     else:
         assert R.PIN_WRONG in {answer.reason for answer in answers}

@@ -1,4 +1,4 @@
-"""A small bank behind a real TCP socket, for the simulator's tests: cards, PINs, money, repeats and reversals in memory.
+"""A small bank behind a real TCP socket, for the simulator's tests: cards, PINs, money, holds, repeats and reversals in memory.
 
 It answers as profile himbara asks, by rules of its own (not the gateway's). `twist` may change or drop any answer, so that
 tests can see whether the terminals notice.
@@ -11,15 +11,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Self
 
-from gateway.simulator.pinpad import PinPad, pinpad_of
+from gateway.simulator.pinpad import Pad, PinPad, other_pin, pinpad_of
+from gateway.simulator.profile import HIMBARA_PROFILE, Profile
+from gateway.simulator.testkeys import TestKey, TestKeyKind, TestKeys
 from gateway.simulator.wallet import TestCard, Wallet
 from iso.additional_amounts import AdditionalAmount, write_additional_amounts
 from iso.amount import read_amount, read_replacement
 from iso.codec import decode, encode
-from iso.errors import FormatError
-from iso.framing import HIMBARA_FRAMING, Deframer
+from iso.errors import FormatError, FrameError
+from iso.framing import Deframer
 from iso.message import Message
 from iso.original_data import read_original_data
+from keys.hsm import Dukpt
+from keys.keytypes import Algorithm, KeyUsage
 from keys.luhn import check_digit
 from keys.sensitive import Pan, Pin
 
@@ -30,6 +34,18 @@ if TYPE_CHECKING:
 COMPONENTS = (bytes.fromhex("0123456789ABCDEFFEDCBA9876543210"), bytes.fromhex("1111111122222222333333334444444A"))
 NEEDED = (2, 3, 4, 41, 49, 52)
 TRIES = 3
+
+
+BDK = TestKey("bdk-edc", TestKeyKind.BDK, Algorithm.TDES, (COMPONENTS[0], COMPONENTS[1]), bytes.fromhex("FFFF987654"))
+TEST_KEYS = TestKeys(
+    (
+        TestKey("zpk-himbara", TestKeyKind.ZPK, Algorithm.TDES, COMPONENTS),
+        TestKey("mac-himbara", TestKeyKind.MAC, Algorithm.TDES, COMPONENTS),
+        BDK,
+    )
+)
+"""What a bank and its terminals share; the bank forms its own half."""
+_BDK = TEST_KEYS.hsm.form(KeyUsage.BASE_DERIVATION, "bank-bdk", BDK.components)
 
 
 def clock() -> datetime:
@@ -56,10 +72,12 @@ def make_pinpad() -> PinPad:
 
 @dataclass(slots=True)
 class Account:
-    """A card at the bank."""
+    """A card at the bank. `pin` for DUKPT, where every block is another."""
 
     block: str
     available_idr: int
+    card: TestCard
+    pin: Pin
     tries_left: int = TRIES
 
 
@@ -77,10 +95,11 @@ class FakeIssuer:
     """The bank. As a context it listens on a free port of this machine."""
 
     wallet: Wallet
-    pinpad: PinPad
+    pinpad: Pad
     money_idr: int = 1_000_000
     twist: Callable[[Message, Message], Message | None] = lambda _request, answer: answer
     port: int = 0
+    profile: Profile = HIMBARA_PROFILE
     accounts: dict[str, Account] = field(default_factory=dict)
     seen: list[Message] = field(default_factory=list)
     _decided: dict[tuple[str, ...], Decided] = field(default_factory=dict)
@@ -90,8 +109,8 @@ class FakeIssuer:
 
     async def __aenter__(self) -> Self:
         for card in self.wallet.cards:
-            block = self.pinpad.block(card.pan, card.pin)
-            self.accounts[card.pan.reveal()] = Account(block, self.money_idr)
+            (block,) = self.pinpad.enter(card.pan, card.pin).blocks
+            self.accounts[card.pan.reveal()] = Account(block, self.money_idr, card, card.pin)
         self._server = await asyncio.get_running_loop().create_server(lambda: _Link(self), "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -110,11 +129,56 @@ class FakeIssuer:
 
     def decide(self, message: Message) -> Message:
         """The answer to a financial message."""
-        if message.mti[:2] not in ("02", "04"):
+        if message.mti[:3] in ("050", "052", "030", "062"):
+            return _coded(message, "00")
+        if message.mti[:2] not in ("01", "02", "04"):
             return _coded(message, "12")
-        return self._reverse(message) if message.mti[1] == "4" else self._pay(message)
+        if message.mti[1] == "4":
+            return self._reverse(message)
+        return self._once(message, self._advised) if message.mti[2] == "2" else self._pay(message)
+
+    def _once(self, message: Message, work: Callable[[Message], Message]) -> Message:
+        """The stored answer to a repeat, or what WORK says."""
+        key = _key(message)
+        if key not in self._decided:
+            amount_idr = int(message.fields[4]) // 100
+            self._decided[key] = Decided(amount_idr, work(message))
+        return self._decided[key].answer
+
+    def _advised(self, message: Message) -> Message:
+        """What was decided elsewhere, or the completion of a hold: always accepted."""
+        amount_idr = int(message.fields[4]) // 100
+        if 90 not in message.fields:
+            self.accounts[message.fields[2]].available_idr -= amount_idr
+            return _coded(message, "00")
+        hold = self._original(message)
+        if hold is not None:
+            back_idr = max(0, hold.amount_idr - hold.back_idr - amount_idr)
+            hold.back_idr += back_idr
+            self.accounts[message.fields[2]].available_idr += back_idr
+        return _coded(message, "00")
+
+    def _about(self, message: Message) -> Message:
+        """An increment of a hold or a refund of a purchase."""
+        original, amount_idr = self._original(message), int(message.fields[4]) // 100
+        account = self.accounts[message.fields[2]]
+        if original is None:
+            return _coded(message, "25")
+        if message.mti[1] == "1":
+            original.amount_idr += amount_idr
+            amount_idr = -amount_idr
+        else:
+            original.back_idr += amount_idr
+        account.available_idr += amount_idr
+        return _coded(message, "00")
+
+    def _original(self, message: Message) -> Decided | None:
+        named = read_original_data(message.fields[90])
+        return self._decided.get((message.fields[2], named.stan, named.transmitted))
 
     def _pay(self, message: Message) -> Message:
+        if 90 in message.fields:
+            return self._once(message, self._about)
         key = _key(message)
         if any(number not in message.fields for number in NEEDED):
             return _coded(message, "30")
@@ -134,16 +198,18 @@ class FakeIssuer:
         asked = message.fields[3][:2]
         if _key(message) in self._dead:
             return _coded(message, "68")
-        if asked not in ("00", "01", "30", "31") or message.fields[49] != "360":
+        if asked not in ("00", "01", "30", "31", "38", "90") or message.fields[49] != "360":
             return _coded(message, "12")
         if account is None:
             return _coded(message, "14")
         if account.tries_left == 0:
             return _coded(message, "75")
-        if account.block != message.fields[52]:
+        if not self._pin_is_right(account, message):
             account.tries_left -= 1
             return _coded(message, "55")
         account.tries_left = TRIES
+        if asked == "90":
+            self._change_pin(account, message)
         moved_idr = amount_idr if asked in ("00", "01") else 0
         if moved_idr > account.available_idr:
             return _told(_coded(message, "51"), account)
@@ -151,6 +217,19 @@ class FakeIssuer:
         answer = _told(_coded(message, "00"), account)
         answer.fields[38] = f"{len(self._decided):06d}"
         return answer
+
+    def _pin_is_right(self, account: Account, message: Message) -> bool:
+        if isinstance(self.pinpad, PinPad):
+            return account.block == message.fields[52]
+        return _dukpt_block(account.pin, account.card, message.fields[62]) == message.fields[52]
+
+    def _change_pin(self, account: Account, message: Message) -> None:
+        block = message.fields[self.profile.new_pin_field]
+        if isinstance(self.pinpad, PinPad):
+            account.block = block
+            return
+        candidates = (account.card.pin, other_pin(account.card.pin))
+        account.pin = next(pin for pin in candidates if _dukpt_block(pin, account.card, message.fields[62]) == block)
 
     def _reverse(self, message: Message) -> Message:
         original = read_original_data(message.fields[90])
@@ -174,7 +253,7 @@ class _Link(asyncio.Protocol):
 
     def __init__(self, bank: FakeIssuer) -> None:
         self._bank = bank
-        self._deframer = Deframer()
+        self._deframer = Deframer(bank.profile.framing)
         self._signed_on = False
         self._transport: asyncio.Transport | None = None
 
@@ -183,18 +262,27 @@ class _Link(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        for payload in self._deframer.feed(data):
+        try:
+            payloads = self._deframer.feed(data)
+        except FrameError as error:
+            payloads = list(error.complete)
+            if self._transport is not None:
+                self._transport.close()
+        profile = self._bank.profile
+        for frame in payloads:
+            header, payload = profile.framing.split(frame)
             try:
-                request = decode(payload)
+                request = decode(payload, profile.dialect)
             except FormatError as error:
                 request = error.partial or Message("0200", {})
                 answer = _coded(request, "30")
             else:
-                answer = self._answer(request)
+                answer = self._answer(request) if profile.mac_is_right(request) else _coded(request, "05")
             self._bank.seen.append(request)
             twisted = self._bank.twist(request, Message(answer.mti, dict(answer.fields)))
             if twisted is not None and self._transport is not None:
-                self._transport.write(HIMBARA_FRAMING.frame(encode(twisted)))
+                data = encode(profile.sealed(twisted), profile.dialect)
+                self._transport.write(profile.framing.frame(data, profile.framing.reply_header(header)))
 
     def _answer(self, request: Message) -> Message:
         if request.mti[:2] == "08":
@@ -202,6 +290,12 @@ class _Link(asyncio.Protocol):
             self._signed_on = code == "001" or (self._signed_on and code != "002")
             return _coded(request, "00")
         return self._bank.decide(request) if self._signed_on else _coded(request, "91")
+
+
+def _dukpt_block(pin: Pin, card: TestCard, ksn: str) -> str:
+    """The block that a terminal of TEST_KEYS makes with the key of KSN."""
+    key = Dukpt(_BDK, bytes.fromhex(ksn))
+    return TEST_KEYS.hsm.encipher_pin(pin, key, card.pan).hex().upper()
 
 
 def _key(message: Message) -> tuple[str, ...]:

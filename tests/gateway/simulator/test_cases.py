@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.simulator.cases import CaseResult, run_cases, shipped_cases
-from gateway.simulator.errors import CaseError
+from gateway.clock import now
+from gateway.simulator.cases import CaseResult, Round, run_cases, shipped_cases
+from gateway.simulator.errors import CaseError, LoadError
 from gateway.simulator.script import read_case
 from iso.errors import LinkError
 from tests.gateway.simulator.fake_issuer import FakeIssuer, clock, make_pinpad, make_wallet
@@ -28,7 +29,9 @@ COVERED = {
 
 async def run(bank: FakeIssuer, paths: list[Path], timeout_s: float = 5) -> list[CaseResult]:
     """The cases at an open bank."""
-    return await run_cases(paths, "127.0.0.1", bank.port, WALLET, PINPAD, clock=clock, timeout_s=timeout_s)
+    done = await run_cases(paths, "127.0.0.1", bank.port, WALLET, PINPAD, clock=clock, timeout_s=timeout_s)
+    assert (0, None) == (done.cuts, done.load)
+    return done.cases
 
 
 def write(folder: Path, steps: str, head: str = "") -> Path:
@@ -158,3 +161,49 @@ async def test_progress_counts_cases() -> None:
             progress=lambda done, total: steps.append((done, total)),
         )  # fmt: skip
     assert [(1, 3), (2, 3), (3, 3)] == steps
+
+
+async def test_many_at_once_and_again() -> None:
+    """Every run has a card of its own, and all pass; results stand in the order of the runs."""
+    wallet = make_wallet(80)
+    paths = [path for path in shipped_cases() if path.stem in ("cash_atm", "reversal", "duplicate", "pin_locked")]
+    steps: list[int] = []
+    async with FakeIssuer(wallet, PINPAD) as bank:
+        done = await run_cases(
+            paths, "127.0.0.1", bank.port, wallet, PINPAD, clock=now, plan=Round(repeat=10, clients=8),
+            progress=lambda count, _total: steps.append(count),
+        )  # fmt: skip
+        asked = {
+            message.fields[2] for message in bank.seen if message.mti == "0200" and message.fields[41] != "A9999999"
+        }
+    assert [] == [failure for result in done.cases for failure in result.failures]
+    assert [path.stem for path in paths] * 10 == [result.path.stem for result in done.cases]
+    assert (40, list(range(1, 41))) == (len(asked), steps)
+
+
+async def test_the_shipped_cases_under_load_with_cut_connections() -> None:
+    """Every tenth message loses its connection: the cases pass all the same, and the load's books agree."""
+    wallet = make_wallet(150)
+    async with FakeIssuer(wallet, PINPAD) as bank:
+        done = await run_cases(
+            shipped_cases(), "127.0.0.1", bank.port, wallet, PINPAD, clock=now,
+            plan=Round(repeat=3, clients=4, cut=0.1, load_per_s=50),
+        )  # fmt: skip
+    assert [] == [(result.path.stem, result.failures) for result in done.cases if not result.passed]
+    assert done.cuts > 10
+    assert 0 < sum(result.repeats for result in done.cases) <= done.cuts
+    assert done.load is not None
+    assert (50, 0, ()) == (done.load.cards, done.load.books.unsure, done.load.books.differences)
+    assert done.load.answered > 0
+
+
+async def test_load_beside_the_cases_needs_cards() -> None:
+    """The bank's cards are all locked: there is nothing to run with."""
+    wallet = make_wallet(9)
+    async with FakeIssuer(wallet, PINPAD) as bank:
+        for account in bank.accounts.values():
+            account.tries_left = 0
+        with pytest.raises(LoadError, match="only 0 of the wallet are good"):
+            await run_cases(
+                shipped_cases()[:1], "127.0.0.1", bank.port, wallet, PINPAD, clock=clock, plan=Round(load_per_s=5)
+            )

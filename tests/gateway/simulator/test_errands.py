@@ -7,15 +7,12 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from gateway.simulator.errands import STRANGE, Errand, Village, Visit, wrong_pin
+from gateway.simulator.errands import STRANGE, Errand, Village, Visit
 from gateway.simulator.switch import CARELESS, Switch
 from gateway.simulator.tally import Tally
 from gateway.simulator.terminal import TerminalKind
-from gateway.simulator.wallet import TestCard, strangers
-from keys.sensitive import Pan, Pin
+from gateway.simulator.wallet import strangers
 from tests.gateway.simulator.fake_issuer import FakeIssuer, clock, make_pinpad, make_wallet
 
 if TYPE_CHECKING:
@@ -152,12 +149,3 @@ async def test_balance_that_is_not_told_ends_the_visit() -> None:
         tally = await play(bank, Errand.CASH_AT_ATM)
     assert tally.exchanges == 1
     assert "a balance inquiry was answered without a balance" in tally.surprises[0]
-
-
-@given(st.text("0123456789", min_size=4, max_size=12))
-def test_wrong_pin_is_another_pin_of_the_same_length(digits: str) -> None:
-    """999999 becomes 000000."""
-    card = TestCard(Pan("6013010000000018"), Pin(digits), CARD.expires, "", "")
-    wrong = wrong_pin(card).reveal()
-    assert wrong != digits
-    assert len(digits) == len(wrong)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.simulator.errors import LoadError
-from gateway.simulator.load import LoadResult, drive, percentile
+from gateway.simulator.load import LoadResult, PreparedLoad, percentile, prepare
 from gateway.simulator.switch import Switch
 from gateway.simulator.terminal import Asked, TerminalKind
 from gateway.simulator.wallet import TestCard
@@ -25,10 +25,14 @@ PINPAD = make_pinpad()
 
 async def short(bank: FakeIssuer, *, rate_per_s: float | None = None, timeout_s: float = 2) -> LoadResult:
     """Two connections with four in flight each, for a fifth of a second."""
-    return await drive(
-        WALLET.cards, PINPAD, "127.0.0.1", bank.port, clock=clock, connections=2, in_flight=4, seconds=0.2,
-        rate_per_s=rate_per_s, timeout_s=timeout_s,
-    )  # fmt: skip
+    return await prepared(2).run(
+        "127.0.0.1", bank.port, in_flight=4, seconds=0.2, rate_per_s=rate_per_s, timeout_s=timeout_s
+    )
+
+
+def prepared(connections: int = 4) -> PreparedLoad:
+    """Withdrawals of the wallet's cards."""
+    return prepare(WALLET.cards, PINPAD, clock=clock, connections=connections)
 
 
 async def test_every_message_is_answered_and_paid_for() -> None:
@@ -92,14 +96,14 @@ async def test_refusals_are_counted_by_code() -> None:
 async def test_too_few_cards_are_refused() -> None:
     """Before anything is sent."""
     with pytest.raises(LoadError, match="128 in flight need as many cards; the wallet has 24"):
-        await drive(WALLET.cards, PINPAD, "127.0.0.1", 9, clock=clock)
+        await prepared().run("127.0.0.1", 9)
 
 
-async def test_cards_of_different_lengths_are_refused() -> None:
+def test_cards_of_different_lengths_are_refused() -> None:
     """The model fits one length."""
     odd = TestCard(Pan("6013010000000018000"), Pin("271828"), WALLET.cards[0].expires, "", "")
     with pytest.raises(LoadError, match="differ in length"):
-        await drive([*WALLET.cards, odd], PINPAD, "127.0.0.1", 9, clock=clock, connections=1, in_flight=1)
+        prepare([*WALLET.cards, odd], PINPAD, clock=clock, connections=1)
 
 
 async def test_bank_that_is_not_there_is_one_line() -> None:

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.simulator.errors import CaseError
-from gateway.simulator.script import Action, Slot, TypedPin, differences, fill, read_case
+from gateway.simulator.script import Action, Connection, Slot, TypedPin, read_case
 from gateway.simulator.terminal import Purse, TerminalKind
-from iso.message import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,6 +41,22 @@ action = "reverse"
 of = "one"
 kept_idr = 2
 marked = true
+
+[[step]]
+action = "pin_change"
+new_pin = "other"
+connection = "new"
+wait_ms = 1
+within_ms = 500
+
+[[step]]
+action = "raw"
+hex = "30303030"
+expect_closed = true
+
+[[step]]
+action = "echo"
+expect_silence_ms = 20
 """
 
 
@@ -58,7 +73,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert ("All keys", 5, False, True, {"amount": "000000000500"}) == (
         case.name, case.needs_idr, case.sign_on, case.careless, case.variables,
     )  # fmt: skip
-    first, second = case.steps
+    first, second, third, fourth, fifth = case.steps
     assert (Action.WITHDRAW, TerminalKind.EWARONG, TypedPin.WRONG, Purse.FOOD, Slot.UNKNOWN) == (
         first.action, first.at, first.pin, first.purse, first.card,
     )  # fmt: skip
@@ -68,6 +83,11 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert (Action.REVERSE, "one", 2, True, True) == (
         second.action, second.of, second.kept_idr, second.marked, second.send,
     )  # fmt: skip
+    assert (Action.PIN_CHANGE, "other", Connection.NEW, 1, 500, True) == (
+        third.action, third.new_pin, third.connection, third.wait_ms, third.within_ms, third.awaits_answer,
+    )  # fmt: skip
+    assert ("30303030", True, False) == (fourth.hex, fourth.expect_closed, fourth.awaits_answer)
+    assert (20, False) == (fifth.expect_silence_ms, fifth.awaits_answer)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +101,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ('action = "echo"\nsend = 1', "send must be of the kind bool"),
         ('action = "echo"\nat = "SHOP"', "at must be one of ATM, AGENT, EWARONG"),
         ('action = "echo"\npurse = "98"', "purse must be one of BY_RULE, CASH, FOOD"),
-        ('action = "echo"\npin = "none"', "pin must be one of right, wrong"),
+        ('action = "echo"\npin = "nil"', "pin must be one of right, wrong, none"),
         ('action = "echo"\nset = { mti = "0200" }', "mti is not the number of a field"),
         ('action = "echo"\nset = { 129 = "1" }', "129 is not the number of a field"),
         ('action = "echo"\nset = { 4 = 5 }', "set must be a table of texts"),
@@ -91,6 +111,22 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ('action = "reverse"', "reverse needs of"),
         ('action = "repeat"\nof = "zero"', "of names no earlier step"),
         ('action = "echo"\nsame_as = "zero"', "same_as names no earlier step"),
+        ('action = "complete"', "complete needs of"),
+        ('action = "increment"', "increment needs of"),
+        ('action = "release"', "release needs of"),
+        ('action = "refund"', "refund needs of"),
+        ('action = "pin_change"', "new_pin must be 4 to 12 digits or one of other, same"),
+        ('action = "pin_change"\nnew_pin = "123"', "new_pin must be"),
+        ('action = "raw"', "raw needs hex"),
+        ('action = "echo"\nhex = "00"', "echo has no hex"),
+        ('action = "raw"\nhex = "00"\nset = { 4 = "" }', "raw is sent as it is"),
+        ('action = "raw"\nhex = "00"\nconnection = "new"', "raw is sent as it is"),
+        ('action = "echo"\nconnection = "third"', "connection must be one of case, new"),
+        ('action = "echo"\nexpect_closed = true\nexpect = { 39 = "00" }', "want an answer"),
+        ('action = "echo"\nexpect_silence_ms = 5\nwithin_ms = 5', "want an answer"),
+        ('action = "echo"\nexpect_silence_ms = 5\nexpect_closed = true', "give one of them"),
+        ('action = "echo"\nwait_ms = -1', "cannot be below zero"),
+        ('action = "echo"\nexpect = { 39 = "/[/" }', "39 is no regular expression"),
     ],
 )
 def test_wrong_step_is_named_with_its_fault(tmp_path: Path, step: str, said: str) -> None:
@@ -131,48 +167,3 @@ def test_answer_of_a_step_that_is_kept_back_cannot_be_compared(tmp_path: Path) -
     steps = '[[step]]\nname = "a"\naction = "echo"\nsend = false\n[[step]]\naction = "echo"\nsame_as = "a"\n'
     with pytest.raises(CaseError, match="same_as names no earlier step that is answered"):
         read_case(write(tmp_path, f'name = "x"\n{steps}'))
-
-
-def test_variables_are_filled_in() -> None:
-    """Several in one text; a dollar that is no variable stays."""
-    assert fill("${a}${b}$", {"a": "1", "b": "2"}) == "12$"
-    with pytest.raises(CaseError, match="variable c has no value"):
-        fill("${c}", {"a": "1"})
-
-
-@pytest.mark.parametrize(
-    ("wanted", "value", "fits"),
-    [
-        ("00", "00", True),
-        ("00", "01", False),
-        ("00", None, False),
-        ("A1", "A1      ", True),
-        ("*", "x", True),
-        ("*", None, False),
-        ("!", None, True),
-        ("!", "x", False),
-        ("/[0-9]{2}/", "55", True),
-        ("/[0-9]{2}/", "555", False),
-        ("/(?!00)../", "00", False),
-        ("/", "/", True),
-        ("${v}", "75", True),
-        ("${v}", "55", False),
-    ],
-)
-def test_matchers(wanted: str, value: str | None, fits: bool) -> None:  # noqa: FBT001 - a column of the table above
-    """Exact, present, absent, pattern, variable."""
-    answer = Message("0210", {} if value is None else {39: value})
-    assert fits == (not differences({"39": wanted}, answer, {"v": "75"}))
-
-
-def test_differences_name_field_and_values_but_no_card_number() -> None:
-    """The type is compared under mti."""
-    answer = Message("0210", {2: "6013010000000018", 39: "51"})
-    found = differences({"mti": "0230", "2": "6013019999999999", "39": "00", "38": "*"}, answer, {})
-    expected = [
-        "type: expected 0230, got '0210'",
-        "field 2: expected its value, got another value",
-        "field 39: expected 00, got '51'",
-        "field 38: expected *, got nothing",
-    ]
-    assert expected == found

@@ -35,6 +35,10 @@ async def test_cards_are_found_by_id_account_and_state(bank: Bank, tmp_path: Pat
         assert [first.card_id, third.card_id] == await cards.ids_in_state(connection, CardState.ORDERED, 2)
         assert {"LOST": 1, "ORDERED": 3} == await cards.count_by_state(connection)
         used = bank.vault.index(first.pan.reveal(), "pan")
+    async with bank.database.engine.connect() as connection:
+        assert card == await cards.find_by_pan(connection, used)
+        assert None is await cards.find_by_pan(connection, bytes(32))
+    async with reading(bank) as connection:
         assert {used} == await cards.taken_pans(connection, [used, bytes(32)])
         assert set() == await cards.taken_pans(connection, [])
         with pytest.raises(NotFound, match=r"^there is no card 99$"):

@@ -41,3 +41,13 @@ def test_a_pin_key_must_read() -> None:
     hsm = SoftwareHsm.in_memory()
     hsm.generate(KeySpec(KeyUsage.PIN_ENCRYPTION, mode=KeyMode.ENCRYPT), "zpk-himbara")
     assert "wants a key that reads PIN blocks, and no version of zpk-himbara does" in str(lacking(a_link(), hsm))
+
+
+def test_the_first_mac_key_may_come_over_the_link() -> None:
+    """A link with a zone master key opens without its MAC key; one that is there must be of such a usage all the same."""
+    hsm, link = SoftwareHsm.in_memory(), a_link(mac="required", mac_key="zak", zone_master_key="zmk")
+    hsm.generate(KeyUsage.PIN_ENCRYPTION, "zpk-himbara")
+    hsm.generate(KeyUsage.KEY_BLOCK_PROTECTION, "zmk")
+    assert None is lacking(link, hsm)
+    hsm.generate(KeyUsage.MAC_HMAC, "zak")
+    assert "no version of zak does" in str(lacking(link, hsm))

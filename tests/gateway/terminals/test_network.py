@@ -46,12 +46,15 @@ async def test_codes(code: str | None, answered: str, event: list[str], signed_o
     assert ("0810", "000001", code) == (answer.mti, answer.get(11), answer.get(70))
 
 
-async def test_a_key_change_is_securitys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the link has a zone master key its 0800 101 and 161 go there."""
-    monkeypatch.setattr("gateway.terminals.security.LinkSecurity.key_change", lambda _self, request: request.response())
-    for code in ("101", "161"):
-        _, answer, _ = await _asked(code, zone_master_key="zmk")
-        assert ("0810", None) == (answer.mti, answer.get(39))
+def test_a_key_change_is_securitys() -> None:
+    """Where the link has a zone master key its 0800 101 and 161 go there, and no other."""
+    for zone_master_key, codes in (("zmk", {"101", "161"}), (None, set())):
+        link = a_link(zone_master_key=zone_master_key)
+        line: Any = SimpleNamespace(link=link)
+        found = {
+            code for code in ("001", "101", "161", "301") if network.changes_key(line, Message("0800", {70: code}))
+        }
+        assert codes == found
 
 
 async def test_our_own() -> None:

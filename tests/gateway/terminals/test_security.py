@@ -23,7 +23,7 @@ from gateway.terminals.security import (
     LinkSecurity,
 )
 from iso.codec import decode, encode
-from iso.dialect import HIMBARA
+from iso.dialect import DIALECTS, HIMBARA, Dialect, Encoding
 from iso.errors import FormatError
 from iso.mac import seal
 from iso.message import Message
@@ -49,34 +49,93 @@ RETAIL = KeySpec(KeyUsage.MAC_RETAIL)
 
 
 class Kind(NamedTuple):
-    """A kind of MAC, and the codes that psec and OpenSSL's CMAC make of ECHO and CASH."""
+    """A kind of MAC, and the codes that psec and OpenSSL's CMAC make of ECHO and CASH in each dialect."""
 
     spec: KeySpec
     key: bytes
-    echo: str
-    cash: str
+    codes: dict[str, tuple[str, str]]
+
+    @property
+    def echo(self) -> str:
+        """Of ECHO, all ASCII."""
+        return self.codes["himbara"][0]
+
+    @property
+    def cash(self) -> str:
+        """Of CASH, all ASCII."""
+        return self.codes["himbara"][1]
+
+
+def retail(padding: int, length: int) -> KeySpec:
+    """A key of retail MACs."""
+    return KeySpec(KeyUsage.MAC_RETAIL, attributes=KeyAttributes(padding=padding, mac_length=length))
 
 
 KINDS = {
-    "CBC, padding 1": Kind(KeySpec(KeyUsage.MAC_CBC), TDES_KEY, "944438792985D6F0", "F52BD7A3B7340F5B"),
+    "CBC, padding 1": Kind(
+        KeySpec(KeyUsage.MAC_CBC),
+        TDES_KEY,
+        {
+            "himbara": ("944438792985D6F0", "F52BD7A3B7340F5B"),
+            "edc": ("89F2779E5D833523", "3BD5234C6473CC5F"),
+            "ebcdic": ("F567595AC7F8D3CB", "E7A2B080CE823BE5"),
+        },
+    ),
     "CBC, padding 2": Kind(
         KeySpec(KeyUsage.MAC_CBC, attributes=KeyAttributes(padding=2, mac_length=8)),
-        TDES_KEY, "721E683793A89875", "AA90E81CCCED50C7",
+        TDES_KEY,
+        {
+            "himbara": ("721E683793A89875", "AA90E81CCCED50C7"),
+            "edc": ("9E9B5A758E3C6AE0", "BDA8803902728C72"),
+            "ebcdic": ("0C786BB3B659152D", "AEAE4AFC545F0E3D"),
+        },
     ),
-    "retail, padding 1": Kind(RETAIL, TDES_KEY, "70E4FC5264D6D7F2", "2B01871A3EEE82C5"),
+    "retail, padding 1": Kind(
+        RETAIL,
+        TDES_KEY,
+        {
+            "himbara": ("70E4FC5264D6D7F2", "2B01871A3EEE82C5"),
+            "edc": ("93645B35FBD49C50", "21B7171DE0C50D61"),
+            "ebcdic": ("4BA98F24536E6631", "1DF7FF18BE75F41C"),
+        },
+    ),
     "retail, padding 2": Kind(
-        KeySpec(KeyUsage.MAC_RETAIL, attributes=KeyAttributes(padding=2, mac_length=8)),
-        TDES_KEY, "169C75144905E918", "EBFBF940FEF1DEA5",
+        retail(2, 8),
+        TDES_KEY,
+        {
+            "himbara": ("169C75144905E918", "EBFBF940FEF1DEA5"),
+            "edc": ("F2D452A38CBD6BC0", "292C46C3826D96A5"),
+            "ebcdic": ("58AF78E6DAC71D4F", "2426E0B31C5B8F2E"),
+        },
     ),
     "retail, 4 bytes": Kind(
-        KeySpec(KeyUsage.MAC_RETAIL, attributes=KeyAttributes(padding=1, mac_length=4)),
-        TDES_KEY, "70E4FC5200000000", "2B01871A00000000",
+        retail(1, 4),
+        TDES_KEY,
+        {
+            "himbara": ("70E4FC5200000000", "2B01871A00000000"),
+            "edc": ("93645B3500000000", "21B7171D00000000"),
+            "ebcdic": ("4BA98F2400000000", "1DF7FF1800000000"),
+        },
     ),
     "triple DES CMAC": Kind(
-        KeySpec(KeyUsage.MAC_CMAC, Algorithm.TDES), TDES_KEY, "5FA988A51DEBC89F", "1CD2B4354BDEA296"
+        KeySpec(KeyUsage.MAC_CMAC, Algorithm.TDES),
+        TDES_KEY,
+        {
+            "himbara": ("5FA988A51DEBC89F", "1CD2B4354BDEA296"),
+            "edc": ("9A33374FDD63B4F8", "F15947826108395C"),
+            "ebcdic": ("EC7CE757737092BF", "F178088232CFCCD0"),
+        },
     ),
-    "AES CMAC": Kind(KeySpec(KeyUsage.MAC_CMAC, Algorithm.AES), AES_KEY, "AD0C59B150FAC97A", "2FE73ED24B60B84E"),
-}  # fmt: skip
+    "AES CMAC": Kind(
+        KeySpec(KeyUsage.MAC_CMAC, Algorithm.AES),
+        AES_KEY,
+        {
+            "himbara": ("AD0C59B150FAC97A", "2FE73ED24B60B84E"),
+            "edc": ("FC2C3CD23A75B433", "C874FD6BFAB723F8"),
+            "ebcdic": ("72F4882C86FD9611", "6D49A3B8E7693CF2"),
+        },
+    ),
+}
 
 
 def profile(**changes: object) -> Link:
@@ -98,43 +157,57 @@ def security(hsm: Hsm | None = None, now: datetime = NOW, **changes: object) -> 
     return LinkSecurity(profile(**changes), hsm or hsm_with(KINDS["retail, padding 1"]), now=lambda: now)
 
 
-def sealed(message: Message, code: str) -> bytes:
+def sealed(message: Message, code: str, dialect: Dialect = HIMBARA) -> bytes:
     """MESSAGE with this MAC as its last field."""
-    return seal(message, lambda _: bytes.fromhex(code), HIMBARA)
+    return seal(message, lambda _: bytes.fromhex(code), dialect)
 
 
-def asked(guard: LinkSecurity, data: bytes) -> str | None:
+def asked(guard: LinkSecurity, data: bytes, dialect: Dialect = HIMBARA) -> str | None:
     """What a message that came as DATA is refused with."""
-    return guard.refusal(decode(data, HIMBARA), data)
+    return guard.refusal(decode(data, dialect), data)
 
 
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=str)
 @pytest.mark.parametrize("name", KINDS)
-def test_each_kind_of_mac(name: str) -> None:
-    """Made and checked as psec and OpenSSL have it, in DE64 and DE128; lower case counts; no other code is right."""
+def test_each_kind_of_mac(name: str, dialect: Dialect) -> None:
+    """Made and checked as psec and OpenSSL have it, in DE64 and DE128, in hex or as bytes; no other code is right."""
     kind = KINDS[name]
     guard = security(hsm_with(kind))
-    for message, code in ((ECHO, kind.echo), (CASH, kind.cash)):
-        data = sealed(message, code)
-        assert (None, None) == (asked(guard, data), asked(guard, data[:-16] + code.lower().encode()))
-        assert data == guard.encode(message, HIMBARA, decode(data, HIMBARA))
-        for other in {one.cash for one in KINDS.values()} | {one.echo for one in KINDS.values()} - {code}:
-            assert other == code or "63" == asked(guard, sealed(message, other))
+    guard._dialect = dialect
+    for message, code in zip((ECHO, CASH), kind.codes[dialect.name], strict=True):
+        data = sealed(message, code, dialect)
+        assert None is asked(guard, data, dialect)
+        assert data == guard.encode(message, dialect, decode(data, dialect))
+        for other in {code for one in KINDS.values() for codes in one.codes.values() for code in codes} - {code}:
+            assert "63" == asked(guard, sealed(message, other, dialect), dialect)
     assert {WRONG} == set(guard.refused)
 
 
+def test_a_code_in_lower_case() -> None:
+    """Hexadecimal characters are read as they come; ours are upper case."""
+    data = sealed(CASH, KINDS["retail, padding 1"].cash)
+    assert None is asked(security(), data[:-16] + data[-16:].lower())
+    assert data[-16:].isupper()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=str)
 @given(place=st.integers(min_value=0), change=st.integers(min_value=1, max_value=255))
-def test_a_changed_byte_is_refused(place: int, change: int) -> None:
+def test_a_changed_byte_is_refused(dialect: Dialect, place: int, change: int) -> None:
     """Wherever it is: in type, bitmap, fields or MAC, no changed message is taken for a right one."""
     guard = security()
-    right = guard.encode(REVERSAL, HIMBARA, None)
+    guard._dialect = dialect
+    right = guard.encode(REVERSAL, dialect, None)
     data, at = bytearray(right), place % len(right)
-    assert None is asked(guard, right)
+    assert None is asked(guard, right, dialect)
     data[at] ^= change
     try:
-        message = decode(bytes(data), HIMBARA)
+        message = decode(bytes(data), dialect)
     except FormatError:
         return
-    other_case = at >= len(data) - 16 and bytes(data).upper() == right
+    hexadecimal = dialect.encoding_of(dialect.field(128)) is not Encoding.RAW
+    other_case = (
+        hexadecimal and at >= len(data) - 16 and message.fields[128].upper() == decode(right, dialect).fields[128]
+    )
     assert other_case is (guard.refusal(message, bytes(data)) is None)
 
 

@@ -1,0 +1,201 @@
+"""Whether the card itself was there: chip cryptogram (EMV book 2, 8), or the verification value on its magnetic stripe.
+
+Asked for all members of a group whose card the rules look at, before their PINs. A right cryptogram counts once: the card's
+last transaction counter is moved in the group's transaction, whatever is decided of the money. What comes with a card is in
+memory until the answer is sent, and never stored: of a cryptogram four bytes of its digest stay, by which a repeat is known.
+Read next: gateway.rules.chip, pin_check.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, NamedTuple
+
+import structlog
+
+from gateway.rules.authorise import DeclineReason, needs_pin_check
+from gateway.rules.chip import ATC_MOST, CardRules, Shown, counter_fault, missing_proof
+from gateway.store.card_counters import ChipCounter, take_chip_counters
+from keys.cvv import CardValue
+from keys.emv_profile import ATC, CRYPTOGRAM
+from keys.errors import CardDataRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gateway.operations.authorise import AuthoriseCommand, Keyed
+    from gateway.operations.bank import Bank
+    from gateway.store.authorisations import Loaded
+    from gateway.store.lane_connection import LaneConnection
+    from keys.emv_profile import Profile
+    from keys.hsm import Hsm
+    from keys.keytypes import KeyHandle
+    from keys.ksn import AesKsn, TdesKsn
+    from keys.pinblock import PinFormat
+
+log = structlog.get_logger(__name__)
+
+ISSUER_APPROVES = b"\x00\x80\x00\x00"
+"""Card status update of an approval (EMV book 3, common core definitions C7): issuer approves online transaction."""
+ISSUER_DECLINES = bytes(4)
+_MARK_BYTES = 4
+
+
+class Chip(NamedTuple):
+    """Chip data as they came. SAME: whether the card signed what is asked for, its amount and currency; PSN: two digits."""
+
+    profile: Profile
+    key: str  # label of the issuer's master key
+    tags: Mapping[str, bytes]
+    psn: str
+    same: bool
+
+    def __repr__(self) -> str:
+        return "Chip(...)"
+
+    @property
+    def atc(self) -> int:
+        """The transaction counter. Nobody vouches for it until the cryptogram is right."""
+        return int.from_bytes(self.tags[ATC])
+
+    @property
+    def mark(self) -> str:
+        """What is kept of a cryptogram: 8 hex digits of its digest."""
+        return hashlib.sha256(self.tags[CRYPTOGRAM] + self.tags[ATC]).digest()[:_MARK_BYTES].hex()
+
+
+class Stripe(NamedTuple):
+    """Track 2 as it came (ISO/IEC 7813). EXPIRY: YYMM; VALUE: 3 digits, "" where there is none; KIND: CVV1, or iCVV of a chip."""
+
+    key: str  # label of the card verification key
+    kind: CardValue
+    expiry: str
+    service_code: str
+    value: str
+
+    def __repr__(self) -> str:
+        return "Stripe(...)"
+
+
+class CardData(NamedTuple):
+    """What came with a card, and what the link wants of it. KSN: of a DUKPT terminal, whose key the PIN is under."""
+
+    rules: CardRules
+    shown: Shown
+    chip: Chip | None
+    stripe: Stripe | None
+    ksn: TdesKsn | AesKsn | None
+    pin_format: PinFormat
+
+    def __repr__(self) -> str:
+        return "CardData(...)"
+
+
+class CardCheck(NamedTuple):
+    """What was found. KEY: the version of the issuer's key under which the cryptogram is right; ARPC: tag 91 of an approval."""
+
+    fault: DeclineReason | None = None
+    key: KeyHandle | None = None
+    arpc: bytes | None = None
+
+
+async def check_cards(
+    bank: Bank, connection: LaneConnection, group: Sequence[Keyed], loaded: Sequence[Loaded]
+) -> list[CardCheck | None]:
+    """The check of each member's card, in their order; None where the rules look at none. Moves the counters of right chips.
+
+    Raises KeyRefused where a key that a link names is not there or may not work, TokenError.
+    """
+    checks: list[CardCheck | None] = [None] * len(group)
+    told: dict[int, ChipCounter] = {}
+    for place, (member, found) in enumerate(zip(group, loaded, strict=True)):
+        command = member.command
+        card = command.card
+        if card is None or not needs_pin_check(command.request, found.snapshot):
+            continue
+        check = checks[place] = _check(bank.hsm, command, card)
+        if check.key is not None and card.chip is not None and found.card_id is not None:
+            told[place] = ChipCounter(member.cell, found.account_id, found.card_id, card.chip.atc, card.rules.window)
+    if told:
+        lasts = await take_chip_counters(connection, list(told.values()))
+        for (place, counter), last in zip(told.items(), lasts, strict=True):
+            fault = counter_fault(last.atc, counter.atc, ATC_MOST if last.open else counter.window)
+            if fault is not None:
+                checks[place] = CardCheck(fault)
+    for member, found, checked in zip(group, loaded, checks, strict=True):
+        if checked is not None and checked.fault is not None:
+            origin = member.command.origin
+            log.warning(
+                "card.refused",
+                link=origin.link,
+                terminal=origin.terminal,
+                card=found.card_id,
+                reason=checked.fault.value,
+            )
+    return checks
+
+
+def chip_answer(bank: Bank, command: AuthoriseCommand, check: CardCheck | None, code: str) -> bytes | None:
+    """Tag 91 of the answer with response code CODE: ARPC and what it is made over. None where no cryptogram was found right."""
+    if check is None or check.key is None or command.card is None or command.card.chip is None:
+        return None
+    if code == command.response_codes[DeclineReason.APPROVED]:
+        return check.arpc
+    return _verified(bank.hsm, command, command.card.chip, [check.key], code).arpc
+
+
+def answer_again(bank: Bank, command: AuthoriseCommand, code: str, mark: str | None) -> bytes | None:
+    """Tag 91 of a repeat's answer, made anew: for the cryptogram of the first sending (MARK) alone, lest it prove another's."""
+    card = command.card
+    if mark is None or card is None or card.chip is None or card.chip.mark != mark:
+        return None
+    return _verified(bank.hsm, command, card.chip, bank.hsm.find_all(card.chip.key), code).arpc
+
+
+def _check(hsm: Hsm, command: AuthoriseCommand, card: CardData) -> CardCheck:
+    fault = missing_proof(card.rules, card.shown)
+    if fault is not None:
+        return CardCheck(fault)
+    if card.chip is not None:
+        code = command.response_codes[DeclineReason.APPROVED]
+        check = _verified(hsm, command, card.chip, _candidates(hsm, card.chip), code)
+        return check if check.key is not None and card.chip.same else CardCheck(DeclineReason.CHIP_WRONG)
+    if card.stripe is not None and card.stripe.value and not _value_is_right(hsm, command, card.stripe):
+        return CardCheck(DeclineReason.STRIPE_VALUE_WRONG)
+    return CardCheck()
+
+
+def _verified(hsm: Hsm, command: AuthoriseCommand, chip: Chip, keys: Sequence[KeyHandle], code: str) -> CardCheck:
+    """Under which of KEYS the cryptogram is right, and tag 91 for response code CODE. No key: it is not right."""
+    arc = code.encode("ascii")
+    if chip.profile.arpc_method != 1:
+        approved = code == command.response_codes[DeclineReason.APPROVED]
+        arc = ISSUER_APPROVES if approved else ISSUER_DECLINES
+    try:
+        for key in keys:
+            found = hsm.verify_cryptogram(chip.profile, key, command.pan, chip.psn, chip.tags, arc)
+            if found.right and found.arpc is not None:
+                return CardCheck(None, key, found.arpc + arc)
+    except CardDataRefused:  # of another cryptogram version than the profile's
+        pass
+    return CardCheck()
+
+
+def _candidates(hsm: Hsm, chip: Chip) -> list[KeyHandle]:
+    """Versions of the issuer's key, the one of the card's derivation key index first. Raises KeyRefused where none may work."""
+    working = _working(hsm, chip.key)
+    index = chip.profile.key_index(chip.tags)
+    return sorted(working, key=lambda key: key.version != index)
+
+
+def _value_is_right(hsm: Hsm, command: AuthoriseCommand, stripe: Stripe) -> bool:
+    service_code = stripe.service_code if stripe.kind is CardValue.CVV1 else None
+    return any(
+        hsm.verify_card_value(stripe.kind, key, command.pan, stripe.expiry, stripe.value, service_code)
+        for key in _working(hsm, stripe.key)
+    )
+
+
+def _working(hsm: Hsm, label: str) -> list[KeyHandle]:
+    """The versions of a key that may work today, newest first. Where there is none, the one to be refused."""
+    return hsm.find_all(label) or [hsm.find(label)]

@@ -1,0 +1,160 @@
+"""What comes with a card in a message: PIN block and whose key it is under, chip data, track 2. For links that want it.
+
+DE22 how the card was read, DE23 its sequence number, DE35 track 2 (ISO/IEC 7813), DE52 or another field the PIN block, DE55
+chip data (EMV book 3, annex B), a private field the key serial number of a DUKPT terminal (ANSI X9.24). What is malformed is a
+FormatError naming the field, but for a damaged PIN block, which is a wrong PIN. Refuses to know keys: it names their labels.
+Read next: gateway.operations.card_check, which verifies.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gateway.operations.card_check import CardData, Chip, Stripe
+from gateway.rules.chip import CardRules, Entry, Shown, entry_of
+from iso import tlv
+from iso.errors import FormatError
+from keys.cvv import CardValue
+from keys.emv import AC_BYTES
+from keys.emv_profile import CRYPTOGRAM, profiles
+from keys.errors import KsnRefused
+from keys.ksn import AES_BYTES, AesKsn, TdesKsn
+from keys.pinblock import PinFormat
+
+if TYPE_CHECKING:
+    from gateway.terminals.profile import Link
+    from iso.message import Message
+
+ANSWER_TAG = "91"
+"""Issuer authentication data (EMV book 3, annex A)."""
+BLOCK_HEX = {0: 16, 3: 16, 4: 32}
+FORMATS = {0: PinFormat.ISO_0, 3: PinFormat.ISO_3, 4: PinFormat.ISO_4}
+_AMOUNT, _CURRENCY, _SEQUENCE, _INFORMATION = "9F02", "5F2A", "5F34", "9F27"
+_TYPE, _REQUEST = 0xC0, 0x80  # of a cryptogram, in its information data: an ARQC (EMV book 3, 6.5.5)
+_TRACK2 = re.compile(r"(\d{8,19})[=D](\d{4})(\d{3})(\d*)F?", re.ASCII)
+_VALUE_DIGITS = 3
+
+
+def card_data(message: Message, link: Link) -> CardData | None:
+    """What came with the card; None at a link that wants nothing but a PIN block of format 0 under its ZPK.
+
+    Raises FormatError.
+    """
+    if link.chip == "off" and link.stripe_value == "off" and link.pin_scheme == "zpk" and link.pin_format == 0:
+        return None
+    rules = CardRules(link.chip, link.stripe_value, link.chip_fallback == "allowed", link.chip_window)
+    entry = entry_of(message.get(22, ""))
+    chip = None if link.chip == "off" else _chip(message, link)
+    stripe = None if link.chip == "off" and link.stripe_value == "off" else _stripe(message, link, entry)
+    shown = Shown(
+        entry,
+        chip is not None,
+        "" if stripe is None else stripe.service_code,
+        stripe is not None and stripe.value != "",
+    )
+    ksn = None if link.pin_scheme == "zpk" else _ksn(message, link)
+    return CardData(rules, shown, chip, stripe, ksn, FORMATS[link.pin_format])
+
+
+def pin_block(message: Message, link: Link) -> bytes | None:
+    """The enciphered PIN block: 8 bytes, 16 of format 4. Empty: damaged, which counts as a wrong PIN. None: none came."""
+    return _block(message, link, link.pin_block_field)
+
+
+def new_pin_block(message: Message, link: Link) -> bytes | None:
+    """The block of the PIN that a PIN change is to, under the key and in the format of the other one. Empty: damaged."""
+    return _block(message, link, link.new_pin_field)
+
+
+def _block(message: Message, link: Link, number: int) -> bytes | None:
+    text = message.get(number)
+    if text is None:
+        return None
+    try:
+        return bytes.fromhex(text) if len(text) == BLOCK_HEX[link.pin_format] else b""
+    except ValueError:
+        return b""
+
+
+def chip_field(issuer_data: bytes) -> str:
+    """DE55 of an answer, hex: issuer authentication data for the card, and no scripts.
+
+    >>> chip_field(bytes.fromhex("4EBC8F764A2E8B853030"))
+    '910A4EBC8F764A2E8B853030'
+    """
+    return tlv.build([(ANSWER_TAG, issuer_data)]).hex().upper()
+
+
+def _chip(message: Message, link: Link) -> Chip | None:
+    """Chip data, with every tag that the profile's cryptogram is made of; None: none came."""
+    text = message.get(tlv.CHIP_DATA)
+    if text is None:
+        return None
+    try:
+        tags = dict(tlv.parse(bytes.fromhex(text)))
+    except ValueError:
+        raise FormatError(tlv.CHIP_DATA, "is not hexadecimal") from None
+    profile = profiles()[link.chip_profile]
+    for tag, least, most in (
+        *((one.tag, one.least, one.most) for one in profile.data), (CRYPTOGRAM, AC_BYTES, AC_BYTES),
+    ):  # fmt: skip
+        if tag not in tags:
+            raise FormatError(tlv.CHIP_DATA, f"tag {tag} is missing")
+        if not least <= len(tags[tag]) <= most:
+            raise FormatError(tlv.CHIP_DATA, f"tag {tag} has a wrong length")
+    return Chip(profile, link.chip_key, tags, _sequence(message, tags.get(_SEQUENCE)), _signed_this(message, tags))
+
+
+def _signed_this(message: Message, tags: dict[str, bytes]) -> bool:
+    """Whether the card signed this request: its amount and currency, where they are told, and as a request (ARQC)."""
+    amount, currency = message.get(4), message.get(49)
+    information = tags.get(_INFORMATION, b"")
+    return (
+        (amount is None or tags.get(_AMOUNT, b"").hex() in ("", amount))
+        and (currency is None or tags.get(_CURRENCY, b"").hex() in ("", f"0{currency}"))
+        and (not information or information[0] & _TYPE == _REQUEST)
+    )
+
+
+def _sequence(message: Message, told: bytes | None) -> str:
+    """The card's sequence number, two digits: DE23, tag 5F34, or 00."""
+    field = message.get(23)
+    inside = None if told is None else told.hex()
+    if field is None:
+        return inside or "00"
+    if not (field.isascii() and field.isdigit() and field.startswith("0")):
+        raise FormatError(23, "is not a card sequence number")
+    if inside is not None and inside != field[1:]:
+        raise FormatError(23, f"is another than tag {_SEQUENCE} of field {tlv.CHIP_DATA}")
+    return field[1:]
+
+
+def _stripe(message: Message, link: Link, entry: Entry) -> Stripe | None:
+    """Track 2 with the value that the link has it carry; None: none came."""
+    text = message.get(35)
+    if text is None:
+        return None
+    found = _TRACK2.fullmatch(text)
+    if found is None:
+        raise FormatError(35, "is not track 2 of a card")
+    pan, expiry, service_code, rest = found.groups()
+    if pan != message.get(2, pan):
+        raise FormatError(35, "is of another card than field 2")
+    value = ""
+    if link.stripe_value != "off":
+        value = rest[link.stripe_value_at : link.stripe_value_at + _VALUE_DIGITS]
+    kind = CardValue.ICVV if entry is Entry.CHIP else CardValue.CVV1
+    return Stripe(link.stripe_key, kind, expiry, service_code, value if len(value) == _VALUE_DIGITS else "")
+
+
+def _ksn(message: Message, link: Link) -> TdesKsn | AesKsn:
+    """The key serial number: 20 hex digits of triple DES, 24 of AES."""
+    text = message.get(link.ksn_field)
+    if text is None:
+        raise FormatError(link.ksn_field, "is missing")
+    text = text.strip()
+    try:
+        return AesKsn.parse(text) if len(text) == 2 * AES_BYTES else TdesKsn.parse(text)
+    except KsnRefused:
+        raise FormatError(link.ksn_field, "is not a key serial number that a terminal counts to") from None

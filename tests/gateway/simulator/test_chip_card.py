@@ -1,0 +1,111 @@
+"""Tests of gateway.simulator.chip_card, beside pyemv and psec: a chip that a stranger would make the same."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import TYPE_CHECKING
+
+import psec
+import pytest
+from pyemv import ac, kd
+
+from gateway.simulator.chip_card import ChipCard, chips_of
+from gateway.simulator.errors import WalletError
+from gateway.simulator.wallet import TestCard
+from iso import tlv
+from keys.emv_profile import profiles
+from keys.sensitive import Pan, Pin
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMK, CVK = bytes.fromhex("404142434445464748494A4B4C4D4E4F"), bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")
+CARD = TestCard(Pan("6013010000000018"), Pin("204817"), date(2031, 12, 31), "001", "SITI")
+TODAY = date(2026, 11, 23)
+SIGNED = ("9F02", "9F03", "9F1A", "95", "5F2A", "9A", "9C", "9F37", "82", "9F36", "9F10")
+
+old_ciphers = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+
+
+def chip(**changes: object) -> ChipCard:
+    """A test card's chip."""
+    return ChipCard(CARD, IMK, CVK, **changes)  # type: ignore[arg-type]
+
+
+@old_ciphers
+def test_a_cryptogram_is_the_one_that_pyemv_makes() -> None:
+    """NSICCS: option A, common session key, padding 80; and the answer by method 1 that the chip believes."""
+    card = chip(psn="01")
+    sent = card.sign("000010000000", TODAY)
+    tags = dict(tlv.parse(bytes.fromhex(sent)))
+    assert ("0001", "000010000000", "261123") == (tags["9F36"].hex(), tags["9F02"].hex(), tags["9A"].hex())
+    master = kd.derive_icc_mk_a(IMK, CARD.pan.reveal(), "01")
+    session = kd.derive_common_sk(master, tags["9F36"] + bytes(6))
+    data = b"".join(tags[tag] for tag in SIGNED)
+    assert tags["9F26"] == ac.generate_ac(session, data, ac.PaddingType.EMV)
+    arpc = ac.generate_arpc_1(session, tags["9F26"], b"51")
+    answer = tlv.build([("91", arpc + b"51")]).hex()
+    assert card.believes(sent, answer, "51")
+    assert not card.believes(sent, answer, "00")
+    assert not card.believes(card.sign("000010000000", TODAY), answer, "51")
+    assert not card.believes(sent, "", "51")
+
+
+@pytest.mark.parametrize("name", ["nsiccs", "visa-cvn10", "visa-cvn18", "mchip"])
+def test_every_profile_can_be_signed_by(name: str) -> None:
+    """The version that stands in tag 9F10 is one of the profile's, and each transaction has its own counter and cryptogram."""
+    card = chip(profile=profiles()[name], atc=41)
+    first, second = (dict(tlv.parse(bytes.fromhex(card.sign("0" * 12, TODAY)))) for _ in range(2))
+    assert (42, 43) == (int.from_bytes(first["9F36"]), int.from_bytes(second["9F36"]))
+    assert first["9F26"] != second["9F26"]
+    assert profiles()[name].read(first).atc == first["9F36"]
+
+
+@old_ciphers
+def test_the_stripe_carries_its_own_value() -> None:
+    """CVV1 over the service code, iCVV in what the chip tells, as psec makes them."""
+    pan, expiry = CARD.pan.reveal(), "3112"
+    assert f"{pan}={expiry}50100000{psec.cvv.generate_cvv(CVK, pan, expiry, '501')}" == chip().track2()
+    assert f"{pan}={expiry}60100000{psec.cvv.generate_cvv(CVK, pan, expiry, '601')}" == chip().track2("601")
+    assert f"{pan}={expiry}60100000{psec.cvv.generate_cvv(CVK, pan, expiry, '999')}" == chip().track2(
+        "601", from_chip=True
+    )
+
+
+def test_a_changed_tag_is_signed_as_changed() -> None:
+    """For messages that do not say what the card signed; and nothing of a card is printed."""
+    card = chip()
+    tags = dict(tlv.parse(bytes.fromhex(card.sign("000010000000", TODAY, t9F02="000099000000", t9F27="40"))))
+    assert ("000099000000", "40") == (tags["9F02"].hex(), tags["9F27"].hex())
+    assert "ChipCard(601301******0018)" == repr(card)
+
+
+def test_the_keys_come_from_the_file_of_test_keys(tmp_path: Path) -> None:
+    """Components are joined; keys of other kinds stand beside them."""
+    path = tmp_path / "test-keys.json"
+    parts = [bytes(16).hex(), IMK.hex()], [b"\xff".hex() * 16, bytes(byte ^ 0xFF for byte in CVK).hex()]
+    keys = [
+        {"kind": "zpk", "components": []},
+        *({"kind": kind, "components": one} for kind, one in zip(("imk-ac", "cvk"), parts, strict=True)),
+    ]
+    path.write_text(json.dumps(keys), encoding="utf-8")
+    (card,) = chips_of(path, [CARD])
+    assert (IMK, CVK) == (card.imk, card.cvk)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "No such file"), ("{", "is not a file of key components"), ('[{"kind": "cvk"}]', "components is missing"),
+        ('[{"kind": "cvk", "components": ["00", "0000"]}]', "is not a file of key components"), ("[]", "imk-ac is missing"),
+        ("[1]", "is not a file of key components"), ('[{"kind": "imk-ac", "components": [""]}]', "cvk is missing"),
+    ],
+)  # fmt: skip
+def test_a_file_of_test_keys_that_is_none(tmp_path: Path, content: str | None, words: str) -> None:
+    """One line that names it."""
+    path = tmp_path / "test-keys.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(WalletError, match=f"test-keys.json: .*{words}"):
+        chips_of(path, [CARD])
