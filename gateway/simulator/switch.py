@@ -48,10 +48,7 @@ class NetworkCode(StrEnum):
 def careless(dialect: Dialect) -> Dialect:
     """Like DIALECT, but lets a broken terminal put any character into a field that is written as text."""
     written = (Encoding.TEXT, Encoding.HEX)
-    fields = (
-        replace(one, kind=Kind.ANSB) if dialect.encoding_of(one) in written else one
-        for one in dialect.fields
-    )
+    fields = (replace(one, kind=Kind.ANSB) if dialect.encoding_of(one) in written else one for one in dialect.fields)
     return replace(dialect, name="careless", fields=tuple(fields))
 
 
