@@ -16,7 +16,7 @@ from gateway.simulator.tables import Tables
 from gateway.simulator.testkeys import TestKeyKind
 from iso import mac
 from iso.codec import encode
-from iso.dialect import DIALECTS, HIMBARA, Dialect, derive
+from iso.dialect import DIALECTS, HIMBARA, Dialect, Encoding, derive
 from iso.errors import DialectError, FrameError
 from iso.framing import HIMBARA_FRAMING, FrameKind, HeaderKind, LengthFraming
 from iso.message import Message
@@ -52,7 +52,13 @@ class Profile:
     new_pin_field: int = 125
     mac_key: str = ""
     port_offset: int = 0
+    sign_on_required: bool = True
     sign: Callable[[bytes], bytes] | None = field(default=None, repr=False)
+
+    @property
+    def digits_are_text(self) -> bool:
+        """Whether any character can be written where digits belong."""
+        return self.dialect.numeric is Encoding.TEXT
 
     def pinpad(self, keys: TestKeys) -> Pad:
         """The PIN pad of its terminals. Raises ProfileError where the test keys do not have its key."""
@@ -104,6 +110,7 @@ class _Written:
     mac: str = "off"
     mac_key: str = ""
     port_offset: int = 0
+    sign_on_required: bool = True
     changes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -165,5 +172,5 @@ def _made(place: str, written: _Written) -> Profile:
     return Profile(
         written.name, written.acquirer, dialect, framing, written.amount_exponent, written.pin_scheme, written.pin_key,
         _FORMATS[written.pin_format], written.ksn_field, written.new_pin_field, written.mac_key,
-        written.port_offset,
+        written.port_offset, written.sign_on_required,
     )  # fmt: skip
