@@ -52,7 +52,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         'name = "own"\nport_offset = 3\nsign_on_required = false\n'
         'dialect = "himbara"\nframe = "binary2"\nframe_inclusive = true\nlargest_frame = 500\nheader = "static"\n'
         'header_hex = "49534F"\nacquirer = "000009"\namount_exponent = 0\npin_scheme = "zpk"\npin_key = "zpk-own"\n'
-        'pin_format = 4\nksn_field = 63\nnew_pin_field = 53\nmac = "on"\nmac_key = "mac-own"\n'
+        'pin_format = 4\npin_block_field = 110\nksn_field = 63\nnew_pin_field = 53\nmac = "on"\nmac_key = "mac-own"\n'
         "[changes]\nfields = { 52 = { length = 32 } }\n"
     )
     own = read_profile(str(path))
