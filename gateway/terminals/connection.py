@@ -8,7 +8,6 @@ Refuses to know sign-on (network.py), keys (security.py) and what a message mean
 from __future__ import annotations
 
 import asyncio
-import logging
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -91,7 +90,7 @@ class Connection(asyncio.Protocol):
             frames = self._deframer.feed(data)
         except FrameError as error:
             line.counters.received += len(error.complete)
-            for frame in error.complete:
+            for frame in filter(None, error.complete):
                 self._take(frame, now)
             line.counters.broken += 1
             log.warning("link.frame.broken", link=line.link.name, reason=error.reason)
@@ -100,7 +99,10 @@ class Connection(asyncio.Protocol):
         self._frames += len(frames)
         line.counters.received += len(frames)
         for frame in frames:
-            self._take(frame, now)
+            if frame:
+                self._take(frame, now)
+            else:
+                self._write(line.framing.poll)
 
     def pause_writing(self) -> None:
         """The partner does not read its answers: read nothing more from it."""
@@ -287,7 +289,7 @@ class Incoming:
         line.leaves()
         if outcome is None:
             return
-        if log.is_enabled_for(logging.DEBUG):
+        if line.tells:
             log.debug(
                 "authorisation", link=line.link.name, reason=outcome.reason.value, replayed=outcome.replayed,
                 ms=round((monotonic() - self._since) * 1_000, 1), **summary(message),

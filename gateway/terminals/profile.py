@@ -37,8 +37,8 @@ ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
 
 WIRE = (
-    "role", "host", "port", "port_offset", "peers", "tls", "dialect", "frame", "frame_inclusive", "largest_frame", "header",
-    "header_hex",
+    "role", "host", "port", "port_offset", "peers", "tls", "dialect", "frame", "frame_inclusive", "largest_frame", "polls",
+    "header", "header_hex",
 )  # fmt: skip
 """Settings that are fixed with a connection: where one changes, the link is drained and opened anew."""
 
@@ -99,6 +99,7 @@ class Link(BaseModel):
     frame: FrameKind
     frame_inclusive: bool = False
     largest_frame: int = Field(ge=64, le=65_535)
+    polls: bool = False  # a length of zero asks whether the line is up, and is sent back
     header: Literal["none", "tpdu", "static"] = "none"
     header_hex: str = Field(
         "", pattern=r"^(?:[0-9A-Fa-f]{2}){0,64}$"
@@ -263,7 +264,9 @@ class Link(BaseModel):
     def framing(self) -> LengthFraming:
         """How messages are cut out of the stream."""
         header = bytes.fromhex(self.header_hex)
-        return LengthFraming(self.frame, self.frame_inclusive, self.largest_frame, HeaderKind(self.header), header)
+        return LengthFraming(
+            self.frame, self.frame_inclusive, self.largest_frame, HeaderKind(self.header), header, polls=self.polls
+        )
 
     def same_wire(self, other: Link) -> bool:
         """Whether connections of this profile can go on under the OTHER one."""

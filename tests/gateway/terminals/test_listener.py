@@ -51,7 +51,7 @@ async def service(bank: Bank) -> AsyncIterator[Service]:
 async def test_network_management(service: Service) -> None:
     """Sign-on, echo, cut-over and sign-off are answered 0810 with 00, echoing DE 7, 11 and 70."""
     async with raw_link(service) as link:
-        for code in NetworkCode:
+        for code in (NetworkCode.SIGN_ON, NetworkCode.ECHO, NetworkCode.CUT_OVER, NetworkCode.SIGN_OFF):
             request = Message("0800", {7: "1123120000", 11: "000042", 70: code.value})
             await link.send(framed(request))
             assert Message("0810", request.fields | {39: "00"}) == await link.receive()
