@@ -43,8 +43,15 @@ class Settings(BaseSettings):
     pg_bin: Path | None = Field(None, description="server programs for the embedded database; empty: the packaged ones")
     host: str = Field("127.0.0.1", description="address the service listens on")
     http_port: int = Field(8080, description="port of the HTTP API", ge=0, le=65535)
-    iso_port: int = Field(8583, description="port of the ISO 8583 listener (profile himbara)", ge=0, le=65535)
-    links_file: Path | None = Field(None, description="TOML file of partner links; empty: the default link 000002")
+    iso_port: int = Field(
+        8583,
+        description="port of the first ISO 8583 link; others: port or port_offset of their profile",
+        ge=0,
+        le=65535,
+    )
+    links_file: Path | None = Field(
+        None, description="TOML file of partner links; empty: the shipped links himbara and edc"
+    )
     policy_file: Path | None = Field(
         None, description="TOML file of first programmes, amounts, purse rules and clocks; empty: the shipped one"
     )

@@ -29,7 +29,12 @@ MEANINGS = MappingProxyType(
         "12": Meaning("invalid transaction", "transaksi tidak sah"),
         "13": Meaning("invalid amount", "nominal tidak sah"),
         "14": Meaning("invalid card number", "nomor kartu tidak sah"),
+        "24": Meaning("file action not supported", "perubahan berkas tidak didukung"),
         "25": Meaning("record not found", "data tidak ditemukan"),
+        "26": Meaning("duplicate record, old one replaced", "data ganda, data lama diganti"),
+        "27": Meaning("file action, field error", "perubahan berkas, isian salah"),
+        "28": Meaning("file locked out", "berkas sedang terkunci"),
+        "29": Meaning("file action not successful", "perubahan berkas gagal"),
         FORMAT_ERROR: Meaning("format error", "format pesan salah"),
         "31": Meaning("bank not supported", "bank tidak didukung"),
         "33": Meaning("expired card, capture", "kartu kedaluwarsa, tahan kartu"),
@@ -64,6 +69,7 @@ MEANINGS = MappingProxyType(
         "91": Meaning("issuer or switch inoperative", "penerbit atau switch tidak dapat dihubungi"),
         "92": Meaning("no route", "rute tidak ditemukan"),
         "94": Meaning("duplicate transmission", "transmisi ganda"),
+        "95": Meaning("reconcile error", "rekonsiliasi tidak cocok"),
         "96": Meaning("system malfunction", "gangguan sistem"),
     }
 )

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def serve() -> None:
-    """The service: ISO 8583 link, HTTP and jobs. Prints where each listens and `ready`; stops on SIGTERM or Ctrl-C."""
+    """The service: ISO 8583 links, HTTP and jobs. Prints where each listens or calls and `ready`; stops on SIGTERM or Ctrl-C.
+
+    SIGHUP: look at the links file now.
+    """
     with_bank(_serve, quiet=False)
 
 
@@ -37,7 +40,8 @@ async def _serve(bank: Bank) -> None:
             host, port = place.address
             where = f"{host}:{port}" if place.line is not None else "not open"
             why = f": {place.why}" if place.why is not None else ""
-            output.say(f"ISO 8583  {where}  link {place.link.name}, acquirer {place.link.acquirer}, {place.state}{why}")
+            what = f"link {place.link.name}, acquirer {place.link.acquirer}, {place.link.role}, {place.state}{why}"
+            output.say(f"ISO 8583  {where}  {what}")
         output.say(f"HTTP      http://{service.http_address[0]}:{service.http_address[1]}/v1/status")
         gc.collect()
         gc.freeze()  # what is loaded by now lives as long as the process

@@ -1,1 +1,1 @@
-"""The terminals' side: partner links as data, message to request and back, and the ISO 8583 listener."""
+"""The terminals' side: partner links as data and at work, message to request and back. Read next: links.py, connection.py."""

@@ -35,14 +35,14 @@ CONTENT = (SETTLEMENT_DATE, CURRENCY, *COUNTS, *SUMS, NET)
 
 
 async def serve(bank: Bank, link: Link, message: Message) -> dict[int, str]:
-    """The fields of the answer that are not echoed by every answer: DE15, our totals, DE66, DE39. Raises FormatError."""
+    """The fields of the answer that are not echoed by every answer: DE15, DE50, our totals, DE66, DE39. Raises FormatError."""
     asked = asked_of(message, link, CONTENT)
     on = _date(bank, link, message)
     if message.get(CURRENCY, RUPIAH) != RUPIAH:
         raise FormatError(CURRENCY, "is not rupiah")
     theirs = read_totals(message, link.amount_exponent)
-    answer = await reconcile(bank, asked, on, theirs, lambda ours: write_totals(ours, link.amount_exponent))
-    return {SETTLEMENT_DATE: f"{on:%m%d}", CURRENCY: RUPIAH} | answer
+    meant = {SETTLEMENT_DATE: f"{on:%m%d}", CURRENCY: RUPIAH}
+    return await reconcile(bank, asked, on, theirs, lambda ours: meant | write_totals(ours, link.amount_exponent))
 
 
 def read_totals(message: Message, exponent: int) -> dict[str, int]:

@@ -72,6 +72,8 @@ async def test_the_date_that_is_meant(bank: Bank, tmp_path: Path) -> None:
         link = hot_link()
         first = await serve(bank, link, Message("0500", KEYS | {76: "0000000001"}))
         assert (f"{today:%m%d}", "360", "1", "00") == tuple(first[number] for number in (15, 50, 66, 39))
+        await till.next_day()
+        assert first == await serve(bank, link, Message("0501", KEYS | {76: "0000000001"}))
         yesterday = Message("0500", KEYS | {11: "000008", 15: f"{today - ONE_DAY:%m%d}", 76: "0000000001"})
         second = await serve(bank, link, yesterday)
         assert (yesterday.fields[15], "2", "95", "0000000000") == tuple(second[number] for number in (15, 66, 39, 76))
