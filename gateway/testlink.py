@@ -34,7 +34,7 @@ def test_key_path(data_dir: Path) -> Path:
 
 
 def test_keys_path(data_dir: Path) -> Path:
-    """Where the simulator finds the components of every link's keys: a list of {link, label, kind, components}."""
+    """Where the simulator finds the components of every link's keys: a list of {link, label, kind, algorithm, components}."""
     return data_dir / "simulator" / "test-keys.json"
 
 
@@ -51,7 +51,10 @@ def ensure_test_link(bank: Bank) -> Path:
                 components = [secrets.token_bytes(COMPONENT_BYTES), secrets.token_bytes(COMPONENT_BYTES)]
                 bank.hsm.form(spec, label, components)
                 written = [one.hex().upper() for one in components]
-                made.append({"link": link.name, "label": label, "kind": kind, "components": written})
+                algorithm = (spec.algorithm or Algorithm.TDES).value
+                made.append(
+                    {"link": link.name, "label": label, "kind": kind, "algorithm": algorithm, "components": written}
+                )
     path = test_key_path(folder)
     if made:
         _write_private(test_keys_path(folder), [*_made_before(folder), *made])

@@ -32,7 +32,7 @@ PLACEHOLDERS = re.compile(r"://(?:user|kks|siti|u):(?:password|secret|pass|p|[a-
 """Addresses that show how one is written; tests of hiding them have some too."""
 FILES = re.compile(
     r"(?:^|/)(?:\.env.*|id_[a-z0-9]+|.*\.(?:pem|key|p12|pfx|jks|der|crt|kdbx|pgpass)|keystore.*\.json|master\.key.*"
-    r"|wallet\.json|test-zpk\.json|.*\.(?:dump|sqlite|db|bak))$"
+    r"|wallet\.json|test-zpk\.json|test-keys\.json|.*\.(?:dump|sqlite|db|bak))$"
 )
 NAMED = re.compile(r"(?:^|_)(?:password|passphrase|secret|zpk|zmk|pvk|master_key|api_key|token)(?:$|_)", re.IGNORECASE)
 NO_SECRET = ("_label", "_file", "_path", "_option")

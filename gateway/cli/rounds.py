@@ -61,7 +61,7 @@ def cases(
     from gateway.simulator.cases import Round, run_cases, shipped_cases
 
     paths = files or shipped_cases()
-    place, spot = port_of(port), Place(host, port, wallet, profile, keys, capture, unmasked_capture)
+    place, spot = port_of(port, profile), Place(host, port, wallet, profile, keys, capture, unmasked_capture)
     total = len(paths) * repeat
 
     async def work(bar: Callable[[int], None]) -> RoundResult:
@@ -70,7 +70,7 @@ def cases(
         with capturing(spot, outfit) as file:
             return await run_cases(
                 paths, host, place, chosen, outfit.pinpad, clock=clock.now, profile=outfit.profile, capture=file,
-                plan=Round(repeat, clients, _share(cut), under_load, seed), progress=steps(bar),
+                plan=Round(repeat, clients, _share(cut), under_load, seed, clock.now().microsecond), progress=steps(bar),
             )  # fmt: skip
 
     with in_one_line(f"{host}:{place}"), output.progress("cases", total, quiet=json) as bar:
@@ -122,7 +122,7 @@ def load(
     from gateway.simulator.switch import Switch
     from gateway.simulator.traffic import Plan, read_mix, run_traffic
 
-    place, spot = port_of(port), Place(host, port, wallet, profile, keys, capture, unmasked_capture)
+    place, spot = port_of(port, profile), Place(host, port, wallet, profile, keys, capture, unmasked_capture)
 
     async def work(bar: Callable[[int], None]) -> TrafficResult:
         chosen = wallet_of(wallet)
@@ -136,6 +136,7 @@ def load(
             _share(cut),
             parse_amount(amount, "--amount"),
             seed,
+            clock.now().microsecond,
         )
         with capturing(spot, outfit) as file:
 

@@ -55,10 +55,11 @@ THE OTHER SIDE
                       gateway/simulator/profiles/himbara.toml
   --wallet FILE       test cards with their PINs; never real ones
   --keys FILE         clear test keys, for PIN pads and MACs:
-    {"version": 1, "keys": [{"label": "bdk-edc", "kind": "bdk",
-     "algorithm": "T", "key_set": "FFFF987654",
-     "components": ["HEX", "HEX"]}]}
-    kind: zpk, bdk, initial (with "ksn") or mac; algorithm: T or A
+                      [{"label": "bdk-edc", "kind": "bdk",
+                        "key_set": "FFFF987654",
+                        "components": ["HEX", "HEX"]}]
+                      kind: zpk, bdk, initial (with "ksn") or mac;
+                      "algorithm": "A" where it is AES
 
 \b
 CERTIFICATION OF A LINK, in this order; go on when each step is clean
@@ -89,7 +90,7 @@ CAPTURE AND REPLAY
 
 \b
 A SWITCH THAT MISBEHAVES
-  kks simulate host RULES.toml --port 8584    for our outgoing side
+  kks simulate host RULES.toml --port 8600    for our outgoing side
   Each [[rule]] has `when` (type and fields, as in a case), perhaps
   `first` or `every`, and what to `do`: answer, late, drop, close,
   answer_and_close, wrong, garbage; with code, set and delay_ms. The

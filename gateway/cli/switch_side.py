@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gateway.simulator.rules import Rules
     from gateway.simulator.wallet import Wallet
 
-HOST_PORT = 8584
+HOST_PORT = 8600
 SHOWN = 20
 
 
@@ -120,7 +120,7 @@ def replay(
     from gateway.simulator.replay import ReplayPlan, replay
     from gateway.simulator.switch import Switch
 
-    place, spot = port_of(port), Place(host, port, wallet, profile, keys, capture, unmasked_capture)
+    place, spot = port_of(port, profile), Place(host, port, wallet, profile, keys, capture, unmasked_capture)
     plan = ReplayPlan(speed, rate, renew, new_pins, Way.RECEIVED if received else Way.SENT)
 
     async def work(found: Wallet | None, bar: Callable[[int], None]) -> ReplayResult:

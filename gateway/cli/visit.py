@@ -6,7 +6,7 @@ Failures of the simulator, of the link and of the wallet end the program with on
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gateway.cli import output
@@ -58,16 +58,18 @@ class Outfit:
 
 
 def outfit_of(place: Place, wallet: Wallet | None = None) -> Outfit:
-    """The profile with its keys: those of the wallet, and of the file of test keys. Raises ProfileError."""
+    """The profile with its keys: of the file that was named, of the wallet, of the bank's test keys. Raises ProfileError."""
     from gateway.simulator.profile import read_profile, with_keys
     from gateway.simulator.testkeys import TestKey, TestKeyKind, TestKeys, load_test_keys
     from keys.keytypes import Algorithm
 
-    usual = settings().data_dir / "simulator" / "test-keys.json"
-    path = place.keys or (usual if usual.exists() else None)
-    keys = TestKeys() if path is None else load_test_keys(path)
+    keys = TestKeys() if place.keys is None else load_test_keys(place.keys)
     if wallet is not None and wallet.zpk_components:
         keys = keys.joined([TestKey(wallet.zpk_label, TestKeyKind.ZPK, Algorithm.TDES, wallet.zpk_components)])
+    usual = settings().data_dir / "simulator" / "test-keys.json"
+    if place.keys is None and usual.exists():
+        found = load_test_keys(usual)
+        keys = replace(keys.joined(found.keys), folder=found.folder)
     return Outfit(with_keys(read_profile(place.profile), keys), keys, () if wallet is None else wallet.cards)
 
 
@@ -101,7 +103,7 @@ def at_terminal(
     from gateway import clock
     from gateway.simulator.switch import Switch
 
-    port = port_of(place.port)
+    port = port_of(place.port, place.profile)
     with in_one_line(f"{place.host}:{port}"):
         found = wallet_of(place.wallet)
         chosen, outfit = card_of(found, card, account), outfit_of(place, found)
@@ -129,7 +131,7 @@ def network(work: Callable[[Switch], Awaitable[Exchange]], place: Place, *, json
     from gateway import clock
     from gateway.simulator.switch import Switch
 
-    port = port_of(place.port)
+    port = port_of(place.port, place.profile)
 
     async def visit() -> Exchange:
         switch = Switch(place.host, port, clock=clock.now, profile=outfit_of(place).profile)
@@ -202,9 +204,14 @@ def refuse_silence(exchanges: list[Exchange]) -> None:
             refuse(f"{one.place}: {one.failure}; what the bank did is not known")
 
 
-def port_of(port: int | None) -> int:
-    """The port that was named, or the one of the settings."""
-    return settings().iso_port if port is None else port
+def port_of(port: int | None, profile: str) -> int:
+    """The port that was named, or the one of the settings for that profile."""
+    from gateway.simulator.profile import read_profile
+
+    if port is not None:
+        return port
+    with in_one_line():
+        return settings().iso_port + read_profile(profile).port_offset
 
 
 def wallet_of(path: Path | None) -> Wallet:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).with_name("cases")
 _STRANGERS_SEED = 601_301
-_FINDER_STAN = 900_001
+_FINDER_STAN = 900_000
+_STANS = 999_999
 _MS = 1_000
 _LOAD_SECONDS = 86_400.0  # until the cases are done
 _LOAD_CARDS = 200
@@ -69,8 +70,8 @@ class Round:
     """How often and how the cases run: each `repeat` times, `clients` at once.
 
     `cut` (0 to 1): how many of the messages lose their connection before the answer, by the dice of `seed`. `load_per_s`: so
-    many transactions a second run beside the cases, on the last cards of the wallet; its connections are cut as well. 0:
-    none.
+    many transactions a second run beside the cases, on the last cards of the wallet; its connections are cut as well. 0: none.
+    `stans_from`: where trace numbers begin; two rounds within a second must not have the same.
     """
 
     repeat: int = 1
@@ -78,6 +79,7 @@ class Round:
     cut: float = 0.0
     load_per_s: float = 0.0
     seed: int = 1
+    stans_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +140,20 @@ async def run_cases(
     own, of_load = _shared_out(wallet, plan)
     stop = asyncio.Event()
     async with bank.link() as switch:
-        teller = switch.terminal(pinpad, TerminalKind.ATM, 9_999_999, first_stan=_FINDER_STAN)
+        teller = switch.terminal(
+            pinpad, TerminalKind.ATM, 9_999_999, first_stan=(_FINDER_STAN + plan.stans_from) % _STANS + 1
+        )
         load: asyncio.Task[TrafficResult] | None = None
         if of_load:
             beside = Plan(
-                _LOAD_SECONDS, 1, _LOAD_CONNECTIONS, plan.load_per_s, dict(_LOAD_MIX), plan.cut, seed=plan.seed
+                _LOAD_SECONDS,
+                1,
+                _LOAD_CONNECTIONS,
+                plan.load_per_s,
+                dict(_LOAD_MIX),
+                plan.cut,
+                seed=plan.seed,
+                stans_from=plan.stans_from,
             )
             load = asyncio.create_task(run_traffic(of_load, pinpad, bank.link, beside, stop=stop))
         try:
@@ -174,7 +185,7 @@ async def _play_all(
     async def work() -> None:
         while waiting:
             place, case = waiting.popleft()
-            results[place] = await _run(case, bank, pinpad, finder, next(unknown), place, cutter)
+            results[place] = await _run(case, bank, pinpad, finder, next(unknown), place, cutter, plan.stans_from)
             if progress is not None:
                 progress(len(results), len(cases))
 
@@ -183,7 +194,14 @@ async def _play_all(
 
 
 async def _run(
-    case: Case, bank: _Bank, pinpad: Pad, finder: _Finder, unknown: TestCard, place: int, cutter: Cutter | None
+    case: Case,
+    bank: _Bank,
+    pinpad: Pad,
+    finder: _Finder,
+    unknown: TestCard,
+    place: int,
+    cutter: Cutter | None,
+    stans_from: int,
 ) -> CaseResult:
     loop = asyncio.get_running_loop()
     card = await finder.card(case.needs_idr)
@@ -192,7 +210,9 @@ async def _run(
     if card is None:
         failures = [f"no card of the wallet is good and has Rp{case.needs_idr}"]
     else:
-        play = Play(case, lambda: bank.link(is_careless=case.careless), pinpad, (card, unknown), place, cutter)
+        play = Play(
+            case, lambda: bank.link(is_careless=case.careless), pinpad, (card, unknown), place, cutter, stans_from
+        )
         failures = await play.run()
         repeats = play.repeats
     elapsed_ms = (loop.time() - began) * _MS

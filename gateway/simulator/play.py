@@ -36,11 +36,16 @@ if TYPE_CHECKING:
 
 _STANS_A_TERMINAL = 1_000
 _PLACES = 890  # terminals whose trace numbers do not meet
+_STANS = 999_999
 _MS = 1_000
 
 
 class Play:
-    """One case. `place` keeps its terminals apart from those of other cases; `new_link` makes a connection that is not open."""
+    """One case.
+
+    `place` keeps its terminals apart from those of other cases, `stans_from` its trace numbers from those of other rounds;
+    `new_link` makes a connection that is not open.
+    """
 
     def __init__(
         self,
@@ -50,13 +55,16 @@ class Play:
         cards: tuple[TestCard, TestCard],
         place: int,
         cutter: Cutter | None = None,
+        stans_from: int = 0,
     ) -> None:
         self._case = case
         self._new_link = new_link
         self._resumes = cutter is not None
         self._line = SteadyLink(new_link(), cutter, signs_on=case.sign_on)
         terminals = {
-            kind: self._line.switch.terminal(pinpad, kind, place + 1, first_stan=_first_stan(3 * place + number))
+            kind: self._line.switch.terminal(
+                pinpad, kind, place + 1, first_stan=_first_stan(3 * place + number, stans_from)
+            )
             for number, kind in enumerate(TerminalKind)
         }
         self._composer = Composer(case, self._line.switch, terminals, *cards)
@@ -213,5 +221,5 @@ async def _silent(line: RawLine, ms: int) -> list[str]:
     return [f"expected silence for {ms} ms, got an answer"]
 
 
-def _first_stan(terminal: int) -> int:
-    return terminal % _PLACES * _STANS_A_TERMINAL + 1
+def _first_stan(terminal: int, stans_from: int) -> int:
+    return (terminal % _PLACES * _STANS_A_TERMINAL + stans_from) % _STANS + 1

@@ -38,7 +38,7 @@ _FIELDS = range(2, 129)
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One side of a link. `sign` makes the MAC of bytes, None where messages have none."""
+    """One side of a link. `port_offset`: its port beyond the first link's. `sign` makes the MAC of bytes, or None."""
 
     name: str = "himbara"
     acquirer: str = "000002"
@@ -51,6 +51,7 @@ class Profile:
     ksn_field: int = 62
     new_pin_field: int = 125
     mac_key: str = ""
+    port_offset: int = 0
     sign: Callable[[bytes], bytes] | None = field(default=None, repr=False)
 
     def pinpad(self, keys: TestKeys) -> Pad:
@@ -102,6 +103,7 @@ class _Written:
     new_pin_field: int = 125
     mac: str = "off"
     mac_key: str = ""
+    port_offset: int = 0
     changes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -163,4 +165,5 @@ def _made(place: str, written: _Written) -> Profile:
     return Profile(
         written.name, written.acquirer, dialect, framing, written.amount_exponent, written.pin_scheme, written.pin_key,
         _FORMATS[written.pin_format], written.ksn_field, written.new_pin_field, written.mac_key,
+        written.port_offset,
     )  # fmt: skip

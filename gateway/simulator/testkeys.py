@@ -1,14 +1,15 @@
 """The clear test keys of simulated terminals: a JSON file of components, made for trials alone.
 
-    {"version": 1, "keys": [       {"label": "zpk-himbara", "kind": "zpk", "algorithm": "T", "components": ["0123...",
-"89AB..."]},       {"label": "bdk-edc", "kind": "bdk", "algorithm": "T", "key_set": "FFFF987654", "components": ["...",
-"..."]},       {"label": "ik-edc", "kind": "initial", "algorithm": "T", "ksn": "FFFF9876543210E00000", "components": ["...",
-"..."]},       {"label": "mac-himbara", "kind": "mac", "algorithm": "A", "components": ["...", "..."]}]}
+    [{"label": "zpk-himbara", "kind": "zpk", "components": ["0123...", "89AB..."]},
+     {"label": "bdk-edc", "kind": "bdk", "key_set": "FFFF987654", "components": ["...", "..."]},
+     {"label": "ik-edc", "kind": "initial", "ksn": "FFFF9876543210E00000", "components": ["...", "..."]},
+     {"label": "mac-himbara", "kind": "mac", "algorithm": "A", "components": ["...", "..."]}]
 
-`algorithm`: T triple DES (components of 16 or 24 bytes), A AES (16, 24 or 32); XORed they are the key. `key_set`: what the
-KSN of a base derivation key begins with, 5 bytes (AES: 4). `ksn`: the device's initial KSN, 10 bytes with counter zero (AES:
-its initial key id, 8). A MAC key of triple DES makes retail MACs, one of AES CMACs. Knows no real key. Read next: pinpad.py,
-profile.py.
+`algorithm`: T triple DES (components of 16 or 24 bytes), where nothing else is said; A AES (16, 24 or 32); XORed the components
+are the key. `key_set`: what the KSN of a base derivation key begins with, 5 bytes (AES: 4); one of our own where nothing is
+said. `ksn`: the device's initial KSN, 10 bytes with counter zero (AES: its initial key id, 8). A MAC key of triple DES makes
+retail MACs, one of AES CMACs. A bank with test keys writes such a file; what is in it for other uses is passed over. Knows no
+real key. Read next: pinpad.py, profile.py.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ if TYPE_CHECKING:
     from keys.hsm import Hsm
     from keys.keytypes import KeyHandle
 
-_VERSION = 1
 _BYTES = {Algorithm.TDES: (16, 24), Algorithm.AES: (16, 24, 32)}
+_KEY_SETS = {Algorithm.TDES: "FFFF987654", Algorithm.AES: "12345678"}
 _KEY_SET_BYTES = {Algorithm.TDES: 5, Algorithm.AES: 4}
 _DEVICE_BYTES = {Algorithm.TDES: 10, Algorithm.AES: 8}
+_OTHER_USES = ("imk-ac", "cvk", "zmk")
 
 
 class TestKeyKind(StrEnum):
@@ -114,29 +116,37 @@ def load_test_keys(path: Path) -> TestKeys:
         raise ProfileError(f"{place}: {error.strerror}") from None
     except ValueError:
         raise ProfileError(f"{place}: is not JSON") from None
-    if not isinstance(content, dict) or content.get("version") != _VERSION or not isinstance(content.get("keys"), list):
-        raise ProfileError(f"{place}: is not a file of test keys of version {_VERSION}")
-    keys = tuple(_key(f"{place}: key {number}", parts) for number, parts in enumerate(content["keys"], 1))
-    return TestKeys(keys, path.parent)
+    if not isinstance(content, list):
+        raise ProfileError(f"{place}: is not a list of test keys")
+    keys = (_key(f"{place}: key {number}", parts) for number, parts in enumerate(content, 1))
+    return TestKeys(tuple(key for key in keys if key is not None), path.parent)
 
 
-def _key(place: str, parts: Any) -> TestKey:  # noqa: ANN401 - whatever stands in the file
+def _key(place: str, parts: Any) -> TestKey | None:  # noqa: ANN401 - whatever stands in the file
+    """The entry; None where it is for no use of a terminal's."""
     try:
-        label, kind, algorithm = str(parts["label"]), TestKeyKind(parts["kind"]), Algorithm(parts["algorithm"])
+        if parts["kind"] in _OTHER_USES:
+            return None
+        label, kind = str(parts["label"]), TestKeyKind(parts["kind"])
+        algorithm = Algorithm(parts.get("algorithm", Algorithm.TDES))
         components = tuple(bytes.fromhex(text) for text in parts["components"])
-        device = bytes.fromhex(parts["key_set" if kind is TestKeyKind.BDK else "ksn"]) if _has_device(kind) else b""
+        device = b""
+        if kind is TestKeyKind.BDK:
+            device = bytes.fromhex(parts.get("key_set", _KEY_SETS.get(algorithm, "")))
+        elif kind is TestKeyKind.INITIAL:
+            device = bytes.fromhex(parts["ksn"])
     except KeyError as error:
         raise ProfileError(f"{place}: {error.args[0]} is missing") from None
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         raise ProfileError(f"{place}: is not as the manual says") from None
     sizes = {len(component) for component in components}
     if len(components) < 2 or len(sizes) != 1 or not sizes <= {*_BYTES.get(algorithm, ())}:  # noqa: PLR2004 - two or more
         raise ProfileError(f"{place}: wants two or more components of one length that its algorithm has")
-    wanted = (_KEY_SET_BYTES if kind is TestKeyKind.BDK else _DEVICE_BYTES)[algorithm] if _has_device(kind) else 0
+    wanted = (
+        (_KEY_SET_BYTES if kind is TestKeyKind.BDK else _DEVICE_BYTES)[algorithm]
+        if kind in (TestKeyKind.BDK, TestKeyKind.INITIAL)
+        else 0
+    )
     if len(device) != wanted:
         raise ProfileError(f"{place}: {'key_set' if kind is TestKeyKind.BDK else 'ksn'} must be of {wanted} bytes")
     return TestKey(label, kind, algorithm, components, device)
-
-
-def _has_device(kind: TestKeyKind) -> bool:
-    return kind in (TestKeyKind.BDK, TestKeyKind.INITIAL)

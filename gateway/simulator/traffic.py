@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from iso.message import Message
 
 _MS = 1_000
-_STANS = 900_000
+_STANS = 999_999
 _FIRST_TERMINAL = 5_000_000
-_SETTLING_TRIES = 8
-_SETTLING_PAUSE_S = 0.1
+_SETTLING_TRIES = 30
+_SETTLING_PAUSE_S = 0.05
+_SETTLING_LONGEST_S = 1.0
 _WAITING_MOST = 20_000
 _AT_ONCE = 32
 _TICK_S = 0.05
@@ -64,6 +65,7 @@ class Plan:
     `rate_per_s`: transactions a second; None: each of `clients` sends when it is answered.
 
     `cut`: how many of the messages (0 to 1) have their connection cut before the answer. `amount_idr`: of each payment.
+    `stans_from`: where trace numbers begin; two runs within a second must not have the same.
     """
 
     seconds: float = 10.0
@@ -74,6 +76,7 @@ class Plan:
     cut: float = 0.0
     amount_idr: int = 10_000
     seed: int = 1
+    stans_from: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,12 +166,15 @@ async def run_traffic(
 class _Lane:
     """One connection with its terminals, whose trace numbers no other lane has."""
 
-    def __init__(self, link: SteadyLink, pinpad: Pad, number: int, lanes: int) -> None:
+    def __init__(self, link: SteadyLink, pinpad: Pad, number: int, lanes: int, stans_from: int) -> None:
         self.link = link
         apart = _STANS // (lanes * len(TerminalKind))
         self._terminals = {
             kind: link.switch.terminal(
-                pinpad, kind, _FIRST_TERMINAL + number, first_stan=1 + apart * (number * len(TerminalKind) + place)
+                pinpad,
+                kind,
+                _FIRST_TERMINAL + number,
+                first_stan=1 + (stans_from + apart * (number * len(TerminalKind) + place)) % _STANS,
             )
             for place, kind in enumerate(TerminalKind)
         }
@@ -186,7 +192,13 @@ class _Traffic:
         self._rng = random.Random(plan.seed)
         self._cutter = Cutter(plan.cut, random.Random(f"{plan.seed}:cut"))
         self._lanes = [
-            _Lane(SteadyLink(new_link(), self._cutter if plan.cut else None), pinpad, number, plan.connections)
+            _Lane(
+                SteadyLink(new_link(), self._cutter if plan.cut else None),
+                pinpad,
+                number,
+                plan.connections,
+                plan.stans_from,
+            )
             for number in range(plan.connections)
         ]
         self._turn = 0
@@ -371,10 +383,12 @@ class _Traffic:
     async def _insist(self, lane: _Lane, message: Message, due: float | None) -> Exchange:
         """Send until it is answered, marked as a repeat from the second time on. DUE: None where it is no first sending."""
         exchange = await (self._ask(lane, message) if due is None else self._first(lane, message, due))
+        pause_s = _SETTLING_PAUSE_S
         for _ in range(_SETTLING_TRIES):
             if exchange.answer is not None:
                 break
-            await asyncio.sleep(_SETTLING_PAUSE_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _SETTLING_LONGEST_S)
             exchange = await self._ask(lane, repeated(message))
         return exchange
 

@@ -7,6 +7,7 @@ Both roles use it, the listener and the connector. Read next: connection.py.
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
@@ -43,7 +44,8 @@ LOOK_LEAST_S, LOOK_MOST_S = 0.05, 1.0
 class Line:
     """One link at work. Its profile changes under open connections where their wire stays the same.
 
-    TURNS_AWAY: money is answered 91, since too much is in flight or the line drains. PROVES: messages have MACs.
+    TURNS_AWAY: money is answered 91, since too much is in flight or the line drains. PROVES: messages have MACs. TELLS:
+    every authorisation is logged; asked once, since asking costs more than counting.
     """
 
     def __init__(
@@ -86,6 +88,7 @@ class Line:
         self.pin_key = self._hsm.find(link.pin_key)
         self.security = LinkSecurity(link, self._hsm, self._bank, self.counters.unproved)
         self.proves = self.security.proves
+        self.tells = log.is_enabled_for(logging.DEBUG)
         self.link = link
         self.dialect = link.wire
         self.framing = link.framing

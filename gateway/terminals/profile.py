@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from datetime import time
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -23,22 +24,33 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.rules.authorise import DeclineReason
+from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
 from keys.emv_profile import profiles as emv_profiles
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KEY_FIELDS_NEEDED, KEY_FIELDS_KNOWN = (7, 11, 32), (7, 11, 32, 37, 41)
 CLOCK = re.compile(r"\d\d:\d\d")
-ADVICE_ACCEPTED = (DeclineReason.ORIGINAL_UNKNOWN, DeclineReason.REVERSAL_AMOUNT, DeclineReason.HOLD_AMOUNT)
+ADVICE_NOT_ACCEPTED = (
+    DeclineReason.KEY_REUSED, DeclineReason.ADVICE_UNREADABLE, DeclineReason.OVERLOAD, DeclineReason.SYSTEM_ERROR,
+)  # fmt: skip
+"""What an advice is told as it is: another message has its key, it cannot be read, nothing was decided. All else is accepted."""
+OF_ADVICES = {
+    DeclineReason.ADVICE_DECLINED: "00", DeclineReason.ADVICE_NOT_SERVED: "00", DeclineReason.ADVICE_UNREADABLE: "30",
+}  # fmt: skip
+"""Reasons that advices alone meet, and what they are told where a profile does not say."""
 LABEL = r"^[a-z0-9-]{1,40}$"
 ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
 
 WIRE = (
-    "role", "host", "port", "port_offset", "peers", "tls", "dialect", "frame", "frame_inclusive", "largest_frame", "header",
-    "header_hex",
+    "role", "host", "port", "port_offset", "peers", "tls", "dialect", "frame", "frame_inclusive", "largest_frame", "polls",
+    "header", "header_hex",
 )  # fmt: skip
 """Settings that are fixed with a connection: where one changes, the link is drained and opened anew."""
 
@@ -46,6 +58,14 @@ Policy = Literal["off", "optional", "required"]
 DataElement = Annotated[
     int, BeforeValidator(lambda value: int(value) if isinstance(value, str) else value), Field(ge=2, le=128)
 ]
+
+
+class Asked(NamedTuple):
+    """What a message asks for, where, and of which purse."""
+
+    kind: RequestKind
+    channel: Channel
+    purse: PurseChoice
 
 
 class Tls(BaseModel):
@@ -99,6 +119,7 @@ class Link(BaseModel):
     frame: FrameKind
     frame_inclusive: bool = False
     largest_frame: int = Field(ge=64, le=65_535)
+    polls: bool = False  # a length of zero asks whether the line is up, and is sent back
     header: Literal["none", "tpdu", "static"] = "none"
     header_hex: str = Field(
         "", pattern=r"^(?:[0-9A-Fa-f]{2}){0,64}$"
@@ -175,6 +196,7 @@ class Link(BaseModel):
     @field_validator("response_codes")
     @classmethod
     def _complete(cls, codes: dict[DeclineReason, str]) -> dict[DeclineReason, str]:
+        codes = OF_ADVICES | codes
         missing = [reason.value for reason in DeclineReason if reason not in codes]
         if missing:
             raise ValueError(f"no response code for {', '.join(missing)}")
@@ -182,6 +204,13 @@ class Link(BaseModel):
         if wrong:
             raise ValueError(f"a response code has two letters or digits, not {wrong[0]!r}")
         return codes
+
+    @field_validator("key_fields")
+    @classmethod
+    def _keys(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not set(KEY_FIELDS_NEEDED) <= set(value) <= set(KEY_FIELDS_KNOWN):
+            raise ValueError("key_fields are 7, 11 and 32, by which DE90 names a message, and by choice 37 and 41")
+        return value
 
     @field_validator("cut_over", mode="before")
     @classmethod
@@ -254,6 +283,23 @@ class Link(BaseModel):
             raise ValueError("reconnect_most_s must not be below reconnect_s")
         return self
 
+    @cached_property
+    def asked(self) -> dict[tuple[str | None, ...], Asked]:
+        """What messages of this link have been found to ask for: gateway.terminals.mapping fills it, up to a bound."""
+        return {}
+
+    @cached_property
+    def longer_key(self) -> bool:
+        """Whether messages are told apart by more than DE7, 11 and 32."""
+        return not {7, 11, 32}.issuperset(self.key_fields)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A changed copy, which has found out nothing yet."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("asked", "longer_key"):
+            copied.__dict__.pop(name, None)
+        return copied
+
     @property
     def wire(self) -> Dialect:
         """The dialect itself."""
@@ -263,7 +309,9 @@ class Link(BaseModel):
     def framing(self) -> LengthFraming:
         """How messages are cut out of the stream."""
         header = bytes.fromhex(self.header_hex)
-        return LengthFraming(self.frame, self.frame_inclusive, self.largest_frame, HeaderKind(self.header), header)
+        return LengthFraming(
+            self.frame, self.frame_inclusive, self.largest_frame, HeaderKind(self.header), header, polls=self.polls
+        )
 
     def same_wire(self, other: Link) -> bool:
         """Whether connections of this profile can go on under the OTHER one."""
@@ -272,5 +320,6 @@ class Link(BaseModel):
 
     @property
     def advice_codes(self) -> dict[DeclineReason, str]:
-        """What an advice (0420, 0421) is told: it is always accepted; what could not be done is kept for people."""
-        return self.response_codes | dict.fromkeys(ADVICE_ACCEPTED, self.response_codes[DeclineReason.APPROVED])
+        """What an advice (0120, 0220, 0420) is told: it is always accepted; what could not be done is kept for people."""
+        accepted = [reason for reason in self.response_codes if reason not in ADVICE_NOT_ACCEPTED]
+        return self.response_codes | dict.fromkeys(accepted, self.response_codes[DeclineReason.APPROVED])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 PATHS = ("/health/live", "/health/ready", "/v1/status", "/metrics", "/v1/no-such-thing?pan=1")
-SECRET_FILES = {"master.key", "test-zpk.json"}
+SECRET_FILES = {"master.key", "test-zpk.json", "test-keys.json"}
 """Of a bank's folder, those that hold a secret by design: the master key, and the link's test key for the simulator."""
 
 PRINTED = (

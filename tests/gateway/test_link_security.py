@@ -241,7 +241,7 @@ async def test_whoever_has_no_key_gets_nothing(settings: Settings, tmp_path: Pat
             assert (answer.fields, "mac") == (again.fields, name)
             more = data.replace(b"000005000000", b"000050000000")
             old = peer.message("0200", cash.fields | {7: "0101000000" if clock.now().month > 1 else "0701000000"})
-            unknown = peer.message("0600", {})
+            unknown = peer.message("0700", {})
             for one, code in (
                 (more, "63"), (encode(cash), "63"), (peer.sealed(old, "mac"), "63"), (encode(unknown), "63"),
                 (peer.sealed(unknown, "mac"), "12"), (data[:-16] + b"0" * 16, "63"),

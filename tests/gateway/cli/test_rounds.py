@@ -75,7 +75,6 @@ def test_load(bank: Shell) -> None:
         (("--cut", "200%"), "--cut: '200%' is not a share"),
         (("--cut", "much"), "--cut: 'much' is not a share"),
         (("--amount", "much"), "--amount"),
-        (("--profile", "edc"), "there is no test key bdk-edc"),
     ):
         assert said in bank.refused("simulate", "load", "--clients", "1", *words)
 

@@ -114,7 +114,7 @@ async def test_terminals_of_profile_edc() -> None:
         assert (await one.reverse(paid)).approved
         assert 10**8 - 150_000 == (await one.balance(WALLET.cards[0])).available_idr
         numbers = [message.fields[62] for message in bank.seen if message.mti == "0200"]
-    assert {"000003"} == {message.fields[32] for message in bank.seen if 32 in message.fields}
+    assert {"000014"} == {message.fields[32] for message in bank.seen if 32 in message.fields}
     assert len(numbers) == len(set(numbers)) == 6
     assert 2 == len({number[:14] for number in numbers})
 
@@ -128,7 +128,7 @@ async def test_cases_and_load_of_profile_edc(tmp_path: Path) -> None:
         '[[step]]\naction = "balance"\npin = "wrong"\nexpect = { 39 = "55" }\n'
         '[[step]]\nname = "h"\naction = "hold"\namount_idr = 5_000\n'
         '[[step]]\naction = "increment"\nof = "h"\namount_idr = 1_000\npin = "right"\nexpect = { 39 = "00" }\n'
-        '[[step]]\naction = "raw"\nhex = "000A60000100004F4F4F4F4F"\nexpect = { mti = "0210", 39 = "30" }\n'
+        '[[step]]\naction = "raw"\nhex = "000A60000300004F4F4F4F4F"\nexpect = { mti = "0210", 39 = "30" }\n'
     )
     pinpad = EDC_PROFILE.pinpad(TEST_KEYS)
     async with issuer(EDC_PROFILE) as bank:

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ONE, TWO = "0123456789ABCDEFFEDCBA9876543210", "1111111122222222333333334444444A"
-ZPK = {"label": "zpk-x", "kind": "zpk", "algorithm": "T", "components": [ONE, TWO]}
+ZPK = {"label": "zpk-x", "kind": "zpk", "components": [ONE, TWO]}
 BDK = ZPK | {"label": "bdk-x", "kind": "bdk", "key_set": "FFFF987654"}
 INITIAL = ZPK | {"label": "ik-x", "kind": "initial", "ksn": "FFFF9876543210E00000"}
 MAC = ZPK | {"label": "mac-x", "kind": "mac", "algorithm": "A"}
 
 
-def write(folder: Path, *keys: dict[str, Any], version: int = 1) -> Path:
+def write(folder: Path, *keys: dict[str, Any]) -> Path:
     """A file of keys."""
     path = folder / "test-keys.json"
-    path.write_text(json.dumps({"version": version, "keys": keys}))
+    path.write_text(json.dumps(keys))
     return path
 
 
@@ -37,6 +37,15 @@ def test_every_kind_is_read_and_formed(tmp_path: Path) -> None:
     ] == [info.usage for info in infos]  # fmt: skip
     assert (KeyMode.ENCRYPT, "FFFF9876543210E00000") == (infos[0].mode, infos[2].attributes.device)
     assert (tmp_path, "FFFF987654") == (keys.folder, keys.key("bdk-x", TestKeyKind.BDK).device.hex().upper())
+
+
+def test_the_file_that_a_bank_writes(tmp_path: Path) -> None:
+    """Keys of other uses are passed over; a base key without a key set has one of ours."""
+    others = [{"link": "x", "label": kind, "kind": kind, "components": [ONE, TWO]} for kind in ("imk-ac", "cvk", "zmk")]
+    bdk = {"link": "edc", "label": "bdk-edc", "kind": "bdk", "components": [ONE, TWO]}
+    (key,) = load_test_keys(write(tmp_path, *others, bdk)).keys
+    assert ("bdk-edc", "FFFF987654", Algorithm.TDES) == (key.label, key.device.hex().upper(), key.algorithm)
+    assert key.form(TestKeys().hsm)
 
 
 def test_keys_by_label_and_kind(tmp_path: Path) -> None:
@@ -73,7 +82,7 @@ def test_a_key_that_is_none_is_one_line() -> None:
         (ZPK | {"components": [ONE]}, "wants two or more components"),
         (ZPK | {"components": [ONE, TWO + "00"]}, "wants two or more components"),
         (ZPK | {"components": ["00" * 32, "11" * 32]}, "wants two or more components"),
-        ({name: value for name, value in BDK.items() if name != "key_set"}, "key_set is missing"),
+        ({name: value for name, value in INITIAL.items() if name != "ksn"}, "ksn is missing"),
         (BDK | {"key_set": "FF"}, "key_set must be of 5 bytes"),
         (BDK | {"algorithm": "A"}, "key_set must be of 4 bytes"),
         (INITIAL | {"ksn": "FF"}, "ksn must be of 10 bytes"),
@@ -90,12 +99,13 @@ def test_a_wrong_entry_is_named(tmp_path: Path, key: dict[str, Any], said: str) 
 
 
 def test_a_wrong_file_is_named(tmp_path: Path) -> None:
-    """Missing, no JSON, another version."""
+    """Missing, no JSON, no list."""
     path = tmp_path / "none.json"
     with pytest.raises(ProfileError, match="No such file"):
         load_test_keys(path)
     path.write_text("x")
     with pytest.raises(ProfileError, match="is not JSON"):
         load_test_keys(path)
-    with pytest.raises(ProfileError, match="is not a file of test keys of version 1"):
-        load_test_keys(write(tmp_path, version=2))
+    path.write_text('{"keys": []}')
+    with pytest.raises(ProfileError, match="is not a list of test keys"):
+        load_test_keys(path)

@@ -139,7 +139,7 @@ async def test_a_bank_that_forgets_is_found_out() -> None:
         stop = asyncio.Event()
         asyncio.get_running_loop().call_later(0.05, lambda: [bank.accounts.popitem() for _ in range(3)])
         asyncio.get_running_loop().call_later(0.1, stop.set)
-        again = await drive(bank, Plan(seconds=9, clients=2, connections=1), stop=stop)
+        again = await drive(bank, Plan(seconds=9, clients=2, connections=1, stans_from=500_000), stop=stop)
     assert again.seconds < 2
     assert 3 == again.books.untold
 

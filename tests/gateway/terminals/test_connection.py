@@ -52,6 +52,25 @@ async def test_a_message_that_never_ends_is_cut_off() -> None:
         assert "00" == await good.ask(ECHO)
 
 
+async def test_polls_come_back_where_the_link_has_them() -> None:
+    """A length of zero, before and between messages; on another link it makes no sense and ends the connection."""
+    line = a_line(a_link(polls=True))
+    async with listening(line) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        echo = line.framing.frame(encode(ECHO))
+        writer.write(b"0000" + echo + b"0000")
+        assert b"0000" == await reader.readexactly(4)
+        answer = await reader.readexactly(int(await reader.readexactly(4)))
+        assert answer.startswith(b"0810")
+        assert b"0000" == await reader.readexactly(4)
+        writer.close()
+        await writer.wait_closed()
+    line = a_line(a_link())
+    async with listening(line) as address, calling(address, line.link) as partner:
+        await partner.raw(b"0000")
+        assert await partner.is_closed()
+
+
 async def test_a_silent_connection_is_closed() -> None:
     """After idle_close_s without a byte; not while a request of it waits for its outcome."""
     lanes = HeldLanes()

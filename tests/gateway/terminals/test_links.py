@@ -279,7 +279,10 @@ async def test_the_shipped_terminals(bank: Bank) -> None:
             await terminal.send(ECHO, header=bytes.fromhex("6000010203"))
             header, answer = await terminal.receive_with_header()
             assert ("6002030001", "0810", "00") == (header.hex(), answer.mti, answer.get(39))
-            await terminal.send(cash(1), header=bytes.fromhex("6000010203"))
+            withdrawal = Message(
+                "0200", cash(1).fields | {62: "FFFF9876543210E00001"}
+            )  # a PIN under DUKPT has its number
+            await terminal.send(withdrawal, header=bytes.fromhex("6000010203"))
             header, answer = await terminal.receive_with_header()
             assert ("6002030001", "0210", "14") == (header.hex(), answer.mti, answer.get(39))
 

@@ -51,7 +51,7 @@ async def service(bank: Bank) -> AsyncIterator[Service]:
 async def test_network_management(service: Service) -> None:
     """Sign-on, echo, cut-over and sign-off are answered 0810 with 00, echoing DE 7, 11 and 70."""
     async with raw_link(service) as link:
-        for code in NetworkCode:
+        for code in (NetworkCode.SIGN_ON, NetworkCode.ECHO, NetworkCode.CUT_OVER, NetworkCode.SIGN_OFF):
             request = Message("0800", {7: "1123120000", 11: "000042", 70: code.value})
             await link.send(framed(request))
             assert Message("0810", request.fields | {39: "00"}) == await link.receive()
@@ -103,7 +103,7 @@ async def test_link_events_are_recorded(bank: Bank) -> None:
 async def test_unknown_types_are_answered(service: Service) -> None:
     """A message type nobody serves is answered 12 with the answering type, and the link stays up."""
     async with raw_link(service) as link:
-        for mti in ("0120", "0340", "0540", "0640", "0820", "9200", "0240", "1200"):
+        for mti in ("0140", "0340", "0540", "0640", "0820", "9200", "0240", "1200"):
             await link.send(framed(Message(mti, CASH)))
             answer = await link.receive()
             assert (mti, "12", "000007") == (mti, answer.get(39), answer.get(11))
