@@ -14,7 +14,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from gateway.simulator.errors import CaseError
 from gateway.simulator.play import Play
 from gateway.simulator.profile import HIMBARA_PROFILE, Profile
 from gateway.simulator.script import read_case
@@ -85,11 +84,15 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """The runs in the order in which they began, how often a case's connection was cut, and the load that ran beside them."""
+    """The runs in the order in which they began, how often a case's connection was cut, and the load that ran beside them.
+
+    `not_run`: names of cases that are not for this profile.
+    """
 
     cases: list[CaseResult]
     cuts: int = 0
     load: TrafficResult | None = None
+    not_run: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,9 @@ async def run_cases(
     where the load beside the cases finds too few good cards.
     """
     plan = plan or Round()
-    cases = [_fitting(read_case(path), profile) for path in paths] * plan.repeat
+    read = [read_case(path) for path in paths]
+    fitting = [case for case in read if _fits(case, profile)]
+    cases = fitting * plan.repeat
     bank = _Bank(host, port, clock, timeout_s, profile, capture)
     own, of_load = _shared_out(wallet, plan)
     stop = asyncio.Event()
@@ -165,13 +170,14 @@ async def run_cases(
         finally:
             stop.set()
             traffic = None if load is None else await load
-    return RoundResult(*done, traffic)
+    return RoundResult(*done, traffic, tuple(case.name for case in read if case not in fitting))
 
 
-def _fitting(case: Case, profile: Profile) -> Case:
-    if case.profile not in ("", profile.name):
-        raise CaseError(f"case {case.path}: is for profile {case.profile}, not {profile.name}")
-    return case
+def _fits(case: Case, profile: Profile) -> bool:
+    """Whether the case can be played in this profile."""
+    if case.profile not in ("", profile.name) or (case.careless and not profile.digits_are_text):
+        return False
+    return profile.sign_on_required or not case.needs_sign_on
 
 
 def _shared_out(wallet: Wallet, plan: Round) -> tuple[Sequence[TestCard], Sequence[TestCard]]:

@@ -1,7 +1,8 @@
 """Values of a message held against what a file says they must be: the same words in cases and in a host's rules.
 
 Exact text (spaces at the end do not count), `*` (the field is there), `!` (it is not), `/regular expression/` (the whole
-value), `?` before one of them (so, or not there); `${name}` puts a variable in. Knows no file. Read next: script.py (cases), rules.py (a host's rules).
+value), `?` before one of them (so, or not there); `${name}` puts a variable in. Knows no file. Read next: script.py (cases),
+rules.py (a host's rules).
 """
 
 from __future__ import annotations

@@ -193,8 +193,9 @@ class Step:
 class Case:
     """A file. `needs_idr`: what its card must be able to spend, `needs_food_idr` and `needs_cash_idr` of each purse.
 
-    `profile`: the only one it is for, as one with bytes in it is; any where it is left out. `sign_on`: whether it starts signed
-    on. `careless`: whether its link lets any character stand in any field. `variables`: first values of variables.
+    `profile`: the only one it is run in, as one with bytes in it is; any where it is left out. `sign_on`: whether it starts
+    signed on. `careless`: whether its link lets any character stand in any field; not run where digits are packed.
+    `needs_sign_on`: not run where the profile says that the bank wants no sign-on. `variables`: first values of variables.
     """
 
     path: Path
@@ -207,6 +208,7 @@ class Case:
     profile: str = ""
     sign_on: bool = True
     careless: bool = False
+    needs_sign_on: bool = False
     variables: dict[str, str] = field(default_factory=dict)
 
 

@@ -22,6 +22,7 @@ needs_cash_idr = 2
 profile = "edc"
 sign_on = false
 careless = true
+needs_sign_on = true
 variables = { amount = "000000000500" }
 
 [[step]]
@@ -73,8 +74,8 @@ def write(folder: Path, text: str) -> Path:
 def test_every_key_is_read(tmp_path: Path) -> None:
     """Words become enums, field numbers become numbers."""
     case = read_case(write(tmp_path, FULL))
-    assert ("All keys", 5, False, True, {"amount": "000000000500"}) == (
-        case.name, case.needs_idr, case.sign_on, case.careless, case.variables,
+    assert ("All keys", 5, False, True, True, {"amount": "000000000500"}) == (
+        case.name, case.needs_idr, case.sign_on, case.careless, case.needs_sign_on, case.variables,
     )  # fmt: skip
     assert (3, 2, "edc") == (case.needs_food_idr, case.needs_cash_idr, case.profile)
     first, second, third, fourth, fifth = case.steps
