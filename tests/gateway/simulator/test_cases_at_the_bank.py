@@ -72,7 +72,8 @@ async def test_the_shipped_cases(bank: Bank, bank_settings: Settings, tmp_path: 
     async with counter(bank, bank_settings, tmp_path, many + many // 4) as here:
         done = await here.play(profile)
     assert [] == failures(done)
-    assert many == len(done.cases)
+    assert many == len(done.cases) + len(done.not_run)
+    assert {"himbara": 0, "edc": 5}[profile] == len(done.not_run)  # about sign-on, and letters where digits are packed
     await assert_proved(bank)
 
 
