@@ -200,7 +200,8 @@ def _origin(
 ) -> Origin:
     get = message.fields.get
     return Origin(
-        link.name, message.mti, terminal.strip(), get(42, "").strip(), get(32) or _need(message, 32), get(11) or _need(message, 11),
+        link.name, message.mti, terminal.strip(), get(42, "").strip(), get(32) or _need(message, 32),
+        get(11) or _need(message, 11),
         get(7) or _need(message, 7), get(37, "").strip(), original, settlement_date,
         original is not None and not _names_another(message),
         tuple([get(number, "").strip() for number in link.key_fields if number not in KEY]) if link.longer_key else (),
