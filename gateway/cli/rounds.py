@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +27,7 @@ from gateway.cli.visit import Place, capturing, in_one_line, outfit_of, port_of,
 from gateway.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.simulator.cases import CaseResult, RoundResult
     from gateway.simulator.traffic import TrafficResult
@@ -46,6 +47,7 @@ def cases(
         float, typer.Option("--under-load", min=0, help="transactions a second beside them, on cards of their own")
     ] = 0,
     seed: Seed = 1,
+    show_list: Annotated[bool, typer.Option("--list", help="say what each is about, and run none")] = False,
     host: Host = LOCAL,
     port: Port = None,
     wallet: WalletFile = None,
@@ -59,8 +61,13 @@ def cases(
     """Run scripted cases and tell which passed; exit 1 where one did not. They spend money and lock cards of the wallet."""
     from gateway import clock
     from gateway.simulator.cases import Round, run_cases, shipped_cases
+    from gateway.simulator.profile import read_profile
 
-    paths = files or shipped_cases()
+    with in_one_line():
+        paths = files or shipped_cases(read_profile(profile).name)
+        if show_list:
+            _list_cases(paths, json=json)
+            return
     place, spot = port_of(port, profile), Place(host, port, wallet, profile, keys, capture, unmasked_capture)
     total = len(paths) * repeat
 
@@ -184,6 +191,21 @@ def _share(text: str) -> float:
     if not 0 <= share <= 1:
         raise Refused(f"--cut: {text!r} is not a share like 1% or 0.01")
     return share
+
+
+def _list_cases(paths: Sequence[Path], *, json: bool) -> None:
+    """What each case is about, by group: the first word of its file's name."""
+    from gateway.simulator.script import read_case
+
+    found = [read_case(path) for path in paths]
+    if json:
+        output.as_json({"cases": [{"file": one.path.name, "name": one.name, "about": one.about} for one in found]})
+        return
+    for group, members in groupby(found, lambda one: one.path.stem.partition("_")[0]):
+        output.say(group)
+        for one in members:
+            output.say(f"  {one.path.stem}: {one.about}")
+    output.say(f"{len(found)} cases")
 
 
 def _cases_as_json(done: RoundResult, failed: int) -> dict[str, Any]:

@@ -19,12 +19,12 @@ from gateway.simulator.profile import HIMBARA_PROFILE, Profile
 from gateway.simulator.script import read_case
 from gateway.simulator.steady import Cutter
 from gateway.simulator.switch import Switch, careless
-from gateway.simulator.terminal import TerminalKind
+from gateway.simulator.terminal import Purse, TerminalKind
 from gateway.simulator.traffic import Kind, Plan, run_traffic
 from gateway.simulator.wallet import strangers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from gateway.simulator.capture import Capture
@@ -114,9 +114,12 @@ class _Bank:
         )  # fmt: skip
 
 
-def shipped_cases() -> list[Path]:
-    """The files of the cases that come with the simulator, by name."""
-    return sorted(FOLDER.glob("*.toml"))
+def shipped_cases(profile: str = HIMBARA_PROFILE.name) -> list[Path]:
+    """The files of the cases that come with the simulator and are for a profile of that name, sorted: those of a group together.
+
+    Raises CaseError.
+    """
+    return [path for path in sorted(FOLDER.glob("*.toml")) if read_case(path).profile in ("", profile)]
 
 
 async def run_cases(
@@ -172,7 +175,7 @@ async def run_cases(
 
 def _fits(case: Case, profile: Profile) -> bool:
     """Whether the case can be played in this profile."""
-    if case.careless and not profile.digits_are_text:
+    if case.profile not in ("", profile.name) or (case.careless and not profile.digits_are_text):
         return False
     return profile.sign_on_required or not case.needs_sign_on
 
@@ -217,11 +220,11 @@ async def _run(
     stans_from: int,
 ) -> CaseResult:
     loop = asyncio.get_running_loop()
-    card = await finder.card(case.needs_idr)
+    card = await finder.card(case)
     began = loop.time()
     repeats = 0
     if card is None:
-        failures = [f"no card of the wallet is good and has Rp{case.needs_idr}"]
+        failures = [f"no card of the wallet is good and has {_needs(case)}{finder.why}"]
     else:
         play = Play(
             case, lambda: bank.link(is_careless=case.careless), pinpad, (card, unknown), place, cutter, stans_from
@@ -232,23 +235,43 @@ async def _run(
     return CaseResult(case.name, case.path, len(case.steps), tuple(failures), elapsed_ms, repeats)
 
 
+def _has(balances: Mapping[str, int], case: Case) -> bool:
+    """Whether a card with so much in its purses, by account type, is one for the case."""
+    food_idr, cash_idr = balances.get(Purse.FOOD, 0), balances.get(Purse.CASH, 0)
+    return (
+        sum(balances.values()) >= case.needs_idr and food_idr >= case.needs_food_idr and cash_idr >= case.needs_cash_idr
+    )
+
+
+def _needs(case: Case) -> str:
+    food = f", Rp{case.needs_food_idr} of it food" if case.needs_food_idr else ""
+    cash = f", Rp{case.needs_cash_idr} of it cash" if case.needs_cash_idr else ""
+    return f"Rp{case.needs_idr}{food}{cash}"
+
+
 class _Finder:
     """Gives out cards, each once, after asking the bank for their balance; one at a time, whoever asks."""
 
     def __init__(self, cards: Sequence[TestCard], teller: Terminal) -> None:
         self._untried = deque(cards)
-        self._passed_over: list[tuple[TestCard, int]] = []
+        self._passed_over: list[tuple[TestCard, dict[str, int]]] = []
         self._teller = teller
         self._lock = asyncio.Lock()
+        self._refused = ""
 
-    async def card(self, needs_idr: int) -> TestCard | None:
-        """A good card with at least `needs_idr`, or None."""
+    @property
+    def why(self) -> str:
+        """What the last card that was refused its balance was told."""
+        return f"; a balance was answered {self._refused}" if self._refused else ""
+
+    async def card(self, case: Case) -> TestCard | None:
+        """A good card with what the case needs, or None."""
         async with self._lock:
-            return await self._found(needs_idr)
+            return await self._found(case)
 
-    async def _found(self, needs_idr: int) -> TestCard | None:
-        for place, (card, available_idr) in enumerate(self._passed_over):
-            if available_idr >= needs_idr:
+    async def _found(self, case: Case) -> TestCard | None:
+        for place, (card, balances) in enumerate(self._passed_over):
+            if _has(balances, case):
                 del self._passed_over[place]
                 return card
         while self._untried:
@@ -257,8 +280,9 @@ class _Finder:
             if exchange.answer is None:
                 return None
             if not exchange.approved:
+                self._refused = exchange.code
                 continue
-            if exchange.available_idr >= needs_idr:
+            if _has(exchange.balances, case):
                 return card
-            self._passed_over.append((card, exchange.available_idr))
+            self._passed_over.append((card, exchange.balances))
         return None

@@ -6,6 +6,7 @@ next: terminal.py (the fields), play.py (who sends).
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from gateway.simulator.matching import fill
 from gateway.simulator.pinpad import other_pin, wrong_pin
 from gateway.simulator.script import Action, MacWord, NewPin, Slot, TypedPin
 from gateway.simulator.switch import NetworkCode
-from gateway.simulator.terminal import Asked, TerminalKind
+from gateway.simulator.terminal import JAKARTA, Asked, TerminalKind, track2
 from iso.amount import read_amount, read_replacement, write_amount
 from iso.mac import mac_field
 from iso.message import Message
@@ -58,15 +59,23 @@ _COUNT_DIGITS, _SUM_DIGITS = 10, 16
 _ADD, _HOT_LIST = "1", "HOTLIST"
 _TEXT = "KKS SIMULATOR"
 _KEPT = 95
+_ONE_DAY = timedelta(days=1)
 
 
 class Composer:
-    """The messages of one case. `variables` has "pan" and "unknown_pan" from the start."""
+    """The messages of one case.
+
+    `variables` has from the start "pan", "unknown_pan", "track2", "now" (as in DE7) and "yesterday" (as in DE15).
+    """
 
     def __init__(
         self, case: Case, link: Switch, terminals: Mapping[TerminalKind, Terminal], card: TestCard, unknown: TestCard
     ) -> None:
-        self.variables = {"pan": card.pan.reveal(), "unknown_pan": unknown.pan.reveal(), **case.variables}
+        now = link.now()
+        self.variables = {
+            "pan": card.pan.reveal(), "unknown_pan": unknown.pan.reveal(), "track2": track2(card), "now": f"{now:%m%d%H%M%S}",
+            "yesterday": f"{now.astimezone(JAKARTA) - _ONE_DAY:%m%d}", **case.variables,
+        }  # fmt: skip
         self._link = link
         self._terminals = terminals
         self._cards = {Slot.OWN: card, Slot.UNKNOWN: unknown}

@@ -1,7 +1,8 @@
 """Values of a message held against what a file says they must be: the same words in cases and in a host's rules.
 
 Exact text (spaces at the end do not count), `*` (the field is there), `!` (it is not), `/regular expression/` (the whole
-value); `${name}` puts a variable in. Knows no file. Read next: script.py (cases), rules.py (a host's rules).
+value), `?` before one of them (so, or not there); `${name}` puts a variable in. Knows no file. Read next: script.py (cases),
+rules.py (a host's rules).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from iso.message import Message
 
 MTI_KEY = "mti"
-_PRESENT, _ABSENT, _PATTERN = "*", "!", "/"
+_PRESENT, _ABSENT, _PATTERN, _PERHAPS = "*", "!", "/", "?"
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _HIDDEN = frozenset({"2", "34", "35", "36", "45", "52", "53", "55", "125"})
 
@@ -44,7 +45,8 @@ def fits(expected: str, value: str | None) -> bool:
     if expected == _ABSENT:
         return value is None
     if value is None:
-        return False
+        return expected.startswith(_PERHAPS)
+    expected = expected.removeprefix(_PERHAPS)
     if expected == _PRESENT:
         return True
     pattern = pattern_of(expected)
@@ -55,6 +57,7 @@ def fits(expected: str, value: str | None) -> bool:
 
 def pattern_of(expected: str) -> str | None:
     """The regular expression between the slashes; None where EXPECTED is none."""
+    expected = expected.removeprefix(_PERHAPS)
     if len(expected) > 1 and expected[0] == expected[-1] == _PATTERN:
         return expected[1:-1]
     return None

@@ -96,7 +96,7 @@ class Play:
     async def _play(self, step: Step) -> list[str]:
         await asyncio.sleep(step.wait_ms / _MS)
         try:
-            if step.action is Action.RAW:
+            if step.is_raw:
                 return await self._play_raw(step)
             message = self._composer.message(step)
             if not step.send:
@@ -134,8 +134,7 @@ class Play:
         found = exchange.faults(but=step.set) + differences(step.expect, exchange.answer, self._composer.variables)
         if step.same_as and not exchange.same_answer(self._answers[step.same_as]):
             found.append(f"the answer is not the same as that of {step.same_as}")
-        if step.within_ms and exchange.elapsed_ms > step.within_ms:
-            found.append(f"the answer took {exchange.elapsed_ms:.0f} ms, more than {step.within_ms} ms")
+        found += _slow(step, exchange.elapsed_ms)
         for name, number in step.keep.items():
             self._composer.variables[name] = exchange.answer.get(number, "")
         self._composer.answered(step, exchange)
@@ -166,8 +165,10 @@ class Play:
         line = await self._raw_line()
         try:
             data = bytes.fromhex(fill(step.hex, self._composer.variables))
+            data += fill(step.text, self._composer.variables).encode("ascii")
         except ValueError:
-            return ["hex is not hex digits, two a byte"]
+            return ["text is not ASCII" if step.text else "hex is not hex digits, two a byte"]
+        began = asyncio.get_running_loop().time()
         await line.send(data)
         if step.expect_closed:
             return await _closed(line)
@@ -177,9 +178,10 @@ class Play:
             return []
         profile = self._line.switch.profile
         answer = decode(profile.framing.split(await line.next_frame())[1], profile.dialect)
+        elapsed_ms = (asyncio.get_running_loop().time() - began) * _MS
         for name, number in step.keep.items():
             self._composer.variables[name] = answer.get(number, "")
-        return differences(step.expect, answer, self._composer.variables)
+        return differences(step.expect, answer, self._composer.variables) + _slow(step, elapsed_ms)
 
     async def _raw_line(self) -> RawLine:
         """The connection for raw bytes, signed on as the case is."""
@@ -199,6 +201,12 @@ class Play:
         if self._composer.pin_was_changed:
             with suppress(LinkError):
                 await self._line.ask_on(self._composer.pin_back(), may_cut=False)
+
+
+def _slow(step: Step, elapsed_ms: float) -> list[str]:
+    if not step.within_ms or elapsed_ms <= step.within_ms:
+        return []
+    return [f"the answer took {elapsed_ms:.0f} ms, more than {step.within_ms} ms"]
 
 
 async def _closed(line: RawLine) -> list[str]:

@@ -71,9 +71,11 @@ class Action(StrEnum):
     ADMIN = "admin"
     """0620: a free text (DE48)."""
     RAW = "raw"
-    """The bytes of `hex` as they are, length header and all, on a connection that is kept for them; it is signed on as the case
-    is.
+    """The bytes of `hex`, or of `text` in ASCII, as they are, length header and all, on a connection that is kept for them; it
+    is signed on as the case is.
     """
+    HEAR = "hear"
+    """Nothing: what comes next on the connection that is kept for bytes."""
 
 
 class TypedPin(StrEnum):
@@ -157,6 +159,7 @@ class Step:
     mti: str = ""
     mac: MacWord = MacWord.RIGHT
     hex: str = ""
+    text: str = ""
     send: bool = True
     connection: Connection = Connection.CASE
     wait_ms: int = 0
@@ -173,7 +176,12 @@ class Step:
         """Whether a message must come back."""
         if not self.send or self.expect_closed or self.expect_silence_ms:
             return False
-        return self.action is not Action.RAW or bool(self.expect)
+        return not self.is_raw or bool(self.expect)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether it is about the connection that is kept for bytes."""
+        return self.action in (Action.RAW, Action.HEAR)
 
     @property
     def title(self) -> str:
@@ -183,11 +191,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A file.
+    """A file. `needs_idr`: what its card must be able to spend, `needs_food_idr` and `needs_cash_idr` of each purse.
 
-    `needs_idr`: what its card must be able to spend. `sign_on`: whether it starts signed on. `careless`: whether its link lets
-    any character stand where digits belong; not run where digits are packed. `needs_sign_on`: not run where the profile says
-    that the bank wants no sign-on. `variables`: first values of variables.
+    `profile`: the only one it is run in, as one with bytes in it is; any where it is left out. `sign_on`: whether it starts
+    signed on. `careless`: whether its link lets any character stand in any field; not run where digits are packed.
+    `needs_sign_on`: not run where the profile says that the bank wants no sign-on. `variables`: first values of variables.
     """
 
     path: Path
@@ -195,6 +203,9 @@ class Case:
     steps: tuple[Step, ...]
     about: str = ""
     needs_idr: int = 0
+    needs_food_idr: int = 0
+    needs_cash_idr: int = 0
+    profile: str = ""
     sign_on: bool = True
     careless: bool = False
     needs_sign_on: bool = False
@@ -224,7 +235,7 @@ def _check_names(place: str, steps: Sequence[Step]) -> None:
             raise CaseError(f"{place}: step {number}: of names no earlier step")
         if step.same_as and step.same_as not in answered:
             raise CaseError(f"{place}: step {number}: same_as names no earlier step that is answered")
-        if step.action is not Action.RAW:
+        if not step.is_raw:
             made.add(step.name)
             if step.awaits_answer:
                 answered.add(step.name)
@@ -264,9 +275,9 @@ def _fault(step: Step) -> str:
         return f"{step.action} needs of"
     if step.action is Action.PIN_CHANGE and not _is_new_pin(step.new_pin):
         return f"new_pin must be 4 to 12 digits or one of {', '.join(NewPin)}"
-    if (step.action is Action.RAW) is not bool(step.hex):
-        return "raw needs hex" if step.action is Action.RAW else f"{step.action} has no hex"
-    if step.action is Action.RAW and (step.set or step.mti or step.same_as or step.connection is Connection.NEW):
+    if (step.action is Action.RAW) is not (bool(step.hex) is not bool(step.text)):
+        return "raw needs hex or text" if step.action is Action.RAW else f"{step.action} has neither hex nor text"
+    if step.is_raw and (step.set or step.mti or step.same_as or step.connection is Connection.NEW):
         return "raw is sent as it is, on a connection of its own: set, mti, same_as and connection do not go with it"
     if no_answer and (step.expect or step.same_as or step.keep or step.within_ms):
         return "expect, same_as, keep and within_ms want an answer: they do not go with expect_closed and expect_silence_ms"

@@ -17,7 +17,7 @@ from gateway.simulator.profile import HIMBARA_PROFILE, Profile
 from gateway.simulator.rawline import RawLine
 from gateway.simulator.terminal import Terminal, TerminalKind
 from iso.client import LinkClient
-from iso.dialect import HIMBARA, Dialect, Field, Kind
+from iso.dialect import HIMBARA, Dialect, Encoding, Kind
 from iso.errors import LinkClosed, SignOnRefused
 from iso.message import Message
 
@@ -46,12 +46,10 @@ class NetworkCode(StrEnum):
 
 @cache
 def careless(dialect: Dialect) -> Dialect:
-    """Like DIALECT, but lets a broken terminal put any character where digits belong."""
-    return replace(dialect, name="careless", fields=tuple(_careless(field) for field in dialect.fields))
-
-
-def _careless(field: Field) -> Field:
-    return replace(field, kind=Kind.ANS) if field.kind is Kind.N else field
+    """Like DIALECT, but lets a broken terminal put any character into a field that is written as text."""
+    written = (Encoding.TEXT, Encoding.HEX)
+    fields = (replace(one, kind=Kind.ANSB) if dialect.encoding_of(one) in written else one for one in dialect.fields)
+    return replace(dialect, name="careless", fields=tuple(fields))
 
 
 CARELESS = careless(HIMBARA)
@@ -123,6 +121,10 @@ class Switch:
         if self.client.connected and kind is None:
             await self.sign_off()
         await self.close()
+
+    def now(self) -> datetime:
+        """What the clock of its terminals says, UTC."""
+        return self._clock()
 
     async def connect(self) -> None:
         """Connect without signing on. Raises LinkClosed or LinkTimeout."""

@@ -165,7 +165,7 @@ def _faulty_advice(
         mcc,
         PurseChoice.BY_RULE,
         amount,
-        _digest(message, why),
+        _digest(message, fault.value),  # not WHY, which tells the type: a repeat has another
         _terminal(message),
         fault=fault,
     )

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
-from contextlib import asynccontextmanager
-from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,17 +11,16 @@ import pytest
 from gateway.app import open_bank, run_service
 from gateway.simulator.terminal import Asked
 from gateway.testlink import ensure_test_link
+from tests.gateway.serving import serving
 from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street, reasons, stand_before
 from tests.keys.test_core_dumps import core_limit
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from gateway.operations.bank import Bank
     from gateway.settings import Settings
     from tests.gateway.street import Street
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 async def test_two_services_in_one_process(bank: Bank, bank_settings: Settings, tmp_path: Path) -> None:
@@ -45,7 +39,7 @@ async def test_a_second_process(bank: Bank, bank_settings: Settings, tmp_path: P
     """The same with `kks serve` as another process, which stops cleanly on SIGTERM."""
     async with (
         open_street(bank, tmp_path, families=3) as here,
-        _serving(bank_settings) as service,
+        serving(bank_settings) as service,
         stand_before(bank, service, here.wallet, here.families) as there,  # type: ignore[arg-type]
     ):
         await _share(bank, here, there)
@@ -78,31 +72,5 @@ async def _share(bank: Bank, here: Street, there: Street) -> None:
 async def test_requirement_03_the_service_leaves_no_core_dump(bank: Bank, bank_settings: Settings) -> None:
     """`kks serve` has keys, PINs and PANs in its memory: from its start on it has switched core dumps off."""
     ensure_test_link(bank)
-    async with _serving(bank_settings) as service:
+    async with serving(bank_settings) as service:
         assert ["0", "0"] == core_limit(service.pid)
-
-
-@asynccontextmanager
-async def _serving(settings: Settings) -> AsyncIterator[SimpleNamespace]:
-    """`kks serve` as a process of its own, until the block ends."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("KKS_")} | {
-        "KKS_DATABASE_URL": str(settings.database_url), "KKS_DATA_DIR": str(settings.data_dir), "KKS_ISO_PORT": "0",
-        "KKS_HTTP_PORT": "0", "KKS_LOG_LEVEL": "warning", "PYTHONPATH": str(ROOT), "COVERAGE_PROCESS_START": "",
-    }  # fmt: skip
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "serve", cwd=settings.data_dir, env=environment, stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    lines = []
-    async with asyncio.timeout(60):
-        while (line := (await process.stdout.readline()).decode()) and line.strip() != "ready":
-            lines.append(line)
-    address = next(line.split()[2] for line in lines if line.startswith("ISO 8583"))
-    host, _, port = address.partition(":")
-    try:
-        yield SimpleNamespace(iso_address=(host, int(port)), pid=process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
-            rest, _ = await process.communicate()
-        assert (0, b"stopping: answering what was accepted\n") == (process.returncode, rest)

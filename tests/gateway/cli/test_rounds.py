@@ -43,12 +43,15 @@ def test_cases(bank: Shell, tmp_path: Path) -> None:
     assert str(tmp_path / "none.toml") in bank.refused("simulate", "cases", str(tmp_path / "none.toml"))
 
 
-def test_the_shipped_cases(shell: Shell, tmp_path: Path) -> None:
-    """Every case that comes along passes on our own bank."""
-    count = len(shipped_cases())
-    with in_thread(lambda: serving(tmp_path, count)) as port:
-        found = shell.json("simulate", "cases", "--port", str(port))
-    assert (count, 0) == (found["passed"], found["failed"])
+def test_the_list_of_cases(shell: Shell, tmp_path: Path) -> None:
+    """What each is about, by group; no bank is asked. Another profile has other cases, a wrong file is one line."""
+    shown = shell.text("simulate", "cases", "--list").splitlines()
+    assert {"raw", "  cash_atm: 0200 with DE3 010000 and DE18 6011.", f"{len(shipped_cases())} cases"} <= set(shown)
+    assert "edc" not in shown
+    found = shell.json("simulate", "cases", "--list", "--profile", "edc")["cases"]
+    assert [path.name for path in shipped_cases("edc")] == [one["file"] for one in found]
+    assert "none.toml" in shell.refused("simulate", "cases", "--list", str(tmp_path / "none.toml"))
+    assert "there is no profile nobody" in shell.refused("simulate", "cases", "--profile", "nobody")
 
 
 def test_cases_again_and_at_once_with_cuts_under_load(shell: Shell, tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def composer() -> Composer:
     return Composer(Case(Path("x"), "x", (), variables={"sum": "000000000700"}), switch, terminals, CARD, UNKNOWN)
 
 
+def test_variables_from_the_start(composer: Composer) -> None:
+    """The card's number and track, the time of now as in DE7, and Jakarta's yesterday as in DE15."""
+    assert {
+        "pan": CARD.pan.reveal(), "unknown_pan": UNKNOWN.pan.reveal(), "track2": f"{CARD.pan.reveal()}=311160100000",
+        "now": "1123173005", "yesterday": "1123", "sum": "000000000700",
+    } == composer.variables  # fmt: skip
+
+
 def approve(composer: Composer, step: Step) -> Message:
     """The step's message, answered 00."""
     message = composer.message(step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 WALLET = make_wallet(2)
 PINPAD = make_pinpad()
 PRESENCE = "30383030"  # "0800"
+ECHO = "0055080082200000000000000400000000000000" + "1123173005" + "%06d" + "301"
+"""A whole frame; % its trace number."""
 
 
 async def play(
@@ -168,6 +171,25 @@ async def test_raw_bytes(tmp_path: Path) -> None:
     assert 3 == len(sign_ons)  # the case's own, and one for each raw connection
 
 
+async def test_bytes_as_text_and_what_comes_next(tmp_path: Path) -> None:
+    """Two messages at once get two answers, and the second is heard without sending; "now" is in a message's form."""
+    two = f"{ECHO % 1}{ECHO % 2}".replace("1123173005", "${now}")
+    steps = f"""
+    [[step]]
+    action = "raw"
+    text = "{two}"
+    expect = {{ mti = "0810", 7 = "1123173005", 11 = "000001" }}
+    [[step]]
+    action = "hear"
+    expect = {{ mti = "0810", 11 = "000002" }}
+    [[step]]
+    action = "hear"
+    expect_silence_ms = 30
+    """
+    async with FakeIssuer(WALLET, PINPAD) as bank:
+        assert [] == await play(bank, tmp_path, steps)
+
+
 @pytest.mark.parametrize(
     ("step", "said"),
     [
@@ -177,6 +199,12 @@ async def test_raw_bytes(tmp_path: Path) -> None:
             "expected silence for 2000 ms, got a closed connection",
         ),
         ('action = "raw"\nhex = "XX"', "hex is not hex digits"),
+        ('action = "raw"\ntext = "Ä"', "text is not ASCII"),
+        ('action = "hear"\nexpect_closed = true', "expected a closed connection, got none"),
+        (
+            f'action = "raw"\ntext = "{ECHO % 1}"\nexpect = {{ 39 = "00" }}\nwithin_ms = 1',
+            "ms, more than 1 ms",
+        ),
         ('action = "echo"\nexpect_closed = true', "expected a closed connection, got 00"),
         ('action = "echo"\nexpect_silence_ms = 3000', "expected silence for 3000 ms, got 00 after"),
         ('action = "cut_over"\nwithin_ms = 5', "the answer took"),
@@ -187,9 +215,7 @@ async def test_what_did_not_come_is_said(tmp_path: Path, step: str, said: str) -
     """Neither silence nor a closed connection nor time passes for another."""
 
     def twist(request: Message, answer: Message) -> Message | None:
-        if request.get(70) == "201":
-            import time  # noqa: PLC0415
-
+        if request.get(70) == "201" or (request.get(70) == "301" and "within_ms" in step):
             time.sleep(0.02)
         return None if request.get(70) == "002" else answer
 

@@ -17,6 +17,9 @@ FULL = """
 name = "All keys"
 about = "Each key once."
 needs_idr = 5
+needs_food_idr = 3
+needs_cash_idr = 2
+profile = "edc"
 sign_on = false
 careless = true
 needs_sign_on = true
@@ -74,6 +77,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert ("All keys", 5, False, True, True, {"amount": "000000000500"}) == (
         case.name, case.needs_idr, case.sign_on, case.careless, case.needs_sign_on, case.variables,
     )  # fmt: skip
+    assert (3, 2, "edc") == (case.needs_food_idr, case.needs_cash_idr, case.profile)
     first, second, third, fourth, fifth = case.steps
     assert (Action.WITHDRAW, TerminalKind.EWARONG, TypedPin.WRONG, Purse.FOOD, Slot.UNKNOWN) == (
         first.action, first.at, first.pin, first.purse, first.card,
@@ -118,8 +122,11 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ('action = "refund"', "refund needs of"),
         ('action = "pin_change"', "new_pin must be 4 to 12 digits or one of other, same"),
         ('action = "pin_change"\nnew_pin = "123"', "new_pin must be"),
-        ('action = "raw"', "raw needs hex"),
-        ('action = "echo"\nhex = "00"', "echo has no hex"),
+        ('action = "raw"', "raw needs hex or text"),
+        ('action = "raw"\nhex = "00"\ntext = "0"', "raw needs hex or text"),
+        ('action = "hear"\ntext = "0"', "hear has neither hex nor text"),
+        ('action = "hear"\nmti = "0800"', "raw is sent as it is"),
+        ('action = "echo"\nhex = "00"', "echo has neither hex nor text"),
         ('action = "raw"\nhex = "00"\nset = { 4 = "" }', "raw is sent as it is"),
         ('action = "raw"\nhex = "00"\nconnection = "new"', "raw is sent as it is"),
         ('action = "echo"\nconnection = "third"', "connection must be one of case, new"),

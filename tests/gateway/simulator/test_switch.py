@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.simulator.switch import CARELESS, NetworkCode, Switch
+from gateway.simulator.switch import CARELESS, NetworkCode, Switch, careless
 from gateway.simulator.terminal import Asked, TerminalKind
 from iso.codec import encode
+from iso.dialect import EDC
 from iso.errors import FormatError, LinkClosed, SignOnRefused
+from iso.message import Message
 from tests.gateway.simulator.fake_issuer import FakeIssuer, clock, make_pinpad, make_wallet
-
-if TYPE_CHECKING:
-    from iso.message import Message
 
 WALLET = make_wallet(6)
 PINPAD = make_pinpad()
@@ -93,3 +91,18 @@ def test_careless_dialect_lets_letters_into_an_amount() -> None:
     assert b"00000500000X" in encode(message, CARELESS)
     with pytest.raises(FormatError):
         encode(message)
+
+
+def test_careless_dialect_lets_anything_into_fields_of_text() -> None:
+    """Of every kind where all is text; where digits are packed and bytes are raw, those fields stay as they are."""
+    fields = {2: "60X3", 35: "no track", 37: "\t" * 12, 41: "\n" * 8, 52: "no PIN block....", 97: "X" + "0" * 16}
+    for number, text in fields.items():
+        message = Message("0200", {number: text})
+        assert text.encode() in encode(message, CARELESS)
+        with pytest.raises(FormatError):
+            encode(message)
+    packed = careless(EDC)
+    assert b"\t" * 12 in encode(Message("0200", {37: "\t" * 12}), packed)
+    for number in (2, 35, 52, 97):
+        with pytest.raises(FormatError):
+            encode(Message("0200", {number: fields[number]}), packed)

@@ -243,6 +243,22 @@ def test_a_faulty_advice_is_kept(key: KeyHandle, change: dict[str, str], fault: 
         command(key, "0200", **change)
 
 
+@pytest.mark.parametrize(
+    ("mti", "change"),
+    [
+        ("0120", {"f3": "400000"}),
+        ("0120", {"f49": "840"}),
+        ("0220", {"f3": "010000", "f18": "6011", "f90": DE90}),
+        ("0420", {"f90": DE90.replace("0200", "0800", 1)}),
+    ],
+)
+def test_the_repeat_of_a_faulty_advice_is_the_same(key: KeyHandle, mti: str, change: dict[str, str]) -> None:
+    """Its type does not make it another message, which would be answered 94."""
+    first, again = (command(key, one, **change).request for one in (mti, f"{mti[:3]}1"))
+    assert (first.fault, first.content_digest) == (again.fault, again.content_digest)
+    assert first.content_digest != command(key, mti, **change, f37="777777777777").request.content_digest
+
+
 @pytest.mark.parametrize("field", ["f2", "f7", "f11", "f32"])
 def test_an_advice_of_no_card_or_key_is_not_kept(key: KeyHandle, field: str) -> None:
     """Nobody could say which message it was."""
