@@ -32,6 +32,7 @@ class Purpose(StrEnum):
     NIK = "nik"
     NO_KK = "no_kk"
     PERSON = "person"
+    NEW_PIN = "new_pin"
 
 
 _PURPOSES = {purpose.value: purpose.value.encode("ascii") + b"\x00" for purpose in Purpose}

@@ -9,6 +9,7 @@ from gateway.cli import (
     cards,
     checks,
     days,
+    exceptions,
     keystore,
     limits,
     links,
@@ -58,6 +59,7 @@ app.add_typer(books.day, name="day")
 app.add_typer(books.ledger, name="ledger")
 app.add_typer(books.audit, name="audit")
 app.add_typer(settlement.settlement, name="settlement")
+app.add_typer(exceptions.exceptions, name="exceptions")
 app.add_typer(outgoing.outgoing, name="outgoing")
 app.add_typer(outgoing.desk, name="desk")
 app.add_typer(keystore.keys, name="keys")

@@ -191,6 +191,26 @@ def account_show(account_number: AccountNumber, *, json: Json = False) -> None:
     output.table("Tranches, oldest first", columns, rows, numbers=["amount", "left"])
 
 
+@account.command("holds")
+def account_holds(account_number: AccountNumber, *, json: Json = False) -> None:
+    """Money set aside (0100): what of it still is, until when, and how each hold ended."""
+    from dataclasses import asdict
+
+    from gateway.operations import holds
+
+    found = with_bank(lambda bank: holds.of_account(bank, account_number))
+    if json:
+        output.as_json({"holds": [asdict(one) for one in found]})
+        return
+    rows = [
+        (h.id, h.business_date, h.terminal, h.stan, output.rupiah(h.amount_idr), output.rupiah(h.left_idr), h.until, h.state,
+         h.adds_to)
+        for h in found
+    ]  # fmt: skip
+    columns = ["hold", "date", "terminal", "STAN", "rupiah", "still held", "until", "state", "adds to"]
+    output.table("Holds, newest first", columns, rows, numbers=["hold", "rupiah", "still held", "adds to"])
+
+
 @account.command("unblock")
 def account_unblock(
     account_number: Annotated[str, typer.Option("--account", help="one account")] = "",

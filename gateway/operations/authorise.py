@@ -7,46 +7,43 @@ load -> PIN checks -> rules.authorise.decide for each -> write -> COMMIT -> ever
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gateway.operations import seldom
 from gateway.operations.card_check import answer_again, check_cards, chip_answer
+from gateway.operations.decision_rows import Decided, columns, exceptions_of, row_of, transfers_of
 from gateway.operations.pin_check import check_pins, check_pins_once
 from gateway.rules.authorise import (
     GIVING_BACK,
+    PIN_WAS_RIGHT,
     SPENDING,
     WITH_PIN,
     Decision,
     DeclineReason,
-    Policy,
     Request,
     RequestKind,
     Snapshot,
     decide,
-    kept_amounts,
 )
 from gateway.rules.card import CardState
-from gateway.rules.dormancy import TrancheClock, TrancheState
-from gateway.rules.expiring import Expiring, earliest_expiring
-from gateway.rules.limits import LimitPeriod, LimitScope, TerminalUse
-from gateway.rules.purse import Channel, Purse
-from gateway.store import audit, decided
+from gateway.rules.dormancy import TrancheState
+from gateway.rules.draws import kept_amounts
+from gateway.rules.expiring import Expiring, earliest
+from gateway.rules.limits import TerminalUse
+from gateway.rules.link_exception import exceptions_for, settles_by_itself
+from gateway.rules.purse import Purse
+from gateway.store import audit, decided, link_exceptions
 from gateway.store.array_text import array_text
-from gateway.store.authorisations import Loaded, NewAuthorisation, Wanted, write_parameters
+from gateway.store.authorisations import Loaded, Movement, Wanted, write_parameters
+from gateway.store.seldom import ChangedPin, extend, keep_pins
 from ledger.book import check_counts, post_arrays
-from ledger.chart import Control
 from ledger.posting import (
     Account,
-    Kind,
     PostingError,
     Source,
     Transfer,
-    capture,
-    hold,
-    release,
-    reverse,
-    spend,
 )
 
 if TYPE_CHECKING:
@@ -54,25 +51,15 @@ if TYPE_CHECKING:
 
     from gateway.operations.bank import Bank
     from gateway.operations.card_check import CardCheck, CardData
+    from gateway.operations.rulebook import Rulebook
     from gateway.rules.authorise import PinOutcome
-    from gateway.rules.dormancy import ClockPolicy
-    from gateway.rules.limits import LimitRule
-    from gateway.rules.purse import PurseRule
     from gateway.store.lane_connection import LaneConnection
+    from gateway.store.link_exceptions import NewException
     from keys.keytypes import KeyHandle
     from keys.sensitive import Pan
 
-BALANCES_TOLD = (
-    DeclineReason.APPROVED, DeclineReason.INSUFFICIENT_FUNDS, DeclineReason.LIMIT_AMOUNT, DeclineReason.LIMIT_COUNT,
-)  # fmt: skip
+ADVICE = "2"  # third digit of an MTI (ISO 8583:1987, 4.1.2)
 NOTHING = dict.fromkeys(Purse, 0)
-# The class of the message that asks for it: part of its key, so that a request and its reversal never collide.
-MESSAGE_CLASS = dict.fromkeys(RequestKind, "2") | {RequestKind.HOLD: "1", RequestKind.REVERSAL: "4"}
-OWED_TO = {
-    Channel.ATM: Control.ATM_SETTLEMENT,
-    Channel.AGENT: Control.AGENT_PAYABLE,
-    Channel.EWARONG: Control.EWARONG_PAYABLE,
-}
 
 
 class Origin(NamedTuple):
@@ -88,10 +75,15 @@ class Origin(NamedTuple):
     rrn: str
     original: tuple[str, str, str, str] | None = None  # message class, STAN, DE7, acquirer of what it names
     settlement_date: date | None = None  # the partner's day; None: the business date
+    guessed: bool = False  # the message does not name its original: `original` is what it would be with the same DE7
+    more_key: tuple[str, ...] = ()  # other fields that tell messages of the link apart
 
 
 class AuthoriseCommand(NamedTuple):
-    """One request with its card, its enciphered PIN and the link's way to say results."""
+    """One message with its card, its enciphered PIN and the link's way to say results.
+
+    WHY: what is wrong with an advice that is kept for people, without its values.
+    """
 
     request: Request
     origin: Origin
@@ -100,6 +92,8 @@ class AuthoriseCommand(NamedTuple):
     pin_key: KeyHandle | None
     response_codes: Mapping[DeclineReason, str]
     card: CardData | None = None  # None: the link wants nothing of the card but its number and a plain PIN block
+    why: str = ""
+    new_pin_block: bytes | None = None  # of a PIN change, under the same key
 
 
 class Outcome(NamedTuple):
@@ -112,56 +106,7 @@ class Outcome(NamedTuple):
     expiring: Expiring | None = None  # what the family loses next if it does nothing
     replayed: bool = False
     chip_answer: bytes | None = None  # tag 91 of DE55, for the card's chip; never stored
-
-
-@dataclass(frozen=True, slots=True)
-class Rulebook:
-    """Policy in memory: purse rules, spending limits, and each programme's purse. Kept for seconds (gateway.operations.lane)."""
-
-    purse_rules: Sequence[PurseRule]
-    purse_of: Mapping[int, Purse]
-    pin_tries: int
-    limits: Sequence[LimitRule] = ()
-    clocks: Sequence[ClockPolicy] = ()
-    _at: dict[tuple[Channel, str], Policy] = field(default_factory=dict)
-    _counted: dict[Channel, bool] = field(default_factory=dict)
-
-    @property
-    def terminal_limits(self) -> bool:
-        """Whether any limit counts what a terminal pays out."""
-        return any(limit.per is LimitScope.TERMINAL for limit in self.limits)
-
-    def policy_at(self, channel: Channel, mcc: str) -> Policy:
-        """The rules that can count at a channel and MCC; what they say of dates and purses is their own question."""
-        found = self._at.get((channel, mcc))
-        if found is None:
-            purse_rules = [rule for rule in self.purse_rules if rule.channel is channel and rule.mcc in ("*", mcc)]
-            limits = [limit for limit in self.limits if limit.concerns(channel)]
-            found = self._at[channel, mcc] = Policy(purse_rules, limits, self.pin_tries)
-        return found
-
-    def counts(self, request: Request) -> bool:
-        """Whether a limit adds up what the request's family has spent before."""
-        if request.kind not in SPENDING:
-            return False
-        found = self._counted.get(request.channel)
-        if found is None:
-            found = self._counted[request.channel] = any(
-                limit.per is LimitScope.CARD
-                and limit.period is not LimitPeriod.TRANSACTION
-                and limit.concerns(request.channel)
-                for limit in self.limits
-            )
-        return found
-
-    def counts_terminal(self, request: Request) -> bool:
-        """Whether a limit adds up what the request's terminal has paid out."""
-        return request.kind in SPENDING and any(
-            limit.per is LimitScope.TERMINAL
-            and limit.concerns(request.channel)
-            and limit.terminal in (None, request.terminal)
-            for limit in self.limits
-        )
+    statement: tuple[Movement, ...] = ()  # newest first
 
 
 @dataclass(slots=True)
@@ -175,26 +120,33 @@ class Ids:
 class Keyed:
     """A command with what identifies it: its card's index and cell, its message key and its original's."""
 
-    __slots__ = ("cell", "command", "message_key", "original_key", "pan_index")
+    __slots__ = ("cell", "command", "message_key", "original_key", "pan_index", "seldom")
 
     def __init__(self, bank: Bank, command: AuthoriseCommand, cell: int) -> None:
-        """Compute the keys once, before the command waits for its group."""
+        """Compute the keys once, before the command waits for its group. SELDOM: it needs more than most."""
+        if command.new_pin_block is not None:
+            command = _with_new_pin(bank, command, command.new_pin_block)
         self.command = command
         self.cell = cell
         self.pan_index = bank.vault.index(command.pan.reveal(), "pan")
         origin = command.origin
         self.message_key = _key(
             origin.link,
-            MESSAGE_CLASS[command.request.kind],
+            origin.mti[1],  # its class, so that a request and its reversal never collide
             self.pan_index,
             origin.stan,
             origin.transmitted,
             origin.acquirer,
+            origin.more_key,
         )
         self.original_key = None
         if origin.original is not None:
             message_class, *rest = origin.original
-            self.original_key = _key(origin.link, message_class, self.pan_index, *rest)
+            stan, transmitted, acquirer = rest
+            self.original_key = _key(
+                origin.link, message_class, self.pan_index, stan, transmitted, acquirer, origin.more_key
+            )
+        self.seldom = seldom.is_seldom(command)
 
 
 async def authorise_group(
@@ -211,6 +163,9 @@ async def authorise_group(
         for one in group
     ]
     terminals = {one.command.request.terminal for one in group if rulebook.counts_terminal(one.command.request)}
+    needs_more = any([one.seldom for one in group])  # noqa: C419 - a list is faster than a generator here
+    if needs_more:
+        await seldom.before_load(bank, connection, group)
     head, loaded = await connection.load(wanted, terminals, today)
     work = _Work(bank, rulebook, ids, today)
     commands = [one.command for one in group]
@@ -220,6 +175,8 @@ async def authorise_group(
         pins = await check_pins_once(bank, connection, commands, loaded, checks)
     else:
         pins = check_pins(bank, commands, loaded)
+    if needs_more:
+        await seldom.after_load(bank, connection, group, loaded, pins)
     outcomes = [work.one(*one) for one in zip(group, loaded, pins, checks, strict=True)]
     if work.rows:
         if len(ids.transfers) < len(work.transfers):
@@ -228,6 +185,12 @@ async def authorise_group(
         check_counts(len(work.transfers), counts)
         if counts[3] != len(work.undone):
             raise PostingError(f"{counts[3]} of {len(work.undone)} originals were found again")
+    if work.exceptions or work.settling:
+        await link_exceptions.keep(connection, work.exceptions, work.settling)
+    if work.pins:
+        await keep_pins(connection, work.pins)
+    if work.holds:
+        await extend(connection, work.holds)
     return outcomes
 
 
@@ -239,11 +202,17 @@ class _Work:
         self.rulebook = rulebook
         self.ids = ids
         self.today = today
-        self.decided: list[_Decided] = []
+        self.decided: list[Decided] = []
         self.transfers: list[Transfer] = []
         self.cards: list[tuple[int, int, int, int, str]] = []
         self.undone: list[tuple[int, int, date | None, int, int, str, bool]] = []
         self.terminals: dict[str, tuple[int, int]] = {}  # in this group: debits and rupiah by acquirer:terminal
+        self.exceptions: list[NewException] = []
+        self.pins: list[ChangedPin] = []
+        self.holds: list[
+            tuple[int, int, date, date]
+        ] = []  # to which something was added: they stand as long as that does
+        self.settling: list[tuple[bytes | None, bytes | None, int, date]] = []
 
     @property
     def rows(self) -> bool:
@@ -258,12 +227,15 @@ class _Work:
         policy = self.rulebook.policy_at(request.channel, request.mcc)
         decision = decide(request, snapshot, pin, self.today, policy, None if check is None else check.fault)
         if decision.replayed:
+            self._note_exceptions(member, snapshot, decision, found, found.earlier_id)
             return self._replay(command, decision, found)
         authorisation_id = self.ids.authorisations.pop()
+        if not decision.approved or request.kind in GIVING_BACK:
+            self._note_exceptions(member, snapshot, decision, found, authorisation_id)
         first = len(self.transfers)
         if decision.draws:
             source = Source("authorisation", authorisation_id, self.today)
-            self.transfers += _transfers(request, decision, found, Account(member.cell, found.account_id), source)
+            self.transfers += transfers_of(request, decision, found, Account(member.cell, found.account_id), source)
             self._note_original(member, decision, found, authorisation_id)
             if request.kind in SPENDING:
                 debits, amount = self.terminals.get(request.terminal, (0, 0))
@@ -271,23 +243,25 @@ class _Work:
         if decision.pin_tries_left is not None and found.card_id is not None:
             state = CardState.PIN_LOCKED if decision.pin_tries_left == 0 else CardState.ACTIVE
             self.cards.append((found.card_id, member.cell, found.account_id, decision.pin_tries_left, state.value))
+        if found.new_reference is not None and decision.approved and found.card_id is not None:
+            self.pins.append(ChangedPin(member.cell, found.account_id, found.card_id, *found.new_reference))
         outcome = self._outcome(command, decision, found, authorisation_id)
         if check is not None and check.key is not None:
             outcome = outcome._replace(chip_answer=chip_answer(self.bank, command, check, outcome.response_code))
-        self.decided.append(_Decided(member, decision, found, outcome, authorisation_id, first, len(self.transfers)))
+        self.decided.append(Decided(member, decision, found, outcome, authorisation_id, first, len(self.transfers)))
         return outcome
 
     def parameters(self, head: audit.Head, stream: str) -> dict[str, Any]:
         """Parameters of WRITE: transfers, cards, originals, terminals, the authorisations and the audit event that names them."""
         transfer_ids = self.ids.transfers[: len(self.transfers)]
         del self.ids.transfers[: len(self.transfers)]
-        rows = [_row(one, transfer_ids[one.first : one.end], self.today) for one in self.decided]
-        columns = post_arrays(self.transfers, transfer_ids) | write_parameters(rows)
-        columns |= _columns(("c_id", "c_cell", "c_account", "c_tries", "c_state"), self.cards)
-        columns |= _columns(("r_cell", "r_id", "r_date", "r_amount", "r_by", "r_kept", "r_closes"), self.undone)
+        rows = [row_of(one, transfer_ids[one.first : one.end], self.today) for one in self.decided]
+        arrays = post_arrays(self.transfers, transfer_ids) | write_parameters(rows)
+        arrays |= columns(("c_id", "c_cell", "c_account", "c_tries", "c_state"), self.cards)
+        arrays |= columns(("r_cell", "r_id", "r_date", "r_amount", "r_by", "r_kept", "r_closes"), self.undone)
         used = [(name, self.today, *use) for name, use in self.terminals.items() if self.rulebook.terminal_limits]
-        columns |= _columns(("u_terminal", "u_date", "u_debits", "u_amount"), used)
-        parameters: dict[str, Any] = {name: array_text(values) for name, values in columns.items()}
+        arrays |= columns(("u_terminal", "u_date", "u_debits", "u_amount"), used)
+        parameters: dict[str, Any] = {name: array_text(values) for name, values in arrays.items()}
         event = audit.chained(
             self.bank.audit_mac, head, stream, self.bank.now(), "iso8583", audit.Operation.AUTHORISE,
             f"{len(rows)} decided", decided.detail_of(rows, parameters, self.today),
@@ -306,122 +280,117 @@ class _Work:
         original = found.snapshot.original
         if original is None or found.original_id is None:
             return
+        if member.command.request.kind is RequestKind.HOLD:
+            until = self.today + timedelta(days=member.command.request.hold_days)
+            self.holds.append((member.cell, found.original_id, found.original_date or self.today, until))
+            self.holds += [(member.cell, one.id, one.business_date, until) for one in found.increments]
+            return
         undone = sum(draw.amount_idr for draw in (*decision.draws, *decision.released))
+        if original.more and member.command.request.kept_idr == 0:  # what was added to a hold ends with it
+            for one in found.increments:
+                left = sum(draw.amount_idr for draw in one.draws)
+                self.undone.append(
+                    (member.cell, one.id, one.business_date, left, authorisation_id, _numbers(one.kept_idr), True)
+                )
+                undone -= left
         kept = kept_amounts(original.draws, original.reversed_idr + undone)
         self.undone.append((
-            member.cell, found.original_id, found.original_date, undone, authorisation_id,
-            "{" + ",".join(map(str, kept)) + "}", not any(kept),
+            member.cell, found.original_id, found.original_date, undone, authorisation_id, _numbers(kept), not any(kept),
         ))  # fmt: skip
 
-    def _outcome(self, command: AuthoriseCommand, decision: Decision, found: Loaded, authorisation_id: int) -> Outcome:
-        told = decision.reason in BALANCES_TOLD and command.request.kind in WITH_PIN
-        balances = self._balances(decision, found) if told and found.card_id is not None else None
-        approval = f"{authorisation_id % 1_000_000:06d}" if decision.approved else None
-        expiring = None
-        if balances is not None and not decision.draws:  # a family that asks, or is refused, is told what it may lose
-            expiring = earliest_expiring(
-                [
-                    (TrancheClock(t.programme, t.region, t.clock_from, t.used, t.state), t.available_idr)
-                    for t in found.snapshot.tranches
-                ],
-                self.rulebook.clocks,
-                self.today,
-            )
-        return Outcome(decision.reason, command.response_codes[decision.reason], approval, balances, expiring)
+    def _note_exceptions(
+        self, member: Keyed, snapshot: Snapshot, decision: Decision, found: Loaded, number: int | None
+    ) -> None:
+        """What people must look at, and what they need look at no longer. NUMBER: of the authorisation."""
+        request = member.command.request
+        reasons = exceptions_for(request, snapshot, decision, advice=member.command.origin.mti[2] == ADVICE)
+        if reasons:
+            self.exceptions += exceptions_of(member, found, reasons, number, self.today)
+        if number is not None and settles_by_itself(request, snapshot, decision):
+            came = member.message_key if request.kind is not RequestKind.REVERSAL else None
+            self.settling.append((came, member.original_key if came is None else None, number, self.today))
 
-    def _balances(self, decision: Decision, found: Loaded) -> dict[Purse, int]:
-        """What can be spent after the decision, by purse."""
+    def _outcome(self, command: AuthoriseCommand, decision: Decision, found: Loaded, authorisation_id: int) -> Outcome:
+        approval = f"{authorisation_id % 1_000_000:06d}" if decision.approved else None
+        balances = expiring = None
+        if decision.reason in PIN_WAS_RIGHT and command.request.kind in WITH_PIN and not command.request.forced:
+            balances, expiring = self._told(decision, found)
+        return Outcome(
+            decision.reason, command.response_codes[decision.reason], approval, balances, expiring,
+            statement=found.statement if decision.approved else (),
+        )  # fmt: skip
+
+    def _told(self, decision: Decision, found: Loaded) -> tuple[dict[Purse, int], Expiring | None]:
+        """What can be spent after the decision, by purse, and what a clock takes next if nothing is done."""
         balances = NOTHING.copy()
-        purse_of = self.rulebook.purse_of
+        drawn = {draw.tranche_id: draw.amount_idr for draw in decision.draws}
+        purse_of, today = self.rulebook.purse_of, self.today
+        losses = []
         for tranche in found.snapshot.tranches:
-            if tranche.state is TrancheState.OPEN and tranche.available_from <= self.today:
-                balances[purse_of[tranche.programme]] += tranche.available_idr
-        for draw in decision.draws:
-            balances[purse_of[draw.programme]] -= draw.amount_idr
-        return balances
+            if tranche.state is TrancheState.OPEN:
+                taken = drawn.get(tranche.id, 0)
+                left = tranche.available_idr - taken
+                if tranche.available_from <= today:
+                    balances[purse_of[tranche.programme]] += left
+                used = tranche.used or taken > 0
+                losses.append((self.rulebook.lost_on(tranche, today, used=used), left))
+        return balances, earliest(losses)
 
     def _replay(self, command: AuthoriseCommand, decision: Decision, found: Loaded) -> Outcome:
         """Answer from the stored answer; another message under the same key is refused."""
         if decision.reason is DeclineReason.KEY_REUSED:
             return Outcome(decision.reason, command.response_codes[decision.reason], None, None, replayed=True)
         stored = found.earlier_answer or {}
+        if command.request.forced:  # an advice tells no balance, nor what the request under its key was told
+            return Outcome(
+                decision.reason,
+                command.response_codes[decision.reason],
+                stored.get("approval_code"),
+                None,
+                replayed=True,
+            )
         balances = stored.get("balances")
         told = None if balances is None else {Purse(name): amount for name, amount in balances.items()}
         expiring = None
         if "expiring" in stored:
             on, amount = stored["expiring"]
             expiring = Expiring(date.fromisoformat(on), amount)
+        lines = tuple(
+            Movement(date.fromisoformat(on), kind, amount) for on, kind, amount in stored.get("statement", ())
+        )
         code = found.earlier_code or ""
         chip = answer_again(self.bank, command, code, stored.get("chip"))
         return Outcome(
-            decision.reason, code, stored.get("approval_code"), told, expiring, replayed=True, chip_answer=chip
+            decision.reason,
+            code,
+            stored.get("approval_code"),
+            told,
+            expiring,
+            replayed=True,
+            chip_answer=chip,
+            statement=lines,
         )
 
 
-class _Decided(NamedTuple):
-    """One decided member, until its row is written. FIRST and END: which of the group's transfers are its own."""
+def _with_new_pin(bank: Bank, command: AuthoriseCommand, new_pin_block: bytes) -> AuthoriseCommand:
+    """A PIN change whose content is its new PIN block too, as a keyed hash: neither block nor a plain hash of it is stored.
 
-    member: Keyed
-    decision: Decision
-    found: Loaded
-    outcome: Outcome
-    id: int
-    first: int
-    end: int
-
-
-def _transfers(request: Request, decision: Decision, found: Loaded, account: Account, source: Source) -> list[Transfer]:
-    """A decision's draws as the ledger books them."""
-    if request.kind is RequestKind.HOLD:
-        return hold(account, decision.draws, source)
-    original = found.snapshot.original
-    if request.kind is RequestKind.COMPLETION:
-        taken = capture(account, decision.draws, OWED_TO[Channel(found.original_channel or "")], source)
-        return [*taken, *release(account, decision.released, source)]
-    if request.kind in GIVING_BACK:
-        if original is not None and original.kind is RequestKind.HOLD:
-            return release(account, decision.draws, source)
-        channel = Channel(found.original_channel or "")
-        pairs = [(draw, found.original_transfers.get(draw.tranche_id)) for draw in decision.draws]
-        return reverse(account, pairs, OWED_TO[channel], source)
-    kind = Kind.PURCHASE if request.kind is RequestKind.PURCHASE else Kind.WITHDRAWAL
-    return spend(account, decision.draws, kind, OWED_TO[request.channel], source)
+    Under a ZPK the same PIN is the same block. Under DUKPT a PIN that is typed again is another block: a repeat is the first
+    sending once more, byte for byte, and anything else is other content.
+    """
+    request, block = command.request, bank.vault.index(new_pin_block.hex(), "new_pin")
+    digest = hashlib.sha256(request.content_digest + block).digest()[:16]
+    return command._replace(request=request._replace(content_digest=digest))
 
 
-def _row(one: _Decided, transfer_ids: list[int], today: date) -> NewAuthorisation:
-    member, decision, found, outcome = one.member, one.decision, one.found, one.outcome
-    request, origin = member.command.request, member.command.origin
-    told = ""
-    if outcome.balances is not None:
-        told = ',"balances":{' + ",".join([f'"{purse}":{amount}' for purse, amount in outcome.balances.items()]) + "}"
-    if outcome.expiring is not None:
-        told += f',"expiring":["{outcome.expiring.on}",{outcome.expiring.amount_idr}]'
-    if outcome.chip_answer is not None and member.command.card is not None and member.command.card.chip is not None:
-        told += f',"chip":"{member.command.card.chip.mark}"'
-    approval = "null" if outcome.approval_code is None else f'"{outcome.approval_code}"'
-    amounts = [draw.amount_idr for draw in decision.draws]
-    held = request.kind is RequestKind.HOLD and bool(decision.draws)
-    # What takes back or completes is booked, counted and settled where its original stood; its message need not repeat it.
-    channel = str(request.channel if request.kind in WITH_PIN else found.original_channel or request.channel)
-    return NewAuthorisation(
-        member.cell, one.id, found.account_id, found.card_id, origin.link, str(request.kind), member.message_key,
-        request.content_digest, member.original_key, origin.mti, channel, request.mcc, origin.terminal,
-        origin.merchant, origin.acquirer, origin.stan, origin.transmitted, origin.rrn, request.amount_idr,
-        str(decision.reason), outcome.response_code, f'{{"approval_code":{approval}{told}}}',
-        [draw.tranche_id for draw in decision.draws], [draw.programme for draw in decision.draws],
-        amounts, transfer_ids, today, max(today, origin.settlement_date or today), list(decision.limits.evaluated),
-        decision.limits.decided_by, [0] * len(amounts) if request.kind in GIVING_BACK else amounts,
-        today + timedelta(days=request.hold_days) if held else None,
-    )  # fmt: skip
+def _numbers(values: Sequence[int]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"
 
 
-def _columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
-    """Rows as one list a column."""
-    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {name: [] for name in names}
-
-
-def _key(link: str, message_class: str, pan_index: bytes, stan: str, transmitted: str, acquirer: str) -> bytes:
+def _key(
+    link: str, message_class: str, pan_index: bytes, stan: str, transmitted: str, acquirer: str, more: tuple[str, ...]
+) -> bytes:
     """16 bytes that one message of one card on one link has. Institutions count as numbers: hosts pad them differently."""
     number = acquirer.strip().lstrip("0") or "0"
-    parts = f"{link}|{message_class}|{stan}|{transmitted}|{number}".encode()
+    parts = "|".join((link, message_class, stan, transmitted, number, *more)).encode()
     return hashlib.sha256(parts + b"|" + pan_index).digest()[:16]

@@ -1,4 +1,4 @@
-"""Holds that nobody completed in time: what they set aside goes back to the tranches it came from.
+"""Holds: what has become of each, and those that nobody completed in time go back to the tranches they came from.
 
 Works page by page like the clocks (gateway.operations.dormancy): lock accounts in the order every writer keeps, read the holds as
 they are now, post, record. Run again for the same date it finds nothing.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.operations.bank import Bank, transaction
+from gateway.operations.bank import Bank, reading, transaction
 from gateway.operations.dormancy import ACTOR, PAGE, StepSummary
 from gateway.store import holds
 from gateway.store.audit import Operation
@@ -17,6 +17,14 @@ from ledger.posting import Account, Source, release
 
 if TYPE_CHECKING:
     from datetime import date
+
+    from gateway.store.holds import KnownHold
+
+
+async def of_account(bank: Bank, number: str) -> list[KnownHold]:
+    """The holds of an account and what has become of each, newest first. Raises NotFound."""
+    async with reading(bank) as connection:
+        return await holds.of_account(connection, number)
 
 
 async def release_lapsed(bank: Bank, on: date, run_id: int) -> StepSummary:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.operations.authorise import Ids, Keyed, Outcome, Rulebook, authorise_group
+from gateway.operations.authorise import Ids, Keyed, Outcome, authorise_group
 from gateway.operations.bank import refresh_business_date
+from gateway.operations.rulebook import Rulebook
 from gateway.rules.authorise import DeclineReason
 from gateway.rules.issuing import cell_of_pan
 from gateway.store import policy

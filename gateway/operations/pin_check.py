@@ -92,7 +92,7 @@ def _checked(
         if found.pin_offset is None or found.pin_key_version is None:
             outcomes[place] = PinOutcome.MISSING
             continue
-        verification_key = _made_under(bank, found.pin_key_version)
+        verification_key = _madeunder_version(bank, found.pin_key_version)
         if verification_key is None:
             outcomes[place] = PinOutcome.VOID
             continue
@@ -102,7 +102,7 @@ def _checked(
         under = asked[verification_key]
         under.places.append(place)
         block = PinToVerify(command.pin_block, command.pin_key, command.pan, found.pin_offset)
-        under.blocks.append(block if command.card is None else _as_the_link_has_it(block, command.card))
+        under.blocks.append(block if command.card is None else as_the_link_has_it(block, command.card))
         under.labels.append(command.pin_key.label)
     for verification_key, under in asked.items():
         for place, key in zip(under.places, _verified(bank, under.blocks, under.labels, verification_key), strict=True):
@@ -113,7 +113,7 @@ def _checked(
     return outcomes, right
 
 
-def _made_under(bank: Bank, version: int) -> KeyHandle | None:
+def _madeunder_version(bank: Bank, version: int) -> KeyHandle | None:
     """A version of the PIN verification key; None where it has ended. One we do not know yet may have come just now."""
     if version not in bank.keys.pin_versions:
         take_up_keys(bank)
@@ -134,7 +134,7 @@ def _verified(
     for depth in range(max(map(len, versions.values()), default=0)):
         places = [at for at, label in enumerate(labels) if found[at] is None and depth < len(versions[label])]
         keys = [versions[labels[at]][depth] for at in places]
-        asked = [_under(blocks[at], key) for at, key in zip(places, keys, strict=True)]
+        asked = [under_version(blocks[at], key) for at, key in zip(places, keys, strict=True)]
         for at, key, right in zip(places, keys, bank.hsm.verify_pins(asked, verification_key), strict=True):
             if right:
                 found[at] = key
@@ -143,7 +143,7 @@ def _verified(
     return found
 
 
-def _as_the_link_has_it(block: PinToVerify, card: CardData) -> PinToVerify:
+def as_the_link_has_it(block: PinToVerify, card: CardData) -> PinToVerify:
     """The same block in the link's format, and under the terminal's key where the link has DUKPT."""
     key = block.key
     if card.ksn is not None and not isinstance(key, Dukpt):
@@ -151,6 +151,6 @@ def _as_the_link_has_it(block: PinToVerify, card: CardData) -> PinToVerify:
     return block._replace(key=key, pin_format=card.pin_format)
 
 
-def _under(block: PinToVerify, version: KeyHandle) -> PinToVerify:
+def under_version(block: PinToVerify, version: KeyHandle) -> PinToVerify:
     """The same block under another version of its link's key."""
     return block._replace(key=block.key._replace(key=version) if isinstance(block.key, Dukpt) else version)

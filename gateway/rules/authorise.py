@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.rules.account import AccountState
 from gateway.rules.card import CardState
 from gateway.rules.dormancy import TrancheState
+from gateway.rules.draws import by_tranche, what_is_left
 from gateway.rules.limits import NO_LIMITS, LimitKind, Verdict, check_limits
 from gateway.rules.purse import Channel, PurseChoice, PurseRule, drawable_programmes
 from ledger.posting import Draw, draw_oldest_first, give_back
@@ -32,10 +33,13 @@ class RequestKind(StrEnum):
     CASH = "CASH"
     PURCHASE = "PURCHASE"
     BALANCE = "BALANCE"
+    STATEMENT = "STATEMENT"  # the family's last movements
+    PIN_CHANGE = "PIN_CHANGE"  # the family chooses another PIN at a terminal
     HOLD = "HOLD"  # money set aside for a purchase that is completed later (0100)
     COMPLETION = "COMPLETION"  # takes a hold's money, all or a part; the rest is released (0220)
     REFUND = "REFUND"  # goods brought back: gives back what a purchase took, all or a part
     REVERSAL = "REVERSAL"  # what was asked did not happen, all or a part: cash, purchase, completion or hold
+    ADVICE = "ADVICE"  # an advice that tells of nothing that is done here, or is not readable: kept for people
 
 
 class DeclineReason(StrEnum):
@@ -43,6 +47,9 @@ class DeclineReason(StrEnum):
 
     APPROVED = "APPROVED"
     KEY_REUSED = "KEY_REUSED"  # the same message key with other content
+    ADVICE_DECLINED = "ADVICE_DECLINED"  # the partner declined in our name and tells us: kept, nothing moves
+    ADVICE_UNREADABLE = "ADVICE_UNREADABLE"  # a field of an advice is missing or malformed: answered 30, and kept
+    ADVICE_NOT_SERVED = "ADVICE_NOT_SERVED"  # an advice of a transaction, currency or place that this link does not do
     REVERSED_BEFORE = "REVERSED_BEFORE"  # its reversal came first
     ORIGINAL_UNKNOWN = "ORIGINAL_UNKNOWN"  # a reversal of nothing we have seen; kept as a tombstone
     REVERSAL_AMOUNT = "REVERSAL_AMOUNT"  # a reversal or refund that wants more back than was taken
@@ -69,6 +76,7 @@ class DeclineReason(StrEnum):
     PIN_MISSING = "PIN_MISSING"
     PIN_WRONG = "PIN_WRONG"
     PIN_REPLAYED = "PIN_REPLAYED"  # the terminal's key serial number (DUKPT) was used before: told like a wrong PIN
+    NEW_PIN_REFUSED = "NEW_PIN_REFUSED"  # the PIN is right, the one to take its place is weak, or is none
     ACCOUNT_PENDING_ID = "ACCOUNT_PENDING_ID"
     ACCOUNT_BLOCKED = "ACCOUNT_BLOCKED"
     NOT_PERMITTED = "NOT_PERMITTED"  # no purse may be spent through this channel and MCC
@@ -80,6 +88,14 @@ class DeclineReason(StrEnum):
     SYSTEM_ERROR = "SYSTEM_ERROR"
 
 
+PIN_WAS_RIGHT = frozenset({
+    DeclineReason.APPROVED, DeclineReason.ACCOUNT_PENDING_ID, DeclineReason.ACCOUNT_BLOCKED, DeclineReason.NOT_PERMITTED,
+    DeclineReason.AID_BLOCKED, DeclineReason.INSUFFICIENT_FUNDS, DeclineReason.LIMIT_AMOUNT, DeclineReason.LIMIT_COUNT,
+    DeclineReason.NEW_PIN_REFUSED,
+})  # fmt: skip
+"""What is told behind a right PIN alone, to a request that was asked for one: the family may hear its balance then."""
+
+
 class PinOutcome(StrEnum):
     """What the HSM said of the PIN block."""
 
@@ -89,6 +105,7 @@ class PinOutcome(StrEnum):
     RIGHT = "RIGHT"
     WRONG = "WRONG"
     REPLAYED = "REPLAYED"  # right, under a key serial number that was used before
+    NEW_REFUSED = "NEW_REFUSED"  # right; the new one of a PIN change is refused
 
 
 class Request(NamedTuple):
@@ -103,6 +120,10 @@ class Request(NamedTuple):
     terminal: str = ""  # acquirer:terminal
     kept_idr: int = 0  # a partial reversal: what of the original amount stays taken
     hold_days: int = 7  # a hold lapses after so many days
+    forced: bool = False  # it has happened: the partner approved it in our name (0120, 0220 without a hold)
+    fault: DeclineReason | None = None  # why an advice can move nothing, whatever there is: ADVICE_DECLINED and so on
+    increments: bool = False  # a hold that adds to an earlier one, which it names
+    lines: int = 0  # at most so many movements of a statement
 
 
 class CardView(NamedTuple):
@@ -134,17 +155,33 @@ class Earlier:
 
     content_digest: bytes
     reason: DeclineReason
+    kind: RequestKind = RequestKind.CASH
+    amount_idr: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The request that a reversal, refund or completion names. REVERSED_IDR: what of it is no longer taken."""
+    """The request that a reversal, refund or completion names. REVERSED_IDR: what of it is no longer taken.
+
+    SETTLED: its day is closed with the partner. RETURNING: a tranche it drew from was frozen or is gone to the treasury since.
+    EXPIRED: a hold that lapsed. INCREMENT: a hold that added to another. MORE: what those that added to it still hold.
+    """
 
     kind: RequestKind
     reason: DeclineReason
     amount_idr: int
     reversed_idr: int
     draws: tuple[Draw, ...]
+    settled: bool = False
+    returning: bool = False
+    expired: bool = False
+    increment: bool = False
+    more: tuple[Draw, ...] = ()
+
+    @property
+    def taken_idr(self) -> int:
+        """What of it is still taken; 0 where nothing ever was."""
+        return self.amount_idr - self.reversed_idr if self.draws else 0
 
     @property
     def left(self) -> tuple[Draw, ...]:
@@ -197,7 +234,9 @@ class Decision(NamedTuple):
 
 GIVING_BACK = (RequestKind.REVERSAL, RequestKind.REFUND)
 REFUNDABLE = (RequestKind.PURCHASE, RequestKind.COMPLETION)
-WITH_PIN = (RequestKind.CASH, RequestKind.PURCHASE, RequestKind.HOLD, RequestKind.BALANCE)
+COMPLETABLE = (RequestKind.HOLD, RequestKind.PURCHASE)  # what a 0100 or 0120 may have been
+TELLING = (RequestKind.BALANCE, RequestKind.STATEMENT, RequestKind.PIN_CHANGE)  # with a PIN, and without money
+WITH_PIN = (RequestKind.CASH, RequestKind.PURCHASE, RequestKind.HOLD, *TELLING)
 SPENDING = (RequestKind.CASH, RequestKind.PURCHASE, RequestKind.HOLD)  # what spending limits are asked for
 EXCEEDED = {LimitKind.AMOUNT: DeclineReason.LIMIT_AMOUNT, LimitKind.COUNT: DeclineReason.LIMIT_COUNT}
 STATE_REASONS = {
@@ -227,6 +266,8 @@ def decide(
     """
     if snapshot.earlier is not None:
         return _earlier_answer(request, snapshot.earlier)
+    if request.fault is not None:
+        return Decision(request.fault)
     if request.kind in GIVING_BACK:
         return _decide_giving_back(request, snapshot.original)
     card = snapshot.card
@@ -234,8 +275,12 @@ def decide(
         return Decision(DeclineReason.REVERSED_BEFORE)
     if request.kind is RequestKind.COMPLETION:
         return _decide_completion(request, snapshot.original)
+    if request.increments and (refusal := _refuse_increment(snapshot.original)) is not None:
+        return Decision(refusal)
     if card is None:
         return Decision(DeclineReason.CARD_UNKNOWN)
+    if request.forced:
+        return _decide_funds(request, card, snapshot, today, policy, None)
     if card.state not in (CardState.ACTIVE, CardState.PIN_LOCKED):
         return Decision(STATE_REASONS[card.state])
     if card.expires_on < today:
@@ -253,8 +298,62 @@ def decide(
     if pin is PinOutcome.REPLAYED:
         return Decision(DeclineReason.PIN_REPLAYED, pin_tries_left=card.pin_tries_left - 1)
     tries = policy.pin_tries if card.pin_tries_left != policy.pin_tries else None
-    if request.kind is RequestKind.BALANCE:
+    if pin is PinOutcome.NEW_REFUSED:
+        return Decision(DeclineReason.NEW_PIN_REFUSED, pin_tries_left=tries)
+    if request.kind in TELLING:
         return Decision(DeclineReason.APPROVED, pin_tries_left=tries)
+    decision = _decide_funds(request, card, snapshot, today, policy, tries)
+    if not decision.draws:
+        return decision
+    limits = check_limits(
+        policy.limits,
+        today,
+        request.channel,
+        request.terminal,
+        decision.draws,
+        snapshot.uses,
+        snapshot.terminal_uses.get(request.terminal, ()),
+    )
+    if limits.exceeded is not None:
+        return Decision(EXCEEDED[limits.exceeded], pin_tries_left=tries, limits=limits)
+    return Decision(DeclineReason.APPROVED, decision.draws, tries, limits=limits)
+
+
+def needs_pin_check(request: Request, snapshot: Snapshot) -> bool:
+    """Whether decide() will look at the PIN: then, and only then, the HSM is asked and a try may be used up."""
+    card = snapshot.card
+    return (
+        card is not None
+        and snapshot.earlier is None
+        and request.kind in WITH_PIN
+        and not request.forced
+        and request.fault is None
+        and not snapshot.reversed_before
+        and card.state is CardState.ACTIVE
+        and card.pin_tries_left > 0
+    )
+
+
+def _earlier_answer(request: Request, earlier: Earlier) -> Decision:
+    """The same message gets the same answer; another message under the same key is refused (94).
+
+    An advice of what we approved ourselves under its key, the answer of which was lost on its way, moves nothing more.
+    """
+    if earlier.content_digest == request.content_digest:
+        return Decision(earlier.reason, replayed=True)
+    approved = earlier.reason is DeclineReason.APPROVED and earlier.amount_idr == request.amount_idr
+    if request.forced and approved and earlier.kind in (request.kind, RequestKind.HOLD):
+        return Decision(DeclineReason.APPROVED, replayed=True)
+    return Decision(DeclineReason.KEY_REUSED, replayed=True)
+
+
+def _decide_funds(
+    request: Request, card: CardView, snapshot: Snapshot, today: date, policy: Policy, tries: int | None
+) -> Decision:
+    """What is left to ask once the card is trusted: account, purses, and whether there is enough. Never more than there is.
+
+    TRIES: the PIN tries that are left afterwards; None: unchanged.
+    """
     if card.account_state is AccountState.PENDING_ID:
         return Decision(DeclineReason.ACCOUNT_PENDING_ID, pin_tries_left=tries)
     if card.account_state is not AccountState.ACTIVE:
@@ -269,59 +368,7 @@ def decide(
         enough = with_blocked >= request.amount_idr
         reason = DeclineReason.AID_BLOCKED if enough else DeclineReason.INSUFFICIENT_FUNDS
         return Decision(reason, pin_tries_left=tries)
-    draws = draw_oldest_first(drawable, request.amount_idr)
-    limits = check_limits(
-        policy.limits,
-        today,
-        request.channel,
-        request.terminal,
-        draws,
-        snapshot.uses,
-        snapshot.terminal_uses.get(request.terminal, ()),
-    )
-    if limits.exceeded is not None:
-        return Decision(EXCEEDED[limits.exceeded], pin_tries_left=tries, limits=limits)
-    return Decision(DeclineReason.APPROVED, draws, tries, limits=limits)
-
-
-def needs_pin_check(request: Request, snapshot: Snapshot) -> bool:
-    """Whether decide() will look at the PIN: then, and only then, the HSM is asked and a try may be used up."""
-    card = snapshot.card
-    return (
-        card is not None
-        and snapshot.earlier is None
-        and request.kind in WITH_PIN
-        and not snapshot.reversed_before
-        and card.state is CardState.ACTIVE
-        and card.pin_tries_left > 0
-    )
-
-
-def what_is_left(draws: Sequence[Draw], undone_idr: int) -> tuple[Draw, ...]:
-    """What is still taken of each draw after UNDONE_IDR were given back, last drawn first; draws of nothing are left out.
-
-    >>> what_is_left([Draw(1, 1, 300), Draw(2, 1, 100)], 150)
-    (Draw(tranche_id=1, programme=1, amount_idr=250),)
-    """
-    kept = kept_amounts(draws, undone_idr)
-    return tuple(Draw(draw.tranche_id, draw.programme, left) for draw, left in zip(draws, kept, strict=True) if left)
-
-
-def kept_amounts(draws: Sequence[Draw], undone_idr: int) -> list[int]:
-    """The same as rupiah, one amount a draw."""
-    kept = [draw.amount_idr for draw in draws]
-    for place in reversed(range(len(kept))):
-        part = min(undone_idr, kept[place])
-        kept[place] -= part
-        undone_idr -= part
-    return kept
-
-
-def _earlier_answer(request: Request, earlier: Earlier) -> Decision:
-    """The same message gets the same answer; another message under the same key is refused (94)."""
-    if earlier.content_digest != request.content_digest:
-        return Decision(DeclineReason.KEY_REUSED, replayed=True)
-    return Decision(earlier.reason, replayed=True)
+    return Decision(DeclineReason.APPROVED, draw_oldest_first(drawable, request.amount_idr), tries)
 
 
 def _decide_giving_back(request: Request, original: Original | None) -> Decision:
@@ -336,19 +383,34 @@ def _decide_giving_back(request: Request, original: Original | None) -> Decision
         if request.amount_idr > taken:
             return Decision(DeclineReason.REVERSAL_AMOUNT)
         return Decision(DeclineReason.APPROVED, give_back(original.draws, original.reversed_idr, request.amount_idr))
-    if request.amount_idr != original.amount_idr or request.kept_idr > original.amount_idr:
+    amounts = {original.amount_idr, original.amount_idr + sum(draw.amount_idr for draw in original.more)}
+    if request.amount_idr not in amounts or request.kept_idr > original.amount_idr:
         return Decision(DeclineReason.REVERSAL_AMOUNT)
     wanted = taken - request.kept_idr
-    if wanted <= 0:
-        return Decision(DeclineReason.APPROVED)
-    return Decision(DeclineReason.APPROVED, give_back(original.draws, original.reversed_idr, wanted))
+    more = original.more if request.kept_idr == 0 else ()  # a hold given back as a whole takes with it what was added
+    back = give_back(original.draws, original.reversed_idr, wanted) if wanted > 0 else ()
+    return Decision(DeclineReason.APPROVED, by_tranche((*back, *more)) if more else back)
+
+
+def _refuse_increment(original: Original | None) -> DeclineReason | None:
+    """Why nothing can be added to what a 0100 names; None: it is a hold that stands open, and the first of its kind."""
+    if original is None or original.kind is not RequestKind.HOLD or original.increment:
+        return DeclineReason.ORIGINAL_UNKNOWN
+    standing = original.reason is DeclineReason.APPROVED and original.left
+    return None if standing else DeclineReason.HOLD_AMOUNT
 
 
 def _decide_completion(request: Request, original: Original | None) -> Decision:
-    """Take a hold's money, from the tranches it remembers, oldest first; what is not needed is released."""
-    if original is None or original.kind is not RequestKind.HOLD:
+    """Take a hold's money, from the tranches it remembers, oldest first; what is not needed is released.
+
+    An advised authorisation (0120) was taken when it came: a completion of the same amount moves nothing more.
+    """
+    if original is None or original.kind not in COMPLETABLE or original.increment:
         return Decision(DeclineReason.ORIGINAL_UNKNOWN)
-    held = original.left
+    if original.kind is RequestKind.PURCHASE:
+        same = original.reason is DeclineReason.APPROVED and request.amount_idr == original.taken_idr
+        return Decision(DeclineReason.APPROVED if same else DeclineReason.HOLD_AMOUNT)
+    held = by_tranche((*original.left, *original.more)) if original.more else original.left
     left = sum(draw.amount_idr for draw in held)
     if original.reason is not DeclineReason.APPROVED or request.amount_idr > left:
         return Decision(DeclineReason.HOLD_AMOUNT)

@@ -30,20 +30,36 @@ def earliest_expiring(
 ) -> Expiring | None:
     """The earliest loss of tranches given with what is left of each. None: no clock runs on anything.
 
-    The date is the first one on which the money cannot be spent; TODAY, where the day's clocks have not run yet. A tranche
-    that was used counts only where its policy says so (partly_used); one that is blocked already is lost and not counted.
+    One that is blocked already is lost and not counted.
     """
-    changes = _changes(policies, today)
-    earliest, amount_idr = date.max, 0
-    for tranche, left_idr in tranches:
-        if left_idr <= 0 or tranche.state is not TrancheState.OPEN:
+    return earliest(
+        (lost_on(tranche, policies, today), left_idr)
+        for tranche, left_idr in tranches
+        if tranche.state is TrancheState.OPEN
+    )
+
+
+def earliest(losses: Iterable[tuple[date | None, int]]) -> Expiring | None:
+    """The earliest of losses given as date (None: never) and rupiah, with all that is lost on it. None: nothing is.
+
+    >>> earliest([(None, 100), (date(2027, 2, 1), 50), (date(2027, 1, 1), 20), (date(2027, 1, 1), 30)])
+    Expiring(on=datetime.date(2027, 1, 1), amount_idr=50)
+    """
+    first, amount_idr = date.max, 0
+    for on, left_idr in losses:
+        if on is None or on > first or left_idr <= 0:
             continue
-        on = _lost_on(tranche, policies, changes)
-        if on is None or on > earliest:
-            continue
-        amount_idr = left_idr if on < earliest else amount_idr + left_idr
-        earliest = on
-    return Expiring(earliest, amount_idr) if amount_idr else None
+        amount_idr = left_idr if on < first else amount_idr + left_idr
+        first = on
+    return Expiring(first, amount_idr) if amount_idr else None
+
+
+def lost_on(tranche: TrancheClock, policies: Sequence[ClockPolicy], today: date) -> date | None:
+    """The first date on which an open tranche cannot be spent, if nobody does anything. None: no clock runs on it.
+
+    TODAY, where the day's clocks have not run yet. One that was used counts only where its policy says so (partly_used).
+    """
+    return _lost_on(tranche, policies, _changes(policies, today))
 
 
 def _changes(policies: Sequence[ClockPolicy], today: date) -> list[date]:

@@ -94,6 +94,7 @@ class Spending:
         self._families: dict[int, dict[bytes, Use]] = {}
         self._terminals: dict[str, dict[date, TerminalUse]] = {}
         self._refused: set[bytes] = set()  # holds that would not have been
+        self._added: dict[bytes, list[bytes]] = {}  # holds that added to another
         self.size = 0
 
     def uses(self, account_id: int) -> Sequence[Use]:
@@ -107,6 +108,8 @@ class Spending:
     def take(self, past: Past) -> None:
         """A debit counts from here on, for its family and its terminal."""
         self._count(past)
+        if past.original_key is not None:
+            self._added.setdefault(past.original_key, []).append(past.key)
         on = past.on
         days = self._terminals.setdefault(past.terminal, {})
         before = days.get(on, TerminalUse(on, 0, 0))
@@ -124,11 +127,29 @@ class Spending:
         use = family.get(original)
         if past.kind is RequestKind.COMPLETION:
             if original not in self._refused:
-                family.pop(original, None)
+                for key in (original, *self._added.pop(original, ())):
+                    family.pop(key, None)
                 self._count(past)
+        elif use is not None and original in self._added:
+            self._give_back(family, (original, *self._added[original]), past)
         elif use is not None:
             left = {programme: idr - past.amounts_idr.get(programme, 0) for programme, idr in use.amounts_idr.items()}
             family[original] = use._replace(amounts_idr=left)
+
+    @staticmethod
+    def _give_back(family: dict[bytes, Use], keys: Sequence[bytes], past: Past) -> None:
+        """A hold ends with what was added to it: what is given back is taken from one after the other."""
+        back = dict(past.amounts_idr)
+        for key in keys:
+            use = family.get(key)
+            if use is None:
+                continue
+            left = {}
+            for programme, idr in use.amounts_idr.items():
+                part = min(idr, back.get(programme, 0))
+                back[programme] = back.get(programme, 0) - part
+                left[programme] = idr - part
+            family[key] = use._replace(amounts_idr=left)
 
     def _count(self, past: Past) -> None:
         amounts = past.amounts_idr or {NO_PROGRAMME: past.amount_idr}

@@ -60,6 +60,7 @@ class Operation(StrEnum):
     DAY_LOCK = "day.lock"
     DAY_CLOSE = "day.close"
     CORRECTION = "correction"
+    EXCEPTION_RESOLVE = "exception.resolve"
     SETTLEMENT_CLOSE = "settlement.close"
     SETTLEMENT_ORDER = "settlement.order"
     SETTLEMENT_PAY = "settlement.pay"

@@ -47,6 +47,30 @@ class Wanted(NamedTuple):
     counted: bool = False
 
 
+class Increment(NamedTuple):
+    """A hold that added to another, and what it still holds."""
+
+    id: int
+    business_date: date
+    draws: tuple[Draw, ...]
+    kept_idr: list[int]  # of each of its draws
+
+
+class Movement(NamedTuple):
+    """A line of a statement: what came (above zero) to what can be spent, or went. KIND: ledger.posting.Kind."""
+
+    on: date
+    kind: str
+    amount_idr: int
+
+
+class NewReference(NamedTuple):
+    """What a card is to be verified by after a PIN change, and the version of the key it was made under."""
+
+    offset: str
+    key_version: int
+
+
 class Loaded(NamedTuple):
     """What was found for one member: the rules' snapshot, and what the writing needs to know beside it."""
 
@@ -61,6 +85,10 @@ class Loaded(NamedTuple):
     original_channel: str | None
     original_date: date | None
     original_transfers: Mapping[int, int]  # tranche id -> transfer id
+    earlier_id: int | None = None
+    increments: tuple[Increment, ...] = ()  # what follows, for the few that gateway.operations.seldom knows
+    statement: tuple[Movement, ...] = ()
+    new_reference: NewReference | None = None
 
 
 class NewAuthorisation(NamedTuple):
@@ -163,6 +191,18 @@ def read_loaded(rows: Iterable[Sequence[Any]], members: int) -> tuple[Head, list
     ]
 
 
+def read_original(row: Sequence[Any]) -> tuple[Original, int, str, date, Mapping[int, int]]:
+    """An original as ORIGINAL_COLUMNS have it: for the rules, its id, channel and date, and its transfers by tranche."""
+    _, _, number, reversed_idr, amount, reason, kind, channel, settled, returning, on, _, _, expired, named = row[:15]
+    ids, programmes, amounts, moves = row[15:19]
+    draws = tuple(Draw(*one) for one in zip(ids, programmes, amounts, strict=True))
+    original = Original(
+        RequestKind(kind), DeclineReason(reason), amount, reversed_idr, draws, bool(settled), bool(returning), expired,
+        kind == RequestKind.HOLD and named is not None,
+    )  # fmt: skip
+    return original, number, channel, on, dict(zip(ids, moves[: len(ids)], strict=True))
+
+
 def write_parameters(new: Sequence[NewAuthorisation]) -> dict[str, Any]:
     """Parameters of WRITE for the authorisations themselves. Arrays of arrays are arrays of texts."""
     columns = zip(*new, strict=True)
@@ -193,35 +233,18 @@ def _loaded(
     if earlier_row is None and original_row is None:
         snapshot = Snapshot(card, tranches, None, None, reversed_before, uses, terminals)
         return Loaded(snapshot, account_id, card_id, offset, pin_key, None, None, None, None, None, NO_TRANSFERS)
-    earlier = original = code = answer = original_id = channel = on = None
+    earlier = original = code = answer = earlier_id = original_id = channel = on = None
     transfers: Mapping[int, int] = NO_TRANSFERS
     if earlier_row is not None:
-        earlier = Earlier(earlier_row[14], DeclineReason(earlier_row[5]))
-        code, answer = earlier_row[6], json.loads(earlier_row[7])
+        earlier_id, amount, reason, code, told, kind = *earlier_row[2:4], *earlier_row[5:9]
+        earlier = Earlier(earlier_row[14], DeclineReason(reason), RequestKind(kind), amount)
+        answer = json.loads(told)
     if original_row is not None:
-        (
-            _,
-            _,
-            original_id,
-            reversed_idr,
-            amount,
-            reason,
-            kind,
-            channel,
-            _,
-            _,
-            on,
-            *_,
-            ids,
-            programmes,
-            amounts,
-            moves,
-        ) = original_row
-        draws = tuple(Draw(*one) for one in zip(ids, programmes, amounts, strict=True))
-        original = Original(RequestKind(kind), DeclineReason(reason), amount, reversed_idr, draws)
-        transfers = dict(zip(ids, moves[: len(ids)], strict=True))
+        original, original_id, channel, on, transfers = read_original(original_row)
     snapshot = Snapshot(card, tranches, earlier, original, reversed_before, uses, terminals)
-    return Loaded(snapshot, account_id, card_id, offset, pin_key, code, answer, original_id, channel, on, transfers)
+    return Loaded(
+        snapshot, account_id, card_id, offset, pin_key, code, answer, original_id, channel, on, transfers, earlier_id
+    )
 
 
 def _uses(text: str) -> tuple[Use, ...]:
@@ -230,6 +253,8 @@ def _uses(text: str) -> tuple[Use, ...]:
     for line in text.split("\n"):
         on, channel, rest = line.split(";", 2)
         place, programmes, amounts = rest.rsplit(";", 2)  # a terminal's name may hold anything
+        if not programmes:  # a completion of what was taken when it was advised
+            continue
         acquirer, terminal = place.split(";", 1)
         by_programme: dict[int, int] = {}
         for programme, amount in zip(programmes.split(","), amounts.split(","), strict=True):
@@ -240,9 +265,18 @@ def _uses(text: str) -> tuple[Use, ...]:
 
 NO_TRANSFERS: Mapping[int, int] = MappingProxyType({})
 ARRAY_COLUMNS = ("tranche_ids", "programmes", "amounts_idr", "transfer_ids", "limit_ids", "kept_idr")
+# SETTLED and RETURNING are asked for what a message names alone: few messages name another.
+ORIGINAL_COLUMNS = """o.id, o.reversed_idr, o.amount_idr, o.reason, o.kind, o.channel,
+           CASE WHEN o.kind <> 'HOLD' THEN (SELECT 'settled' FROM settlement s WHERE s.link = o.link
+               AND s.settlement_date = o.settlement_date AND s.channel = o.channel) END,
+           (SELECT 'returning' FROM tranche t WHERE t.cell = o.cell AND t.account_id = o.account_id
+               AND t.id = ANY (o.tranche_ids) AND t.state IN ('FROZEN', 'AT_RPL', 'RETURNED') LIMIT 1),
+           o.business_date, NULL, NULL,
+           o.kind = 'HOLD' AND o.reason = 'APPROVED' AND o.held_until IS NULL AND coalesce(o.reversed_by, 0) = 0,
+           o.original_key, o.tranche_ids, o.programmes, o.amounts_idr, o.transfer_ids"""
 # Rows of seven sorts in one answer, so that a group is loaded in one round trip. Of what is found for few (an earlier answer, an
 # original, a tombstone) there is no row where there is none. read_loaded() takes them apart.
-LOAD = arrays_as_text("""
+LOAD = arrays_as_text(f"""
     WITH wanted AS MATERIALIZED (
         SELECT pan_index, message_key, original_key, counted, CAST(ord - 1 AS int) AS place
         FROM unnest(CAST(:pan AS bytea[]), CAST(:key AS bytea[]), CAST(:original AS bytea[]), CAST(:counted AS boolean[]))
@@ -275,12 +309,11 @@ LOAD = arrays_as_text("""
            t.available_from, t.clock_from, t.used_on IS NOT NULL, NULL, NULL, NULL, NULL, NULL
     FROM cards c JOIN tranche t ON t.cell = c.cell AND t.account_id = c.account_id AND t.available_idr > 0
     UNION ALL
-    SELECT 'EARLIER', w.place, NULL, NULL, NULL, e.reason, e.response_code, e.answer, NULL, NULL, NULL, NULL, NULL, NULL,
-           e.content_digest, NULL, NULL, NULL, NULL
+    SELECT 'EARLIER', w.place, e.id, e.amount_idr, NULL, e.reason, e.response_code, e.answer, e.kind, NULL, NULL, NULL, NULL,
+           NULL, e.content_digest, NULL, NULL, NULL, NULL
     FROM wanted w JOIN authorisation e ON e.message_key = w.message_key AND e.business_date BETWEEN :since AND :today
     UNION ALL
-    SELECT 'ORIGINAL', w.place, o.id, o.reversed_idr, o.amount_idr, o.reason, o.kind, o.channel, NULL, NULL, o.business_date,
-           NULL, NULL, NULL, NULL, o.tranche_ids, o.programmes, o.amounts_idr, o.transfer_ids
+    SELECT 'ORIGINAL', w.place, {ORIGINAL_COLUMNS}
     FROM wanted w JOIN authorisation o ON o.message_key = w.original_key AND o.business_date BETWEEN :since AND :today
     UNION ALL
     SELECT 'TOMBSTONE', w.place, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,

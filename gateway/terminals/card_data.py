@@ -59,7 +59,16 @@ def card_data(message: Message, link: Link) -> CardData | None:
 
 def pin_block(message: Message, link: Link) -> bytes | None:
     """The enciphered PIN block: 8 bytes, 16 of format 4. Empty: damaged, which counts as a wrong PIN. None: none came."""
-    text = message.get(link.pin_block_field)
+    return _block(message, link, link.pin_block_field)
+
+
+def new_pin_block(message: Message, link: Link) -> bytes | None:
+    """The block of the PIN that a PIN change is to, under the key and in the format of the other one. Empty: damaged."""
+    return _block(message, link, link.new_pin_field)
+
+
+def _block(message: Message, link: Link, number: int) -> bytes | None:
+    text = message.get(number)
     if text is None:
         return None
     try:

@@ -25,13 +25,12 @@ from iso.message import Message, response_mti
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.operations.authorise import Outcome
+    from gateway.operations.authorise import AuthoriseCommand, Outcome
     from gateway.terminals.line import Line
 
 log = structlog.get_logger(__name__)
 
 INVALID, FORMAT, NOT_NOW = "12", "30", "91"
-MONEY = frozenset({"0100", "0101", "0200", "0201", "0220", "0221", "0400", "0401", "0420", "0421"})
 MAY_BE_DROPPED = frozenset({"0100", "0101", "0200", "0201"})
 """Nobody has acted on these yet. An advice tells what was done, a reversal undoes: both are done whoever waits for the answer."""
 REJECT_MTI = "0610"  # administrative answer to bytes that are no message at all
@@ -211,7 +210,7 @@ class Connection(asyncio.Protocol):
                 header = line.framing.reply_header(header)
             message = decode(frame, line.dialect)
         except (FormatError, FrameError) as error:
-            self._unreadable(error, header)
+            self._unreadable(error, frame, header, now)
             return
         serve = _SERVED.get(message.mti, _other)
         if line.proves and serve is not _other and (code := line.security.refusal(message, frame)) is not None:
@@ -220,13 +219,29 @@ class Connection(asyncio.Protocol):
             return
         serve(self, message, frame, header, now)
 
-    def _unreadable(self, error: FormatError | FrameError, header: bytes | None) -> None:
+    def _unreadable(self, error: FormatError | FrameError, frame: bytes, header: bytes | None, now: float) -> None:
         self.line.counters.unreadable += 1
         log.info("message.unreadable", link=self.line.link.name, reason=str(error))
         partial = error.partial if isinstance(error, FormatError) else None
         if partial is not None and not partial.is_request and _plausible(partial.mti):
             return  # an answer that cannot be read is not answered: two hosts could talk for ever
+        if partial is not None and self._kept(partial, str(error), frame, header, now):
+            return
         self.refuse(partial, FORMAT, header)
+
+    def _kept(self, partial: Message, why: str, frame: bytes, header: bytes | None, now: float) -> bool:
+        """Whether an advice of which a field cannot be read went to the lanes all the same, to be kept for people."""
+        line = self.line
+        if not mapping.is_advice(partial) or not _may_ask(self):
+            return False
+        if line.proves and line.security.refusal(partial, frame) is not None:
+            return False
+        try:
+            command = mapping.unreadable_advice(partial, line.link, why, line.settlement_date())
+        except FormatError:
+            return False
+        _submit(self, partial, command, header, now)
+        return True
 
     def _encoded(self, message: Message, request: Message | None) -> bytes:
         line = self.line
@@ -312,7 +327,7 @@ class Incoming:
 def _money(connection: Connection, message: Message, _data: bytes, header: bytes | None, now: float) -> None:
     """Give a financial message to the lanes."""
     line = connection.line
-    if line.turns_away or not (connection.signed_on or not line.link.sign_on_required):
+    if not _may_ask(connection):
         connection.refuse(message, NOT_NOW, header)
         return
     try:
@@ -325,6 +340,19 @@ def _money(connection: Connection, message: Message, _data: bytes, header: bytes
         log.info("message.refused", link=line.link.name, code=error.code, reason=str(error), **summary(message))
         connection.refuse(message, error.code, header)
         return
+    _submit(connection, message, command, header, now)
+
+
+def _may_ask(connection: Connection) -> bool:
+    """Whether a financial message is taken now: not above the high watermark, and signed on where the link wants it."""
+    line = connection.line
+    return not line.turns_away and (connection.signed_on or not line.link.sign_on_required)
+
+
+def _submit(
+    connection: Connection, message: Message, command: AuthoriseCommand, header: bytes | None, now: float
+) -> None:
+    line = connection.line
     incoming = Incoming(connection, message, header, now, command.request.kind)
     connection.in_flight += 1
     line.enters()
@@ -409,5 +437,5 @@ def _plausible(mti: str) -> bool:
 
 
 _SERVED: dict[str, Callable[[Connection, Message, bytes, bytes | None, float], None]] = {
-    **dict.fromkeys(sorted(MONEY), _money), "0800": _network, "0801": _network,
+    **dict.fromkeys(sorted(mapping.FINANCIAL), _money), "0800": _network, "0801": _network,
 }  # fmt: skip

@@ -10,9 +10,9 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
-from gateway.rules.authorise import WITH_PIN, Request, RequestKind
-from gateway.rules.purse import Channel, Purse, PurseChoice
-from gateway.terminals.card_data import card_data, chip_field, pin_block
+from gateway.rules.authorise import TELLING, WITH_PIN, DeclineReason, Request, RequestKind
+from gateway.rules.purse import Channel, PurseChoice
+from gateway.terminals.card_data import card_data, chip_field, new_pin_block, pin_block
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
 from iso.amount import read_amount, read_replacement, write_amount
 from iso.errors import FormatError
@@ -22,10 +22,10 @@ from keys.errors import PanRefused
 from keys.sensitive import Pan
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import date
 
-    from gateway.rules.authorise import DeclineReason
+    from gateway.store.authorisations import Movement
     from gateway.terminals.profile import Link
     from iso.message import Message
     from keys.keytypes import KeyHandle
@@ -35,18 +35,31 @@ KINDS = {  # class and function of the MTI, transaction of DE3
     ("20", "00"): RequestKind.PURCHASE,
     ("20", "01"): RequestKind.CASH,
     ("20", "20"): RequestKind.REFUND,
+    ("20", "38"): RequestKind.STATEMENT,
+    ("20", "90"): RequestKind.PIN_CHANGE,
     ("20", "30"): RequestKind.BALANCE,
     ("20", "31"): RequestKind.BALANCE,
     ("10", "00"): RequestKind.HOLD,
-    ("22", "00"): RequestKind.COMPLETION,
+    ("12", "00"): RequestKind.PURCHASE,
+    ("12", "01"): RequestKind.CASH,
+    ("22", "00"): RequestKind.PURCHASE,  # of a hold, where it names one
+    ("22", "01"): RequestKind.CASH,
 }
+FINANCIAL = frozenset({"0100", "0101", "0120", "0121", "0200", "0201", "0220", "0221", "0400", "0401", "0420", "0421"})
+"""Message types that move money, or tell that it moved."""
 ORIGINALS = {  # what names another message in DE90, and the classes of message it may name
     RequestKind.REVERSAL: "12", RequestKind.COMPLETION: "1", RequestKind.REFUND: "2",
 }  # fmt: skip
-CASH_CHANNELS = {"6011": Channel.ATM, "6010": Channel.AGENT, "6012": Channel.AGENT}
-PURSES = {"00": PurseChoice.BY_RULE, "10": PurseChoice.CASH, "96": PurseChoice.CASH, "98": PurseChoice.FOOD}
-ACCOUNT_TYPES = {Purse.CASH: "10", Purse.FOOD: "98"}
+KEY = (7, 11, 32)  # by which DE90 names a message: always part of its key
+WITHOUT_MONEY = (RequestKind.STATEMENT, RequestKind.PIN_CHANGE)  # asked for without amount, currency and purse
 DIGESTED = (3, 4, 37, 41, 42, 49, 90, 95)  # with the key fields, what makes two messages the same
+APPROVING = frozenset({"00", "08", "10", "11", "16"})  # DE39 of ISO 8583:1987, A.9, that let money out; 10: DE4 of it
+ADVICE = "2"
+LINE_KINDS = {
+    "CREDIT": "CRD", "WITHDRAWAL": "CSH", "PURCHASE": "PUR", "REVERSAL": "REV", "HOLD": "HLD", "RELEASE": "RLS",
+    "FREEZE": "FRZ", "UNFREEZE": "UFZ", "CORRECTION": "COR",
+}  # fmt: skip
+"""What moved, in a mini statement, by ledger.posting.Kind: those that change what can be spent."""
 _SHORTEST_PAN = 13  # of a card; ISO/IEC 7812-1 has shorter numbers, which are no cards of a link
 TRACK2_SEPARATORS = "=D"
 INVALID_TRANSACTION, INVALID_AMOUNT, NOT_PERMITTED = "12", "13", "57"
@@ -66,20 +79,30 @@ def to_command(
 ) -> AuthoriseCommand:
     """The command in a financial, authorisation or reversal message. Raises FormatError or Declined.
 
-    SETTLEMENT_DATE: the partner's day; None: the business date.
+    SETTLEMENT_DATE: the partner's day; None: the business date. An advice is never refused where its card and key can be read:
+    what is wrong with it goes with the command, to be kept for people.
     """
-    reversal = message.mti[1] == "4"
-    pan = _pan(message)
-    request = _reversal(message, link) if reversal else _request(message, link)
-    named = ORIGINALS.get(request.kind)
-    origin = Origin(
-        link.name, message.mti, _need(message, 41).strip(), message.get(42, "").strip(), _need(message, 32), _need(message, 11),
-        _need(message, 7), message.get(37, "").strip(), None if named is None else _original(message, named),
-        settlement_date,
-    )  # fmt: skip
-    codes: Mapping[DeclineReason, str] = link.advice_codes if message.mti[2] == "2" else link.response_codes
-    card = card_data(message, link) if request.kind in WITH_PIN else None
-    return AuthoriseCommand(request, origin, pan, pin_block(message, link), pin_key, codes, card)
+    if message.mti[2] != ADVICE:
+        return _command(message, link, pin_key, settlement_date)
+    try:
+        return _command(message, link, pin_key, settlement_date)
+    except FormatError as error:
+        return unreadable_advice(message, link, str(error), settlement_date)
+    except Declined as error:
+        return _faulty_advice(message, link, DeclineReason.ADVICE_NOT_SERVED, str(error), settlement_date)
+
+
+def is_advice(message: Message) -> bool:
+    """Whether a message tells of money that has moved: a 0120, 0220 or 0420, or its repeat."""
+    return message.mti in FINANCIAL and message.mti[2] == ADVICE
+
+
+def unreadable_advice(message: Message, link: Link, why: str, settlement_date: date | None = None) -> AuthoriseCommand:
+    """An advice of which something cannot be read: answered 30, and kept for people. MESSAGE: what could be read of it.
+
+    Raises FormatError where card or key cannot be read.
+    """
+    return _faulty_advice(message, link, DeclineReason.ADVICE_UNREADABLE, why, settlement_date)
 
 
 def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
@@ -88,18 +111,34 @@ def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
     answer.fields[39] = outcome.response_code
     if outcome.approval_code is not None:
         answer.fields[38] = outcome.approval_code
-    if outcome.balances is not None:
+    if outcome.balances is not None and link.balance_in_54:
         amounts = [
-            AdditionalAmount(ACCOUNT_TYPES[purse], AmountType.AVAILABLE, amount)
+            AdditionalAmount(link.account_types[purse], AmountType.AVAILABLE, amount)
             for purse, amount in outcome.balances.items()
         ]
         answer.fields[54] = write_additional_amounts(amounts, link.amount_exponent)
+    if outcome.statement:
+        answer.fields[link.statement_field] = write_statement(outcome.statement, link.amount_exponent)
     if outcome.chip_answer is not None:
         answer.fields[55] = chip_field(outcome.chip_answer)
     if outcome.expiring is not None and link.expiring_in_48:
         amount = write_amount(outcome.expiring.amount_idr, link.amount_exponent)
         answer.fields[48] = f"EXP{outcome.expiring.on:%Y%m%d}{amount}"
     return answer
+
+
+def write_statement(lines: Sequence[Movement], exponent: int) -> str:
+    """A mini statement: 24 characters a line. YYYYMMDD, what it was (3 letters), C came or D went, 12 digits like DE4.
+
+    >>> from datetime import date
+    >>> from gateway.store.authorisations import Movement
+    >>> write_statement([Movement(date(2026, 11, 23), "WITHDRAWAL", -50_000)], 2)
+    '20261123CSHD000005000000'
+    """
+    return "".join(
+        f"{on:%Y%m%d}{LINE_KINDS.get(kind, 'OTH')}{'C' if amount > 0 else 'D'}{write_amount(abs(amount), exponent)}"
+        for on, kind, amount in lines
+    )
 
 
 def refused(message: Message, code: str) -> Message:
@@ -109,42 +148,122 @@ def refused(message: Message, code: str) -> Message:
     return answer
 
 
+def _faulty_advice(
+    message: Message, link: Link, fault: DeclineReason, why: str, settlement_date: date | None
+) -> AuthoriseCommand:
+    """An advice that moves nothing, answered as the link says of FAULT."""
+    mcc = message.get(18, "")
+    channel = link.cash_places.get(mcc, Channel.EWARONG)
+    try:
+        amount = read_amount(message.get(4, ""), link.amount_exponent)
+    except FormatError:
+        amount = 0
+    request = Request(
+        RequestKind.ADVICE,
+        channel,
+        mcc,
+        PurseChoice.BY_RULE,
+        amount,
+        _digest(message, why),
+        _terminal(message),
+        fault=fault,
+    )
+    pan, origin = _pan(message), _origin(message, link, message.get(41, ""), None, settlement_date)
+    return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why=why)
+
+
+def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None) -> AuthoriseCommand:
+    pan = _pan(message)
+    request = _reversal(message, link) if message.mti[1] == "4" else _request(message, link)
+    named = "1" if request.increments else ORIGINALS.get(request.kind)
+    original = None if named is None else _original(message, named)
+    origin = _origin(message, link, _need(message, 41), original, settlement_date)
+    codes: Mapping[DeclineReason, str] = link.advice_codes if message.mti[2] == ADVICE else link.response_codes
+    card = card_data(message, link) if request.kind in WITH_PIN and not request.forced else None
+    new_block = None
+    if request.kind is RequestKind.PIN_CHANGE:
+        _need(message, link.new_pin_field)
+        new_block = new_pin_block(message, link)
+    return AuthoriseCommand(
+        request, origin, pan, pin_block(message, link), pin_key, codes, card, new_pin_block=new_block
+    )
+
+
+def _origin(
+    message: Message,
+    link: Link,
+    terminal: str,
+    original: tuple[str, str, str, str] | None,
+    settlement_date: date | None,
+) -> Origin:
+    return Origin(
+        link.name, message.mti, terminal.strip(), message.get(42, "").strip(), _need(message, 32), _need(message, 11),
+        _need(message, 7), message.get(37, "").strip(), original, settlement_date,
+        original is not None and not _names_another(message),
+        tuple(message.get(number, "").strip() for number in link.key_fields if number not in KEY),
+    )  # fmt: skip
+
+
 def _request(message: Message, link: Link) -> Request:
     code = read_processing_code(_need(message, 3))
-    kind = _kind(message.mti, code.transaction)
-    amount = 0 if kind is RequestKind.BALANCE else read_amount(_need(message, 4), link.amount_exponent)
+    kind = _kind(message, code.transaction)
+    amount = 0 if kind in TELLING else read_amount(_need(message, 4), link.amount_exponent)
     mcc = _need(message, 18)
-    channel = Channel.EWARONG
-    if mcc in CASH_CHANNELS:
-        channel = CASH_CHANNELS[mcc]
-    elif kind is RequestKind.CASH:
+    channel = link.cash_places.get(mcc, Channel.EWARONG)
+    if kind is RequestKind.CASH and mcc not in link.cash_places:
         raise Declined(NOT_PERMITTED, f"cash at MCC {mcc}")
+    if kind in WITHOUT_MONEY:
+        _need(message, link.pin_block_field)
+        lines = link.statement_lines if kind is RequestKind.STATEMENT else 0
+        return Request(kind, channel, mcc, PurseChoice.BY_RULE, 0, _digest(message), _terminal(message), lines=lines)
     if _need(message, 49) != RUPIAH:
         raise Declined(INVALID_TRANSACTION, "currency is not rupiah")
-    if kind is not RequestKind.BALANCE and amount == 0:
+    if kind not in TELLING and amount == 0:
         raise Declined(INVALID_AMOUNT, "amount is zero")
-    purse = PURSES.get(code.from_account)
+    purse = link.purses.get(code.from_account)
     if purse is None:
         raise Declined(NOT_PERMITTED, f"account type {code.from_account}")
+    if message.mti[2] == ADVICE:
+        return _advised(message, Request(kind, channel, mcc, purse, amount, b"", _terminal(message)))
     if kind in WITH_PIN:
         _need(message, link.pin_block_field)
-    terminal = f"{message.get(32, '')}:{message.get(41, '').strip()}"
-    return Request(kind, channel, mcc, purse, amount, _digest(message), terminal)
+    increments = kind is RequestKind.HOLD and _names_another(message)
+    return Request(kind, channel, mcc, purse, amount, _digest(message), _terminal(message), increments=increments)
 
 
-def _kind(mti: str, transaction: str) -> RequestKind:
-    """What a message asks for, by its class and function and the transaction of its processing code."""
-    kind = KINDS.get((mti[1:3], transaction))
+def _advised(message: Message, request: Request) -> Request:
+    """What the partner tells of: it happened, or (DE39 says that it was refused in our name) it did not."""
+    declined = message.get(39, "00") not in APPROVING
+    forced = request.kind is not RequestKind.COMPLETION
+    marks = ("declined",) if declined else ()
+    digest = _digest(message, *(("advice", *marks) if forced else marks))
+    return request._replace(
+        content_digest=digest, forced=forced, fault=DeclineReason.ADVICE_DECLINED if declined else None
+    )
+
+
+def _kind(message: Message, transaction: str) -> RequestKind:
+    """What a message asks for or tells of, by the class and function of its MTI and the transaction of its processing code."""
+    kind = KINDS.get((message.mti[1:3], transaction))
     if kind is None:
-        raise Declined(INVALID_TRANSACTION, f"processing code {transaction} in a {mti}")
+        raise Declined(INVALID_TRANSACTION, f"processing code {transaction} in a {message.mti}")
+    if message.mti[2] == ADVICE and _names_another(message):
+        if message.mti[1] != "2" or kind is not RequestKind.PURCHASE:  # what it names may have been taken already
+            raise Declined(INVALID_TRANSACTION, f"a {message.mti} of {transaction} that names another message")
+        return RequestKind.COMPLETION
     return kind
+
+
+def _names_another(message: Message) -> bool:
+    """Whether DE90 is there and says something."""
+    return bool(message.get(90, "").strip("0 "))
 
 
 def _reversal(message: Message, link: Link) -> Request:
     amount = read_amount(_need(message, 4), link.amount_exponent)
     replacement = message.get(95)
     kept = 0 if replacement is None else read_replacement(replacement, link.amount_exponent).transaction_idr
-    channel = CASH_CHANNELS.get(message.get(18, ""), Channel.EWARONG)
+    channel = link.cash_places.get(message.get(18, ""), Channel.EWARONG)
     return Request(
         RequestKind.REVERSAL, channel, message.get(18, ""), PurseChoice.BY_RULE, amount, _digest(message), kept_idr=kept
     )
@@ -153,12 +272,19 @@ def _reversal(message: Message, link: Link) -> Request:
 def _original(message: Message, wanted: str) -> tuple[str, str, str, str]:
     """Message class, STAN, DE7 and acquirer of the original, whose class must be one of WANTED.
 
-    A DE90 that leaves the acquirer out means the message's own.
+    A DE90 that leaves the acquirer out means the message's own. A reversal without DE90 that has a DE37 names a financial message
+    with its own DE11 and DE7; where there is none, the bank looks for one with its DE11, DE37 and DE41.
     """
+    if message.mti[1] == "4" and not _names_another(message) and message.get(37, "").strip():
+        return "2", _need(message, 11), _need(message, 7), _need(message, 32)
     original = read_original_data(_need(message, 90))
     if original.mti[1] not in wanted:
         raise Declined(INVALID_TRANSACTION, f"a {message.mti} of a {original.mti}")
     return original.mti[1], original.stan, original.transmitted, str(original.acquirer or _need(message, 32))
+
+
+def _terminal(message: Message) -> str:
+    return f"{message.get(32, '')}:{message.get(41, '').strip()}"
 
 
 def _pan(message: Message) -> Pan:
@@ -176,10 +302,10 @@ def _pan(message: Message) -> Pan:
     return pan
 
 
-def _digest(message: Message) -> bytes:
-    """16 bytes over what, with the key fields, makes two messages the same."""
+def _digest(message: Message, *marks: str) -> bytes:
+    """16 bytes over what, with the key fields, makes two messages the same. MARKS: what else an advice says."""
     get = message.fields.get
-    parts = repr((message.mti[1], [get(number) for number in DIGESTED]))
+    parts = repr((message.mti[1], [get(number) for number in DIGESTED], *marks))
     return hashlib.sha256(parts.encode()).digest()[:16]
 
 

@@ -30,8 +30,16 @@ from iso.errors import FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
 from keys.emv_profile import profiles as emv_profiles
 
+KEY_FIELDS_NEEDED, KEY_FIELDS_KNOWN = (7, 11, 32), (7, 11, 32, 37, 41)
 CLOCK = re.compile(r"\d\d:\d\d")
-ADVICE_ACCEPTED = (DeclineReason.ORIGINAL_UNKNOWN, DeclineReason.REVERSAL_AMOUNT, DeclineReason.HOLD_AMOUNT)
+ADVICE_NOT_ACCEPTED = (
+    DeclineReason.KEY_REUSED, DeclineReason.ADVICE_UNREADABLE, DeclineReason.OVERLOAD, DeclineReason.SYSTEM_ERROR,
+)  # fmt: skip
+"""What an advice is told as it is: another message has its key, it cannot be read, nothing was decided. All else is accepted."""
+OF_ADVICES = {
+    DeclineReason.ADVICE_DECLINED: "00", DeclineReason.ADVICE_NOT_SERVED: "00", DeclineReason.ADVICE_UNREADABLE: "30",
+}  # fmt: skip
+"""Reasons that advices alone meet, and what they are told where a profile does not say."""
 LABEL = r"^[a-z0-9-]{1,40}$"
 ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
@@ -176,6 +184,7 @@ class Link(BaseModel):
     @field_validator("response_codes")
     @classmethod
     def _complete(cls, codes: dict[DeclineReason, str]) -> dict[DeclineReason, str]:
+        codes = OF_ADVICES | codes
         missing = [reason.value for reason in DeclineReason if reason not in codes]
         if missing:
             raise ValueError(f"no response code for {', '.join(missing)}")
@@ -183,6 +192,13 @@ class Link(BaseModel):
         if wrong:
             raise ValueError(f"a response code has two letters or digits, not {wrong[0]!r}")
         return codes
+
+    @field_validator("key_fields")
+    @classmethod
+    def _keys(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not set(KEY_FIELDS_NEEDED) <= set(value) <= set(KEY_FIELDS_KNOWN):
+            raise ValueError("key_fields are 7, 11 and 32, by which DE90 names a message, and by choice 37 and 41")
+        return value
 
     @field_validator("cut_over", mode="before")
     @classmethod
@@ -275,5 +291,6 @@ class Link(BaseModel):
 
     @property
     def advice_codes(self) -> dict[DeclineReason, str]:
-        """What an advice (0420, 0421) is told: it is always accepted; what could not be done is kept for people."""
-        return self.response_codes | dict.fromkeys(ADVICE_ACCEPTED, self.response_codes[DeclineReason.APPROVED])
+        """What an advice (0120, 0220, 0420) is told: it is always accepted; what could not be done is kept for people."""
+        accepted = [reason for reason in self.response_codes if reason not in ADVICE_NOT_ACCEPTED]
+        return self.response_codes | dict.fromkeys(accepted, self.response_codes[DeclineReason.APPROVED])

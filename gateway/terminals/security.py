@@ -118,7 +118,7 @@ class LinkSecurity:
         if not self.proves or not self._makes(message, request):
             return encode(message, dialect)
         try:
-            newest = next((key for key in self._versions() if not self._turns.is_pending(key.handle)), None)
+            newest = self._newest()
             if newest is not None:
                 return seal(message, lambda data: self._hsm.mac(newest.handle, data).ljust(MAC_BYTES, b"\0"), dialect)
             error = "no key makes MACs today"
@@ -179,7 +179,7 @@ class LinkSecurity:
         """
         if self._link.mac != "required":
             return False
-        return message.mti[1] != "8" or (self._link.mac_network and bool(self._versions()))
+        return message.mti[1] != "8" or (self._link.mac_network and self._newest() is not None)
 
     def _makes(self, message: Message, request: Message | None) -> bool:
         """Whether a message of ours gets a MAC: where it must have one, and where what it answers had one."""
@@ -222,6 +222,10 @@ class LinkSecurity:
         if not self._turns.pending:
             return self._keys
         return sorted(self._keys, key=lambda key: self._turns.is_pending(key.handle))
+
+    def _newest(self) -> _MacKey | None:
+        """The version to make MACs under: the newest that the partner has used. None: no key was agreed yet."""
+        return next((key for key in self._versions() if not self._turns.is_pending(key.handle)), None)
 
     def _fresh(self, message: Message) -> bool:
         """Whether DE7 of a request (MMDDhhmmss, UTC) is near enough to our clock. Advices and reversals may be older."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from gateway.operations.authorise import MESSAGE_CLASS, AuthoriseCommand, Origin
+from gateway.operations.authorise import AuthoriseCommand, Origin
 from gateway.operations.lane import Lanes
 from gateway.operations.setup import move_business_date
 from gateway.rules.authorise import DeclineReason, Request, RequestKind
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from gateway.simulator.wallet import Wallet
     from tests.gateway.world import Holder
 
+MTI = dict.fromkeys(RequestKind, "0200") | {
+    RequestKind.HOLD: "0100", RequestKind.COMPLETION: "0220", RequestKind.REVERSAL: "0400",
+}  # fmt: skip
 MCC = {Channel.ATM: "6011", Channel.AGENT: "6012", Channel.EWARONG: "5411"}
 
 
@@ -66,9 +69,9 @@ class Till:
         self._stan += 1
         named = None
         if original is not None:
-            named = MESSAGE_CLASS[original.kind], original.origin.stan, original.origin.transmitted, "000002"
+            named = original.origin.mti[1], original.origin.stan, original.origin.transmitted, "000002"
         origin = Origin(
-            link or self.link, "0200", terminal, merchant, "000002", f"{self._stan:06d}", "1123100000", "", named, on,
+            link or self.link, MTI[kind], terminal, merchant, "000002", f"{self._stan:06d}", "1123100000", "", named, on,
         )  # fmt: skip
         held, pinpad = self.wallet.cards[card], pinpad_of(self.wallet)
         request = Request(

@@ -23,7 +23,8 @@ REMEMBERED_DAYS = 31  # a message is the same message for so long; its date (DE7
 HOLD_DAYS = 7
 APPROVED = "APPROVED"
 UNDECIDED = ("OVERLOAD", "SYSTEM_ERROR")  # told that nothing was decided; the same message may come again
-BALANCES_TOLD = (APPROVED, "INSUFFICIENT_FUNDS", "LIMIT_AMOUNT", "LIMIT_COUNT")
+PIN_WAS_RIGHT = (APPROVED, "ACCOUNT_PENDING_ID", "ACCOUNT_BLOCKED", "NOT_PERMITTED", "AID_BLOCKED", "INSUFFICIENT_FUNDS",
+                 "LIMIT_AMOUNT", "LIMIT_COUNT")  # fmt: skip
 TAKING = ("CASH", "PURCHASE", "HOLD")
 GIVING_BACK = ("REVERSAL", "REFUND", "CORRECTION")
 REFUNDABLE = ("PURCHASE", "COMPLETION")
@@ -181,8 +182,8 @@ class Family:
         taken = Taken(said, Told(APPROVED), today)
         reason = self._decide(said, taken, today)
         taken.told = Told(reason)
-        if reason in BALANCES_TOLD and said.kind in (*TAKING, "BALANCE") and said.key.pan in self.cards:
-            taken.told = Told(reason, self.spendable(today), None if taken.draws else self.lost_next(today))
+        if reason in PIN_WAS_RIGHT and said.kind in (*TAKING, "BALANCE") and said.key.pan in self.cards:
+            taken.told = Told(reason, self.spendable(today), self.lost_next(today))
         self.answered[said.key] = taken
         return taken.told
 

@@ -60,6 +60,7 @@ TRIED: dict[str, list[tuple[str, ...]]] = {
     **{f"card {act}": [(CARD, *REASON, *AS)] for act in ("trust-chip", "block", "unblock", "unlock", "reset-pin", "lost")},
     **{f"card {act}": [(CARD, *REASON, *AS)] for act in ("stolen", "replace")},
     "account show": [(ACCOUNT,)],
+    "account holds": [(ACCOUNT,)],
     "account balance": [(ACCOUNT,)],
     "account statement": [(ACCOUNT,)],
     "account unblock": [("--account", ACCOUNT, "--checker", "budi", *REASON, *AS)],
@@ -71,6 +72,8 @@ TRIED: dict[str, list[tuple[str, ...]]] = {
     "job list": [()], "return list": [()], "return confirm": [("1", "--ntpn", NTPN, *AS)],
     "settlement list": [()], "settlement show": [()], "settlement positions": [()], "settlement payables": [()],
     "settlement verify": [()], "settlement report": [("--date", "{day}", "--out", OUT)], "settlement gl": [("--out", OUT)],
+    "exceptions list": [("--all",)], "exceptions show": [("1",)],
+    "exceptions resolve": [("1", "--note", "seen", "--checker", "budi", *AS)],
     "outgoing list": [(), ("--all",)], "outgoing show": [("1",)], "outgoing retry": [("1", *REASON, *AS)],
     "outgoing drop": [("1", "--checker", "budi", *REASON, *AS)],
     "desk list": [(), ("--all",)], "desk done": [("1", *REASON, *AS)], "desk totals": [()],
@@ -102,7 +105,10 @@ NOT_TRIED = {
 
 
 FORMS: tuple[list[str], ...] = ([], ["--json"])
-MAY_REFUSE = ("outgoing retry", "card choose-pin", "card unlock", "card stolen", "account correct", "settlement show")
+MAY_REFUSE = (
+    "exceptions show", "exceptions resolve", "outgoing retry", "card choose-pin", "card unlock", "card stolen",
+    "account correct", "settlement show",
+)  # fmt: skip
 """At this point of the story; every command near a card is also refused where its --json repeats a deed that was done."""
 NEAR_CARDS = ("outgoing", "desk", "card", "account", "trace", "batch", "si", "limits", "simulate")
 

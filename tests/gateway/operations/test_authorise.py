@@ -13,6 +13,7 @@ from sqlalchemy import text
 from gateway.operations.bank import reading
 from gateway.simulator.terminal import Asked, TerminalKind
 from iso.message import Message
+from keys.sensitive import Pin
 from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street, reasons, tranches_idr
 from tests.gateway.world import credit
 
@@ -147,7 +148,7 @@ async def test_reversals_that_give_nothing(bank: Bank, tmp_path: Path) -> None:
         assert AID_IDR - 100_000 == await available_idr(bank, street.families[0].family_id)
         other = street.atm.reversal(good.request)
         other.fields[90] = other.fields[90].replace("0200", "0420", 1)
-        assert "12" == (await street.atm.send(other)).code
+        assert "12" == (await street.atm.send(replace(other, mti="0400"))).code
         del other.fields[90]
         assert "30" == (await street.atm.send(other)).code
     await assert_proved(bank)
@@ -234,21 +235,49 @@ async def test_stored_answers_hold_nothing_of_the_card(bank: Bank, tmp_path: Pat
 
 
 async def test_the_family_is_told_what_it_loses_next(bank: Bank, tmp_path: Path) -> None:
-    """A balance inquiry and a refusal tell the earliest loss of unused aid, a repeat tells it again, an approval does not."""
+    """Inquiry, refusal and approval tell the earliest loss of unused aid as it is afterwards, and a repeat tells it again."""
     async with open_street(bank, tmp_path) as street:
+        await credit(bank, tmp_path, street.families, 100_000, si="SI-2", stage="2027-T1", months=("2027-01",))
         lost_on = bank.business_date + timedelta(days=90)
         asked = await street.atm.balance(street.card)
         assert asked.answer is not None
-        assert f"EXP{lost_on:%Y%m%d}{AID_IDR * 100:012d}" == asked.answer.get(48)
+        assert f"EXP{lost_on:%Y%m%d}{(AID_IDR + 100_000) * 100:012d}" == asked.answer.get(48)
         again = await street.atm.repeat(asked)
         assert again.answer is not None
         assert asked.answer.get(48) == again.answer.get(48)
-        refused = await street.atm.withdraw(street.card, AID_IDR + 50_000)
+        refused = await street.atm.withdraw(street.card, AID_IDR + 150_000)
         assert refused.answer is not None
         assert ("51", asked.answer.get(48)) == (refused.code, refused.answer.get(48))
-        paid = await street.atm.withdraw(street.card, 50_000)
+        paid = await street.atm.withdraw(street.card, 50_000)  # the clock of a used tranche has stopped
         assert paid.answer is not None
-        assert ("00", None) == (paid.code, paid.answer.get(48))
-        used = await street.atm.balance(street.card)  # the clock of a used tranche has stopped
-        assert used.answer is not None
-        assert used.answer.get(48) is None
+        assert ("00", f"EXP{lost_on:%Y%m%d}{100_000 * 100:012d}") == (paid.code, paid.answer.get(48))
+        repeated = await street.atm.repeat(paid)
+        assert repeated.same_answer(paid)
+        last = await street.atm.withdraw(street.card, AID_IDR - 50_000 + 10_000)
+        assert last.answer is not None
+        assert ("00", None) == (last.code, last.answer.get(48))
+
+
+async def test_a_balance_is_told_behind_a_right_pin_alone(bank: Bank, tmp_path: Path) -> None:
+    """Every refusal behind the PIN tells DE54 and DE48; with a wrong or locked one, or a lost card, nothing is told."""
+    async with open_street(bank, tmp_path) as street:
+        told, untold = [], []
+        told.append(await street.agent.withdraw(street.card, AID_IDR + 10_000))
+        odd = street.shop.request(Asked.PURCHASE, street.card, 10_000)
+        odd.fields[18] = "5812"  # food may not be bought there
+        told.append(await street.shop.send(odd))
+        async with bank.database.engine.begin() as connection:
+            await connection.execute(text("UPDATE account SET state = 'BLOCKED'"))
+        told.append(await street.atm.withdraw(street.card, 10_000))
+        untold += [await street.atm.withdraw(street.card, 10_000, Pin("909182")) for _ in range(3)]
+        untold.append(await street.atm.balance(street.card))
+        async with bank.database.engine.begin() as connection:
+            await connection.execute(text("UPDATE card SET state = 'LOST', pin_tries_left = 3"))
+        untold.append(await street.atm.balance(street.card))
+        assert ["51", "57", "62"] == [one.code for one in told]
+        assert ["55", "55", "55", "75", "41"] == [one.code for one in untold]
+        assert [AID_IDR] * 3 == [one.available_idr for one in told]
+        assert [True] * 3 == [one.answer is not None and 48 in one.answer.fields for one in told]
+        assert [(False, False)] * 5 == [
+            (54 in one.answer.fields, 48 in one.answer.fields) for one in untold if one.answer is not None
+        ]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.rules.account import AccountState
 from gateway.rules.authorise import (
+    PIN_WAS_RIGHT,
     CardView,
     Decision,
     DeclineReason,
@@ -126,6 +127,7 @@ FAULTS = [
     Fault(R.PIN_MISSING, {"pin": PinOutcome.NOT_CHECKED}),
     Fault(R.PIN_WRONG, {"pin": PinOutcome.WRONG}),
     Fault(R.PIN_REPLAYED, {"pin": PinOutcome.REPLAYED}),
+    Fault(R.NEW_PIN_REFUSED, {"pin": PinOutcome.NEW_REFUSED}),
     Fault(R.ACCOUNT_PENDING_ID, {"account": AccountState.PENDING_ID}),
     Fault(R.ACCOUNT_BLOCKED, {"account": AccountState.BLOCKED}),
     Fault(R.ACCOUNT_BLOCKED, {"account": AccountState.CLOSED}),
@@ -172,8 +174,9 @@ def test_the_earlier_reason_is_told(first: Fault, second: Fault) -> None:
 
 
 def test_the_faults_of_these_tests_are_all_there_are() -> None:
-    """A new reason needs a fault here. What is told apart elsewhere: reversals, completions, overload and outage."""
-    elsewhere = {R.APPROVED, R.ORIGINAL_UNKNOWN, R.REVERSAL_AMOUNT, R.HOLD_AMOUNT, R.OVERLOAD, R.SYSTEM_ERROR}
+    """A new reason needs a fault here. What is told apart elsewhere: reversals, completions, advices, overload and outage."""
+    advised = {R.ADVICE_DECLINED, R.ADVICE_UNREADABLE, R.ADVICE_NOT_SERVED}
+    elsewhere = advised | {R.APPROVED, R.ORIGINAL_UNKNOWN, R.REVERSAL_AMOUNT, R.HOLD_AMOUNT, R.OVERLOAD, R.SYSTEM_ERROR}
     assert set(DeclineReason) - elsewhere == {fault.reason for fault in FAULTS}
     assert {fault.change["state"] for fault in FAULTS if "state" in fault.change} == set(CardState) - {CardState.ACTIVE}
 
@@ -222,11 +225,24 @@ def test_only_a_checked_pin_changes_the_tries(fault: Fault) -> None:
     assert (TRIES if behind else None) == decision.pin_tries_left
 
 
+@pytest.mark.parametrize("fault", [None, *FAULTS], ids=str)
+def test_what_a_balance_is_told_with(fault: Fault | None) -> None:
+    """PIN_WAS_RIGHT is what is told behind a right PIN, and nothing that may be told without one."""
+    facts = replace(Facts(), **({} if fault is None else fault.change))
+    others = [
+        replace(facts, pin=pin).decide().reason for pin in (PinOutcome.WRONG, PinOutcome.MISSING, PinOutcome.VOID)
+    ]
+    right = facts.decide().reason
+    assert (right in PIN_WAS_RIGHT) is (right not in others and right is not R.PIN_REPLAYED)
+
+
 @given(fault=st.sampled_from([None, *FAULTS]), kind=st.sampled_from(RequestKind), expired=st.booleans())
 def test_the_pin_is_asked_for_when_it_matters(fault: Fault | None, kind: RequestKind, *, expired: bool) -> None:
     """Where no check is needed, no outcome of one changes the decision; where it is, a wrong PIN does."""
     facts = replace(Facts(), **({} if fault is None else fault.change))
-    facts = replace(facts, request=CASH._replace(kind=kind), expires_on=TODAY - DAY if expired else facts.expires_on)
+    wrong = R.ADVICE_NOT_SERVED if kind is RequestKind.ADVICE else None  # such an advice has one always
+    request = CASH._replace(kind=kind, fault=wrong)
+    facts = replace(facts, request=request, expires_on=TODAY - DAY if expired else facts.expires_on)
     facts = replace(facts, original=ORIGINAL)
     answers = {replace(facts, pin=outcome).decide() for outcome in PinOutcome}
     needed = needs_pin_check(facts.request, facts.snapshot)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rules.authorise import Decision, Original, PinOutcome, RequestKind, kept_amounts
+from gateway.rules.authorise import Decision, Original, PinOutcome, RequestKind
 from gateway.rules.card import CardState
+from gateway.rules.draws import kept_amounts
 from gateway.rules.limits import LimitPeriod, LimitRule, LimitScope, Use, Verdict
 from gateway.rules.purse import Channel
 from ledger.posting import Draw, give_back
@@ -60,12 +61,59 @@ def test_a_completion_never_takes_more_than_is_held(amount: int, gone: int) -> N
     assert decision.approved or decision.reason is R.HOLD_AMOUNT
 
 
-@pytest.mark.parametrize("original", [None, ORIGINAL, BOUGHT])
+@pytest.mark.parametrize("original", [None, ORIGINAL])
 def test_only_a_hold_is_completed(original: Original | None) -> None:
-    """A completion of nothing, or of a purchase, is unknown; one of a declined hold takes nothing."""
+    """A completion of nothing, or of cash, is unknown; one of a declined hold takes nothing."""
     assert R.ORIGINAL_UNKNOWN is Facts(COMPLETION, original=original).decide().reason
     declined = Original(RequestKind.HOLD, R.INSUFFICIENT_FUNDS, 300_000, 0, ())
     assert R.HOLD_AMOUNT is Facts(COMPLETION, original=declined).decide().reason
+
+
+ADDED = (Draw(8, PKH, 50_000), Draw(9, PKH, 10_000))
+MORE = HOLD._replace(increments=True, amount_idr=50_000)
+
+
+def test_what_was_added_to_a_hold_is_completed_with_it() -> None:
+    """One draw a tranche, oldest first; the rest of all is released."""
+    held = replace(HELD, more=ADDED)
+    decision = Facts(COMPLETION._replace(amount_idr=340_000), original=held).decide()
+    assert ((Draw(7, PKH, 200_000), Draw(8, PKH, 140_000)), (Draw(9, PKH, 10_000), Draw(8, PKH, 10_000))) == (
+        decision.draws, decision.released
+    )  # fmt: skip
+    assert R.HOLD_AMOUNT is Facts(COMPLETION._replace(amount_idr=360_001), original=held).decide().reason
+    assert R.ORIGINAL_UNKNOWN is Facts(COMPLETION, original=replace(HELD, increment=True)).decide().reason
+
+
+@pytest.mark.parametrize("amount", [300_000, 360_000])
+def test_what_was_added_to_a_hold_is_given_back_with_it(amount: int) -> None:
+    """A reversal of the first hold, of its own amount or of all; one that keeps a part concerns the first alone."""
+    held = replace(HELD, more=ADDED)
+    whole = Facts(REVERSAL._replace(amount_idr=amount), original=held).decide()
+    assert {7: 200_000, 8: 150_000, 9: 10_000} == {draw.tranche_id: draw.amount_idr for draw in whole.draws}
+    assert 3 == len(whole.draws)
+    part = Facts(REVERSAL._replace(kept_idr=250_000), original=held).decide()
+    assert (Draw(8, PKH, 50_000),) == part.draws
+    gone = Facts(REVERSAL, original=replace(held, reversed_idr=300_000)).decide()
+    assert ADDED == gone.draws
+    assert R.REVERSAL_AMOUNT is Facts(REVERSAL._replace(amount_idr=amount - 1), original=held).decide().reason
+
+
+@pytest.mark.parametrize(
+    ("original", "reason"),
+    [
+        (HELD, R.APPROVED),
+        (None, R.ORIGINAL_UNKNOWN),
+        (BOUGHT, R.ORIGINAL_UNKNOWN),
+        (replace(HELD, increment=True), R.ORIGINAL_UNKNOWN),
+        (replace(HELD, reversed_idr=300_000), R.HOLD_AMOUNT),
+        (replace(HELD, reason=R.INSUFFICIENT_FUNDS, draws=()), R.HOLD_AMOUNT),
+    ],
+)
+def test_only_an_open_hold_is_added_to(original: Original | None, reason: object) -> None:
+    """And only the first of its kind; with a PIN like any hold."""
+    assert reason is Facts(MORE, original=original).decide().reason
+    if original is HELD:
+        assert R.PIN_MISSING is Facts(MORE, original=HELD, pin=PinOutcome.MISSING).decide().reason
 
 
 def test_a_reversed_hold_is_released() -> None:

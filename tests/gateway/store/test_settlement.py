@@ -6,8 +6,8 @@ import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from gateway.operations.authorise import OWED_TO
 from gateway.operations.bank import reading
+from gateway.operations.decision_rows import OWED_TO
 from gateway.rules.authorise import RequestKind
 from gateway.rules.purse import Channel
 from gateway.store import settlement

@@ -18,19 +18,23 @@ SHIPPED = DEFAULT_FILE.read_text(encoding="utf-8")
 
 
 def test_the_shipped_link() -> None:
-    """Acquirer 000002, himbara, two decimals, a code of two characters for every reason, 00 for approvals alone."""
+    """Acquirer 000002, himbara, two decimals, a code of two characters for every reason; 00 is for approvals and advices."""
     link = read_links(None).first
     assert ("himbara", "000002", 2, True) == (link.name, link.acquirer, link.amount_exponent, link.sign_on_required)
     assert set(DeclineReason) == set(link.response_codes)
-    assert [DeclineReason.APPROVED] == [reason for reason, code in link.response_codes.items() if code == "00"]
+    advised = [DeclineReason.ADVICE_DECLINED, DeclineReason.ADVICE_NOT_SERVED]
+    assert [*advised, DeclineReason.APPROVED] == [
+        reason for reason, code in link.response_codes.items() if code == "00"
+    ]
     assert 4096 == link.framing.max_length
 
 
 def test_advices_are_accepted() -> None:
-    """What an advice is told differs only where nothing could be done any more."""
+    """Whatever is the matter: but where another message has its key, it cannot be read, or nothing was decided."""
     link = read_links(None).first
-    changed = {reason for reason, code in link.advice_codes.items() if code != link.response_codes[reason]}
-    assert {DeclineReason.ORIGINAL_UNKNOWN, DeclineReason.REVERSAL_AMOUNT, DeclineReason.HOLD_AMOUNT} == changed
+    refused = {reason: code for reason, code in link.advice_codes.items() if code != "00"}
+    R = DeclineReason  # noqa: N806 - as in the tests of the rules
+    assert {R.KEY_REUSED: "94", R.ADVICE_UNREADABLE: "30", R.OVERLOAD: "91", R.SYSTEM_ERROR: "96"} == refused
 
 
 @pytest.mark.parametrize(
@@ -47,6 +51,8 @@ def test_advices_are_accepted() -> None:
         ('mac = "off"', 'mac = "off"\nsurprise = 1', "surprise"),
         ("[[link]]", "[[link", "line"),
         ('pin_key = "zpk-himbara"\n', "", "pin_key"),
+        ('mac = "off"', 'mac = "off"\nkey_fields = [7, 11]', "key_fields"),
+        ('mac = "off"', 'mac = "off"\nkey_fields = [7, 11, 32, 39]', "key_fields"),
     ],
 )
 def test_a_wrong_link_is_refused_in_one_line(tmp_path: Path, old: str, new: str, word: str) -> None:

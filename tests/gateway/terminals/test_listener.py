@@ -103,7 +103,7 @@ async def test_link_events_are_recorded(bank: Bank) -> None:
 async def test_unknown_types_are_answered(service: Service) -> None:
     """A message type nobody serves is answered 12 with the answering type, and the link stays up."""
     async with raw_link(service) as link:
-        for mti in ("0120", "0340", "0540", "0640", "0820", "9200", "0240", "1200"):
+        for mti in ("0140", "0340", "0540", "0640", "0820", "9200", "0240", "1200"):
             await link.send(framed(Message(mti, CASH)))
             answer = await link.receive()
             assert (mti, "12", "000007") == (mti, answer.get(39), answer.get(11))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 
 from gateway.operations.authorise import AuthoriseCommand, Outcome
 from gateway.rules.authorise import DeclineReason, RequestKind
+from gateway.rules.expiring import Expiring
 from gateway.rules.purse import Channel, Purse, PurseChoice
+from gateway.store.authorisations import Movement
 from gateway.terminals import mapping
 from gateway.terminals.links_file import read_links
 from iso.errors import FormatError
@@ -162,10 +165,12 @@ def test_only_financial_requests_are_reversed(key: KeyHandle) -> None:
     """A reversal of a reversal or of a network message is answered 12."""
     for mti in ("0420", "0800"):
         with pytest.raises(mapping.Declined) as error:
-            command(key, "0420", f90=mti + DE90[4:])
+            command(key, "0400", f90=mti + DE90[4:])
         assert "12" == error.value.code
+        advised = command(key, "0420", f90=mti + DE90[4:])
+        assert DeclineReason.ADVICE_NOT_SERVED is advised.request.fault
     with pytest.raises(FormatError):
-        command(key, "0420", f90="")
+        command(key, "0400", f90="", f37="")
 
 
 def test_an_advice_is_always_accepted(key: KeyHandle) -> None:
@@ -173,6 +178,136 @@ def test_an_advice_is_always_accepted(key: KeyHandle) -> None:
     asked, advised = command(key, "0400", f90=DE90), command(key, "0421", f90=DE90)
     unknown = DeclineReason.ORIGINAL_UNKNOWN
     assert ("25", "00") == (asked.response_codes[unknown], advised.response_codes[unknown])
+
+
+@pytest.mark.parametrize(
+    ("mti", "change", "kind"),
+    [
+        ("0120", {"f3": "000000", "f18": "5411"}, RequestKind.PURCHASE),
+        ("0121", {}, RequestKind.CASH),
+        ("0220", {"f3": "000000", "f18": "5411"}, RequestKind.PURCHASE),
+        ("0221", {"f39": "00"}, RequestKind.CASH),
+        ("0220", {"f3": "000000", "f18": "5411", "f90": "0" * 42}, RequestKind.PURCHASE),
+    ],
+)
+def test_what_has_happened_is_forced(key: KeyHandle, mti: str, change: dict[str, str], kind: RequestKind) -> None:
+    """An advice without a hold tells of what the partner approved; no PIN is needed, and all that can be is accepted."""
+    made = command(key, mti, f52="", **change)
+    assert (kind, True, None, "") == (made.request.kind, made.request.forced, made.request.fault, made.why)
+    assert "00" == made.response_codes[DeclineReason.INSUFFICIENT_FUNDS]
+
+
+def test_a_completion_names_its_hold(key: KeyHandle) -> None:
+    """0220 with DE90 of a 0100 or 0120; of anything else it is kept for people, so that nothing is taken twice."""
+    hold = DE90.replace("0200", "0100", 1)
+    made = command(key, "0220", f3="000000", f18="5411", f90=hold)
+    assert (RequestKind.COMPLETION, False, "1") == (
+        made.request.kind,
+        made.request.forced,
+        (made.origin.original or "")[0],
+    )
+    for mti, change in (
+        ("0220", {"f90": DE90}),
+        ("0220", {"f3": "010000", "f18": "6011", "f90": hold}),
+        ("0120", {"f90": hold}),
+    ):
+        odd = command(key, mti, **({"f3": "000000", "f18": "5411"} | change))
+        assert (RequestKind.ADVICE, DeclineReason.ADVICE_NOT_SERVED) == (odd.request.kind, odd.request.fault)
+
+
+@pytest.mark.parametrize(("code", "declined"), [("00", False), ("10", False), ("51", True), ("05", True), ("91", True)])
+def test_a_refusal_in_our_name_is_told_by_de39(key: KeyHandle, code: str, *, declined: bool) -> None:
+    """DE39 of an advice that lets no money out: it is recorded and moves nothing."""
+    made = command(key, "0120", f39=code)
+    assert (DeclineReason.ADVICE_DECLINED if declined else None) is made.request.fault
+    assert (made.request.content_digest == command(key, "0120").request.content_digest) is not declined
+
+
+@pytest.mark.parametrize(
+    ("change", "fault", "why"),
+    [
+        ({"f49": "840"}, DeclineReason.ADVICE_NOT_SERVED, "currency"),
+        ({"f3": "400000"}, DeclineReason.ADVICE_NOT_SERVED, "processing code 40"),
+        ({"f4": "0" * 12}, DeclineReason.ADVICE_NOT_SERVED, "zero"),
+        ({"f18": "5411"}, DeclineReason.ADVICE_NOT_SERVED, "cash at MCC"),
+        ({"f4": "000000000150"}, DeclineReason.ADVICE_UNREADABLE, "field 4"),
+        ({"f41": ""}, DeclineReason.ADVICE_UNREADABLE, "field 41"),
+    ],
+)
+def test_a_faulty_advice_is_kept(key: KeyHandle, change: dict[str, str], fault: DeclineReason, why: str) -> None:
+    """What is wrong goes with it, without a value of the card; the same message asked for would be refused."""
+    made = command(key, "0220", **change)
+    assert (RequestKind.ADVICE, fault) == (made.request.kind, made.request.fault)
+    assert why in made.why
+    with pytest.raises((mapping.Declined, FormatError)):
+        command(key, "0200", **change)
+
+
+@pytest.mark.parametrize("field", ["f2", "f7", "f11", "f32"])
+def test_an_advice_of_no_card_or_key_is_not_kept(key: KeyHandle, field: str) -> None:
+    """Nobody could say which message it was."""
+    with pytest.raises(FormatError):
+        command(key, "0220", **{field: ""})
+
+
+def test_a_pin_change_brings_two_blocks(key: KeyHandle) -> None:
+    """DE52 and the link's field, without amount and currency; a new block that is none counts as a refused PIN."""
+    fields = {"f3": "901000", "f4": "", "f49": "", "f18": "6011"}
+    made = command(key, **fields, f125="FEDCBA9876543210")
+    assert (RequestKind.PIN_CHANGE, 0, bytes.fromhex("FEDCBA9876543210")) == (
+        made.request.kind, made.request.amount_idr, made.new_pin_block
+    )  # fmt: skip
+    assert b"" == command(key, **fields, f125="12").new_pin_block
+    elsewhere = LINK.model_copy(update={"new_pin_field": 53})
+    message = Message("0200", CASH | {3: "900000", 53: "FEDCBA9876543210"})
+    assert made.new_pin_block == mapping.to_command(message, elsewhere, key).new_pin_block
+    for missing, field in (({"f125": ""}, 125), ({"f52": "", "f125": "12"}, 52)):
+        with pytest.raises(FormatError) as error:
+            command(key, **(fields | missing))
+        assert field == error.value.field
+
+
+def test_a_statement_has_the_links_length(key: KeyHandle) -> None:
+    """DE3 38, without amount and currency; as many lines as the link's answer holds, in the link's field."""
+    assert (RequestKind.STATEMENT, 5) == (
+        command(key, f3="380000", f4="", f49="").request[0],
+        command(key, f3="380000").request.lines,
+    )
+    link = LINK.model_copy(update={"statement_lines": 9, "statement_field": 48, "amount_exponent": 0})
+    assert 9 == mapping.to_command(Message("0200", CASH | {3: "380000"}), link, key).request.lines
+    lines = (Movement(date(2026, 11, 23), "CREDIT", 600_000), Movement(date(2026, 1, 2), "TO_RPL", -1))
+    answer = mapping.to_answer(
+        Message("0200", CASH), Outcome(DeclineReason.APPROVED, "00", None, None, statement=lines), link
+    )
+    assert "20261123CRDC00000060000020260102OTHD000000000001" == answer.get(48)
+
+
+def test_a_hold_may_add_to_another(key: KeyHandle) -> None:
+    """A 0100 with DE90 of a 0100; of another message it is no transaction of this link."""
+    plain = command(key, "0100", f3="000000", f18="5411")
+    made = command(key, "0100", f3="000000", f18="5411", f90=DE90.replace("0200", "0100", 1))
+    assert ((False, None), (True, "1")) == (
+        (plain.request.increments, plain.origin.original), (made.request.increments, (made.origin.original or "")[0])
+    )  # fmt: skip
+    with pytest.raises(mapping.Declined):
+        command(key, "0100", f3="000000", f18="5411", f90=DE90)
+
+
+def test_a_reversal_may_leave_its_original_to_be_found(key: KeyHandle) -> None:
+    """Without DE90, or with zeros, it is what its own DE11 and DE7 name, or is looked for; without DE37 too it is none."""
+    for change in ({"f90": ""}, {"f90": "0" * 42}):
+        made = command(key, "0420", **change)
+        assert (True, ("2", "000007", "1123120000", "000002")) == (made.origin.guessed, made.origin.original)
+        with pytest.raises(FormatError):
+            command(key, "0400", f37="", f90="")
+    assert not command(key, "0420", f90=DE90).origin.guessed
+
+
+def test_the_key_has_what_the_link_says(key: KeyHandle) -> None:
+    """7, 11 and 32 always; 37 and 41 where the profile says so."""
+    assert () == command(key).origin.more_key
+    link = LINK.model_copy(update={"key_fields": (7, 11, 32, 37, 41)})
+    assert ("632712000007", "A0000001") == mapping.to_command(Message("0200", CASH), link, key).origin.more_key
 
 
 def test_an_answer_tells_code_approval_and_balances() -> None:
@@ -189,6 +324,28 @@ def test_an_answer_tells_code_approval_and_balances() -> None:
     assert 52 not in answer.fields
     plain = mapping.to_answer(request, Outcome(DeclineReason.CARD_LOST, "41", None, None), LINK)
     assert ("41", None, None) == (plain.get(39), plain.get(38), plain.get(54))
+
+
+def test_what_is_told_is_the_links_to_say() -> None:
+    """DE54 and DE48 are left out where the profile says so; account types are the profile's."""
+    outcome = Outcome(
+        DeclineReason.APPROVED, "00", "000123", {Purse.CASH: 5, Purse.FOOD: 6}, Expiring(date(2027, 1, 2), 5)
+    )
+    quiet = LINK.model_copy(update={"balance_in_54": False, "expiring_in_48": False})
+    other = LINK.model_copy(update={"account_types": {Purse.CASH: "20", Purse.FOOD: "96"}})
+    answers = [mapping.to_answer(Message("0200", CASH), outcome, link) for link in (LINK, quiet, other)]
+    assert ["EXP20270102000000000500", None, "EXP20270102000000000500"] == [one.get(48) for one in answers]
+    assert ["10", None, "20"] == [one.get(54) and one.fields[54][:2] for one in answers]
+
+
+def test_places_and_purses_are_the_links(key: KeyHandle) -> None:
+    """Where cash is paid and which digits of DE3 choose a purse, the profile says."""
+    link = LINK.model_copy(update={"cash_places": {"6017": Channel.AGENT}, "purses": {"20": PurseChoice.CASH}})
+    made = mapping.to_command(Message("0200", CASH | {3: "012000", 18: "6017"}), link, key).request
+    assert (Channel.AGENT, PurseChoice.CASH) == (made.channel, made.purse)
+    for fields in (CASH | {3: "012000"}, CASH | {18: "6017"}):
+        with pytest.raises(mapping.Declined):
+            mapping.to_command(Message("0200", fields), link, key)
 
 
 def test_commands_mask_their_card(key: KeyHandle) -> None:

@@ -342,6 +342,16 @@ def test_a_pending_key_is_believed_and_makes_nothing_before_its_first_use() -> N
     assert (None, new) == (asked(guard, old), guard.encode(CASH, HIMBARA, CASH))
 
 
+def test_network_management_before_the_first_key_is_used() -> None:
+    """The answer with the first key may be lost: the change is sent again as it was, without a MAC, until the key is used."""
+    hsm = hsm_with(KINDS["retail, padding 1"])
+    guard = security(hsm, mac_network=True)
+    guard._turns.know([Turn("zak", 1, "himbara", NOW, 60, 60)])
+    assert (None, encode(ECHO)) == (asked(guard, encode(ECHO)), guard.encode(ECHO, HIMBARA, ECHO))
+    assert None is asked(guard, sealed(ECHO, KINDS["retail, padding 1"].echo))
+    assert "63" == asked(guard, encode(ECHO))
+
+
 def test_a_token_that_is_away() -> None:
     """Nothing can be said of a MAC, so the message is answered 96, to be tried again; an answer goes out without."""
     hsm = hsm_with(KINDS["retail, padding 1"])
