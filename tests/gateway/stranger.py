@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import struct
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +20,11 @@ from cryptography.hazmat.primitives.ciphers import Cipher, modes
 from psec.pinblock import encode_pinblock_iso_0
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 Fields = dict[str, str]
+PinPad = Callable[[str, str, str], Fields]
+"""Card number, PIN and new PIN (or nothing): DE52, DE125 of a new PIN, and DE62 where the link has DUKPT."""
 ECHOED = ("2", "3", "4", "7", "11", "12", "13", "32", "37", "41", "42", "49")
 WAIT_S = 15.0
 TABLE = """2 n..19 3 n6 4 n12 5 n12 6 n12 7 n10 8 n8 9 n8 10 n8 11 n6 12 n6 13 n4 14 n4 15 n4 16 n4 17 n4 18 n4 19 n3 20 n3 21 n3
@@ -75,6 +80,11 @@ class Wire:
         """A message without frame."""
         data: bytes = bytes(iso8583.encode({"t": mti, **fields}, self.spec)[0])
         return data
+
+    def length_of_two(self, digits: str) -> bytes:
+        """An LL of the wire."""
+        encoding = self.spec["2"]["len_enc"]
+        return bytes.fromhex(digits) if encoding == "bcd" else digits.encode(encoding)
 
     def frame(self, message: bytes) -> bytes:
         """A message as it goes on the wire."""
@@ -153,6 +163,11 @@ class Line:
             except ConnectionError:
                 return True
 
+    async def answers(self, many: int) -> dict[str, tuple[str, Fields]]:
+        """So many answers by their trace number, whatever their order."""
+        got = [await self.receive() for _ in range(many)]
+        return {fields["11"]: (mti, fields) for mti, fields in got}
+
     async def quiet(self, seconds: float = 0.2) -> bool:
         """Whether nothing more comes for so long, and the line stays open."""
         try:
@@ -162,11 +177,23 @@ class Line:
             return True
         return False
 
-    async def hang_up(self, *, reset: bool = False) -> None:
-        """Close; with RESET at once, by RST."""
+    async def sign_on(self, code: str = "001") -> str:
+        """DE39 of a sign-on (002: sign-off, 301: echo) that has the fewest fields."""
+        return (await self.ask("0800", {"7": "1123031500", "11": "900001", "70": code}))[1]["39"]
+
+    def hang_up(self, *, reset: bool = False) -> None:
+        """Close. RESET: by RST, with what was not sent thrown away."""
         if reset:
+            linger = struct.pack("ii", 1, 0)
+            self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.writer.transport.abort()
         self.writer.close()
+
+    async def close(self) -> None:
+        """Hang up, and wait until it is done."""
+        self.hang_up()
+        with suppress(ConnectionError):
+            await self.writer.wait_closed()
 
 
 def not_echoed(sent: Fields, answer: Fields) -> list[str]:
@@ -176,10 +203,10 @@ def not_echoed(sent: Fields, answer: Fields) -> list[str]:
 
 @dataclass
 class Machine:
-    """A terminal with one family's card before it: writes requests. `pin_field`: makes DE52, and DE62 where the link has DUKPT."""
+    """A terminal with one family's card before it: writes requests."""
 
     pan: str
-    pin_fields: Callable[[str, str], Fields]
+    pin_fields: PinPad
     transmitted: str
     acquirer: str = "000002"
     pin: str = "204817"
@@ -193,35 +220,48 @@ class Machine:
         return {
             "2": self.pan, "3": processing, **amount, "7": self.transmitted, "11": f"{self.stan:06d}", "12": "101500",
             "13": "1123", "18": place, "22": "021", "32": self.acquirer, "37": f"{self.stan:012d}", "41": self.terminal,
-            "42": "MERCHANT0000001", "49": "360", **self.pin_fields(pin or self.pin, self.pan),
+            "42": "MERCHANT0000001", "49": "360", **self.pin_fields(self.pan, pin or self.pin, ""),
         }  # fmt: skip
+
+    def change_pin(self, new: str) -> Fields:
+        """Fields of a 0200 with the block of a new PIN in DE125."""
+        return self.request("900000", 0) | self.pin_fields(self.pan, self.pin, new)
+
+    def track2(self) -> Fields:
+        """DE35 of the card's stripe, with the separator that every wire has."""
+        return {"35": f"{self.pan}D31122010000000000"}
 
     def reversal(self, original: Fields, mti: str = "0200", kept_idr: int | None = None) -> Fields:
         """Fields of a 0400 or 0420 of a message. KEPT_IDR: what stays taken (DE95); None: full, without DE95."""
         self.stan += 1
         named = f"{mti}{original['11']}{original['7']}{original['32']:0>11}{0:011d}"
         kept = {} if kept_idr is None else {"95": f"{kept_idr * 100:012d}{0:030d}"}
-        same = {number: original[number] for number in ("2", "3", "4", "18", "32", "37", "41", "42", "49")}
+        kept |= {number: original[number] for number in ("2", "35") if number in original}
+        same = {number: original[number] for number in ("3", "4", "18", "32", "37", "41", "42", "49")}
         return {**same, "7": self.transmitted, "11": f"{self.stan:06d}", "12": "101600", "13": "1123", "90": named, **kept}
 
 
-def zone_pin(zpk: bytes) -> Callable[[str, str], Fields]:
+def zone_pin(zpk: bytes) -> PinPad:
     """PIN blocks of format 0 under a zone PIN key."""
-    return lambda pin, pan: {"52": triple_des(zpk, encode_pinblock_iso_0(pin, pan)).hex().upper()}
+    return lambda pan, pin, new: _blocks(zpk, pan, pin, new)
 
 
-def terminal_pin(bdk: bytes, device: str) -> Callable[[str, str], Fields]:
+def terminal_pin(bdk: bytes, device: str) -> PinPad:
     """PIN blocks of format 0 under DUKPT, each under the next number. DEVICE: its key serial number with counter zero, hex."""
     first, count = int(device, 16), 0
 
-    def fields(pin: str, pan: str) -> Fields:
+    def fields(pan: str, pin: str, new: str) -> Fields:
         nonlocal count
         count += 1
         number = (first + count).to_bytes(10)
-        block = triple_des(dukpt_pin_key(bdk, number), encode_pinblock_iso_0(pin, pan))
-        return {"52": block.hex().upper(), "62": number.hex().upper()}
+        return _blocks(dukpt_pin_key(bdk, number), pan, pin, new) | {"62": number.hex().upper()}
 
     return fields
+
+
+def _blocks(key: bytes, pan: str, pin: str, new: str) -> Fields:
+    pins = {"52": pin} | ({"125": new} if new else {})
+    return {number: triple_des(key, encode_pinblock_iso_0(one, pan)).hex().upper() for number, one in pins.items()}
 
 
 def triple_des(key: bytes, data: bytes) -> bytes:
