@@ -81,7 +81,7 @@ def cases(
     else:
         _show_cases(done, failed)
     if failed:
-        refuse(f"{failed} of {total} cases failed")
+        refuse(f"{failed} of {len(done.cases)} cases failed")
     if done.load is not None:
         _refuse_differences(done.load)
 
@@ -193,7 +193,8 @@ def _cases_as_json(done: RoundResult, failed: int) -> dict[str, Any]:
         for one in done.cases
     ]  # fmt: skip
     load = None if done.load is None else _load_as_json(done.load)
-    return {"passed": len(done.cases) - failed, "failed": failed, "cuts": done.cuts, "load": load, "cases": shown}
+    return {"passed": len(done.cases) - failed, "failed": failed, "cuts": done.cuts, "load": load,
+            "not_run": done.not_run, "cases": shown}  # fmt: skip
 
 
 def _show_cases(done: RoundResult, failed: int) -> None:
@@ -207,6 +208,8 @@ def _show_cases(done: RoundResult, failed: int) -> None:
         middle = sorted(one.elapsed_ms for one in runs)[len(runs) // 2]
         rows.append((runs[0].name, said, runs[0].steps, f"{middle:.0f}", "; ".join(bad[0].failures) if bad else ""))
     output.table("Cases", ["case", "", "steps", "ms", "why"], rows, numbers=["steps", "ms"])
+    if done.not_run:
+        output.say(f"not for this profile: {', '.join(done.not_run)}")
     if done.cuts:
         repeats = sum(one.repeats for one in done.cases)
         output.say(f"{done.cuts} messages had their connection cut, {repeats} were repeated")

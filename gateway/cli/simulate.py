@@ -71,8 +71,9 @@ CERTIFICATION OF A LINK, in this order; go on when each step is clean
   4  kks simulate load --rate 50 --seconds 600 --cut 1%
        --mix withdraw=60,balance=20,purchase=15,reverse=5
        percentiles, and books that agree: exit 0
-  5  kks simulate replay A --renew        the evidence again, on the
-       system that goes live: the same answers
+  5  kks simulate withdraw --amount 50000 --then-reverse --capture B
+     kks simulate replay B --renew        on the system that goes live:
+       the same answers as on the one that was certified
 A case of your own: copy one of gateway/simulator/cases/ and name it.
 
 \b
@@ -80,8 +81,9 @@ CAPTURE AND REPLAY
   --capture FILE writes what a command sends and is answered into a new
   file that only you can read. Card numbers, tracks, PIN blocks and chip
   data are left out; the line says of which card of the wallet they were,
-  and replay puts them in again. --unmasked-capture writes messages of
-  the wallet's own cards whole. A file by hand: a line a message,
+  and replay puts them in again, always with the card's right PIN.
+  --unmasked-capture writes messages of the wallet's own cards whole.
+  A file by hand: a line a message,
     2026-11-28T12:00:01.250Z > 30323030...   # time, > sent < received
   of which all but the hexadecimal digits may be missing.
   kks simulate replay FILE --renew            with numbers of now
@@ -91,10 +93,10 @@ CAPTURE AND REPLAY
 \b
 A SWITCH THAT MISBEHAVES
   kks simulate host RULES.toml --port 8600    for our outgoing side
-  Each [[rule]] has `when` (type and fields, as in a case), perhaps
-  `first` or `every`, and what to `do`: answer, late, drop, close,
-  answer_and_close, wrong, garbage; with code, set and delay_ms. The
-  first rule that fits acts; without one the answer is sensible.
+  Each rule of the file has `when` (type and fields, as in a case),
+  perhaps `first` or `every`, and what to `do`: answer, late, drop,
+  close, answer_and_close, wrong, garbage; with code, set, delay_ms.
+  The first rule that fits acts; without one the answer is sensible.
   gateway/simulator/rules/example.toml shows each of them.
 
 \b

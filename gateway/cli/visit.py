@@ -84,9 +84,7 @@ def capturing(place: Place, outfit: Outfit) -> Iterator[Capture | None]:
             raise Refused("--unmasked-capture: goes with --capture")
         yield None
         return
-    with Capture(
-        place.capture, outfit.profile.dialect, outfit.cards, clock=clock.now, unmasked=place.unmasked
-    ) as capture:
+    with Capture(place.capture, outfit.profile, outfit.cards, clock=clock.now, unmasked=place.unmasked) as capture:
         yield capture
 
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    from gateway.simulator.profile import Profile
     from gateway.simulator.wallet import TestCard
-    from iso.dialect import Dialect
 
 SENSITIVE = frozenset({2, 14, 34, 35, 36, 45, 52, 53, 55, 102, 103, 125})
 _MACS = frozenset({64, 128})
@@ -69,14 +69,15 @@ class Capture:
     def __init__(
         self,
         path: Path,
-        dialect: Dialect,
+        profile: Profile,
         cards: Sequence[TestCard],
         *,
         clock: Callable[[], datetime],
         unmasked: bool = False,
     ) -> None:
         """Begin a new file. Raises CaptureError where it is there already, or cannot be made."""
-        self._dialect = dialect
+        self._dialect = profile.dialect
+        self._sensitive = SENSITIVE | profile.pin_fields
         self._places = {card.pan.reveal(): place for place, card in enumerate(cards, 1)}
         self._clock = clock
         self._unmasked = unmasked
@@ -106,7 +107,7 @@ class Capture:
 
     def _write(self, way: Way, message: Message) -> None:
         place = self._places.get(message.get(2, ""), 0)
-        left = sorted(SENSITIVE & set(message.fields))
+        left = sorted(self._sensitive & set(message.fields))
         whole = not left or (self._unmasked and place > 0)
         shown = message if whole else _without(message, left)
         try:

@@ -84,11 +84,15 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class RoundResult:
-    """The runs in the order in which they began, how often a case's connection was cut, and the load that ran beside them."""
+    """The runs in the order in which they began, how often a case's connection was cut, and the load that ran beside them.
+
+    `not_run`: names of cases that are not for this profile.
+    """
 
     cases: list[CaseResult]
     cuts: int = 0
     load: TrafficResult | None = None
+    not_run: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +139,9 @@ async def run_cases(
     where the load beside the cases finds too few good cards.
     """
     plan = plan or Round()
-    cases = [read_case(path) for path in paths] * plan.repeat
+    read = [read_case(path) for path in paths]
+    fitting = [case for case in read if _fits(case, profile)]
+    cases = fitting * plan.repeat
     bank = _Bank(host, port, clock, timeout_s, profile, capture)
     own, of_load = _shared_out(wallet, plan)
     stop = asyncio.Event()
@@ -161,7 +167,14 @@ async def run_cases(
         finally:
             stop.set()
             traffic = None if load is None else await load
-    return RoundResult(*done, traffic)
+    return RoundResult(*done, traffic, tuple(case.name for case in read if case not in fitting))
+
+
+def _fits(case: Case, profile: Profile) -> bool:
+    """Whether the case can be played in this profile."""
+    if case.careless and not profile.digits_are_text:
+        return False
+    return profile.sign_on_required or not case.needs_sign_on
 
 
 def _shared_out(wallet: Wallet, plan: Round) -> tuple[Sequence[TestCard], Sequence[TestCard]]:

@@ -16,7 +16,7 @@ from gateway.simulator.tables import Tables
 from gateway.simulator.testkeys import TestKeyKind
 from iso import mac
 from iso.codec import encode
-from iso.dialect import DIALECTS, HIMBARA, Dialect, derive
+from iso.dialect import DIALECTS, HIMBARA, Dialect, Encoding, derive
 from iso.errors import DialectError, FrameError
 from iso.framing import HIMBARA_FRAMING, FrameKind, HeaderKind, LengthFraming
 from iso.message import Message
@@ -48,11 +48,23 @@ class Profile:
     pin_scheme: str = "zpk"
     pin_key: str = "zpk-himbara"
     pin_format: PinFormat = PinFormat.ISO_0
+    pin_block_field: int = 52
     ksn_field: int = 62
     new_pin_field: int = 125
     mac_key: str = ""
     port_offset: int = 0
+    sign_on_required: bool = True
     sign: Callable[[bytes], bytes] | None = field(default=None, repr=False)
+
+    @property
+    def pin_fields(self) -> frozenset[int]:
+        """Where PIN blocks stand."""
+        return frozenset({self.pin_block_field, self.new_pin_field})
+
+    @property
+    def digits_are_text(self) -> bool:
+        """Whether any character can be written where digits belong."""
+        return self.dialect.numeric is Encoding.TEXT
 
     def pinpad(self, keys: TestKeys) -> Pad:
         """The PIN pad of its terminals. Raises ProfileError where the test keys do not have its key."""
@@ -99,11 +111,13 @@ class _Written:
     pin_scheme: str = "zpk"
     pin_key: str = "zpk-himbara"
     pin_format: int = 0
+    pin_block_field: int = 52
     ksn_field: int = 62
     new_pin_field: int = 125
     mac: str = "off"
     mac_key: str = ""
     port_offset: int = 0
+    sign_on_required: bool = True
     changes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -133,8 +147,8 @@ def read_profile(name: str) -> Profile:
     ):
         if value not in choices:
             raise ProfileError(f"{place}: {key} must be one of {', '.join(map(str, choices))}")
-    if not {written.ksn_field, written.new_pin_field} <= {*_FIELDS}:
-        raise ProfileError(f"{place}: ksn_field and new_pin_field are numbers of fields")
+    if not {written.pin_block_field, written.ksn_field, written.new_pin_field} <= {*_FIELDS}:
+        raise ProfileError(f"{place}: pin_block_field, ksn_field and new_pin_field are numbers of fields")
     if (written.mac == "on") is not bool(written.mac_key):
         raise ProfileError(f"{place}: mac = 'on' and mac_key go together")
     return _made(place, written)
@@ -164,6 +178,6 @@ def _made(place: str, written: _Written) -> Profile:
         raise ProfileError(f"{place}: {error}") from None
     return Profile(
         written.name, written.acquirer, dialect, framing, written.amount_exponent, written.pin_scheme, written.pin_key,
-        _FORMATS[written.pin_format], written.ksn_field, written.new_pin_field, written.mac_key,
-        written.port_offset,
+        _FORMATS[written.pin_format], written.pin_block_field, written.ksn_field, written.new_pin_field, written.mac_key,
+        written.port_offset, written.sign_on_required,
     )  # fmt: skip

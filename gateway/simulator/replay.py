@@ -217,25 +217,25 @@ class _Replay:
 
     def _whole(self, line: Line, message: Message) -> Message | None:
         """MESSAGE with what the capture left out, and PIN blocks of now where they are wanted; None where that cannot be done."""
-        if not line.left and not (self.plan.new_pins and 52 in message.fields):  # noqa: PLR2004 - DE52
+        block = self.link.profile.pin_block_field
+        if not line.left and not (self.plan.new_pins and block in message.fields):
             return message
         card = self._card(line, message)
         if card is None:
             self.skipped["needs a card that the wallet does not have"] += 1
             return None
-        if line.left & _CANNOT:
-            self.skipped[
-                f"needs what a wallet does not have: fields {', '.join(map(str, sorted(line.left & _CANNOT)))}"
-            ] += 1
+        cannot = sorted((line.left & _CANNOT | line.left & self.link.profile.pin_fields) - {block})
+        if cannot:
+            self.skipped[f"needs what a wallet does not have: fields {', '.join(map(str, cannot))}"] += 1
             return None
         known = {2: card.pan.reveal(), 14: f"{card.expires:%y%m}", 35: track2(card)}
         fields = message.fields | {number: known[number] for number in line.left if number in known}
-        if 52 in line.left or (self.plan.new_pins and 52 in fields):  # noqa: PLR2004 - DE52
+        if block in line.left or (self.plan.new_pins and block in fields):
             if self.pinpad is None:
                 self.skipped["needs a PIN pad"] += 1
                 return None
             entry = self.pinpad.enter(card.pan, card.pin)
-            fields[52] = entry.blocks[0]
+            fields[block] = entry.blocks[0]
             if entry.ksn is not None:
                 fields[self.link.profile.ksn_field] = entry.ksn
         return Message(message.mti, fields)

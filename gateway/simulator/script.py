@@ -183,10 +183,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A file. `needs_idr`: what its card must be able to spend.
+    """A file.
 
-    `sign_on`: whether it starts signed on. `careless`: whether its link lets any character stand where digits belong.
-    `variables`: first values of variables.
+    `needs_idr`: what its card must be able to spend. `sign_on`: whether it starts signed on. `careless`: whether its link lets
+    any character stand where digits belong; not run where digits are packed. `needs_sign_on`: not run where the profile says
+    that the bank wants no sign-on. `variables`: first values of variables.
     """
 
     path: Path
@@ -196,6 +197,7 @@ class Case:
     needs_idr: int = 0
     sign_on: bool = True
     careless: bool = False
+    needs_sign_on: bool = False
     variables: dict[str, str] = field(default_factory=dict)
 
 

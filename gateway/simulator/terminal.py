@@ -213,7 +213,7 @@ class Terminal:
         return Message("0120", message.fields | {38: message.fields[11], 39: APPROVED})
 
     def pin_change(self, card: TestCard, typed: Pin, new: Pin) -> Message:
-        """The 0200 with two PIN blocks: of what is typed in DE52, of the new PIN in the profile's field for it."""
+        """The 0200 with two PIN blocks: of what is typed and of the new PIN, in the profile's fields."""
         message = self.without_pin(self.request(Asked.PIN_CHANGE, card, 0, typed))
         return self.with_pins(message, card, typed, new)
 
@@ -223,7 +223,9 @@ class Terminal:
 
     def without_pin(self, message: Message) -> Message:
         """MESSAGE as a terminal sends it where no PIN is asked for."""
-        gone = (52, self._profile.ksn_field if self._profile.pin_scheme == "dukpt" else 52)
+        gone = {self._profile.pin_block_field}
+        if self._profile.pin_scheme == "dukpt":
+            gone.add(self._profile.ksn_field)
         return Message(message.mti, {number: text for number, text in message.fields.items() if number not in gone})
 
     def plain(self, mti: str, fields: dict[int, str]) -> Message:
@@ -246,7 +248,7 @@ class Terminal:
     def _typed(self, card: TestCard, pin: Pin, new: Pin | None = None) -> dict[int, str]:
         """Fields of the PIN pad: one block or two, and under DUKPT their key's serial number."""
         entry = self._pinpad.enter(card.pan, pin) if new is None else self._pinpad.enter(card.pan, pin, new)
-        fields = {52: entry.blocks[0]}
+        fields = {self._profile.pin_block_field: entry.blocks[0]}
         if new is not None:
             fields[self._profile.new_pin_field] = entry.blocks[1]
         if entry.ksn is not None:

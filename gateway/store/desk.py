@@ -145,6 +145,6 @@ COUNT_OTHERS = text("""
     SELECT kind, count(*) AS many FROM authorisation
     WHERE link = :link AND settlement_date = CAST(:on AS date) AND reason = 'APPROVED'
       AND business_date BETWEEN CAST(:on AS date) - 1 AND CAST(:on AS date)
-      AND kind NOT IN ('CASH', 'PURCHASE', 'COMPLETION', 'REVERSAL', 'REFUND')
+      AND kind IN ('HOLD', 'BALANCE', 'STATEMENT')
     GROUP BY kind
 """)

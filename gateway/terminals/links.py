@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LOOK_S = 2.0  # between two looks at the file
+SETTLE_S, SETTLINGS = 0.1, 20  # a file that changes is waited for, for a while
 NO_KEYS, REFUSED, LISTENING, CONNECTING, CONNECTED, SIGNED_ON, DRAINING = (
     "no keys", "refused", "listening", "connecting", "connected", "signed on", "draining",
 )  # fmt: skip
@@ -147,7 +148,7 @@ class LinkRoom:
                 raise GatewayError(place.why or "")
         if all(place.line is None for place in self.places):
             raise GatewayError("; ".join(place.why or "" for place in self.places))
-        await self._record(opened=[*self._places])
+        await self._record(opened=[place.link.name for place in self.places if place.line is not None])
 
     async def run(self) -> None:
         """Look at the file each few seconds, or when woken, until cancelled."""
@@ -158,7 +159,10 @@ class LinkRoom:
             except TimeoutError:
                 pass
             self._wake.clear()
-            await self.look()
+            try:
+                await self.look()
+            except (GatewayError, KeysError, OSError) as error:  # a token that is away, say: looked at again
+                log.error("links.not_looked_at", error=type(error).__name__)  # noqa: TRY400 - one line
 
     def wake(self) -> None:
         """Look at the file now, changed or not."""
@@ -168,9 +172,8 @@ class LinkRoom:
     async def look(self) -> None:
         """Take up the file if it changed and is right; try again to open what could not be opened."""
         async with self._looking:
-            seen = self._file_state()
-            if seen != self._seen or self.refused is not None:
-                self._seen = seen
+            if self._file_state() != self._seen or self.refused is not None:
+                self._seen = await self._settled()
                 await self._take_up()
             for place in self.places:
                 if place.line is None and not self._closing:
@@ -219,6 +222,16 @@ class LinkRoom:
             return None
         return stat.st_mtime_ns, stat.st_size
 
+    async def _settled(self) -> tuple[int, int] | None:
+        """The state of a file that nobody is writing just now: half of one may look like a whole one with fewer links."""
+        state: tuple[int, int] | None = None
+        for _ in range(SETTLINGS):
+            before, state = state, self._file_state()
+            if before is not None and state == before:
+                break
+            await asyncio.sleep(SETTLE_S)
+        return state
+
     def _read(self) -> list[Place]:
         """The file's links, closed. Raises SettingsError."""
         links = read_links(self._bank.settings.links_file)
@@ -236,7 +249,7 @@ class LinkRoom:
         try:
             found = self._read()
             self._check_keys(found)
-        except SettingsError as error:
+        except (SettingsError, KeysError, OSError) as error:
             if str(error) != self.refused:
                 log.error("links.refused", reason=str(error))  # noqa: TRY400 - one line
             self.refused = str(error)

@@ -10,9 +10,10 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
-from gateway.rules.authorise import TELLING, WITH_PIN, DeclineReason, Request, RequestKind
+from gateway.rules.authorise import WITH_PIN, DeclineReason, Request, RequestKind
 from gateway.rules.purse import Channel, PurseChoice
 from gateway.terminals.card_data import card_data, chip_field, new_pin_block, pin_block
+from gateway.terminals.profile import Asked, Link
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
 from iso.amount import read_amount, read_replacement, write_amount
 from iso.errors import FormatError
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from datetime import date
 
     from gateway.store.authorisations import Movement
-    from gateway.terminals.profile import Link
     from iso.message import Message
     from keys.keytypes import KeyHandle
 
@@ -53,6 +53,7 @@ ORIGINALS = {  # what names another message in DE90, and the classes of message 
 KEY = (7, 11, 32)  # by which DE90 names a message: always part of its key
 WITHOUT_MONEY = (RequestKind.STATEMENT, RequestKind.PIN_CHANGE)  # asked for without amount, currency and purse
 DIGESTED = (3, 4, 37, 41, 42, 49, 90, 95)  # with the key fields, what makes two messages the same
+ASKED_KEPT = 512  # combinations of a link; there are a few dozen, unless somebody makes them up
 APPROVING = frozenset({"00", "08", "10", "11", "16"})  # DE39 of ISO 8583:1987, A.9, that let money out; 10: DE4 of it
 ADVICE = "2"
 LINE_KINDS = {
@@ -175,8 +176,9 @@ def _faulty_advice(
 def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None) -> AuthoriseCommand:
     pan = _pan(message)
     request = _reversal(message, link) if message.mti[1] == "4" else _request(message, link)
-    named = "1" if request.increments else ORIGINALS.get(request.kind)
-    original = None if named is None else _original(message, named)
+    original = None
+    if request.kind in ORIGINALS or request.increments:
+        original = _original(message, ORIGINALS.get(request.kind, "1"))
     origin = _origin(message, link, _need(message, 41), original, settlement_date)
     codes: Mapping[DeclineReason, str] = link.advice_codes if message.mti[2] == ADVICE else link.response_codes
     card = card_data(message, link) if request.kind in WITH_PIN and not request.forced else None
@@ -200,35 +202,59 @@ def _origin(
         link.name, message.mti, terminal.strip(), message.get(42, "").strip(), _need(message, 32), _need(message, 11),
         _need(message, 7), message.get(37, "").strip(), original, settlement_date,
         original is not None and not _names_another(message),
-        tuple(message.get(number, "").strip() for number in link.key_fields if number not in KEY),
+        tuple([message.get(number, "").strip() for number in link.key_fields if number not in KEY]) if link.longer_key else (),
     )  # fmt: skip
 
 
 def _request(message: Message, link: Link) -> Request:
+    kind, channel, purse = _asked(message, link)
+    if kind in WITHOUT_MONEY:
+        _need(message, link.pin_block_field)
+        lines = link.statement_lines if kind is RequestKind.STATEMENT else 0
+        return Request(kind, channel, message.fields[18], purse, 0, _digest(message), _terminal(message), lines=lines)
+    amount = 0 if kind is RequestKind.BALANCE else read_amount(_need(message, 4), link.amount_exponent)
+    if amount == 0 and kind is not RequestKind.BALANCE:
+        raise Declined(INVALID_AMOUNT, "amount is zero")
+    if message.mti[2] == ADVICE:
+        return _advised(message, Request(kind, channel, message.fields[18], purse, amount, b"", _terminal(message)))
+    if kind in WITH_PIN:
+        _need(message, link.pin_block_field)
+    request = Request(kind, channel, message.fields[18], purse, amount, _digest(message), _terminal(message))
+    if kind is RequestKind.HOLD and _names_another(message):
+        return request._replace(increments=True)
+    return request
+
+
+def _asked(message: Message, link: Link) -> Asked:
+    """What a message asks for, where, and of which purse: by its type, DE3, DE18 and DE49, which come in few combinations."""
+    if message.mti[2] == ADVICE:
+        return _work_out(message, link)
+    get = message.fields.get
+    key = message.mti, get(3), get(18), get(49)
+    found = link.asked.get(key)
+    if found is None:
+        found = _work_out(message, link)
+        if len(link.asked) < ASKED_KEPT:
+            link.asked[key] = found
+    return found
+
+
+def _work_out(message: Message, link: Link) -> Asked:
+    """The same, unseen. Raises FormatError or Declined."""
     code = read_processing_code(_need(message, 3))
     kind = _kind(message, code.transaction)
-    amount = 0 if kind in TELLING else read_amount(_need(message, 4), link.amount_exponent)
     mcc = _need(message, 18)
     channel = link.cash_places.get(mcc, Channel.EWARONG)
     if kind is RequestKind.CASH and mcc not in link.cash_places:
         raise Declined(NOT_PERMITTED, f"cash at MCC {mcc}")
     if kind in WITHOUT_MONEY:
-        _need(message, link.pin_block_field)
-        lines = link.statement_lines if kind is RequestKind.STATEMENT else 0
-        return Request(kind, channel, mcc, PurseChoice.BY_RULE, 0, _digest(message), _terminal(message), lines=lines)
+        return Asked(kind, channel, PurseChoice.BY_RULE)
     if _need(message, 49) != RUPIAH:
         raise Declined(INVALID_TRANSACTION, "currency is not rupiah")
-    if kind not in TELLING and amount == 0:
-        raise Declined(INVALID_AMOUNT, "amount is zero")
     purse = link.purses.get(code.from_account)
     if purse is None:
         raise Declined(NOT_PERMITTED, f"account type {code.from_account}")
-    if message.mti[2] == ADVICE:
-        return _advised(message, Request(kind, channel, mcc, purse, amount, b"", _terminal(message)))
-    if kind in WITH_PIN:
-        _need(message, link.pin_block_field)
-    increments = kind is RequestKind.HOLD and _names_another(message)
-    return Request(kind, channel, mcc, purse, amount, _digest(message), _terminal(message), increments=increments)
+    return Asked(kind, channel, purse)
 
 
 def _advised(message: Message, request: Request) -> Request:

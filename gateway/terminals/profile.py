@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from datetime import time
+from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     BaseModel,
@@ -23,12 +24,15 @@ from pydantic import (
     model_validator,
 )
 
-from gateway.rules.authorise import DeclineReason
+from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
 from keys.emv_profile import profiles as emv_profiles
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 KEY_FIELDS_NEEDED, KEY_FIELDS_KNOWN = (7, 11, 32), (7, 11, 32, 37, 41)
 CLOCK = re.compile(r"\d\d:\d\d")
@@ -54,6 +58,14 @@ Policy = Literal["off", "optional", "required"]
 DataElement = Annotated[
     int, BeforeValidator(lambda value: int(value) if isinstance(value, str) else value), Field(ge=2, le=128)
 ]
+
+
+class Asked(NamedTuple):
+    """What a message asks for, where, and of which purse."""
+
+    kind: RequestKind
+    channel: Channel
+    purse: PurseChoice
 
 
 class Tls(BaseModel):
@@ -270,6 +282,23 @@ class Link(BaseModel):
         if self.reconnect_most_s < self.reconnect_s:
             raise ValueError("reconnect_most_s must not be below reconnect_s")
         return self
+
+    @cached_property
+    def asked(self) -> dict[tuple[str | None, ...], Asked]:
+        """What messages of this link have been found to ask for: gateway.terminals.mapping fills it, up to a bound."""
+        return {}
+
+    @cached_property
+    def longer_key(self) -> bool:
+        """Whether messages are told apart by more than DE7, 11 and 32."""
+        return not {7, 11, 32}.issuperset(self.key_fields)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A changed copy, which has found out nothing yet."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("asked", "longer_key"):
+            copied.__dict__.pop(name, None)
+        return copied
 
     @property
     def wire(self) -> Dialect:

@@ -38,12 +38,12 @@ DEVICE = bytes.fromhex("FFFF9876543210E00000")
 
 def link_file(folder: Path, **settings: str | int) -> Path:
     """The shipped link with other settings, as a file."""
-    head, codes = DEFAULT_FILE.read_text(encoding="utf-8").split("[link.response_codes]")
+    head, codes = DEFAULT_FILE.read_text(encoding="utf-8").split("\n[response_codes]\n")
     for name, value in settings.items():
         lines = [line for line in head.splitlines() if not line.startswith(f"{name} =")]
         head = "\n".join([*lines, f"{name} = {value!r}", ""]).replace("'", '"')
     path = folder / "links.toml"
-    path.write_text(f"{head}\n[link.response_codes]{codes}", encoding="utf-8")
+    path.write_text(f"{head}\n[response_codes]\n{codes}", encoding="utf-8")
     return path
 
 

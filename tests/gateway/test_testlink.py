@@ -81,7 +81,8 @@ async def test_a_link_of_aes_pin_blocks(bank: Bank, tmp_path: Path) -> None:
     """ISO 9564-1 format 4 wants an AES key."""
     links = tmp_path / "links.toml"
     text = DEFAULT_FILE.read_text(encoding="utf-8")
-    links.write_text(text.replace('pin_key = "zpk-himbara"', 'pin_key = "aes"\npin_format = 4'), encoding="utf-8")
+    long_blocks = 'pin_key = "aes"\npin_format = 4\npin_block_field = 63'
+    links.write_text(text.replace('pin_key = "zpk-himbara"', long_blocks), encoding="utf-8")
     bank.settings = bank.settings.model_copy(update={"links_file": links})
     testlink.ensure_test_link(bank)
     assert Algorithm.AES is bank.hsm.info(bank.hsm.find("aes")).algorithm

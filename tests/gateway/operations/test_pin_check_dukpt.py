@@ -140,3 +140,22 @@ async def test_a_commit_that_never_arrived_takes_no_number(
                 message = under_dukpt(street, street.atm.request(Asked.CASH, street.card, 10_000), counter)
                 assert "00" == await send(street, message)
         assert ["APPROVED"] * 2 == await reasons(street.bank)
+
+
+async def test_a_pin_change_under_dukpt(bank_settings: Settings, tmp_path: Path) -> None:
+    """Both blocks are under the key of one number; afterwards the new PIN is right, and the message sent on is a replay."""
+    new = "731946"
+    async with street_of(bank_settings, tmp_path, pin_scheme="dukpt", pin_key="bdk") as street:
+        change = under_dukpt(street, street.atm.request(Asked.CASH, street.card, 0), 1)
+        under = Dukpt(street.bank.hsm.find("bdk"), bytes.fromhex(change.fields[62]))
+        block = street.bank.hsm.encipher_pin(Pin(new), under, street.card.pan)
+        change.fields |= {3: "900000", 125: block.hex().upper()}
+        del change.fields[4]
+        assert ["00", "00"] == [await send(street, replace(change)) for _ in range(2)]
+        again = replace(change, fields=change.fields | {11: "777777"})
+        told = [await send(street, again)]
+        for counter, pin in ((2, ""), (3, new)):
+            asked = under_dukpt(street, street.atm.request(Asked.CASH, street.card, 10_000), counter, pin)
+            told.append(await send(street, asked))
+        assert ["55", "55", "00"] == told
+        assert ["APPROVED", "PIN_WRONG", "PIN_WRONG", "APPROVED"] == await reasons(street.bank)

@@ -33,7 +33,7 @@ def test_partners_are_told_what_changes_for_them() -> None:
     assert Entry(F.CHANGE, "3001") == told[S.BLOCKED, E.REPORT_STOLEN]
     assert Entry(F.DELETE, GOOD_AGAIN) == told[S.BLOCKED, E.UNBLOCK]
     silent = {event for (_, event), one in told.items() if one is None}
-    assert {E.DELIVER, E.HAND_OVER, E.CHOOSE_PIN, E.LOCK_PIN, E.UNLOCK_PIN, E.RESET_PIN} == silent
+    assert {E.DELIVER, E.HAND_OVER, E.CHOOSE_PIN, E.LOCK_PIN, E.UNLOCK_PIN, E.RESET_PIN, E.TRUST_CHIP} == silent
 
 
 @pytest.mark.parametrize(("reason", "event"), [(LOST, E.REPORT_LOST), (STOLEN, E.REPORT_STOLEN), (COUNTERFEIT, E.BLOCK),

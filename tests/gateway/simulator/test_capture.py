@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,10 @@ import pytest
 from gateway.simulator.capture import SENSITIVE, Capture, Line, Way, read_capture
 from gateway.simulator.errors import CaptureError
 from gateway.simulator.host import RulesHost
+from gateway.simulator.profile import HIMBARA_PROFILE
 from gateway.simulator.switch import Switch
 from gateway.simulator.terminal import TerminalKind
 from iso.codec import decode, encode
-from iso.dialect import HIMBARA
 from iso.message import Message
 from tests.gateway.simulator.fake_issuer import FakeIssuer, clock, make_pinpad, make_wallet
 
@@ -41,7 +42,7 @@ CASH = Message(
 def test_what_is_sensitive_is_left_out(tmp_path: Path) -> None:
     """Not in any form; which card and fields is noted, the MAC goes as well; the file is its owner's alone."""
     path = tmp_path / "x.capture"
-    with Capture(path, HIMBARA, WALLET.cards, clock=clock) as capture:
+    with Capture(path, HIMBARA_PROFILE, WALLET.cards, clock=clock) as capture:
         capture.sent(CASH)
         capture.received(Message("0210", {2: "6013019999999999", 39: "00"}))
         capture.sent(Message("0800", {11: "000002", 70: "301"}))
@@ -65,7 +66,7 @@ def test_what_is_sensitive_is_left_out(tmp_path: Path) -> None:
 def test_unmasked_is_of_the_wallets_cards_alone(tmp_path: Path) -> None:
     """Another card's message is masked whatever was asked for."""
     path = tmp_path / "x.capture"
-    with Capture(path, HIMBARA, WALLET.cards, clock=clock, unmasked=True) as capture:
+    with Capture(path, HIMBARA_PROFILE, WALLET.cards, clock=clock, unmasked=True) as capture:
         capture.sent(CASH)
         capture.sent(Message(CASH.mti, CASH.fields | {2: "6013019999999999"}))
     one, two = read_capture(path)
@@ -76,7 +77,7 @@ def test_unmasked_is_of_the_wallets_cards_alone(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_a_comment(tmp_path: Path) -> None:
     """A message that breaks the dialect."""
     path = tmp_path / "x.capture"
-    with Capture(path, HIMBARA, (), clock=clock) as capture:
+    with Capture(path, HIMBARA_PROFILE, (), clock=clock) as capture:
         capture.sent(Message("0200", {4: "X"}))
     assert "# > a message of type '0200' that cannot be written\n" == path.read_text()
 
@@ -85,10 +86,10 @@ async def test_a_link_and_a_host_write_both_ways(tmp_path: Path) -> None:
     """Requests and answers of a terminal; what a host received and sent."""
     paths = tmp_path / "terminal", tmp_path / "host"
     async with FakeIssuer(WALLET, PINPAD) as bank:
-        with Capture(paths[0], HIMBARA, WALLET.cards, clock=clock) as capture:
+        with Capture(paths[0], HIMBARA_PROFILE, WALLET.cards, clock=clock) as capture:
             async with Switch("127.0.0.1", bank.port, clock=clock, capture=capture) as switch:
                 await switch.terminal(PINPAD, TerminalKind.ATM, 1).withdraw(CARD, 50_000)
-    with Capture(paths[1], HIMBARA, (), clock=clock) as capture:
+    with Capture(paths[1], HIMBARA_PROFILE, (), clock=clock) as capture:
         async with RulesHost(capture=capture) as host, Switch("127.0.0.1", host.port, clock=clock):
             pass
     seen = [[(line.way, decode(line.data).mti) for line in read_capture(path)] for path in paths]
@@ -105,9 +106,9 @@ def test_a_file_that_is_there_is_not_written_over(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_text("evidence")
     with pytest.raises(CaptureError, match="File exists"):
-        Capture(path, HIMBARA, (), clock=clock)
+        Capture(path, HIMBARA_PROFILE, (), clock=clock)
     with pytest.raises(CaptureError, match="No such file"):
-        Capture(tmp_path / "no" / "x", HIMBARA, (), clock=clock)
+        Capture(tmp_path / "no" / "x", HIMBARA_PROFILE, (), clock=clock)
 
 
 def test_lines_written_by_hand(tmp_path: Path) -> None:
@@ -151,3 +152,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """What the system says."""
     with pytest.raises(CaptureError, match="No such file"):
         read_capture(tmp_path / "none")
+
+
+def test_pin_blocks_are_left_out_wherever_they_stand(tmp_path: Path) -> None:
+    """Of a profile that has them in fields of its own."""
+    profile = replace(HIMBARA_PROFILE, pin_block_field=110, new_pin_field=111)
+    path = tmp_path / "x"
+    with Capture(path, profile, WALLET.cards, clock=clock) as capture:
+        capture.sent(Message("0200", {11: "000001", 110: "0123456789ABCDEF" * 2, 111: "FEDCBA9876543210" * 2}))
+    (line,) = read_capture(path)
+    assert ({110, 111}, {11}) == (set(line.left), set(decode(line.data).fields))

@@ -19,7 +19,7 @@ from iso.framing import HIMBARA_FRAMING, FrameKind, HeaderKind, LengthFraming
 from iso.message import Message
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 CASH = Message(
     "0200", {3: "010000", 4: "000005000000", 7: "1123173005", 11: "000041", 37: "632717000041", 41: "A0000001"}
@@ -28,10 +28,17 @@ ECHO = Message("0800", {7: "1123173005", 11: "000042", 70: "301"})
 
 
 @asynccontextmanager
-async def client_of(host: RulesHost, timeout_s: float = 0.2) -> AsyncIterator[LinkClient]:
+async def client_of(host: RulesHost, timeout_s: float = 3.0) -> AsyncIterator[LinkClient]:
     """A link to the host."""
     async with LinkClient("127.0.0.1", host.port, framing=host.framing, timeout_s=timeout_s) as client:
         yield client
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait until it is so; five seconds at most."""
+    async with asyncio.timeout(5):
+        while not is_so():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.01)
 
 
 def rules(*some: Rule, asker_timeout_ms: int = 200) -> Rules:
@@ -71,14 +78,13 @@ async def test_an_answer_by_rule() -> None:
 
 async def test_a_dropped_message_and_a_late_answer() -> None:
     """Both are a time-out to the asker; the late one comes after it, and matches nothing."""
-    some = rules(Rule(Deed.DROP, when={"mti": "0200"}), Rule(Deed.LATE, delay_ms=250), asker_timeout_ms=200)
-    async with RulesHost(some) as host, client_of(host) as client:
+    some = rules(Rule(Deed.DROP, when={"mti": "0200"}), Rule(Deed.LATE, delay_ms=900))
+    async with RulesHost(some) as host, client_of(host, 0.2) as client:
         for message in (CASH, ECHO):
             with pytest.raises(LinkTimeout):
                 await client.request(message)
         assert 0 == client.unmatched
-        await asyncio.sleep(0.15)
-        assert 1 == client.unmatched
+        await until(lambda: client.unmatched == 1)
     assert {"drop": 1, "00": 1} == host.answers
 
 
@@ -101,8 +107,7 @@ async def test_closed_connections() -> None:
                 await client.request(ECHO)
             await client.connect()
             assert "00" == (await client.request(ECHO)).fields[39]
-            await asyncio.sleep(0.05)
-            assert not client.connected
+            await until(lambda: not client.connected)
             await client.connect()
             assert "00" == (await client.request(ECHO)).fields[39]
         assert 3 == host.connections
@@ -111,7 +116,7 @@ async def test_closed_connections() -> None:
 async def test_the_answer_of_somebody_else_and_garbage() -> None:
     """Neither is taken for the answer."""
     some = rules(Rule(Deed.WRONG, first=1), Rule(Deed.GARBAGE, first=1), Rule(Deed.GARBAGE, hex="58585858"))
-    async with RulesHost(some) as host, client_of(host, 0.1) as client:
+    async with RulesHost(some) as host, client_of(host, 0.5) as client:
         for unmatched, unreadable in ((1, 0), (1, 1)):
             with pytest.raises(LinkTimeout):
                 await client.request(CASH)
@@ -143,14 +148,13 @@ async def test_it_asks_too() -> None:
         with pytest.raises(LinkClosed, match="nobody is connected"):
             await host.ask("0800", {70: "301"})
         async with client_of(host):
-            await asyncio.sleep(0.02)
-            assert host.is_connected
+            await until(lambda: host.is_connected)
             answer = await host.ask("0800", {7: "1123173005", 70: "301"})
             assert ("0810", "00") == (answer.mti, answer.fields[39])
             with pytest.raises(LinkTimeout):
                 await host.ask("0200", CASH.fields, timeout_s=0.05)
             lost = asyncio.create_task(host.ask("0200", CASH.fields))
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
         with pytest.raises(LinkClosed):
             await lost
     assert 0 == host.unmatched
@@ -160,7 +164,7 @@ async def test_it_tells_what_it_saw() -> None:
     """Each message with its rule and answer; those who wait for a number of them get them."""
     told: list[Seen] = []
     some = rules(Rule(Deed.DROP, when={"mti": "0200"}, name="lost"))
-    async with RulesHost(some, on_seen=told.append) as host, client_of(host, 0.05) as client:
+    async with RulesHost(some, on_seen=told.append) as host, client_of(host, 0.5) as client:
         waiting = asyncio.create_task(host.wait_for(1, "0200"))
         await client.request(ECHO)
         with pytest.raises(LinkTimeout):
@@ -178,8 +182,7 @@ async def test_a_cut_closes_all_connections() -> None:
     async with RulesHost() as host, client_of(host) as client:
         await client.request(ECHO)
         host.cut()
-        await asyncio.sleep(0.05)
-        assert (False, False) == (client.connected, host.is_connected)
+        await until(lambda: not client.connected and not host.is_connected)
 
 
 async def test_a_header_comes_back_swapped() -> None:

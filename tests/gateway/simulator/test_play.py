@@ -173,12 +173,12 @@ async def test_raw_bytes(tmp_path: Path) -> None:
     [
         ('action = "raw"\nhex = "3030"\nexpect_closed = true', "expected a closed connection, got none"),
         (
-            'action = "raw"\nhex = "58585858"\nexpect_silence_ms = 200',
-            "expected silence for 200 ms, got a closed connection",
+            'action = "raw"\nhex = "58585858"\nexpect_silence_ms = 2000',
+            "expected silence for 2000 ms, got a closed connection",
         ),
         ('action = "raw"\nhex = "XX"', "hex is not hex digits"),
         ('action = "echo"\nexpect_closed = true', "expected a closed connection, got 00"),
-        ('action = "echo"\nexpect_silence_ms = 300', "expected silence for 300 ms, got 00 after"),
+        ('action = "echo"\nexpect_silence_ms = 3000', "expected silence for 3000 ms, got 00 after"),
         ('action = "cut_over"\nwithin_ms = 5', "the answer took"),
         ('action = "sign_off"\nexpect_closed = true', "expected a closed connection, got none: no answer to 0800"),
     ],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.simulator.cases import run_cases
+from gateway.simulator.cases import run_cases, shipped_cases
 from gateway.simulator.errors import ProfileError
 from gateway.simulator.play import Play
 from gateway.simulator.profile import HIMBARA_PROFILE, Profile, read_profile, shipped_profiles, with_keys
@@ -49,15 +49,17 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     """Every key; a variant of a dialect."""
     path = tmp_path / "own.toml"
     path.write_text(
-        'name = "own"\ndialect = "himbara"\nframe = "binary2"\nframe_inclusive = true\nlargest_frame = 500\nheader = "static"\n'
+        'name = "own"\nport_offset = 3\nsign_on_required = false\n'
+        'dialect = "himbara"\nframe = "binary2"\nframe_inclusive = true\nlargest_frame = 500\nheader = "static"\n'
         'header_hex = "49534F"\nacquirer = "000009"\namount_exponent = 0\npin_scheme = "zpk"\npin_key = "zpk-own"\n'
-        'pin_format = 4\nksn_field = 63\nnew_pin_field = 53\nmac = "on"\nmac_key = "mac-own"\n'
+        'pin_format = 4\npin_block_field = 110\nksn_field = 63\nnew_pin_field = 53\nmac = "on"\nmac_key = "mac-own"\n'
         "[changes]\nfields = { 52 = { length = 32 } }\n"
     )
     own = read_profile(str(path))
     assert ("own", "000009", 0, PinFormat.ISO_4, 53, "mac-own", 32) == (
         own.name, own.acquirer, own.amount_exponent, own.pin_format, own.new_pin_field, own.mac_key, own.dialect.field(52).length,
     )  # fmt: skip
+    assert (3, False, True) == (own.port_offset, own.sign_on_required, own.digits_are_text)
     assert (True, 500, b"ISO") == (own.framing.inclusive, own.framing.max_length, own.framing.header)
 
 
@@ -140,7 +142,21 @@ async def test_cases_and_load_of_profile_edc(tmp_path: Path) -> None:
             Plan(0.2, 2, 1),
         )
     assert [()] == [one.failures for one in done.cases]
+    assert () == done.not_run
     assert (True, {"00": result.answered}) == (result.answered > 2, result.codes)
+
+
+async def test_shipped_cases_of_profile_edc() -> None:
+    """Those that are about sign-on, or about letters in digits, are not for it; the others pass."""
+    wallet = make_wallet(40)
+    pinpad = EDC_PROFILE.pinpad(TEST_KEYS)
+    async with FakeIssuer(wallet, pinpad, profile=EDC_PROFILE) as bank:
+        done = await run_cases(
+            shipped_cases(), "127.0.0.1", bank.port, wallet, pinpad, clock=clock, profile=EDC_PROFILE
+        )
+    assert {"Amount that is no number", "Money before sign-on", "Sign-on and sign-off"} <= set(done.not_run)
+    assert [] == [(one.path.stem, one.failures) for one in done.cases if not one.passed]
+    assert len(shipped_cases()) == len(done.cases) + len(done.not_run)
 
 
 async def test_messages_with_macs(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ async def captured(folder: Path, profile: Profile = HIMBARA_PROFILE, *, unmasked
     """A visit: cash, the same again, its reversal twice, and more than there is."""
     path = folder / "visit.capture"
     async with issuer(profile) as bank:
-        with Capture(path, profile.dialect, WALLET.cards, clock=now, unmasked=unmasked) as capture:
+        with Capture(path, profile, WALLET.cards, clock=now, unmasked=unmasked) as capture:
             async with Switch("127.0.0.1", bank.port, clock=now, profile=profile, capture=capture) as switch:
                 terminal = switch.terminal(profile.pinpad(TEST_KEYS), TerminalKind.ATM, 1, first_stan=501)
                 cash = await terminal.withdraw(CARD, 50_000)
@@ -55,7 +55,7 @@ async def again(
     lines: list[Line], bank: FakeIssuer, plan: ReplayPlan = RENEWED, profile: Profile = HIMBARA_PROFILE
 ) -> ReplayResult:
     """Sent again to that bank."""
-    link = Switch("127.0.0.1", bank.port, clock=now, profile=profile, timeout_s=1)
+    link = Switch("127.0.0.1", bank.port, clock=now, profile=profile, timeout_s=3)
     return await replay(
         lines, link, plan, cards=WALLET.cards, pinpad=profile.pinpad(TEST_KEYS), clock=now, first_stan=7_001
     )
@@ -107,14 +107,16 @@ async def test_pace() -> None:
     echo = encode(Message("0800", {7: "1123173005", 11: "000001", 70: "301"}))
     loop = asyncio.get_running_loop()
     start = now()
-    timed = [Line(n, echo, moment=start + n * timedelta(milliseconds=100)) for n in range(4)]
+    tenths, seconds = (
+        [Line(n, echo, moment=start + n * timedelta(seconds=step)) for n in range(4)] for step in (0.1, 1.0)
+    )
     plain = [Line(n, echo) for n in range(4)]
     async with issuer() as bank:
         for lines, plan, least_s, most_s in (
-            (timed, ReplayPlan(renew=True), 0.29, 1.5),
-            (timed, ReplayPlan(renew=True, speed=10), 0.02, 0.25),
-            (timed, ReplayPlan(renew=True, rate_per_s=20), 0.14, 1.0),
-            (plain, ReplayPlan(renew=True), 0, 0.25),
+            (tenths, ReplayPlan(renew=True), 0.29, 60),
+            (seconds, ReplayPlan(renew=True, speed=100), 0.02, 2.9),
+            (seconds, ReplayPlan(renew=True, rate_per_s=20), 0.14, 2.9),
+            (plain, ReplayPlan(renew=True), 0, 60),
         ):
             began = loop.time()
             assert 4 == (await again(lines, bank, plan)).answered

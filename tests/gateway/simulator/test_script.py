@@ -19,6 +19,7 @@ about = "Each key once."
 needs_idr = 5
 sign_on = false
 careless = true
+needs_sign_on = true
 variables = { amount = "000000000500" }
 
 [[step]]
@@ -70,8 +71,8 @@ def write(folder: Path, text: str) -> Path:
 def test_every_key_is_read(tmp_path: Path) -> None:
     """Words become enums, field numbers become numbers."""
     case = read_case(write(tmp_path, FULL))
-    assert ("All keys", 5, False, True, {"amount": "000000000500"}) == (
-        case.name, case.needs_idr, case.sign_on, case.careless, case.variables,
+    assert ("All keys", 5, False, True, True, {"amount": "000000000500"}) == (
+        case.name, case.needs_idr, case.sign_on, case.careless, case.needs_sign_on, case.variables,
     )  # fmt: skip
     first, second, third, fourth, fifth = case.steps
     assert (Action.WITHDRAW, TerminalKind.EWARONG, TypedPin.WRONG, Purse.FOOD, Slot.UNKNOWN) == (

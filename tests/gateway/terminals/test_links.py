@@ -17,6 +17,7 @@ from gateway.terminals.links_file import DEFAULT_FILE
 from gateway.testlink import ensure_test_link
 from iso.errors import LinkClosed
 from iso.message import Message
+from keys.errors import TokenError
 from keys.keytypes import KeyUsage
 from tests.gateway.owner import as_owner
 from tests.gateway.street import open_street
@@ -311,6 +312,39 @@ async def test_the_file_is_looked_at(bank: Bank, desk: Desk, monkeypatch: pytest
     async with run_service(bank, jobs=False) as service:
         desk.write(_link(), _link("second", "port_offset = 1"))
         await until(lambda: len(service.room.places) == 2)
+
+
+async def test_a_file_that_is_still_written(bank: Bank, desk: Desk) -> None:
+    """Half of it names fewer links: nothing is closed before the writer has ended."""
+    whole = "\n".join((_link(), _link("second", "port_offset = 1")))
+    desk.write(whole)
+    async with run_service(bank, jobs=False) as service:
+        _, second = service.room.places
+        desk.write(_link())
+        looking = asyncio.ensure_future(service.room.look())
+        await asyncio.sleep(0.02)
+        desk.write(whole)
+        await looking
+        assert second is _place(service, "second")
+        assert "listening" == second.state
+
+
+async def test_keys_that_are_away(bank: Bank, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the token cannot be asked nothing is taken up and the watch goes on; afterwards it is."""
+    monkeypatch.setattr(links_module, "LOOK_S", 0.02)
+    desk.write(_link(), _link("second", "port_offset = 1", pin_key='"none"'))
+    async with run_service(bank, jobs=False) as service:
+        with monkeypatch.context() as patch:
+
+            def away(*_: object) -> str:
+                raise TokenError("token kks: CKR_DEVICE_REMOVED")
+
+            patch.setattr(links_module, "lacking", away)
+            desk.write(_link(CARD_UNKNOWN='"56"'))
+            await until(lambda: service.room.refused == "token kks: CKR_DEVICE_REMOVED")
+            assert 2 == len(service.room.places)
+        await until(lambda: service.room.refused is None)
+        assert ["himbara"] == [place.link.name for place in service.room.places]
 
 
 async def test_a_port_that_is_taken_later(bank: Bank, desk: Desk) -> None:
