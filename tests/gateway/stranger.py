@@ -28,12 +28,13 @@ PinPad = Callable[[str, str, str], Fields]
 ECHOED = ("2", "3", "4", "7", "11", "12", "13", "32", "37", "41", "42", "49")
 WAIT_S = 15.0
 TABLE = """2 n..19 3 n6 4 n12 5 n12 6 n12 7 n10 8 n8 9 n8 10 n8 11 n6 12 n6 13 n4 14 n4 15 n4 16 n4 17 n4 18 n4 19 n3 20 n3 21 n3
-22 n3 23 n3 24 n3 25 n2 26 n2 27 n1 28 x9 29 x9 30 x9 31 x9 32 n..11 33 n..11 34 s..28 35 z..37 36 z...104 37 a12 38 a6 39 a2 40 a3
-41 s8 42 s15 43 s40 44 s..25 45 s..76 46 s...999 47 s...999 48 s...999 49 a3 50 a3 51 a3 52 b8 53 b8 54 a...120 55 b...499
-56 s...999 57 s...999 58 s...999 59 s...999 60 s...999 61 s...999 62 s...999 63 s...999 64 b8 66 n1 67 n2 68 n3 69 n3 70 n3 71 n4
-72 n4 73 n6 74 n10 75 n10 76 n10 77 n10 78 n10 79 n10 80 n10 81 n10 82 n12 83 n12 84 n12 85 n12 86 n16 87 n16 88 n16 89 n16 90 n42
-91 a1 92 a2 93 a5 94 a7 95 a42 96 b8 97 x17 98 s25 99 n..11 100 n..11 101 s..17 102 s..28 103 s..28 104 s...100 120 s...999
-121 s...999 122 s...999 123 s...999 124 s...999 125 s...999 126 s...999 127 s...999 128 b8"""
+22 n3 23 n3 24 n3 25 n2 26 n2 27 n1 28 x9 29 x9 30 x9 31 x9 32 n..11 33 n..11 34 s..28 35 z..37 36 z...104 37 a12
+38 a6 39 a2 40 a3 41 s8 42 s15 43 s40 44 s..25 45 s..76 46 s...999 47 s...999 48 s...999 49 a3 50 a3 51 a3 52 b8 53 b8
+54 a...120 55 b...499 56 s...999 57 s...999 58 s...999 59 s...999 60 s...999 61 s...999 62 s...999 63 s...999 64 b8
+66 n1 67 n2 68 n3 69 n3 70 n3 71 n4 72 n4 73 n6 74 n10 75 n10 76 n10 77 n10 78 n10 79 n10 80 n10 81 n10 82 n12 83 n12
+84 n12 85 n12 86 n16 87 n16 88 n16 89 n16 90 n42 91 a1 92 a2 93 a5 94 a7 95 a42 96 b8 97 x17 98 s25 99 n..11 100 n..11
+101 s..17 102 s..28 103 s..28 104 s...100 120 s...999 121 s...999 122 s...999 123 s...999 124 s...999 125 s...999
+126 s...999 127 s...999 128 b8"""
 """Number, kind (a letters and digits, b bytes, n digits, s any character, x C or D and digits, z track), length."""
 _ROWS = re.compile(r"(\d+) ([abnsxz])(\.*)(\d+)")
 _KINDS = {"n": r"\d*", "a": "[A-Za-z0-9 ]*", "s": "[ -~]*", "b": "(?:[0-9A-F]{2})*", "x": r"[CD]\d+", "z": "[0-9=D]*"}
@@ -213,7 +214,9 @@ class Machine:
     terminal: str = "T0000001"
     stan: int = field(default=0)
 
-    def request(self, processing: str = "010000", idr: int = 50_000, place: str = "6011", pin: str | None = None) -> Fields:
+    def request(
+        self, processing: str = "010000", idr: int = 50_000, place: str = "6011", pin: str | None = None
+    ) -> Fields:
         """Fields of a 0200. IDR 0: without DE4."""
         self.stan += 1
         amount = {"4": f"{idr * 100:012d}"} if idr else {}
@@ -238,7 +241,15 @@ class Machine:
         kept = {} if kept_idr is None else {"95": f"{kept_idr * 100:012d}{0:030d}"}
         kept |= {number: original[number] for number in ("2", "35") if number in original}
         same = {number: original[number] for number in ("3", "4", "18", "32", "37", "41", "42", "49")}
-        return {**same, "7": self.transmitted, "11": f"{self.stan:06d}", "12": "101600", "13": "1123", "90": named, **kept}
+        return {
+            **same,
+            "7": self.transmitted,
+            "11": f"{self.stan:06d}",
+            "12": "101600",
+            "13": "1123",
+            "90": named,
+            **kept,
+        }
 
 
 def zone_pin(zpk: bytes) -> PinPad:

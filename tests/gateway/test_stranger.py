@@ -56,10 +56,24 @@ largest_frame = 4096
 amount_exponent = 2
 pin_key = "zpk-nervous"
 sign_on_required = true
-echo_s = 0.4
-answer_timeout_s = 0.4
 frame_timeout_s = 0.6
+chip = "optional"
 connections_max = 20
+"""
+CALLER = """
+name = "caller"
+acquirer = "000051"
+dialect = "edc"
+frame = "binary2"
+largest_frame = 4096
+header = "tpdu"
+header_hex = "6001230003"
+amount_exponent = 2
+pin_key = "zpk-caller"
+sign_on_required = true
+reconnect_s = 0.1
+echo_s = 0.3
+answer_timeout_s = 0.5
 """
 WIRES = {"himbara": HIMBARA, "edc": EDC, "mainframe": MAINFRAME, "base24": BASE24, "nervous": HIMBARA}
 ACQUIRERS = {"himbara": "000002", "edc": "000014", "mainframe": "000021", "base24": "000031", "nervous": "000041"}
@@ -68,7 +82,8 @@ SENSELESS = (
     ("himbara", b"9999"), ("himbara", b"0000"), ("himbara", b"-001"), ("himbara", b"\x00\x5002"), ("edc", b"\xff\xff"),
     ("edc", b"\x00\x05"), ("mainframe", b"\x00\x01"), ("base24", b"\x7f\xff\xff\xff"), ("base24", b"\x00\x00\x00\x0c"),
 )  # fmt: skip
-TAG, LENGTH = "9F88", "7FFFFFFFFFFFFFFF"
+CRAFTED = ("9F10887FFFFFFFFFFFFFFF", "9F1088FFFFFFFFFFFFFFFF01", "9F1080", "9F", "5F2A0203609F1084FFFFFFFF", "9F26FF00")
+"""Chip data whose lengths lie; 2^63 is the first."""
 
 
 @dataclass
@@ -85,8 +100,14 @@ class Town:
     def machine(self, name: str) -> Machine:
         """A terminal of a link with its family's card."""
         number = list(WIRES).index(name)
-        pad = zone_pin(self.keys[f"zpk-{name}"]) if name != "edc" else terminal_pin(self.keys["bdk-edc"], "FFFF9876543210E00000")
-        return Machine(self.cards[number], pad, f"{clock.now():%m%d%H%M%S}", ACQUIRERS[name], terminal=f"T000000{number}")
+        pad = (
+            zone_pin(self.keys[f"zpk-{name}"])
+            if name != "edc"
+            else terminal_pin(self.keys["bdk-edc"], "FFFF9876543210E00000")
+        )
+        return Machine(
+            self.cards[number], pad, f"{clock.now():%m%d%H%M%S}", ACQUIRERS[name], terminal=f"T000000{number}"
+        )
 
     async def line(self, name: str, *, signed_on: bool = True) -> Line:
         """A connection to a link."""
@@ -102,10 +123,12 @@ class Town:
 
 
 @asynccontextmanager
-async def open_town(bank: Bank, folder: Path) -> AsyncIterator[Town]:
-    """Five links: the two that are shipped, EBCDIC with an inclusive length, a static header, and one with short times."""
+async def open_town(bank: Bank, folder: Path, more: str = "") -> AsyncIterator[Town]:
+    """Five links: the two that are shipped, EBCDIC with an inclusive length, a static header, narrow bounds. MORE: another."""
     links = folder / "links.toml"
-    links.write_text(DEFAULT_FILE.read_text(encoding="utf-8") + MORE, encoding="utf-8")
+    links.write_text(
+        DEFAULT_FILE.read_text(encoding="utf-8") + MORE + (f"[[link]]\n{more}" if more else ""), encoding="utf-8"
+    )
     bank.settings = bank.settings.model_copy(update={"links_file": links})
     async with open_street(bank, folder, len(WIRES)) as street:
         keys = {}
@@ -135,7 +158,7 @@ async def test_the_sheet(bank: Bank, tmp_path: Path) -> None:
                 sent = was[exchange.name] = exchange.make(machine, was)
                 mti, got = await line.ask(exchange.mti, sent)
                 left = None if exchange.left_idr is None else f"1002360C{0:012d}9802360C{exchange.left_idr * 100:012d}"
-                expected = (exchange.answer, exchange.code, left, [])
+                expected: tuple[object, ...] = (exchange.answer, exchange.code, left, [])
                 assert (name, exchange.name, *expected) == (
                     name, exchange.name, mti, got["39"], got.get("54"), not_echoed(sent, got),
                 )  # fmt: skip
@@ -156,7 +179,14 @@ async def test_what_hosts_of_the_field_send(bank: Bank, tmp_path: Path) -> None:
                     value = value[: line.wire.spec[number]["max_len"]]
                 sent = machine.request("310000", 0) | {number: value}
                 mti, got = await line.ask("0200", sent)
-                assert (name, number, value, "0210", "00", []) == (name, number, value, mti, got["39"], not_echoed(sent, got))
+                assert (name, number, value, "0210", "00", []) == (
+                    name,
+                    number,
+                    value,
+                    mti,
+                    got["39"],
+                    not_echoed(sent, got),
+                )
             sent = machine.request("310000", 0)
             await line.send(line.wire.frame(two_bitmaps(line.wire, line.wire.write("0200", sent))))
             mti, got = await line.receive()
@@ -179,9 +209,11 @@ async def test_what_is_no_message(bank: Bank, tmp_path: Path) -> None:
                 await line.send(line.wire.frame(message))
                 _, got = await line.receive()
                 assert (name, about, "30", "00") == (name, about, got["39"], await line.sign_on("301"))
-            crafted = machine.request("310000", 0) | {"55": TAG + "88" + LENGTH}
-            assert "00" == (await line.ask("0200", crafted))[1]["39"]
             assert AID_IDR == await town.left_idr(name)
+        line, machine = await town.line("nervous"), town.machine("nervous")
+        for chip in CRAFTED:
+            crafted = machine.request("310000", 0) | {"22": "051", "55": chip}
+            assert (chip, "30") == (chip, (await line.ask("0200", crafted))[1]["39"])
         line = await town.line("base24")
         await line.send(b"\x00\x00\x00\x20ISO999999999" + b"0" * 20)
         assert "30" == (await line.receive())[1]["39"]
@@ -211,7 +243,9 @@ async def test_segments(bank: Bank, tmp_path: Path) -> None:
             await line.send(on + b"".join(wire.frame(wire.write("0200", one)) for one in [*asked, asked[0]]))
             got = [await line.receive() for _ in range(5)]
             assert ["00"] * 5 == [fields["39"] for _, fields in got]
-            assert sorted([*(one["11"] for one in asked), asked[0]["11"], "900001"]) == sorted(one["11"] for _, one in got)
+            assert sorted([*(one["11"] for one in asked), asked[0]["11"], "900001"]) == sorted(
+                one["11"] for _, one in got
+            )
             for byte in wire.frame(wire.write("0200", asked[1])):
                 await line.send(bytes([byte]))
                 await asyncio.sleep(0)
@@ -283,6 +317,25 @@ async def test_reconnect_storms(bank: Bank, tmp_path: Path) -> None:
             line.hang_up()
         await asyncio.sleep(0.05)
         assert "00" == await (await town.line("nervous")).sign_on("301")
+
+
+async def test_the_bank_calls(bank: Bank, tmp_path: Path) -> None:
+    """Where the bank calls it signs on, asks echoes when nothing comes, and calls again where nobody answers."""
+    calls: asyncio.Queue[Line] = asyncio.Queue()
+    server = await asyncio.start_server(
+        lambda reader, writer: calls.put_nowait(Line(EDC, reader, writer)), "127.0.0.1", 0
+    )
+    called = f'role = "connect"\nhost = "127.0.0.1"\nport = {server.sockets[0].getsockname()[1]}\n{CALLER}'
+    async with server, open_town(bank, tmp_path, called) as town:
+        for codes in (("001",), ("001", "301", "301")):
+            line = await calls.get()
+            town.lines.append(line)
+            for code in codes:
+                mti, asked = await line.receive()
+                assert ("0800", code, {"7", "11", "70"}) == (mti, asked["70"], set(asked))
+                await line.send(line.wire.frame(line.wire.write("0810", asked | {"39": "00"})))
+            assert "301" == (await line.receive())[1]["70"]
+            assert await line.closed()
 
 
 async def _lost(line: Line) -> bool:
