@@ -1,8 +1,9 @@
 """Bytes to Message and back, by a dialect. The hot path of every link.
 
-Where all is ASCII text a message is taken apart here, as one string: a dialect is compiled once into a step a field, and the
-list of steps of a bitmap is kept (a bounded number of them, since messages on a link come in few shapes). This way only tells
-right from wrong; what exactly was wrong is found by the slow walk in wire.py, which also saves the fields that are readable.
+Where all is ASCII text a message is taken apart here, as one string: a dialect is compiled once into a step a field, and for
+each bitmap that comes a function is compiled and kept (a bounded number of them, since messages on a link come in few shapes:
+compiled.py). This way only tells right from wrong; what exactly was wrong is found by the slow walk in wire.py, which also saves
+the fields that are readable.
 Dialects with packed digits, bytes or EBCDIC are read and written in wire.py. ISO 8583:1987, 4.
 Knows no meaning of a field. Read next: dialect.py, message.py; mac.py for the bytes under a MAC.
 """
@@ -12,16 +13,17 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from iso import bitmap, wire
+from iso.compiled import Step, reader, writer
 from iso.dialect import HIMBARA, Dialect, Encoding, Kind, Page
 from iso.errors import FormatError
 from iso.message import Message
 from iso.wire import PADS, PEEKED, STAN, diagnose
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from iso.dialect import Field
 
@@ -31,16 +33,7 @@ _DIALECTS_KEPT = 256
 _ONE_BITMAP = _MTI + bitmap.WIDTH
 _TWO_BITMAPS = _ONE_BITMAP + bitmap.WIDTH
 _FIRST_BIT_SET = bitmap.FIRST_BIT_SET
-_TOO_LONG = 1_000_000  # larger than any field: what a length prefix that is no number counts as
-
-
-# A field compiled for reading: number, digits of the length prefix, length, check. A bare tuple, which Python takes apart
-# faster than a named one. The check is true where every character is of the field's kind.
-_Step: TypeAlias = tuple[int, int, int, "Callable[[str], object]"]
-
-# For writing the pad as well: 0 fills numbers on the left, a space fills text on the right, and where it is empty the length
-# must be exact.
-_WriteStep: TypeAlias = tuple[int, int, int, "Callable[[str], object]", str]
+_TOO_LONG = 1_000_000  # larger than any field
 
 
 def decode(data: bytes, dialect: Dialect = HIMBARA) -> Message:
@@ -57,28 +50,12 @@ def decode(data: bytes, dialect: Dialect = HIMBARA) -> Message:
         raise diagnose(data, dialect)
     position = _TWO_BITMAPS if text[_MTI : _MTI + 1] in _FIRST_BIT_SET else _ONE_BITMAP
     try:
-        steps, binary = plan.reading(text[_MTI:position])
+        read = plan.reading(text[_MTI:position])
     except FormatError as error:
         raise FormatError(None, error.reason, Message(mti, {})) from None
-    fields: dict[int, str] = {}
-    for number, length_digits, length, right in steps:
-        if length_digits:
-            start = position + length_digits
-            end = start + _LENGTHS.get(text[position:start], _TOO_LONG)
-            if end - start > length:
-                raise diagnose(data, dialect)
-        else:
-            start = position
-            end = start + length
-        value = text[start:end]
-        if not right(value):
-            raise diagnose(data, dialect)
-        fields[number] = value
-        position = end
-    if position != len(text):
+    fields = read(text, position)
+    if fields is None:
         raise diagnose(data, dialect)
-    for number in binary:
-        fields[number] = fields[number].upper()
     return Message(mti, fields)
 
 
@@ -94,21 +71,9 @@ def encode(message: Message, dialect: Dialect = HIMBARA) -> bytes:
     mti = message.mti
     if len(mti) != _MTI or not mti.isdigit():
         raise FormatError(None, "MTI must be 4 digits")
-    head, steps = plan.writing(tuple(sorted(fields)))
-    parts = [mti, head]
-    for number, length_digits, length, right, pad in steps:
-        value = fields[number]
-        if length_digits:
-            if len(value) > length:
-                raise FormatError(number, dialect.field(number).wants)
-            parts.append(_PREFIXES[length_digits][len(value)])
-        elif len(value) != length:
-            value = _padded(value, length, pad, dialect.field(number))
-        if not right(value):
-            raise FormatError(number, dialect.field(number).wants)
-        parts.append(value)
+    text = plan.writing(tuple(sorted(fields)))(mti, fields)
     try:
-        return "".join(parts).encode("ascii")
+        return (text or _written(message, dialect, plan)).encode("ascii")
     except UnicodeEncodeError:
         raise _not_ascii(message) from None
 
@@ -124,10 +89,10 @@ def peek(data: bytes, dialect: Dialect = HIMBARA) -> tuple[str, str] | None:
         return None
     position = _MTI + bitmap.width_at(text, _MTI)
     try:
-        steps, _ = plan.reading(text[_MTI:position])
+        steps = plan.steps(text[_MTI:position])
     except FormatError:
         return None
-    for number, length_digits, length, right in steps:
+    for number, length_digits, length, right, *_ in steps:
         if number >= STAN:
             value = text[position : position + length]
             return (mti, value) if number == STAN and len(value) == length and right(value) else None
@@ -140,35 +105,52 @@ def peek(data: bytes, dialect: Dialect = HIMBARA) -> tuple[str, str] | None:
 
 
 class _TextPlan:
-    """A dialect compiled that is all ASCII text: a step a field, and the steps of the shapes seen lately."""
+    """A dialect compiled that is all ASCII text: a step a field, and functions for the shapes seen lately."""
 
-    __slots__ = ("_binary", "_reads", "_writes", "reading", "writing")
+    __slots__ = ("_dialect", "_steps", "reading", "writing")
 
     def __init__(self, dialect: Dialect) -> None:
-        self._reads: dict[int, _Step] = {
-            one.number: (one.number, one.length_digits, one.length, _right(one)) for one in dialect.fields
+        self._dialect = dialect
+        self._steps = {
+            one.number: Step(
+                one.number, one.length_digits, one.length, _right(one), one.kind in _EACH, one.kind is Kind.B
+            )
+            for one in dialect.fields
         }
-        self._writes: dict[int, _WriteStep] = {
-            one.number: (*self._reads[one.number], PADS.get(one.kind, "")) for one in dialect.fields
-        }
-        self._binary = frozenset(one.number for one in dialect.fields if one.kind is Kind.B)
         self.reading = lru_cache(maxsize=_SHAPES_KEPT)(self._reading)
-        self.writing = lru_cache(maxsize=_SHAPES_KEPT)(lambda numbers: self._writing(numbers, dialect))
+        self.writing = lru_cache(maxsize=_SHAPES_KEPT)(self._writing)
 
-    def _reading(self, bitmap_text: str) -> tuple[tuple[_Step, ...], tuple[int, ...]]:
-        """Steps of a message with that bitmap, and which fields are binary.
-
-        A field the dialect lacks gets a step at which reading must fail.
-        """
+    def steps(self, bitmap_text: str) -> list[Step]:
+        """A step for each field of a message with that bitmap; one that the dialect lacks gets a step that must fail."""
         numbers = bitmap.read_bitmap(bitmap_text)
-        steps = tuple(self._reads.get(number) or (number, 0, 0, _nothing) for number in numbers)
-        return steps, tuple(number for number in numbers if number in self._binary)
+        return [self._steps.get(number) or Step(number, 0, 0, _nothing, each=False, binary=False) for number in numbers]
 
-    def _writing(self, numbers: tuple[int, ...], dialect: Dialect) -> tuple[str, tuple[_WriteStep, ...]]:
-        """Bitmap and steps of a message with these fields. Raises FormatError for a field the dialect lacks."""
+    def _reading(self, bitmap_text: str) -> Callable[[str, int], dict[int, str] | None]:
+        return reader(self.steps(bitmap_text), _LENGTHS)
+
+    def _writing(self, numbers: tuple[int, ...]) -> Callable[[str, Mapping[int, str]], str | None]:
+        """Raises FormatError for a field the dialect lacks."""
         for number in numbers:
-            dialect.field(number)
-        return bitmap.make_bitmap(numbers), tuple(self._writes[number] for number in numbers)
+            self._dialect.field(number)
+        return writer([self._steps[number] for number in numbers], bitmap.make_bitmap(numbers), _PREFIXES)
+
+
+def _written(message: Message, dialect: Dialect, plan: _TextPlan) -> str:
+    """The text of a message field by field: what wants padding gets it, and what is wrong is named."""
+    numbers = sorted(message.fields)
+    parts = [message.mti, bitmap.make_bitmap(numbers)]
+    for number, length_digits, length, right, *_ in plan.steps(parts[1]):
+        value = message.fields[number]
+        if length_digits:
+            if len(value) > length:
+                raise FormatError(number, dialect.field(number).wants)
+            parts.append(_PREFIXES[length_digits][len(value)])
+        elif len(value) != length:
+            value = _padded(value, length, dialect.field(number))
+        if not right(value):
+            raise FormatError(number, dialect.field(number).wants)
+        parts.append(value)
+    return "".join(parts)
 
 
 @lru_cache(maxsize=_DIALECTS_KEPT)
@@ -194,7 +176,9 @@ def _ascii_part(data: bytes) -> str:
         return str(data[: error.start], "ascii")
 
 
-def _padded(value: str, length: int, pad: str, field: Field) -> str:
+def _padded(value: str, length: int, field: Field) -> str:
+    """Numbers are filled with zeros on the left, text with spaces on the right; where neither fits the length must be exact."""
+    pad = PADS.get(field.kind, "")
     if not 0 < len(value) < length or not pad:
         raise FormatError(field.number, field.wants)
     return value.rjust(length, "0") if pad == "0" else value.ljust(length)
@@ -235,6 +219,8 @@ _RIGHT: MappingProxyType[Kind, Callable[[str], object]] = MappingProxyType(
         Kind.XN: re.compile(r"[CD][0-9]+").fullmatch,
     }
 )
+_EACH = frozenset({Kind.N, Kind.A, Kind.AN, Kind.ANS, Kind.ANSB, Kind.B})
+"""Kinds whose check looks at each character by itself."""
 _WHOLE_BYTES = re.compile(r"(?:[0-9A-Fa-f]{2})+").fullmatch
 _PREFIXES = MappingProxyType({2: tuple(f"{n:02d}" for n in range(100)), 3: tuple(f"{n:03d}" for n in range(1000))})
 _LENGTHS = {prefix: length for prefixes in _PREFIXES.values() for length, prefix in enumerate(prefixes)}

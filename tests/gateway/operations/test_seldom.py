@@ -18,6 +18,7 @@ from iso.original_data import original_data_of, write_original_data
 from keys.keytypes import KeyUsage
 from keys.sensitive import Pin
 from tests.gateway.cage import tables
+from tests.gateway.chips import send, street_of, under_dukpt
 from tests.gateway.operations.test_link_exceptions import queued
 from tests.gateway.owner import as_owner, one_value
 from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street, reasons, tranches_idr
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.operations.bank import Bank
+    from gateway.settings import Settings
     from gateway.simulator.exchange import Exchange
     from tests.gateway.street import Street
 
@@ -122,6 +124,23 @@ async def test_a_pin_is_changed_to_the_newest_key(bank: Bank, tmp_path: Path) ->
         assert "00" == done.code
         assert 2 == await one_value(bank, "SELECT pin_key_version FROM card")
         assert ["55", "00"] == [(await street.atm.balance(street.card, pin)).code for pin in (None, NEW)]
+
+
+async def test_a_pin_is_changed_at_a_dukpt_terminal(bank_settings: Settings, tmp_path: Path) -> None:
+    """Both blocks under the key of one KSN; a repeat is the same bytes, and another KSN is another entry of the PIN."""
+    async with street_of(bank_settings, tmp_path, pin_scheme="dukpt", pin_key="bdk") as street:
+
+        def asked(counter: int, first: Message) -> Message:
+            old, new = (under_dukpt(street, first, counter, pin) for pin in ("", NEW.reveal()))
+            return Message("0200", old.fields | {125: new.fields[52]})
+
+        message = pin_change(street)
+        first = asked(1, message)
+        done = await street.atm.send(first)
+        assert ("00", "00") == (done.code, (await street.atm.repeat(done, marked=True)).code)
+        assert "94" == await send(street, asked(2, message))
+        balance = street.atm.request(Asked.BALANCE, street.card, 0)
+        assert "00" == await send(street, under_dukpt(street, balance, 3, NEW.reveal()))
 
 
 async def test_the_last_movements(bank: Bank, tmp_path: Path) -> None:
