@@ -58,7 +58,11 @@ pin_key = "zpk-nervous"
 sign_on_required = true
 frame_timeout_s = 0.6
 chip = "optional"
+answer_timeout_s = 2.0
 connections_max = 20
+[link.outgoing]
+hot_list = true
+retry_s = 0.3
 """
 CALLER = """
 name = "caller"
@@ -336,6 +340,31 @@ async def test_the_bank_calls(bank: Bank, tmp_path: Path) -> None:
                 await line.send(line.wire.frame(line.wire.write("0810", asked | {"39": "00"})))
             assert "301" == (await line.receive())[1]["70"]
             assert await line.closed()
+
+
+async def test_the_hot_list(bank: Bank, tmp_path: Path) -> None:
+    """What one partner reports another is told, and told again in the same words until it answers."""
+    async with open_town(bank, tmp_path) as town:
+        told, line, machine = await town.line("nervous"), await town.line("himbara"), town.machine("himbara")
+        report = {
+            "2": machine.pan,
+            "7": machine.transmitted,
+            "11": "000001",
+            "60": "3001 stolen",
+            "91": "1",
+            "101": "HOTLIST",
+        }
+        mti, got = await line.ask("0302", report)
+        assert ("0312", "00", report["91"], report["101"]) == (mti, got["39"], got["91"], got["101"])
+        first, again = await told.receive(), await told.receive()
+        assert ("0302", "0303", first[1]) == (first[0], again[0], again[1])
+        assert {"2": machine.pan, "60": "3001", "91": "1", "101": "HOTLIST"} == {
+            number: first[1][number] for number in ("2", "60", "91", "101")
+        }
+        assert {"7", "11", "37"} <= set(first[1])
+        await told.send(told.wire.frame(told.wire.write("0312", first[1] | {"39": "00"})))
+        assert await told.quiet(1.0)
+        assert "43" == (await line.ask("0200", machine.request()))[1]["39"]
 
 
 async def _lost(line: Line) -> bool:
