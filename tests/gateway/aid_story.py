@@ -158,7 +158,8 @@ async def hold(street: Street, card: TestCard, amount_idr: int) -> tuple[Message
     """Set money aside at the e-Warong."""
     message = street.shop.request(Asked.PURCHASE, card, amount_idr)
     command = to_command(message, street.service.link, street.bank.hsm.find("zpk-himbara"))
-    return message, await _ask(street, command._replace(request=command.request._replace(kind=RequestKind.HOLD)))
+    request = command.request._replace(kind=RequestKind.HOLD)
+    return message, await _ask(street, command._replace(request=request, origin=command.origin._replace(mti="0100")))
 
 
 async def complete(street: Street, held: Message, amount_idr: int) -> Outcome:
@@ -175,7 +176,8 @@ async def _about(street: Street, original: Message, of_class: str, kind: Request
     command = to_command(street.shop.reversal(original), street.service.link, street.bank.hsm.find("zpk-himbara"))
     assert command.origin.original is not None
     request = command.request._replace(kind=kind, amount_idr=amount_idr)
-    origin = command.origin._replace(original=(of_class, *command.origin.original[1:]))
+    mti = "0220" if kind is RequestKind.COMPLETION else "0200"
+    origin = command.origin._replace(mti=mti, original=(of_class, *command.origin.original[1:]))
     return await _ask(street, command._replace(request=request, origin=origin))
 
 

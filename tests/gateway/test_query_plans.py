@@ -28,6 +28,7 @@ from gateway.store import (
     lane_connection,
     limits,
     papers,
+    seldom,
     settlement,
     settlement_proof,
     tranches,
@@ -227,6 +228,18 @@ def _once(large: Large) -> dict[str, tuple[Any, dict[str, Any], set[str], set[st
         "limits: an account's past": (
             limits.OF_ACCOUNT, account | {"since": today - timedelta(days=40), "until": today}, recent, set()),
         "limits: what decided one": (limits.JUDGED, {"cells": list(range(16)), "id": 12}, every, set()),
+        "lane: a reversal without DE90": (
+            seldom.UNNAMED,
+            {"account_id": [17], "card_id": [17], "link": ["himbara"], "terminal": ["A0000001"], "stan": ["000001"],
+             "rrn": ["1"], "since": today - timedelta(days=31), "today": today}, recent, set()),
+        "lane: what was added to a hold": (
+            seldom.INCREMENTS, {"keys": [b"k" * 16], "since": today - timedelta(days=31), "today": today}, recent, set()),
+        "lane: a mini statement": (
+            seldom.MOVEMENTS,
+            {"cells": [17 % 16], "accounts": [17], "lines": 5, "since": today - timedelta(days=40), "today": today},
+            recent, set()),
+        "lane: a hold stands longer": (seldom.EXTEND, keys | {"until": [today, today]}, every, set()),
+        "holds of an account": (holds.OF_ACCOUNT, {"account": 17}, every, set()),
         "card: by account number": (cards.CARDS_OF_ACCOUNT, {"number": "021700000000171"}, set(), set()),
         "card: by id": (cards.READ_CARD, {"id": 17}, set(), set()),
         "posting": (book.POST, {name: [] for name in lane_connection.PARAMETER.findall(str(book.POST))}, set(), set()),
