@@ -47,3 +47,12 @@ async def act_on_file(bank: Bank, asked: Asked, action: FileAction) -> dict[int,
         return Done(decision.code, f"card {card.id}", said, trouble=decision.trouble)
 
     return await once(bank, asked, act)
+
+
+async def keep_advice(bank: Bank, asked: Asked, code: str) -> dict[int, str]:
+    """Keep, once, an advice of what the link does not do, and which a request would be told CODE. Returns the answer's fields."""
+
+    async def act(_tx: Transaction) -> Done:
+        return Done(code, "a file action that is not done here")
+
+    return await once(bank, asked, act)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.operations.desk import RESPONSE_CODE
-from gateway.operations.file_action import FileAction, act_on_file
+from gateway.operations.file_action import FileAction, act_on_file, keep_advice
 from gateway.operations.hot_list import FILE_NAME, PAN, REASON, UPDATE
 from gateway.rules.hot_list import NOT_PERMITTED, FileUpdate
 from gateway.terminals.desk_key import asked_of, need
@@ -33,11 +33,14 @@ async def serve(bank: Bank, link: Link, message: Message) -> dict[int, str]:
     asked = asked_of(message, link, CONTENT)
     action = _action(message)
     echoed = {number: message.fields[number] for number in ECHOED if number in message.fields}
+    code = ""
     if not link.file_actions:
-        return echoed | {RESPONSE_CODE: NOT_PERMITTED}
-    if action is None or message.get(FILE_NAME, link.outgoing.hot_list_file).strip() != link.outgoing.hot_list_file:
-        return echoed | {RESPONSE_CODE: NOT_SUPPORTED}
-    return echoed | await act_on_file(bank, asked, action)
+        code = NOT_PERMITTED
+    elif action is None or message.get(FILE_NAME, link.outgoing.hot_list_file).strip() != link.outgoing.hot_list_file:
+        code = NOT_SUPPORTED
+    if action is not None and not code:
+        return echoed | await act_on_file(bank, asked, action)
+    return echoed | (await keep_advice(bank, asked, code) if asked.is_advice else {RESPONSE_CODE: code})
 
 
 def _action(message: Message) -> FileAction | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 BACKLOG = 200
+SILENCE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
+"""A host that is gone without a word is found out by TCP itself, within two minutes: we ask no echo of whoever called us."""
 
 
 class Listener:
@@ -40,6 +43,8 @@ class Listener:
             ssl_handshake_timeout=self.line.link.frame_timeout_s if secure else None,
             ssl_shutdown_timeout=CLOSING_S if secure else None,
         )  # fmt: skip
+        for one in self._server.sockets:
+            _ask_silent_ones(one)
         self.line.start()
         address: tuple[str, int] = self._server.sockets[0].getsockname()[:2]
         return address
@@ -75,6 +80,15 @@ class Listener:
             log.warning("link.connections.full", link=link.name, peer=peer)
             return False
         return True
+
+
+def _ask_silent_ones(listening: socket.socket) -> None:
+    """Connections taken from this socket inherit it. What a system does not know it does in its own way."""
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in SILENCE.items():
+        option = getattr(socket, name, None)
+        if option is not None:
+            listening.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _within(peer: str, networks: tuple[IPv4Network | IPv6Network, ...]) -> bool:

@@ -179,7 +179,7 @@ def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: 
     original = None
     if request.kind in ORIGINALS or request.increments:
         original = _original(message, ORIGINALS.get(request.kind, "1"))
-    origin = _origin(message, link, _need(message, 41), original, settlement_date)
+    origin = _origin(message, link, message.fields.get(41) or _need(message, 41), original, settlement_date)
     codes: Mapping[DeclineReason, str] = link.advice_codes if message.mti[2] == ADVICE else link.response_codes
     card = card_data(message, link) if request.kind in WITH_PIN and not request.forced else None
     new_block = None
@@ -198,26 +198,29 @@ def _origin(
     original: tuple[str, str, str, str] | None,
     settlement_date: date | None,
 ) -> Origin:
+    get = message.fields.get
     return Origin(
-        link.name, message.mti, terminal.strip(), message.get(42, "").strip(), _need(message, 32), _need(message, 11),
-        _need(message, 7), message.get(37, "").strip(), original, settlement_date,
+        link.name, message.mti, terminal.strip(), get(42, "").strip(), get(32) or _need(message, 32),
+        get(11) or _need(message, 11),
+        get(7) or _need(message, 7), get(37, "").strip(), original, settlement_date,
         original is not None and not _names_another(message),
-        tuple([message.get(number, "").strip() for number in link.key_fields if number not in KEY]) if link.longer_key else (),
+        tuple([get(number, "").strip() for number in link.key_fields if number not in KEY]) if link.longer_key else (),
     )  # fmt: skip
 
 
 def _request(message: Message, link: Link) -> Request:
     kind, channel, purse = _asked(message, link)
+    get = message.fields.get
     if kind in WITHOUT_MONEY:
         _need(message, link.pin_block_field)
         lines = link.statement_lines if kind is RequestKind.STATEMENT else 0
         return Request(kind, channel, message.fields[18], purse, 0, _digest(message), _terminal(message), lines=lines)
-    amount = 0 if kind is RequestKind.BALANCE else read_amount(_need(message, 4), link.amount_exponent)
+    amount = 0 if kind is RequestKind.BALANCE else read_amount(get(4) or _need(message, 4), link.amount_exponent)
     if amount == 0 and kind is not RequestKind.BALANCE:
         raise Declined(INVALID_AMOUNT, "amount is zero")
     if message.mti[2] == ADVICE:
         return _advised(message, Request(kind, channel, message.fields[18], purse, amount, b"", _terminal(message)))
-    if kind in WITH_PIN:
+    if kind in WITH_PIN and get(link.pin_block_field) is None:
         _need(message, link.pin_block_field)
     request = Request(kind, channel, message.fields[18], purse, amount, _digest(message), _terminal(message))
     if kind is RequestKind.HOLD and _names_another(message):
@@ -310,11 +313,12 @@ def _original(message: Message, wanted: str) -> tuple[str, str, str, str]:
 
 
 def _terminal(message: Message) -> str:
-    return f"{message.get(32, '')}:{message.get(41, '').strip()}"
+    get = message.fields.get
+    return f"{get(32, '')}:{get(41, '').strip()}"
 
 
 def _pan(message: Message) -> Pan:
-    digits = message.get(2)
+    digits = message.fields.get(2)
     if digits is None:
         track2 = _need(message, 35, name=2)
         ends = [track2.find(separator) for separator in TRACK2_SEPARATORS if separator in track2]

@@ -58,6 +58,17 @@ async def test_what_this_link_does_not_do(bank: Bank) -> None:
     assert 1 == await one_value(bank, "SELECT count(*) FROM desk_message")
 
 
+async def test_an_advice_is_always_accepted(bank: Bank) -> None:
+    """What this link does not do is told 00 where it was an advice, once, and people see it with the code of a request."""
+    asked = [(hot_link(), LOST | {101: "CARDS", 11: "000001"}), (hot_link(), LOST | {91: "4", 11: "000002"})]
+    asked.append((hot_link(file_actions=False), LOST | {11: "000003"}))
+    for link, fields in asked:
+        for mti in ("0320", "0321"):
+            assert "00" == (await serve(bank, link, Message(mti, fields)))[39]
+    kept = [row.trouble[-2:] for row in await as_owner(bank, "SELECT trouble FROM desk_message ORDER BY id")]
+    assert ["24", "24", "57"] == kept
+
+
 @pytest.mark.parametrize(
     ("number", "value"), [(2, None), (2, "12"), (2, "60130100000000AB"), (91, None), (7, None), (11, None)]
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import socket
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -55,6 +56,21 @@ async def test_network_management(service: Service) -> None:
             request = Message("0800", {7: "1123120000", 11: "000042", 70: code.value})
             await link.send(framed(request))
             assert Message("0810", request.fields | {39: "00"}) == await link.receive()
+
+
+async def test_hosts_that_are_gone_without_a_word_are_found_out(service: Service) -> None:
+    """TCP itself asks a silent connection that called us, soon enough that dead ones do not fill the link."""
+    async with raw_link(service) as link:
+        await link.send(framed(ECHO))
+        assert "00" == (await link.receive()).get(39)
+        line = service.room.places[0].line
+        assert line is not None
+        (connection,) = line.connections
+        assert connection.transport is not None
+        accepted = connection.transport.get_extra_info("socket")
+        assert 1 == accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        for name, value in listener.SILENCE.items():
+            assert value == accepted.getsockopt(socket.IPPROTO_TCP, getattr(socket, name))
 
 
 async def test_network_codes_nobody_knows(service: Service) -> None:
