@@ -70,6 +70,7 @@ HARMLESS = {
     "card.kk_seen": "boolean",
     "tranche.blocked_on": "date",
     "clock_policy.block_days": "integer",
+    "link_key.block_digest": "bytea",  # SHA-256 of a key block, under a ZMK as it is
 }
 
 
