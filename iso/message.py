@@ -12,8 +12,8 @@ from typing import overload
 from iso import describe
 from iso.errors import FormatError
 
-_ECHOED = (2, 3, 4, 7, 11, 12, 13, 32, 33, 37, 41, 42, 49)
-_ECHOED_BY_CLASS = {"4": (*_ECHOED, 90), "8": (*_ECHOED, 70)}
+_ECHOED = frozenset({2, 3, 4, 7, 11, 12, 13, 32, 33, 37, 41, 42, 49})
+_ECHOED_BY_CLASS = {"4": _ECHOED | {90}, "8": _ECHOED | {70}}
 _MTI_LENGTH = 4
 _MTIS_KEPT = 128
 
@@ -52,9 +52,8 @@ class Message:
         Echoed where present: DE 2, 3, 4, 7, 11, 12, 13, 32, 33, 37, 41, 42, 49; DE90 of a reversal; DE70 of network
         management. Raises FormatError where the message is itself an answer.
         """
-        mine = self.fields
         echoed = _ECHOED_BY_CLASS.get(self.mti[1:2], _ECHOED)
-        return Message(response_mti(self.mti), {number: mine[number] for number in echoed if number in mine})
+        return Message(response_mti(self.mti), {number: text for number, text in self.fields.items() if number in echoed})
 
 
 @lru_cache(maxsize=_MTIS_KEPT)
