@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
 from gateway.rules.authorise import WITH_PIN, DeclineReason, Request, RequestKind
 from gateway.rules.purse import Channel, PurseChoice
+from gateway.terminals import private_fields
 from gateway.terminals.card_data import card_data, chip_field, new_pin_block, pin_block
 from gateway.terminals.profile import Asked, Link
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
@@ -109,6 +110,8 @@ def unreadable_advice(message: Message, link: Link, why: str, settlement_date: d
 def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
     """The answer to a message."""
     answer = message.response()
+    if link.structured:
+        answer.fields |= private_fields.sent_back(message, link)
     answer.fields[39] = outcome.response_code
     if outcome.approval_code is not None:
         answer.fields[38] = outcome.approval_code
@@ -124,7 +127,7 @@ def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
         answer.fields[55] = chip_field(outcome.chip_answer)
     if outcome.expiring is not None and link.expiring_in_48:
         amount = write_amount(outcome.expiring.amount_idr, link.amount_exponent)
-        answer.fields[48] = f"EXP{outcome.expiring.on:%Y%m%d}{amount}"
+        answer.fields[48] = private_fields.expiring(message, link, outcome.expiring.on, amount)
     return answer
 
 
@@ -174,6 +177,8 @@ def _faulty_advice(
 
 
 def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None) -> AuthoriseCommand:
+    if link.structured:
+        private_fields.check(message, link)
     pan = _pan(message)
     request = _reversal(message, link) if message.mti[1] == "4" else _request(message, link)
     original = None

@@ -27,8 +27,9 @@ from pydantic import (
 from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from iso.dialect import DIALECTS, Dialect
-from iso.errors import FrameError
+from iso.errors import DialectError, FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
+from iso.layout import Layout, layout_of
 from keys.emv_profile import profiles as emv_profiles
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ Policy = Literal["off", "optional", "required"]
 DataElement = Annotated[
     int, BeforeValidator(lambda value: int(value) if isinstance(value, str) else value), Field(ge=2, le=128)
 ]
+
+
+EXPIRING_COLUMNS = {"expiring_on": 8, "expiring_amount": 12}
+"""Columns of DE48 in which what is lost next is told, where it has columns at all."""
 
 
 class Asked(NamedTuple):
@@ -184,7 +189,9 @@ class Link(BaseModel):
     statement_field: DataElement = 125  # of a mini statement
     statement_lines: int = Field(5, ge=1, le=10)
     file_actions: bool = True  # it may report cards of ours (0302)
-    layouts: dict[DataElement, dict[str, int]] = {}  # columns of positional fields: name -> characters
+    layouts: dict[
+        DataElement, dict[str, int | str]
+    ] = {}  # columns of positional fields: name -> characters, or digits "n 12"
     tags: dict[
         DataElement, Literal["2+2", "2+3", "3+3", "tokens"]
     ] = {}  # private fields that hold tags: characters of tag and length
@@ -259,6 +266,23 @@ class Link(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _private_fields(self) -> Self:
+        """A structure fits its field, and DE48's has room for what we tell in it."""
+        try:
+            columns = self.columns
+        except DialectError as error:
+            raise ValueError(str(error)) from None
+        for number, layout in columns.items():
+            if number in self.tags:
+                raise ValueError(f"field {number} has tags and columns")
+            if number in self.wire.by_number and layout.width > self.wire.field(number).length:
+                raise ValueError(f"the columns of field {number} are {layout.width} characters, more than it holds")
+        told = {one.name: one.width for one in columns[48].columns} if 48 in columns else EXPIRING_COLUMNS  # noqa: PLR2004 - DE48
+        if self.expiring_in_48 and EXPIRING_COLUMNS.items() - told.items():
+            raise ValueError("expiring_in_48 needs columns expiring_on of 8 and expiring_amount of 12 in field 48")
+        return self
+
+    @model_validator(mode="after")
     def _fits_together(self) -> Self:
         """What no setting says alone."""
         if self.role == "connect" and (self.host is None or not self.port):
@@ -289,6 +313,16 @@ class Link(BaseModel):
         return {}
 
     @cached_property
+    def columns(self) -> dict[int, Layout]:
+        """The layouts themselves, by field."""
+        return {number: layout_of(number, columns) for number, columns in self.layouts.items()}
+
+    @cached_property
+    def structured(self) -> bool:
+        """Whether any private field has a structure."""
+        return bool(self.layouts or self.tags)
+
+    @cached_property
     def longer_key(self) -> bool:
         """Whether messages are told apart by more than DE7, 11 and 32."""
         return not {7, 11, 32}.issuperset(self.key_fields)
@@ -296,7 +330,7 @@ class Link(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed copy, which has found out nothing yet."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("asked", "longer_key"):
+        for name in ("asked", "columns", "structured", "longer_key"):
             copied.__dict__.pop(name, None)
         return copied
 

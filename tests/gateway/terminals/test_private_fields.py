@@ -1,0 +1,100 @@
+"""Tests of gateway.terminals.private_fields: structure where the profile gives one, and every tag comes back as it came."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from pydantic import ValidationError
+
+from gateway.operations.authorise import Outcome
+from gateway.rules.authorise import DeclineReason
+from gateway.rules.expiring import Expiring
+from gateway.terminals.links_file import read_links
+from gateway.terminals.mapping import to_answer, to_command
+from gateway.terminals.profile import Link
+from iso.errors import FormatError
+from iso.message import Message
+from keys.keytypes import KeyUsage
+from keys.software import SoftwareHsm
+from tests.gateway.terminals.counterpart import CASH
+
+HSM = SoftwareHsm.in_memory()
+KEY = HSM.generate(KeyUsage.PIN_ENCRYPTION, "zpk")
+TOLD = Outcome(DeclineReason.APPROVED, "00", "000001", None, Expiring(date(2026, 12, 31), 200_000))
+
+
+def link_of(**changes: object) -> Link:
+    """The shipped link with private fields of some structure."""
+    return Link.model_validate(read_links(None).first.model_dump(exclude_defaults=True) | changes)
+
+
+def cash(**fields: str) -> Message:
+    """A withdrawal with these private fields (de48="...")."""
+    return Message("0200", CASH | {int(name[2:]): text for name, text in fields.items()})
+
+
+@pytest.mark.parametrize(
+    ("shape", "came", "answered"),
+    [
+        ("2+3", "ZZ003abcPI0021 ", "ZZ003abcPI0021 EX02020261231000020000000"),
+        ("2+2", "ZZ03abc", "ZZ03abcEX2020261231000020000000"),
+        ("3+3", "QQQ001x", "QQQ001xEXP02020261231000020000000"),
+        ("tokens", "& 0000200023! Q900001 x", "& 0000300054! Q900001 x! EX00020 20261231000020000000"),
+    ],
+)
+def test_unknown_tags_are_sent_back_with_ours_behind(shape: str, came: str, answered: str) -> None:
+    """In DE48, whatever the shape; in another field as they came."""
+    link = link_of(tags={"48": shape, "63": shape})
+    message = cash(de48=came, de63=came)
+    assert to_command(message, link, KEY).request.amount_idr > 0
+    answer = to_answer(message, TOLD, link)
+    assert came == answer.get(63)
+    assert answered == answer.get(48)
+
+
+def test_without_a_request_s_tags_ours_stand_alone() -> None:
+    """And without anything to tell the field comes back as it was."""
+    link = link_of(tags={"48": "2+3"})
+    assert "EX02020261231000020000000" == to_answer(cash(), TOLD, link).get(48)
+    assert "ZZ001x" == to_answer(cash(de48="ZZ001x"), TOLD._replace(expiring=None), link).get(48)
+
+
+def test_columns() -> None:
+    """Those of a request must be whole; DE48's hold what is lost next."""
+    link = link_of(
+        layouts={
+            "48": {"reference": 16, "expiring_on": 8, "expiring_amount": "n 12"},
+            "43": {"name": 22, "city": 13, "country": 5},
+        }
+    )
+    good = cash(de43=f"{'WARUNG':<22}{'MEDAN':<13}DKIID", de48=" " * 16 + "        " + "0" * 12)
+    assert to_command(good, link, KEY).request.amount_idr > 0
+    assert " " * 16 + "20261231" + "000020000000" == to_answer(good, TOLD, link).get(48)
+
+
+@pytest.mark.parametrize("text", ["ZZ", "ZZ999x", "ZZ00Ax", "Z Z001x"])
+def test_tags_that_are_none_are_a_format_error(text: str) -> None:
+    """Naming the field; a link that says nothing of it lets the same pass."""
+    with pytest.raises(FormatError) as error:
+        to_command(cash(de63=text), link_of(tags={"63": "2+3"}), KEY)
+    assert 63 == error.value.field
+    assert to_command(cash(de63=text), link_of(), KEY).request.amount_idr > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"layouts": {"43": {"name": 41}}}, "more than it holds"),
+        ({"layouts": {"43": {"name": 0}}}, "column name"),
+        ({"layouts": {"48": {"name": 5}}}, "needs columns expiring_on"),
+        ({"layouts": {"48": {"expiring_on": 8, "expiring_amount": 11}}}, "needs columns expiring_on"),
+        ({"layouts": {"63": {"name": 5}}, "tags": {"63": "2+2"}}, "has tags and columns"),
+        ({"tags": {"63": "4+4"}}, "tags"),
+        ({"tags": {"129": "2+2"}}, "129|128"),
+    ],
+)
+def test_structures_that_do_not_fit_are_refused(changes: dict[str, object], words: str) -> None:
+    """When the profile is read."""
+    with pytest.raises(ValidationError, match=words):
+        link_of(**changes)
