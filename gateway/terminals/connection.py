@@ -44,7 +44,7 @@ def _everyone(_transport: asyncio.Transport) -> bool:
 
 
 class Connection(asyncio.Protocol):
-    """One connection of a line. SIGNED_ON: whether this side or the other has, and nobody signed off since."""
+    """One connection of a line. SIGNED_ON: whether this side or the other has, and nobody signed off since. ASKED: by us, so often."""
 
     def __init__(self, line: Line, admits: Callable[[asyncio.Transport], bool] = _everyone) -> None:
         """A connection that has not signed on. ADMITS: whether this one may stay."""
@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._admits = admits
         self.signed_on = False
         self.in_flight = 0
+        self.asked = 0
         self.gone = asyncio.Event()
         self.last = monotonic()
         self.transport: asyncio.Transport | None = None
@@ -161,6 +162,7 @@ class Connection(asyncio.Protocol):
         seconds = line.link.answer_timeout_s if timeout_s is None else timeout_s
         if self.transport is None:
             raise LinkClosed(f"link {line.link.name}: the connection is gone")
+        self.asked += 1
         question = Question(self, message, asyncio.get_running_loop().create_future())
         data = line.framing.frame(self._encoded(message, None))
         line.ask_about(question)

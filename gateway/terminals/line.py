@@ -116,14 +116,14 @@ class Line:
         self._look()
 
     async def ask(self, message: Message, timeout_s: float | None = None) -> Message:
-        """Send a request of ours on any connection that is signed on and wait for its answer.
+        """Send a request of ours on the connection that was asked least, of those that are signed on, and wait for its answer.
 
         Raises LinkClosed where there is none, LinkTimeout, or what Connection.ask raises.
         """
         if not self.draining:
-            for connection in self.connections:
-                if connection.signed_on or not self.link.sign_on_required:
-                    return await connection.ask(message, timeout_s)
+            open_ones = [one for one in self.connections if one.signed_on or not self.link.sign_on_required]
+            if open_ones:
+                return await min(open_ones, key=lambda one: one.asked).ask(message, timeout_s)
         raise LinkClosed(f"link {self.link.name} is not signed on")
 
     def ask_about(self, question: Question) -> None:

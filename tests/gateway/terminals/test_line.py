@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.rules.authorise import DeclineReason
 from iso.errors import LinkClosed
+from iso.message import Message
 from keys.errors import KeyRefused
 from tests.gateway.terminals.counterpart import (
     ECHO,
@@ -22,9 +22,6 @@ from tests.gateway.terminals.counterpart import (
     listening,
     until,
 )
-
-if TYPE_CHECKING:
-    from iso.message import Message
 
 
 async def test_ready_is_signed_on() -> None:
@@ -44,6 +41,22 @@ async def test_ready_is_signed_on() -> None:
         assert "00" == (await asking).get(39)
         line.take_up(a_link(sign_on_required=False))
         assert (2, "00") == (line.signed_on, await first.ask(ECHO))
+
+
+async def test_our_requests_go_round_the_connections() -> None:
+    """The one that was asked least is asked next; one that has gone is not."""
+    line = a_line(a_link(sign_on_required=False))
+    async with listening(line) as address, calling(address, line.link) as first, calling(address, line.link) as second:
+        await until(lambda: len(line.connections) == 2)
+        asking = [asyncio.ensure_future(line.ask(Message("0800", ECHO.fields | {11: f"{n:06d}"}))) for n in range(4)]
+        for partner in (first, second, first, second):
+            await partner.send(_answer(await partner.receive()))
+        assert ["00"] * 4 == [(await one).get(39) for one in asking]
+        await first.hang_up()
+        await until(lambda: len(line.connections) == 1)
+        last = asyncio.ensure_future(line.ask(ECHO))
+        await second.send(_answer(await second.receive()))
+        assert "00" == (await last).get(39)
 
 
 def _answer(request: Message) -> Message:

@@ -40,7 +40,7 @@ def cash(**fields: str) -> Message:
         ("2+3", "ZZ003abcPI0021 ", "ZZ003abcPI0021 EX02020261231000020000000"),
         ("2+2", "ZZ03abc", "ZZ03abcEX2020261231000020000000"),
         ("3+3", "QQQ001x", "QQQ001xEXP02020261231000020000000"),
-        ("tokens", "& 0000200023! Q900001 x", "& 0000300054! Q900001 x! EX00020 20261231000020000000"),
+        ("tokens", "& 0000200023! Q900001 x", "& 0000300053! Q900001 x! EX00020 20261231000020000000"),
     ],
 )
 def test_unknown_tags_are_sent_back_with_ours_behind(shape: str, came: str, answered: str) -> None:
