@@ -167,6 +167,8 @@ async def authorise_group(
     if needs_more:
         await seldom.before_load(bank, connection, group)
     head, loaded = await connection.load(wanted, terminals, today)
+    if needs_more:
+        await seldom.find_first_sendings(bank, connection, group, loaded)
     work = _Work(bank, rulebook, ids, today)
     commands = [one.command for one in group]
     checks: list[CardCheck | None] = [None] * len(group)

@@ -1,22 +1,23 @@
 """What few members of a group need beside the two statements all groups have: done here, so that the others do not pay for it.
 
 A PIN change makes the card's new reference value; a mini statement reads its lines; a message about a hold finds what was added
-to it; a reversal that does not name its original has it looked for by DE37, DE41 and DE11. Decides nothing. Read next:
-authorise.py.
+to it; a reversal that does not name its original has it looked for by DE37, DE41 and DE11, and so has a repeat that came with
+another DE7 its first sending. Decides nothing. Read next: authorise.py.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from gateway.operations.custody import pin_keys, take_up_keys
 from gateway.operations.pin_check import as_the_link_has_it, under_version
-from gateway.rules.authorise import PinOutcome, RequestKind
+from gateway.rules.authorise import DeclineReason, Earlier, PinOutcome, RequestKind
 from gateway.store import seldom
 from gateway.store.authorisations import NewReference, read_original
-from gateway.store.seldom import Unnamed
+from gateway.store.seldom import Repeated, Unnamed
 from keys.errors import PinRefusal, PinRefused
 from keys.hsm import PinToVerify
 
@@ -29,15 +30,25 @@ if TYPE_CHECKING:
     from gateway.store.authorisations import Loaded
     from gateway.store.lane_connection import LaneConnection
 
+REPEATS = frozenset("135")
+"""Last digits of the message type of a repeat (ISO 8583:1987, 4.1.3)."""
 OF_HOLDS = (RequestKind.HOLD, RequestKind.COMPLETION, RequestKind.REVERSAL)
 
 
 def is_seldom(command: AuthoriseCommand) -> bool:
     """Whether a group with this member asks for more than its two statements."""
     kind, original = command.request.kind, command.origin.original
-    return kind in (RequestKind.PIN_CHANGE, RequestKind.STATEMENT) or (
-        original is not None and (command.origin.guessed or (original[0] == "1" and kind in OF_HOLDS))
+    return (
+        kind in (RequestKind.PIN_CHANGE, RequestKind.STATEMENT)
+        or (original is not None and (command.origin.guessed or (original[0] == "1" and kind in OF_HOLDS)))
+        or is_repeat(command)
     )
+
+
+def is_repeat(command: AuthoriseCommand) -> bool:
+    """Whether it says that it was sent before, and which it was. A reversal names what it reverses: it needs no more."""
+    origin = command.origin
+    return origin.mti[3] in REPEATS and origin.rrn != "" and command.request.kind is not RequestKind.REVERSAL
 
 
 async def before_load(bank: Bank, connection: LaneConnection, group: Sequence[Keyed]) -> None:
@@ -45,6 +56,33 @@ async def before_load(bank: Bank, connection: LaneConnection, group: Sequence[Ke
     if any(one.command.request.kind is RequestKind.PIN_CHANGE for one in group):
         await seldom.let_pins_be_chosen(connection)
         take_up_keys(bank)
+
+
+async def find_first_sendings(
+    bank: Bank, connection: LaneConnection, group: Sequence[Keyed], loaded: list[Loaded]
+) -> None:
+    """Before anything is checked: the stored answers of repeats whose own key is not there, since their DE7 is another."""
+    places = [
+        place
+        for place, (one, found) in enumerate(zip(group, loaded, strict=True))
+        if is_repeat(one.command) and found.snapshot.earlier is None and found.card_id is not None
+    ]
+    if not places:
+        return
+    wanted = []
+    for place in places:
+        origin, found = group[place].command.origin, loaded[place]
+        card = found.account_id, found.card_id or 0, origin.link, origin.terminal, origin.stan, origin.rrn
+        wanted.append(Repeated(*card, origin.mti[:3], group[place].command.request.content_digest))
+    for place, one in zip(places, await seldom.first_sendings(connection, wanted, bank.business_date), strict=True):
+        if one is None:
+            continue
+        digest = group[place].command.request.content_digest
+        earlier = Earlier(digest, DeclineReason(one.reason), RequestKind(one.kind), one.amount_idr)
+        loaded[place] = loaded[place]._replace(
+            snapshot=loaded[place].snapshot._replace(earlier=earlier), earlier_code=one.response_code,
+            earlier_answer=json.loads(one.answer), earlier_id=one.id,
+        )  # fmt: skip
 
 
 async def after_load(

@@ -35,6 +35,30 @@ class Unnamed(NamedTuple):
     rrn: str
 
 
+class Repeated(NamedTuple):
+    """A repeat whose first sending must be found by what is in it: as Unnamed, its type without the origin, and its content."""
+
+    account_id: int
+    card_id: int
+    link: str
+    terminal: str
+    stan: str
+    rrn: str
+    kind: str
+    digest: bytes
+
+
+class FirstSending(NamedTuple):
+    """The authorisation that a repeat repeats. ANSWER: as it is stored."""
+
+    id: int
+    amount_idr: int
+    reason: str
+    response_code: str
+    answer: str
+    kind: str
+
+
 class ChangedPin(NamedTuple):
     """A card and what it is verified by from now on."""
 
@@ -105,6 +129,18 @@ async def unnamed(
     return found
 
 
+async def first_sendings(
+    connection: LaneConnection, wanted: Sequence[Repeated], today: date
+) -> list[FirstSending | None]:
+    """The newest message that each repeats; None: there is none."""
+    found: list[FirstSending | None] = [None] * len(wanted)
+    columns = map(list, zip(*wanted, strict=True))
+    values = dict(zip(Repeated._fields, columns, strict=True)) | _span(today)
+    for place, *row in await connection.fetch(FIRST_SENDINGS, values):
+        found[place - 1] = FirstSending(*row)
+    return found
+
+
 def _span(today: date) -> dict[str, date]:
     dates = dates_of(today)
     return {"since": dates["since"], "today": today}
@@ -157,4 +193,16 @@ UNNAMED = f"""
           AND o.card_id = w.card_id AND o.link = w.link AND o.terminal = w.terminal AND o.stan = w.stan AND o.rrn = w.rrn
           AND o.kind NOT IN ('REVERSAL', 'REFUND', 'ADVICE')
         ORDER BY o.business_date DESC, o.decided_at DESC LIMIT 1) o
+"""
+FIRST_SENDINGS = """
+    SELECT w.place, e.id, e.amount_idr, e.reason, e.response_code, e.answer, e.kind
+    FROM unnest(CAST(:account_id AS bigint[]), CAST(:card_id AS bigint[]), CAST(:link AS text[]), CAST(:terminal AS text[]),
+                CAST(:stan AS text[]), CAST(:rrn AS text[]), CAST(:kind AS text[]), CAST(:digest AS bytea[]))
+        WITH ORDINALITY AS w (account_id, card_id, link, terminal, stan, rrn, kind, digest, place),
+    LATERAL (
+        SELECT * FROM authorisation e
+        WHERE e.account_id = w.account_id AND e.account_id > 0 AND e.business_date BETWEEN :since AND :today
+          AND e.card_id = w.card_id AND e.link = w.link AND e.terminal = w.terminal AND e.stan = w.stan AND e.rrn = w.rrn
+          AND left(e.mti, 3) = w.kind AND e.content_digest = w.digest
+        ORDER BY e.business_date DESC, e.decided_at DESC LIMIT 1) e
 """

@@ -44,7 +44,7 @@ def _everyone(_transport: asyncio.Transport) -> bool:
 
 
 class Connection(asyncio.Protocol):
-    """One connection of a line. SIGNED_ON: whether this side or the other has, and nobody signed off since. ASKED: how often by us."""
+    """One connection of a line. SIGNED_ON: whether either side has, and nobody signed off since. ASKED: how often by us."""
 
     def __init__(self, line: Line, admits: Callable[[asyncio.Transport], bool] = _everyone) -> None:
         """A connection that has not signed on. ADMITS: whether this one may stay."""
