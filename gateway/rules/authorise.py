@@ -268,11 +268,11 @@ def decide(
         return _earlier_answer(request, snapshot.earlier)
     if request.fault is not None:
         return Decision(request.fault)
+    if snapshot.reversed_before and request.kind is not RequestKind.REVERSAL:
+        return Decision(DeclineReason.REVERSED_BEFORE)
     if request.kind in GIVING_BACK:
         return _decide_giving_back(request, snapshot.original)
     card = snapshot.card
-    if snapshot.reversed_before:
-        return Decision(DeclineReason.REVERSED_BEFORE)
     if request.kind is RequestKind.COMPLETION:
         return _decide_completion(request, snapshot.original)
     if request.increments and (refusal := _refuse_increment(snapshot.original)) is not None:
@@ -337,12 +337,13 @@ def needs_pin_check(request: Request, snapshot: Snapshot) -> bool:
 def _earlier_answer(request: Request, earlier: Earlier) -> Decision:
     """The same message gets the same answer; another message under the same key is refused (94).
 
-    An advice of what we approved ourselves under its key, the answer of which was lost on its way, moves nothing more.
+    An advice of what we approved ourselves under its key, the answer of which was lost on its way, moves nothing more. One that
+    says that the partner declined it is another message: people must look at it.
     """
     if earlier.content_digest == request.content_digest:
         return Decision(earlier.reason, replayed=True)
     approved = earlier.reason is DeclineReason.APPROVED and earlier.amount_idr == request.amount_idr
-    if request.forced and approved and earlier.kind in (request.kind, RequestKind.HOLD):
+    if request.forced and request.fault is None and approved and earlier.kind in (request.kind, RequestKind.HOLD):
         return Decision(DeclineReason.APPROVED, replayed=True)
     return Decision(DeclineReason.KEY_REUSED, replayed=True)
 
@@ -372,12 +373,18 @@ def _decide_funds(
 
 
 def _decide_giving_back(request: Request, original: Original | None) -> Decision:
-    """Give back what the original took. An original that took nothing, or was given back already, needs no more: approved."""
+    """Give back what the original took. An original that took nothing, or was given back already, needs no more: approved.
+
+    But for a completion that took nothing: its money was taken by the advice (0120) that it completes, and is so still.
+    """
     refund = request.kind is RequestKind.REFUND
     if original is None or original.kind in GIVING_BACK or (refund and original.kind not in REFUNDABLE):
         return Decision(DeclineReason.ORIGINAL_UNKNOWN)
     if original.reason is not DeclineReason.APPROVED or not original.draws:
-        return Decision(DeclineReason.ORIGINAL_UNKNOWN if refund else DeclineReason.APPROVED)
+        if refund:
+            return Decision(DeclineReason.ORIGINAL_UNKNOWN)
+        by_advice = original.kind is RequestKind.COMPLETION and original.reason is DeclineReason.APPROVED
+        return Decision(DeclineReason.REVERSAL_AMOUNT if by_advice else DeclineReason.APPROVED)
     taken = original.amount_idr - original.reversed_idr
     if refund:
         if request.amount_idr > taken:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rules.authorise import Decision, Original, PinOutcome, RequestKind
+from gateway.rules.authorise import Decision, Earlier, Original, PinOutcome, RequestKind
 from gateway.rules.card import CardState
 from gateway.rules.draws import kept_amounts
 from gateway.rules.limits import LimitPeriod, LimitRule, LimitScope, Use, Verdict
@@ -67,6 +67,28 @@ def test_only_a_hold_is_completed(original: Original | None) -> None:
     assert R.ORIGINAL_UNKNOWN is Facts(COMPLETION, original=original).decide().reason
     declined = Original(RequestKind.HOLD, R.INSUFFICIENT_FUNDS, 300_000, 0, ())
     assert R.HOLD_AMOUNT is Facts(COMPLETION, original=declined).decide().reason
+
+
+def test_a_refund_after_its_reversal_moves_nothing() -> None:
+    """The reversal came first: like any original that comes late."""
+    assert R.REVERSED_BEFORE is Facts(REFUND, original=BOUGHT, reversed_before=True).decide().reason
+
+
+def test_a_completion_that_took_nothing_is_not_given_back_in_silence() -> None:
+    """It told of the amount that its advice (0120) had taken, which stays taken: people must look at it."""
+    completed = Original(RequestKind.COMPLETION, R.APPROVED, 300_000, 0, ())
+    assert R.REVERSAL_AMOUNT is Facts(REVERSAL, original=completed).decide().reason
+    declined = replace(completed, reason=R.HOLD_AMOUNT)
+    assert Decision(R.APPROVED) == Facts(REVERSAL, original=declined).decide()
+
+
+def test_a_refusal_advised_of_what_we_approved_is_kept() -> None:
+    """The partner declined in our name what we had approved under the same key: the books of both differ."""
+    advised = HOLD._replace(kind=RequestKind.PURCHASE, forced=True, content_digest=b"advised")
+    before = Earlier(b"digest", R.APPROVED, RequestKind.HOLD, 300_000)
+    assert Decision(R.APPROVED, replayed=True) == Facts(advised, earlier=before).decide()
+    declined = advised._replace(fault=R.ADVICE_DECLINED)
+    assert Decision(R.KEY_REUSED, replayed=True) == Facts(declined, earlier=before).decide()
 
 
 ADDED = (Draw(8, PKH, 50_000), Draw(9, PKH, 10_000))
