@@ -48,12 +48,13 @@ NO_KEYS, REFUSED, LISTENING, CONNECTING, CONNECTED, SIGNED_ON, DRAINING = (
 class Place:
     """One link of the file: its profile, and where it is open its line and the side that holds the connections.
 
-    WHY: what keeps it closed; None: nothing. ADDRESS: where it listens or calls.
+    PAPERS: a digest of the files of its TLS. WHY: what keeps it closed; None: nothing. ADDRESS: where it listens or calls.
     """
 
     link: Link
     context: ssl.SSLContext | None
     digest: str
+    papers: bytes = b""
     line: Line | None = None
     side: Listener | Connector | None = None
     address: tuple[str, int] = ("", 0)
@@ -235,7 +236,7 @@ class LinkRoom:
     def _read(self) -> list[Place]:
         """The file's links, closed. Raises SettingsError."""
         links = read_links(self._bank.settings.links_file)
-        return [Place(link, context_of(link), digest_of(link)) for link in links.link]
+        return [Place(link, context_of(link), digest_of(link), papers_of(link)) for link in links.link]
 
     def _check_keys(self, found: list[Place]) -> None:
         """Refuse a file that would close a link that works, for lack of a key. Raises SettingsError."""
@@ -277,8 +278,8 @@ class LinkRoom:
             await self._record(opened=opened, changed=changed, closed=sorted(before))
 
     def _replace(self, old: Place, new: Place) -> None:
-        """Carry the open line over where its wire is the same; else let the old one go."""
-        if old.line is None or not old.link.same_wire(new.link):
+        """Carry the open line over where its wire and the files of its TLS are the same; else let the old one go."""
+        if old.line is None or old.papers != new.papers or not old.link.same_wire(new.link):
             new.address = old.address
             self._leave(old)
             return
@@ -377,7 +378,14 @@ def digest_of(link: Link) -> str:
     """16 hex digits over a profile and the files of its TLS: what tells two profiles apart in the audit chain."""
     digest = hashlib.sha256(link.model_dump_json().encode())
     digest.update(repr(link.wire).encode())
-    if link.tls is not None:
-        for path in (link.tls.certificate, link.tls.key, link.tls.authority):
-            digest.update(b"" if path is None else hashlib.sha256(path.read_bytes()).digest())
+    digest.update(papers_of(link))
     return digest.hexdigest()[:16]
+
+
+def papers_of(link: Link) -> bytes:
+    """A digest of the files of its TLS, which may be renewed under the same names; empty of plain TCP."""
+    if link.tls is None:
+        return b""
+    paths = (link.tls.certificate, link.tls.key, link.tls.authority)
+    files = (b"" if path is None else hashlib.sha256(path.read_bytes()).digest() for path in paths)
+    return hashlib.sha256(b"".join(files)).digest()

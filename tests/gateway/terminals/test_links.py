@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -297,12 +298,17 @@ async def test_a_renewed_certificate_is_taken_up(bank: Bank, desk: Desk, tmp_pat
         (before,) = service.room.places
         await service.room.look()
         assert before is service.room.places[0]
-        Authority(tmp_path).sign("bank")
+        renewed = Authority(tmp_path).sign("bank")
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.room.wake)
         os.kill(os.getpid(), signal.SIGHUP)
         await until(lambda: service.room.places[0].digest != before.digest and service.room.places[0].line is not None)
         asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
-        assert before.address == service.room.places[0].address
+        address = service.room.places[0].address
+        assert before.address == address
+        trusting = ssl.create_default_context(cafile=str(renewed.authority))
+        trusting.check_hostname = False
+        async with calling(address, before.link, trusting) as partner:
+            assert "00" == await partner.ask(ECHO)
 
 
 async def test_the_file_is_looked_at(bank: Bank, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
