@@ -346,7 +346,7 @@ def _money(connection: Connection, message: Message, _data: bytes, header: bytes
 
 
 def _may_ask(connection: Connection) -> bool:
-    """Whether a financial message is taken now: not above the high watermark, and signed on where the link wants it."""
+    """Whether a message is taken now: not above the high watermark, and signed on where the link wants it."""
     line = connection.line
     return not line.turns_away and (connection.signed_on or not line.link.sign_on_required)
 
@@ -375,7 +375,7 @@ def _other(connection: Connection, message: Message, data: bytes, header: bytes 
     """An answer to a request of ours, a message with an errand of its own, or one that nobody serves."""
     line = connection.line
     if not message.is_request and _plausible(message.mti):
-        if not line.answered(message, data) and message.mti in line.errands:
+        if not line.answered(message, data) and message.mti in line.errands and _may_ask(connection):
             _send_on(connection, message, header)
         return
     errand = line.errands.get(message.mti)

@@ -280,6 +280,27 @@ async def test_errands(result: Message | Exception | None, code: str | None) -> 
         assert 0 == line.in_flight
 
 
+async def test_rejects_that_nobody_waits_for_do_not_pile_up() -> None:
+    """They have no answer that holds back who sends them: above the bound, and before sign-on, they are counted and let go."""
+    let_go = asyncio.Event()
+    taken: list[str] = []
+
+    async def errand(_link: Link, message: Message) -> None:
+        taken.append(message.fields[11])
+        await let_go.wait()
+
+    line = a_line(a_link(in_flight_max=2, in_flight_resume=1), errands={"0610": errand})
+    reject = {7: "1123120000", 39: "30"}
+    async with at_the_line(line) as partner:
+        await partner.send(Message("0610", reject | {11: "000001"}))
+        await partner.ask(SIGN_ON)
+        await partner.send(*(Message("0610", reject | {11: f"{number:06d}"}) for number in range(2, 9)))
+        after, seen = await _stan_after(partner), (list(taken), line.in_flight, line.counters.unmatched)
+        let_go.set()
+        assert ("000042", (["000002", "000003"], 2, 8)) == (after, seen)
+        await until(lambda: line.in_flight == 0)
+
+
 async def test_a_peer_that_reads_nothing_is_cut_off_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing waits a moment for what is still to be written, not for ever."""
     monkeypatch.setattr(connection_module, "CLOSING_S", 0.2)
