@@ -169,7 +169,10 @@ class Lanes:
         lane.statistics.groups += 1
         lane.statistics.decided += len(group)
         for member, outcome in zip(group, outcomes, strict=True):
-            member.answer(outcome)
+            try:
+                member.answer(outcome)
+            except Exception:  # a bug: what is committed must not be denied, to this one or to the others
+                log.exception("answer.failed", lane=lane.number)
 
     async def _alone(self, lane: _Lane, member: Pending) -> Outcome | None:
         """Decide one member by itself; what still fails is declined."""

@@ -21,6 +21,7 @@ from gateway.operations.refusals import write_refusals
 from gateway.simulator.switch import NetworkCode
 from gateway.simulator.terminal import Asked
 from gateway.store.lane_connection import LaneConnection
+from gateway.terminals import mapping
 from gateway.terminals.links_file import read_links
 from keys.errors import TokenError
 from keys.keytypes import KeyMode, KeySpec, KeyState, KeyUsage
@@ -205,6 +206,10 @@ async def test_an_older_link_key_that_reads_goes_on(bank: Bank, tmp_path: Path) 
     await assert_proved(bank)
 
 
+def _unmakable(*_: object) -> None:
+    raise KeyError("FOOD")
+
+
 async def test_a_bug_in_one_group_does_not_stop_the_lane(
     bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +223,23 @@ async def test_a_bug_in_one_group_does_not_stop_the_lane(
             again.available_idr,
         )
     assert ["APPROVED"] == await reasons(bank)
+
+
+async def test_an_answer_that_cannot_be_made_does_not_deny_what_was_done(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The group is committed: a bug behind it leaves one without an answer, whom a repeat tells the truth."""
+    async with open_street(bank, tmp_path) as street:
+        message = street.atm.request(Asked.CASH, street.card, 50_000)
+        with monkeypatch.context() as patch:
+            patch.setattr(mapping, "to_answer", _unmakable)
+            waiting = asyncio.ensure_future(street.switch.client.request(message))
+            await asyncio.wait({waiting}, timeout=0.8)
+            assert not waiting.done()
+        waiting.cancel()
+        async with street.new_switch() as other:
+            assert "00" == (await other.client.request(message)).get(39)
+        assert AID_IDR - 50_000 == await available_idr(bank, street.families[0].family_id)
 
 
 async def test_a_commit_whose_answer_was_lost_is_looked_up(
