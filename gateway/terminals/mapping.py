@@ -7,6 +7,7 @@ the ledger.
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
@@ -127,7 +128,10 @@ def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
         answer.fields[55] = chip_field(outcome.chip_answer)
     if outcome.expiring is not None and link.expiring_in_48:
         amount = write_amount(outcome.expiring.amount_idr, link.amount_exponent)
-        answer.fields[48] = private_fields.expiring(message, link, outcome.expiring.on, amount)
+        with suppress(
+            FormatError
+        ):  # it does not fit beside the partner's tags, or the profile has changed: the money has moved
+            answer.fields[48] = private_fields.expiring(message, link, outcome.expiring.on, amount)
     return answer
 
 

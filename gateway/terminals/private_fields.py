@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from iso import private_tlv
+from iso.errors import FormatError
 
 if TYPE_CHECKING:
     from datetime import date
@@ -52,4 +53,7 @@ def expiring(message: Message, link: Link, on: date, amount: str) -> str:
         return f"EXP{day}{amount}"
     came = message.get(PRIVATE)
     before = () if came is None else private_tlv.parse(came, shape, PRIVATE)
-    return private_tlv.build([*before, (TAGS[shape], day + amount)], shape, PRIVATE)
+    text = private_tlv.build([*before, (TAGS[shape], day + amount)], shape, PRIVATE)
+    if len(text) > link.wire.field(PRIVATE).length:
+        raise FormatError(PRIVATE, "has no room for what is lost next")
+    return text

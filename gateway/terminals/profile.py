@@ -241,6 +241,17 @@ class Link(BaseModel):
             raise ValueError(f"DE18 is 4 digits, not {wrong[0]!r}")
         return value
 
+    @field_validator("account_types")
+    @classmethod
+    def _told_purses(cls, value: dict[Purse, str]) -> dict[Purse, str]:
+        missing = [purse.value for purse in Purse if purse not in value]
+        if missing:
+            raise ValueError(f"no account type for {', '.join(missing)}")
+        wrong = [digits for digits in value.values() if ACCOUNT_TYPE.fullmatch(digits) is None]
+        if wrong:
+            raise ValueError(f"an account type is 2 digits, not {wrong[0]!r}")
+        return value
+
     @field_validator("purses")
     @classmethod
     def _account_types(cls, value: dict[str, PurseChoice]) -> dict[str, PurseChoice]:

@@ -60,6 +60,16 @@ def test_without_a_request_s_tags_ours_stand_alone() -> None:
     assert "ZZ001x" == to_answer(cash(de48="ZZ001x"), TOLD._replace(expiring=None), link).get(48)
 
 
+def test_what_does_not_fit_beside_a_partner_s_tags_is_left_out() -> None:
+    """The money has moved: the answer goes without it, and with the tags. So it does where the profile has changed meanwhile."""
+    link = link_of(tags={"48": "2+3"})
+    full = "ZZ985" + "x" * 985  # 990 of 999 characters
+    answer = to_answer(cash(de48=full), TOLD, link)
+    assert ("00", full) == (answer.get(39), answer.get(48))
+    before = to_answer(cash(de48="no tags"), TOLD, link)
+    assert ("00", "000001", "no tags") == (before.get(39), before.get(38), before.get(48))
+
+
 def test_columns() -> None:
     """Those of a request must be whole; DE48's hold what is lost next."""
     link = link_of(

@@ -23,6 +23,8 @@ SHIPPED = read_links(None).first
         ({"reconnect_s": 60.0, "reconnect_most_s": 1.0}, "reconnect_most_s"),
         ({"cash_places": {"60": "ATM"}}, "DE18 is 4 digits"),
         ({"purses": {"1": "CASH"}}, "an account type is 2 digits"),
+        ({"account_types": {"CASH": "1", "FOOD": "98"}}, "an account type is 2 digits"),
+        ({"account_types": {"CASH": "10"}}, "no account type for FOOD"),
         ({"tls": {"certificate": "a", "key": "b", "peer_names": ["c"]}}, "without an authority"),
     ],
 )
