@@ -53,7 +53,9 @@ class Message:
         management. Raises FormatError where the message is itself an answer.
         """
         echoed = _ECHOED_BY_CLASS.get(self.mti[1:2], _ECHOED)
-        return Message(response_mti(self.mti), {number: text for number, text in self.fields.items() if number in echoed})
+        return Message(
+            response_mti(self.mti), {number: text for number, text in self.fields.items() if number in echoed}
+        )
 
 
 @lru_cache(maxsize=_MTIS_KEPT)
