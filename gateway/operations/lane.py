@@ -176,6 +176,8 @@ class Lanes:
 
     async def _alone(self, lane: _Lane, member: Pending) -> Outcome | None:
         """Decide one member by itself; what still fails is declined."""
+        if self._dropped(lane, member):
+            return None
         try:
             return (await self._decide(lane, [member]))[0]
         except (PostingError, KeysError, *DATABASE_ERRORS) as error:
@@ -188,23 +190,40 @@ class Lanes:
         While it stays away everyone is declined 91, or, after a commit that may have happened, not answered at all.
         """
         attempts = 1 if lane.away else RETRIES
+        outcomes: list[Outcome | None] = [None] * len(group)
+        left = list(range(len(group)))
         for attempt in range(attempts):
+            if attempt:
+                left = [place for place in left if not self._dropped(lane, group[place])]
+            if not left:
+                return outcomes
             try:
-                outcomes: list[Outcome | None] = list(await self._transact(lane, group))
+                found = await self._transact(lane, [group[place] for place in left])
             except CommitUnknown:
-                for member in group:
-                    member.commit_sent = True
+                for place in left:
+                    group[place].commit_sent = True
             except DATABASE_ERRORS as error:
                 if not unreachable(error):
                     raise
                 log.warning("database.away", lane=lane.number, error=type(error).__name__, cause=cause(error))
             else:
                 lane.away = False
+                for place, outcome in zip(left, found, strict=True):
+                    outcomes[place] = outcome
                 return outcomes
             if attempt + 1 < attempts:
                 await asyncio.sleep(RETRY_WAIT_S * 2**attempt)
         lane.away = True
-        return [_undecided(lane, member, DeclineReason.OVERLOAD) for member in group]
+        for place in left:
+            outcomes[place] = _undecided(lane, group[place], DeclineReason.OVERLOAD)
+        return outcomes
+
+    @staticmethod
+    def _dropped(lane: _Lane, member: Pending) -> bool:
+        """Whether nobody waits for a member any more, of which nothing can have been committed: then nothing moves."""
+        gone = not member.commit_sent and member.alive is not None and not member.alive()
+        lane.statistics.dropped += gone
+        return gone
 
     async def _transact(self, lane: _Lane, group: list[Pending]) -> list[Outcome]:
         """One transaction for a group. Raises what the database raises, PostingError, or CommitUnknown."""

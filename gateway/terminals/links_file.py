@@ -46,6 +46,19 @@ class Links(BaseModel):
                 ports[place] = link.name
         return self
 
+    @model_validator(mode="after")
+    def _no_key_of_another(self) -> Self:
+        """A link whose partner changes its keys shares none of them: it would change the other partner's too."""
+        for link in self.link:
+            for other in self.link:
+                shared = {link.pin_key, link.mac_key} & {other.pin_key, other.mac_key} - {None}
+                if link is not other and link.zone_master_key is not None and shared:
+                    key = ", ".join(str(one) for one in shared)
+                    raise ValueError(
+                        f"link {link.name} changes its keys over the line and shares {key} with {other.name}"
+                    )
+        return self
+
     @property
     def first(self) -> Link:
         """The link that stands first: terminals of the demo and the simulator use it."""

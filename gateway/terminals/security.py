@@ -21,6 +21,7 @@ from gateway.errors import Refused
 from gateway.operations import link_keys
 from gateway.rules.authorise import DeclineReason
 from gateway.rules.key_turns import KeyTurns
+from gateway.store.authorisations import ANSWERED_DAYS
 from iso.codec import encode
 from iso.errors import FormatError
 from iso.mac import mac_field, mac_input, seal
@@ -48,6 +49,8 @@ MAC_FIELDS = frozenset({64, 128, 192})
 MAC_BYTES = 8
 DE7_DIGITS = 10
 HALF_A_YEAR = timedelta(days=182)
+REMEMBERED = timedelta(days=ANSWERED_DAYS - 1)
+"""So long the answer to a message is known by its key, a day of grace taken off."""
 LOOK_EVERY_S = 1.0
 """How long the versions of a key are believed to be as they were: as often as the keystore is looked at."""
 AES_PIN_FORMAT = 4
@@ -229,11 +232,13 @@ class LinkSecurity:
 
     def _fresh(self, message: Message) -> bool:
         """Whether DE7 of a request (MMDDhhmmss, UTC) is near enough to our clock. Advices and reversals may be older."""
-        limit_s = self._link.freshness_s
-        if not limit_s or not message.is_request:
+        if not message.is_request:
             return True
-        kept = message.mti[1] == "4" or message.mti[2] != "0"
+        limit_s = self._link.freshness_s
         age = _age(message.get(7, ""), self._now())
+        if not limit_s:  # any time will do, but that a recorded message must not outlive its stored answer
+            return age is None or abs(age) < REMEMBERED
+        kept = message.mti[1] == "4" or message.mti[2] != "0"
         oldest_s = max(self._link.advice_freshness_s, limit_s) if kept else limit_s
         return age is not None and -timedelta(seconds=limit_s) <= age <= timedelta(seconds=oldest_s)
 

@@ -120,6 +120,31 @@ async def test_whoever_hung_up_before_the_commit_gets_nothing_posted(
     await assert_proved(bank)
 
 
+async def test_whoever_hung_up_while_the_database_was_away_gets_nothing_posted(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lane tries again when PostgreSQL is back, but not for a request that nobody waits for; its repeat is decided."""
+    monkeypatch.setattr(lane_module, "RETRY_WAIT_S", 0.1)
+    async with open_street(bank, tmp_path) as street:
+        line = street.service.room.places[0].line
+        assert line is not None
+        gone = street.atm.request(Asked.CASH, street.card, 100_000)
+        with monkeypatch.context() as patch:
+            _no_connections(patch, after=0, error=ConnectionRefusedError("no server"))
+            async with raw_link(street.service) as link:
+                await link.send(framed(street.switch.network_message(NetworkCode.SIGN_ON)))
+                await link.receive()
+                await link.send(framed(gone))
+                await _until(lambda: line.in_flight == 1 and not street.service.lanes.waiting)
+            await _until(lambda: len(line.connections) == 1)
+        await _until(lambda: not line.in_flight)
+        assert (1, 1) == (line.counters.abandoned, sum(one.dropped for one in street.service.lanes.statistics))
+        assert AID_IDR == await available_idr(bank, street.families[0].family_id)
+        assert "00" == (await street.atm.send(gone)).code
+        assert AID_IDR - 100_000 == await available_idr(bank, street.families[0].family_id)
+    await assert_proved(bank)
+
+
 async def test_a_full_queue_is_answered_91(bank: Bank, tmp_path: Path) -> None:
     """Over the bound a request is refused at once and not kept: its repeat is served when there is room again."""
     async with open_street(bank, tmp_path, families=30) as street:

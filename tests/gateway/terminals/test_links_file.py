@@ -6,10 +6,12 @@ from datetime import time
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import ValidationError
 
 from gateway.errors import SettingsError
 from gateway.rules.authorise import DeclineReason
-from gateway.terminals.links_file import DEFAULT_FILE, read_links
+from gateway.terminals.links_file import DEFAULT_FILE, Links, read_links
+from gateway.terminals.profile import Link
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,3 +198,23 @@ def test_a_wrong_dialect_is_refused(tmp_path: Path, old: str, new: str, words: s
         read_links(path)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_key_that_one_partner_changes_is_no_other_s(tmp_path: Path) -> None:
+    """Neither its PIN key nor its MAC key; two links that change nothing may share."""
+    path = tmp_path / "links.toml"
+    one = Link.model_validate(read_links(None).first.model_dump(exclude_defaults=True))
+    twin = one.model_copy(update={"name": "twin", "port_offset": 5})
+    assert 2 == len(Links(link=(one, twin)).link)
+    changing = one.model_copy(update={"zone_master_key": "zmk"})
+    with pytest.raises(
+        ValidationError, match="link himbara changes its keys over the line and shares zpk-himbara with twin"
+    ):
+        Links(link=(changing, twin))
+    path.write_text(
+        SHIPPED.replace('pin_key = "bdk-edc"', 'pin_key = "zpk-himbara"\nzone_master_key = "zmk"').replace(
+            'pin_scheme = "dukpt"\n', ""
+        )
+    )
+    with pytest.raises(SettingsError, match="link edc changes its keys over the line"):
+        read_links(path)
