@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from gateway.simulator.errors import WalletError
 from iso import tlv
-from keys import emv, tdes
-from keys.cvv import CardValue, maker
-from keys.cvv import card_data as value_data
+from keys import emv
+from keys.cvv import CardValue
 from keys.emv_profile import ATC, CRYPTOGRAM, ISSUER_DATA, ArpcKey, Profile, profiles
+from keys.keytypes import KeyUsage
+from keys.software import SoftwareHsm
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,12 +96,14 @@ class ChipCard:
 
         FROM_CHIP: as the chip tells it (tag 57), with the chip's own value (iCVV), which is none of the stripe's.
         """
-        make = maker(tdes.encipherer(self.cvk[: tdes.BLOCK]), tdes.encipherer(self.cvk))
+        hsm = SoftwareHsm.in_memory()
+        half = hashlib.sha256(self.cvk).digest()[: len(self.cvk)]
+        key = hsm.form(KeyUsage.CARD_VERIFICATION, "cvk", [half, bytes(map(xor, self.cvk, half))])
         expiry = f"{self.card.expires:%y%m}"
         if from_chip:
-            value = make(value_data(CardValue.ICVV, self.card.pan, expiry))
+            value = hsm.card_value(CardValue.ICVV, key, self.card.pan, expiry)
         else:
-            value = make(value_data(CardValue.CVV1, self.card.pan, expiry, service_code))
+            value = hsm.card_value(CardValue.CVV1, key, self.card.pan, expiry, service_code)
         return f"{self.card.pan.reveal()}={expiry}{service_code}{_PIN_REFERENCE}{value}"
 
     def _issuer_data(self) -> bytes:
