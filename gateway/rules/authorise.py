@@ -151,12 +151,13 @@ class TrancheView(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """An answer given before under the same message key."""
+    """An answer given before under the same message key. REVERSED_IDR: what of it is no longer taken."""
 
     content_digest: bytes
     reason: DeclineReason
     kind: RequestKind = RequestKind.CASH
     amount_idr: int = 0
+    reversed_idr: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,11 +339,13 @@ def _earlier_answer(request: Request, earlier: Earlier) -> Decision:
     """The same message gets the same answer; another message under the same key is refused (94).
 
     An advice of what we approved ourselves under its key, the answer of which was lost on its way, moves nothing more. One that
-    says that the partner declined it is another message: people must look at it.
+    says that the partner declined it, or that comes when what we approved was given back, is another message: people must look.
     """
     if earlier.content_digest == request.content_digest:
         return Decision(earlier.reason, replayed=True)
     approved = earlier.reason is DeclineReason.APPROVED and earlier.amount_idr == request.amount_idr
+    if earlier.kind is not RequestKind.HOLD and earlier.reversed_idr:
+        approved = False
     if request.forced and request.fault is None and approved and earlier.kind in (request.kind, RequestKind.HOLD):
         return Decision(DeclineReason.APPROVED, replayed=True)
     return Decision(DeclineReason.KEY_REUSED, replayed=True)

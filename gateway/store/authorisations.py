@@ -236,8 +236,8 @@ def _loaded(
     earlier = original = code = answer = earlier_id = original_id = channel = on = None
     transfers: Mapping[int, int] = NO_TRANSFERS
     if earlier_row is not None:
-        earlier_id, amount, reason, code, told, kind = *earlier_row[2:4], *earlier_row[5:9]
-        earlier = Earlier(earlier_row[14], DeclineReason(reason), RequestKind(kind), amount)
+        earlier_id, amount, undone, reason, code, told, kind = earlier_row[2:9]
+        earlier = Earlier(earlier_row[14], DeclineReason(reason), RequestKind(kind), amount, undone)
         answer = json.loads(told)
     if original_row is not None:
         original, original_id, channel, on, transfers = read_original(original_row)
@@ -309,8 +309,8 @@ LOAD = arrays_as_text(f"""
            t.available_from, t.clock_from, t.used_on IS NOT NULL, NULL, NULL, NULL, NULL, NULL
     FROM cards c JOIN tranche t ON t.cell = c.cell AND t.account_id = c.account_id AND t.available_idr > 0
     UNION ALL
-    SELECT 'EARLIER', w.place, e.id, e.amount_idr, NULL, e.reason, e.response_code, e.answer, e.kind, NULL, NULL, NULL, NULL,
-           NULL, e.content_digest, NULL, NULL, NULL, NULL
+    SELECT 'EARLIER', w.place, e.id, e.amount_idr, e.reversed_idr, e.reason, e.response_code, e.answer, e.kind, NULL, NULL,
+           NULL, NULL, NULL, e.content_digest, NULL, NULL, NULL, NULL
     FROM wanted w JOIN authorisation e ON e.message_key = w.message_key AND e.business_date BETWEEN :since AND :today
     UNION ALL
     SELECT 'ORIGINAL', w.place, {ORIGINAL_COLUMNS}

@@ -165,6 +165,17 @@ async def test_an_advice_of_what_we_approved_takes_nothing_more(bank: Bank, tmp_
         assert [("KEY_REUSED", "0220", AID_IDR, None)] == await queued(bank)
 
 
+async def test_an_advice_of_what_was_given_back_is_for_people(bank: Bank, tmp_path: Path) -> None:
+    """We approved, it was reversed, and then the partner says that it happened: 94, nothing moves, and people must look."""
+    async with open_street(bank, tmp_path) as street:
+        paid = await street.shop.purchase(street.card, 40_000)
+        assert "00" == (await street.shop.reverse(paid)).code
+        fields = {number: value for number, value in paid.request.fields.items() if number != 52}
+        assert ("0230", "94") == told(await street.shop.send(Message("0220", fields)))
+        assert AID_IDR == await available_idr(bank, street.families[0].family_id)
+        assert [("KEY_REUSED", "0220", 40_000, None)] == await queued(bank)
+
+
 async def test_reversals_that_do_not_fit(bank: Bank, tmp_path: Path) -> None:
     """Another amount, and an original that never comes; one that comes after all is refused and needs nobody."""
     async with open_street(bank, tmp_path) as street:

@@ -135,6 +135,8 @@ def test_an_advice_of_what_was_approved_already_takes_nothing_more(
     """Our answer was lost, the partner stood in: under one key the money is taken once."""
     facts = Facts(ADVICE, earlier=Earlier(b"another", R.APPROVED, kind, amount))
     assert Decision(reason, replayed=True) == facts.decide()
+    given_back = Facts(ADVICE, earlier=Earlier(b"another", R.APPROVED, kind, amount, 1))
+    assert Decision(reason if kind is RequestKind.HOLD else R.KEY_REUSED, replayed=True) == given_back.decide()
     declined = Facts(ADVICE, earlier=Earlier(b"another", R.INSUFFICIENT_FUNDS, kind, amount))
     assert (R.KEY_REUSED, ("KEY_REUSED",)) == found(declined)
 
