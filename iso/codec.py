@@ -1,7 +1,7 @@
 """Bytes to Message and back, by a dialect. The hot path of every link.
 
 Where all is ASCII text a message is taken apart here, as one string: a dialect is compiled once into a step a field, and for
-each bitmap that comes a function is compiled and kept (a bounded number of them, since messages on a link come in few shapes:
+each bitmap that comes again a function is compiled and kept (a bounded number of them, since messages on a link come in few shapes:
 compiled.py). This way only tells right from wrong; what exactly was wrong is found by the slow walk in wire.py, which also saves
 the fields that are readable.
 Dialects with packed digits, bytes or EBCDIC are read and written in wire.py. ISO 8583:1987, 4.
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from iso.dialect import Field
 
 _MTI = 4
-_SHAPES_KEPT = 512
+_SHAPES_KEPT = 512  # functions, each way
+_SHAPES_SEEN = 4_096  # shapes remembered as having come once
 _DIALECTS_KEPT = 256
 _ONE_BITMAP = _MTI + bitmap.WIDTH
 _TWO_BITMAPS = _ONE_BITMAP + bitmap.WIDTH
@@ -49,10 +50,14 @@ def decode(data: bytes, dialect: Dialect = HIMBARA) -> Message:
     if len(mti) != _MTI or not mti.isdigit():
         raise diagnose(data, dialect)
     position = _TWO_BITMAPS if text[_MTI : _MTI + 1] in _FIRST_BIT_SET else _ONE_BITMAP
-    try:
-        read = plan.reading(text[_MTI:position])
-    except FormatError as error:
-        raise FormatError(None, error.reason, Message(mti, {})) from None
+    read = plan.readers.get(text[_MTI:position])
+    if read is None:
+        try:
+            read = plan.reader_of(text[_MTI:position])
+        except FormatError as error:
+            raise FormatError(None, error.reason, Message(mti, {})) from None
+        if read is None:
+            return wire.decode(data, dialect)
     fields = read(text, position)
     if fields is None:
         raise diagnose(data, dialect)
@@ -71,7 +76,9 @@ def encode(message: Message, dialect: Dialect = HIMBARA) -> bytes:
     mti = message.mti
     if len(mti) != _MTI or not mti.isdigit():
         raise FormatError(None, "MTI must be 4 digits")
-    text = plan.writing(tuple(fields))(mti, fields)
+    numbers = tuple(fields)
+    write = plan.writers.get(numbers) or plan.writer_of(numbers)
+    text = None if write is None else write(mti, fields)
     try:
         return (text or _written(message, dialect, plan)).encode("ascii")
     except UnicodeEncodeError:
@@ -107,9 +114,12 @@ def peek(data: bytes, dialect: Dialect = HIMBARA) -> tuple[str, str] | None:
 class _TextPlan:
     """A dialect compiled that is all ASCII text: a step a field, and functions for the shapes seen lately."""
 
-    __slots__ = ("_dialect", "_steps", "reading", "writing")
+    __slots__ = ("_dialect", "_seen", "_steps", "readers", "writers")
 
     def __init__(self, dialect: Dialect) -> None:
+        self.readers: dict[str, Callable[[str, int], dict[int, str] | None]] = {}
+        self.writers: dict[tuple[int, ...], Callable[[str, Mapping[int, str]], str | None]] = {}
+        self._seen: set[str | tuple[int, ...]] = set()
         self._dialect = dialect
         self._steps = {
             one.number: Step(
@@ -117,22 +127,45 @@ class _TextPlan:
             )
             for one in dialect.fields
         }
-        self.reading = lru_cache(maxsize=_SHAPES_KEPT)(self._reading)
-        self.writing = lru_cache(maxsize=_SHAPES_KEPT)(self._writing)
 
     def steps(self, bitmap_text: str) -> list[Step]:
         """A step for each field of a message with that bitmap; one that the dialect lacks gets a step that must fail."""
         numbers = bitmap.read_bitmap(bitmap_text)
         return [self._steps.get(number) or Step(number, 0, 0, _nothing, each=False, binary=False) for number in numbers]
 
-    def _reading(self, bitmap_text: str) -> Callable[[str, int], dict[int, str] | None]:
-        return reader(self.steps(bitmap_text), _LENGTHS)
+    def reader_of(self, bitmap_text: str) -> Callable[[str, int], dict[int, str] | None] | None:
+        """The function that reads a shape, made when it comes for the second time; None when it comes for the first.
 
-    def _writing(self, numbers: tuple[int, ...]) -> Callable[[str, Mapping[int, str]], str | None]:
-        """NUMBERS: in any order; sorting them for each message would cost. Raises FormatError for a field the dialect lacks."""
+        Making one takes far longer than a message: whoever sends a new bitmap each time must not have it made each time.
+        Raises FormatError where it is no bitmap.
+        """
+        steps = self.steps(bitmap_text)
+        if not self._comes_again(bitmap_text):
+            return None
+        if len(self.readers) >= _SHAPES_KEPT:
+            self.readers.clear()
+        made = self.readers[bitmap_text] = reader(steps, _LENGTHS)
+        return made
+
+    def writer_of(self, numbers: tuple[int, ...]) -> Callable[[str, Mapping[int, str]], str | None] | None:
+        """The same for writing. NUMBERS: in any order. Raises FormatError for a field the dialect lacks."""
         for number in sorted(numbers):
             self._dialect.field(number)
-        return writer([self._steps[number] for number in sorted(numbers)], bitmap.make_bitmap(numbers), _PREFIXES)
+        if not self._comes_again(numbers):
+            return None
+        if len(self.writers) >= _SHAPES_KEPT:
+            self.writers.clear()
+        steps = [self._steps[number] for number in sorted(numbers)]
+        made = self.writers[numbers] = writer(steps, bitmap.make_bitmap(numbers), _PREFIXES)
+        return made
+
+    def _comes_again(self, shape: str | tuple[int, ...]) -> bool:
+        if shape in self._seen:
+            return True
+        if len(self._seen) >= _SHAPES_SEEN:
+            self._seen.clear()
+        self._seen.add(shape)
+        return False
 
 
 def _written(message: Message, dialect: Dialect, plan: _TextPlan) -> str:

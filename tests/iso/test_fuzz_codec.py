@@ -16,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iso import codec, tlv, wire
+from iso.bitmap import make_bitmap
 from iso.codec import decode, encode, peek
 from iso.describe import describe, summary
-from iso.dialect import DIALECTS, EBCDIC, Dialect, derive
+from iso.dialect import DIALECTS, EBCDIC, HIMBARA, Dialect, derive
 from iso.errors import FormatError
 from iso.mac import mac_input
 from iso.message import Message
@@ -211,6 +212,31 @@ def test_what_is_kept_of_bitmaps_is_bounded(name: str) -> None:
         bitmap = bits if dialect.bitmap.value == "raw" else bits.hex().encode(dialect.text.value)
         read_or_refuse(good[:at] + bitmap + good[at:], dialect)
         encode(Message("0200", dict.fromkeys(random.sample(range(3, 28), 8), "1")), dialect)
-    plan = codec._compiled(dialect) or wire._compiled(dialect)
-    for kept in (plan.reading.cache_info(), plan.writing.cache_info()):
+    for kept in (wire._compiled(dialect).reading.cache_info(), wire._compiled(dialect).writing.cache_info()):
         assert kept.currsize <= SHAPES_KEPT == kept.maxsize
+    plan = codec._compiled(dialect)
+    if plan is not None:
+        assert len(plan.readers) < SHAPES_KEPT / 4
+        assert len(plan._seen) <= codec._SHAPES_SEEN
+
+
+def test_a_function_is_made_for_a_shape_that_comes_again() -> None:
+    """Not for each new one, since making it takes far longer than a message; and no more than so many are kept."""
+    dialect = derive(HIMBARA, "fresh", {})
+    plan = codec._compiled(dialect)
+    assert plan is not None
+    good = encode(withdrawal(), dialect)
+    assert ({}, {}) == (plan.readers, plan.writers)
+    first = decode(good, dialect)
+    assert {} == plan.readers
+    assert (first, 1) == (decode(good, dialect), len(plan.readers))
+    assert (good, 1) == (encode(first, dialect), len(plan.writers))
+    numbers = sorted(dialect.by_number)
+    for place in range(2 * SHAPES_KEPT):
+        shape = tuple(number for bit, number in enumerate(numbers[:12]) if place >> bit & 1)
+        for _ in range(2):
+            plan.writer_of(shape)
+            plan.reader_of(make_bitmap(shape))
+    assert 0 < len(plan.readers) <= SHAPES_KEPT
+    assert 0 < len(plan.writers) <= SHAPES_KEPT
+    assert good == encode(decode(good, dialect), dialect)
