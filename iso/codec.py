@@ -1,7 +1,7 @@
 """Bytes to Message and back, by a dialect. The hot path of every link.
 
-Where all is ASCII text a message is taken apart here, as one string: a dialect is compiled once into a step a field, and for
-each bitmap that comes again a function is compiled and kept (a bounded number of them, since messages on a link come in few shapes:
+Where all is ASCII text a message is taken apart here, as one string: a dialect is compiled once into a step a field, and for each
+bitmap that comes again a function is compiled and kept (a bounded number of them, since messages on a link come in few shapes:
 compiled.py). This way only tells right from wrong; what exactly was wrong is found by the slow walk in wire.py, which also saves
 the fields that are readable.
 Dialects with packed digits, bytes or EBCDIC are read and written in wire.py. ISO 8583:1987, 4.
