@@ -65,7 +65,7 @@ def reader(steps: Sequence[Step], lengths: Mapping[str, int]) -> Callable[[str, 
             begin += step.length
     body += ["if at != len(text): return None", "return {" + ", ".join(told) + "}"]
     _function("text, at", body, known)
-    made: Callable[[str, int], dict[int, str] | None] = known["made"]
+    made: Callable[[str, int], dict[int, str] | None] = known.pop("made")
     return made
 
 
@@ -93,7 +93,7 @@ def writer(
     body.append(f"if {' or '.join(faults)}: return None" if faults else "pass")
     body.append("return f'" + "".join("{" + piece + "}" for piece in pieces) + "'")
     _function("mti, fields", body, known)
-    made: Callable[[str, Mapping[int, str]], str | None] = known["made"]
+    made: Callable[[str, Mapping[int, str]], str | None] = known.pop("made")
     return made
 
 
@@ -116,6 +116,6 @@ def _runs(steps: Sequence[Step]) -> list[list[Step]]:
 
 
 def _function(parameters: str, body: Sequence[str], known: dict[str, Any]) -> None:
-    """Put the function `made` into KNOWN."""
+    """Put the function `made` into KNOWN. Whoever takes it out leaves no circle: a function refers to the names it knows."""
     text = "\n    ".join([f"def made({parameters}):", *body])
     exec(text, known)  # noqa: S102 - numbers of our own table, and names made here
