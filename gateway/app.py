@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 
 _log = structlog.get_logger(__name__)
+
+GC_YOUNG = 50_000  # allocations before the collector looks at new objects
 
 
 @asynccontextmanager
@@ -159,6 +162,13 @@ class Service:
         await self.lanes.close()
         await self.room.close()
         await self.api.close()
+
+
+def settle_collector() -> None:
+    """Set the garbage collector for a process that serves: a message makes many short-lived objects and hardly a cycle."""
+    gc.collect()
+    gc.freeze()  # what is loaded by now lives as long as the process
+    gc.set_threshold(GC_YOUNG)
 
 
 def open_keystore(

@@ -2,7 +2,7 @@
 
 Used by simulated terminals and by our own outgoing side. Knows sign-on (0800, DE70 001) and echo (301), no other message;
 never retries and never reverses: a time-out says that the outcome is unknown, and the caller decides. Bounded: at most
-`max_in_flight` requests wait, further ones wait for a place. Read next: client_wire.py, framing.py, message.py, reconnecting.py.
+`max_in_flight` requests wait, further ones wait for a place. Read next: client_wire.py, framing.py, message.py.
 """
 
 from __future__ import annotations

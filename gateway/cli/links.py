@@ -115,7 +115,7 @@ def _lacks(chosen: Settings, links: Links) -> dict[str, str]:
     """Why links cannot be opened, by name. Without a keystore nothing is said of keys."""
     from gateway.app import open_keystore
     from gateway.operations.custody import custody_of
-    from gateway.terminals.link_keys import lacking
+    from gateway.terminals.needed_keys import lacking
     from keys.errors import KeysError
 
     try:

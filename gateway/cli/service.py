@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from typing import TYPE_CHECKING
 
 from gateway.cli import output
 from gateway.cli.running import with_bank
-
-GC_YOUNG = 50_000  # allocations before the collector looks at new objects
 
 if TYPE_CHECKING:
     from gateway.operations.bank import Bank
@@ -25,7 +22,7 @@ def serve() -> None:
 
 
 async def _serve(bank: Bank) -> None:
-    from gateway.app import run_service
+    from gateway.app import run_service, settle_collector
     from gateway.testlink import ensure_test_link
 
     if bank.settings.database_url is None:
@@ -43,9 +40,7 @@ async def _serve(bank: Bank) -> None:
             what = f"link {place.link.name}, acquirer {place.link.acquirer}, {place.link.role}, {place.state}{why}"
             output.say(f"ISO 8583  {where}  {what}")
         output.say(f"HTTP      http://{service.http_address[0]}:{service.http_address[1]}/v1/status")
-        gc.collect()
-        gc.freeze()  # what is loaded by now lives as long as the process
-        gc.set_threshold(GC_YOUNG)  # each authorisation makes many short-lived objects and hardly a cycle
+        settle_collector()
         output.say("ready")
         await stop.wait()
         output.say("stopping: answering what was accepted")

@@ -9,7 +9,6 @@ three dialects (fuzz.py). Run as a program this module is one of the servers.
 from __future__ import annotations
 
 import asyncio
-import gc
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 import iso8583
 
+from gateway.app import settle_collector
 from gateway.errors import GatewayError
 from gateway.measure.fuzz import FuzzFigures, throw
 from gateway.measure.workbench import Gateway
@@ -48,7 +48,6 @@ MESSAGES = 5_000  # of a round, to each server
 ROUNDS = 4
 IN_FLIGHT = 32
 ANSWER_S = 60.0
-GC_YOUNG = 50_000  # allocations before the collector looks at new objects, as in `kks serve`
 MALFORMED = 1_000_000  # frames, to the listeners of WIRES together
 SIGN_ON = Message("0800", {7: "1123120000", 11: "000001", 70: "001"})
 
@@ -325,9 +324,7 @@ async def _be_server(side: str) -> None:
         running = await serve_theirs("127.0.0.1")
     else:
         running = await serve_ours("127.0.0.1", WIRES.get(side))
-    gc.collect()
-    gc.freeze()  # both sides as `kks serve` runs
-    gc.set_threshold(GC_YOUNG)
+    settle_collector()  # both sides as `kks serve` runs
     sys.stdout.write(f"{running[1]}\n")
     sys.stdout.flush()
     await asyncio.Event().wait()

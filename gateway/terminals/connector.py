@@ -7,7 +7,6 @@ is connection.py's.
 from __future__ import annotations
 
 import asyncio
-import secrets
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import structlog
 
 from gateway.terminals import network, tls
 from gateway.terminals.connection import CLOSING_S, Connection
+from iso.backoff import Backoff
 from iso.errors import LinkClosed, LinkError, LinkTimeout, SignOnRefused
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ log = structlog.get_logger(__name__)
 
 LOOK_S = 1.0  # a profile may change while a connection is idle
 SIGN_OFF_S = 2.0
-DOUBLINGS = 16
-CHANCE_PARTS = 1_000
 
 
 class Connector:
@@ -67,20 +65,24 @@ class Connector:
         await self.line.finish()
 
     async def _run(self) -> None:
-        tries = 0
+        """Call again and again. A connection that does not last is one more failure: the host takes it and drops it."""
+        failures = 0
         while True:
+            began = monotonic()
             try:
                 connection = await self._call()
             except (OSError, LinkError) as error:
-                tries += 1
                 self._failed(error)
             else:
-                tries = 0
                 self.why, self.refused = None, False
                 log.info("link.connected", link=self.line.link.name)
                 await self._hold(connection)
                 log.warning("link.lost", link=self.line.link.name)
-            await asyncio.sleep(self._pause(tries))
+                if monotonic() - began >= self.line.link.reconnect_most_s:
+                    failures = 0
+            failures += 1
+            link = self.line.link
+            await asyncio.sleep(Backoff(link.reconnect_s, link.reconnect_most_s).wait_s(failures))
 
     def _failed(self, error: OSError | LinkError) -> None:
         why = (error.strerror if isinstance(error, OSError) else None) or str(error) or "no connection in time"
@@ -133,15 +135,6 @@ class Connector:
             except LinkClosed:
                 pass
         await connection.gone.wait()
-
-    def _pause(self, tries: int) -> float:
-        """Seconds until the next call: doubled at each failure up to the most, and between half and all of it by chance.
-
-        Partners that lost a link together do not all come back at the same moment.
-        """
-        link = self.line.link
-        most: float = min(link.reconnect_most_s, link.reconnect_s * 2.0 ** min(max(tries - 1, 0), DOUBLINGS))
-        return most * (1 + secrets.randbelow(CHANCE_PARTS) / CHANCE_PARTS) / 2
 
     def admits(self, transport: asyncio.Transport) -> bool:
         """Whether whom we called is the link's partner, by its certificate."""

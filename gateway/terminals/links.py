@@ -19,9 +19,9 @@ from gateway.errors import GatewayError, NotFound, Refused, SettingsError
 from gateway.operations.links import note_link_event, note_links_taken_up
 from gateway.terminals.connector import Connector
 from gateway.terminals.line import Line
-from gateway.terminals.link_keys import lacking
 from gateway.terminals.links_file import DEFAULT_FILE, read_links
 from gateway.terminals.listener import Listener
+from gateway.terminals.needed_keys import lacking
 from gateway.terminals.tls import context_of
 from iso.errors import LinkClosed
 from keys.errors import KeysError

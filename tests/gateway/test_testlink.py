@@ -10,8 +10,8 @@ import pytest
 
 from gateway import testlink
 from gateway.errors import Refused
-from gateway.terminals.link_keys import lacking
 from gateway.terminals.links_file import DEFAULT_FILE, read_links
+from gateway.terminals.needed_keys import lacking
 from keys.keytypes import Algorithm, KeySpec, KeyUsage
 from keys.software import SoftwareHsm
 

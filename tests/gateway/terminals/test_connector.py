@@ -161,13 +161,21 @@ async def test_an_idle_link_is_asked() -> None:
             assert 1 <= line.counters.timed_out
 
 
-async def test_pauses_double_up_to_the_most() -> None:
-    """From reconnect_s to reconnect_most_s, each between half and all of it by chance."""
-    connector = Connector(a_line(a_link(reconnect_s=1.0, reconnect_most_s=10.0)))
-    for tries, most in ((0, 1), (1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (1_000, 10)):
-        pauses = {connector._pause(tries) for _ in range(50)}
-        assert most / 2 <= min(pauses) < max(pauses) <= most
-        assert 1 < len(pauses)
+async def test_a_host_that_takes_each_call_and_drops_it_is_called_slower_each_time() -> None:
+    """Its sign-on is answered, and then the connection is closed: no reason to call again without a pause."""
+    calls = []
+
+    async def take_and_drop(partner: Partner) -> None:
+        answer = (await partner.receive()).response()
+        answer.fields[39] = "00"
+        await partner.send(answer)
+        calls.append(partner)
+        await partner.hang_up()
+
+    away = a_link(reconnect_s=0.05, reconnect_most_s=5.0)
+    async with switch_host(away, take_and_drop) as (link, _), _connecting(a_line(link)):
+        await asyncio.sleep(0.8)
+    assert 2 <= len(calls) <= 6
 
 
 async def test_calling_over_tls(tmp_path: Path) -> None:

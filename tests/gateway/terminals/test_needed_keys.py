@@ -1,10 +1,10 @@
-"""Tests of gateway.terminals.link_keys."""
+"""Tests of gateway.terminals.needed_keys."""
 
 from __future__ import annotations
 
 import pytest
 
-from gateway.terminals.link_keys import lacking
+from gateway.terminals.needed_keys import lacking
 from keys.keytypes import KeyMode, KeySpec, KeyUsage
 from keys.software import SoftwareHsm
 from tests.gateway.terminals.counterpart import a_link
