@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 APPROVED = "00"
+INVALID_TRANSACTION = "12"
+INVALID_AMOUNT = "13"
 FORMAT_ERROR = "30"
+NOT_PERMITTED = "57"
+KEY_ERROR = "81"
+INOPERATIVE = "91"
+MALFUNCTION = "96"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +32,8 @@ MEANINGS = MappingProxyType(
         APPROVED: Meaning("approved", "disetujui"),
         "03": Meaning("invalid merchant", "merchant tidak sah"),
         "05": Meaning("do not honour", "tidak disetujui"),
-        "12": Meaning("invalid transaction", "transaksi tidak sah"),
-        "13": Meaning("invalid amount", "nominal tidak sah"),
+        INVALID_TRANSACTION: Meaning("invalid transaction", "transaksi tidak sah"),
+        INVALID_AMOUNT: Meaning("invalid amount", "nominal tidak sah"),
         "14": Meaning("invalid card number", "nomor kartu tidak sah"),
         "24": Meaning("file action not supported", "perubahan berkas tidak didukung"),
         "25": Meaning("record not found", "data tidak ditemukan"),
@@ -49,7 +55,7 @@ MEANINGS = MappingProxyType(
         "53": Meaning("no savings account", "tidak ada rekening tabungan"),
         "54": Meaning("expired card", "kartu kedaluwarsa"),
         "55": Meaning("wrong PIN", "PIN salah"),
-        "57": Meaning("not permitted to cardholder", "transaksi tidak diizinkan untuk kartu ini"),
+        NOT_PERMITTED: Meaning("not permitted to cardholder", "transaksi tidak diizinkan untuk kartu ini"),
         "58": Meaning("not permitted to terminal", "transaksi tidak diizinkan untuk terminal ini"),
         "61": Meaning("over amount limit", "melebihi batas nominal"),
         "62": Meaning("restricted card", "kartu dibatasi"),
@@ -60,17 +66,17 @@ MEANINGS = MappingProxyType(
         "76": Meaning("invalid account, to", "rekening tujuan tidak sah"),
         "77": Meaning("invalid account, from", "rekening asal tidak sah"),
         "78": Meaning("invalid account", "rekening tidak sah"),
-        "81": Meaning("key error", "kesalahan kunci"),
+        KEY_ERROR: Meaning("key error", "kesalahan kunci"),
         "86": Meaning("cannot verify PIN", "PIN tidak dapat diverifikasi"),
         "87": Meaning("PIN key error", "kesalahan kunci PIN"),
         "88": Meaning("already paid", "tagihan sudah dibayar"),
         "89": Meaning("link down", "jalur terputus"),
         "90": Meaning("cut-off in progress", "sedang proses tutup hari"),
-        "91": Meaning("issuer or switch inoperative", "penerbit atau switch tidak dapat dihubungi"),
+        INOPERATIVE: Meaning("issuer or switch inoperative", "penerbit atau switch tidak dapat dihubungi"),
         "92": Meaning("no route", "rute tidak ditemukan"),
         "94": Meaning("duplicate transmission", "transmisi ganda"),
         "95": Meaning("reconcile error", "rekonsiliasi tidak cocok"),
-        "96": Meaning("system malfunction", "gangguan sistem"),
+        MALFUNCTION: Meaning("system malfunction", "gangguan sistem"),
     }
 )
 """Code -> meaning."""

@@ -21,6 +21,7 @@ from iso.describe import summary
 from iso.errors import FormatError, FrameError, LinkClosed, LinkTimeout
 from iso.framing import Deframer
 from iso.message import Message, response_mti
+from iso.response_codes import FORMAT_ERROR, INOPERATIVE, INVALID_TRANSACTION, MALFUNCTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-INVALID, FORMAT, NOT_NOW = "12", "30", "91"
 MAY_BE_DROPPED = frozenset({"0100", "0101", "0200", "0201"})
 """Nobody has acted on these yet. An advice tells what was done, a reversal undoes: both are done whoever waits for the answer."""
 REJECT_MTI = "0610"  # administrative answer to bytes that are no message at all
@@ -229,7 +229,7 @@ class Connection(asyncio.Protocol):
             return  # an answer that cannot be read is not answered: two hosts could talk for ever
         if partial is not None and self._kept(partial, str(error), frame, header, now):
             return
-        self.refuse(partial, FORMAT, header)
+        self.refuse(partial, FORMAT_ERROR, header)
 
     def _kept(self, partial: Message, why: str, frame: bytes, header: bytes | None, now: float) -> bool:
         """Whether an advice of which a field cannot be read went to the lanes all the same, to be kept for people."""
@@ -330,13 +330,13 @@ def _money(connection: Connection, message: Message, _data: bytes, header: bytes
     """Give a financial message to the lanes."""
     line = connection.line
     if not _may_ask(connection):
-        connection.refuse(message, NOT_NOW, header)
+        connection.refuse(message, INOPERATIVE, header)
         return
     try:
         command = mapping.to_command(message, line.link, line.pin_key, line.settlement_date())
     except FormatError as error:
         log.info("message.wrong", link=line.link.name, field=error.field, reason=error.reason, **summary(message))
-        connection.refuse(message, FORMAT, header)
+        connection.refuse(message, FORMAT_ERROR, header)
         return
     except mapping.Declined as error:
         log.info("message.refused", link=line.link.name, code=error.code, reason=str(error), **summary(message))
@@ -385,12 +385,12 @@ def _other(connection: Connection, message: Message, data: bytes, header: bytes 
         and errand is not None
         and (line.turns_away or (line.link.sign_on_required and not connection.signed_on))
     ):
-        code = NOT_NOW
+        code = INOPERATIVE
     if code is None and errand is not None:
         _send_on(connection, message, header)
         return
     log.info("message.unknown", link=line.link.name, mti=message.mti)
-    connection.refuse(message, code or INVALID, header)
+    connection.refuse(message, code or INVALID_TRANSACTION, header)
 
 
 async def _change_key(connection: Connection, message: Message, header: bytes | None) -> None:
@@ -399,7 +399,7 @@ async def _change_key(connection: Connection, message: Message, header: bytes | 
         connection.reply(message, await connection.line.security.key_change(message), header)
     except Exception:
         log.exception("key.change.failed", link=connection.line.link.name)
-        connection.refuse(message, "96", header)
+        connection.refuse(message, MALFUNCTION, header)
     finally:
         connection.in_flight -= 1
         connection.line.leaves()
@@ -418,13 +418,13 @@ async def _run(connection: Connection, message: Message, header: bytes | None) -
         answer = await line.errands[message.mti](line.link, message)
     except FormatError as error:
         log.info("message.wrong", link=line.link.name, field=error.field, reason=error.reason, **summary(message))
-        connection.refuse(message, FORMAT, header)
+        connection.refuse(message, FORMAT_ERROR, header)
     except mapping.Declined as error:
         log.info("message.refused", link=line.link.name, code=error.code, reason=str(error), **summary(message))
         connection.refuse(message, error.code, header)
     except Exception:
         log.exception("errand.failed", link=line.link.name, mti=message.mti)
-        connection.refuse(message, "96", header)
+        connection.refuse(message, MALFUNCTION, header)
     else:
         if answer is not None:
             connection.reply(message, answer, header)

@@ -17,6 +17,7 @@ from gateway.terminals import network, tls
 from gateway.terminals.connection import CLOSING_S, Connection
 from iso.backoff import Backoff
 from iso.errors import LinkClosed, LinkError, LinkTimeout, SignOnRefused
+from iso.response_codes import APPROVED
 
 if TYPE_CHECKING:
     import ssl
@@ -113,7 +114,7 @@ class Connector:
     async def _sign_on(self, connection: Connection) -> None:
         answer = await connection.ask(network.ours(self.line, network.SIGN_ON))
         code = answer.get(39, "")
-        if code != network.APPROVED:
+        if code != APPROVED:
             raise SignOnRefused(code)
         connection.signed_on = True
         self.line.note("sign-on")

@@ -18,6 +18,7 @@ from gateway.store.lane_connection import DATABASE_ERRORS, unreachable
 from gateway.terminals import administrative, file_action, totals
 from iso.describe import summary
 from iso.errors import FormatError
+from iso.response_codes import FORMAT_ERROR, INOPERATIVE, MALFUNCTION
 from keys.errors import KeysError
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ DESK_MTIS = frozenset(
 )
 REJECTS = frozenset({"0610", "0630"})
 """Answers that nobody waits for, which may reject something of ours. They are not answered."""
-FORMAT, OVERLOAD, SYSTEM_ERROR = "30", "91", "96"
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +55,7 @@ class Desk:
                 await self._places.acquire()
         except TimeoutError:
             log.warning("desk.full", link=link.name, mti=message.mti)
-            return None if message.mti in REJECTS else _answer(message, {RESPONSE_CODE: OVERLOAD})
+            return None if message.mti in REJECTS else _answer(message, {RESPONSE_CODE: INOPERATIVE})
         try:
             if message.mti in REJECTS:
                 await _take_reject(self._bank, link, message)
@@ -71,13 +71,13 @@ async def serve(bank: Bank, link: Link, message: Message) -> Message:
         fields = await SERVED[message.mti[1]](bank, link, message)
     except FormatError as error:
         log.info("message.wrong", link=link.name, field=error.field, reason=error.reason, **summary(message))
-        fields = {RESPONSE_CODE: FORMAT}
+        fields = {RESPONSE_CODE: FORMAT_ERROR}
     except (*DATABASE_ERRORS, KeysError) as error:
         log.error("desk.failed", link=link.name, error=type(error).__name__)  # noqa: TRY400 - may hold data
-        fields = {RESPONSE_CODE: OVERLOAD if unreachable(error) else SYSTEM_ERROR}
+        fields = {RESPONSE_CODE: INOPERATIVE if unreachable(error) else MALFUNCTION}
     except Exception:  # a bug must not leave a partner without an answer
         log.exception("desk.failed", link=link.name, **summary(message))
-        fields = {RESPONSE_CODE: SYSTEM_ERROR}
+        fields = {RESPONSE_CODE: MALFUNCTION}
     return _answer(message, fields)
 
 

@@ -21,6 +21,7 @@ from iso.amount import read_amount, read_replacement, write_amount
 from iso.errors import FormatError
 from iso.original_data import read_original_data
 from iso.processing_code import read_processing_code
+from iso.response_codes import INVALID_AMOUNT, INVALID_TRANSACTION, NOT_PERMITTED
 from keys.errors import PanRefused
 from keys.sensitive import Pan
 
@@ -52,7 +53,6 @@ FINANCIAL = frozenset({"0100", "0101", "0120", "0121", "0200", "0201", "0220", "
 ORIGINALS = {  # what names another message in DE90, and the classes of message it may name
     RequestKind.REVERSAL: "12", RequestKind.COMPLETION: "1", RequestKind.REFUND: "2",
 }  # fmt: skip
-KEY = (7, 11, 32)  # by which DE90 names a message: always part of its key
 WITHOUT_MONEY = (RequestKind.STATEMENT, RequestKind.PIN_CHANGE)  # asked for without amount, currency and purse
 DIGESTED = (3, 4, 37, 41, 42, 49, 90, 95)  # with the key fields, what makes two messages the same
 ASKED_KEPT = 512  # combinations of a link; there are a few dozen, unless somebody makes them up
@@ -65,7 +65,6 @@ LINE_KINDS = {
 """What moved, in a mini statement, by ledger.posting.Kind: those that change what can be spent."""
 _SHORTEST_PAN = 13  # of a card; ISO/IEC 7812-1 has shorter numbers, which are no cards of a link
 TRACK2_SEPARATORS = "=D"
-INVALID_TRANSACTION, INVALID_AMOUNT, NOT_PERMITTED = "12", "13", "57"
 
 
 class Declined(Exception):
@@ -213,7 +212,7 @@ def _origin(
         get(11) or _need(message, 11),
         get(7) or _need(message, 7), get(37, "").strip(), original, settlement_date,
         original is not None and not _names_another(message),
-        tuple([get(number, "").strip() for number in link.key_fields if number not in KEY]) if link.longer_key else (),
+        tuple([get(number, "").strip() for number in link.more_key]) if link.more_key else (),
     )  # fmt: skip
 
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from gateway import clock
 from gateway.terminals import mapping
 from iso.message import Message
+from iso.response_codes import APPROVED, FORMAT_ERROR, INVALID_TRANSACTION
 
 if TYPE_CHECKING:
     from gateway.terminals.connection import Connection
     from gateway.terminals.line import Line
 
-APPROVED, INVALID, FORMAT = "00", "12", "30"
 SIGN_ON, SIGN_OFF, KEY_CHANGES, CUT_OVER, ECHO = "001", "002", frozenset({"101", "161"}), "201", "301"
 KEPT = {SIGN_ON: "sign-on", SIGN_OFF: "sign-off", CUT_OVER: "cut-over"}
 """What is kept as a link event. A cut-over moves nothing: the books follow the business date (gateway.rules.settlement)."""
@@ -31,9 +31,9 @@ def answer(connection: Connection, request: Message) -> Message:
     line = connection.line
     code = request.get(70)
     if code is None:
-        return mapping.refused(request, FORMAT)
+        return mapping.refused(request, FORMAT_ERROR)
     if code not in KEPT and code != ECHO:
-        return mapping.refused(request, INVALID)
+        return mapping.refused(request, INVALID_TRANSACTION)
     if code == SIGN_ON:
         connection.signed_on = True
     elif code == SIGN_OFF:

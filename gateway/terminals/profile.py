@@ -35,7 +35,9 @@ from keys.emv_profile import profiles as emv_profiles
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-KEY_FIELDS_NEEDED, KEY_FIELDS_KNOWN = (7, 11, 32), (7, 11, 32, 37, 41)
+KEY_FIELDS_NEEDED = (7, 11, 32)
+"""By which DE90 names a message: always part of its key."""
+KEY_FIELDS_KNOWN = (*KEY_FIELDS_NEEDED, 37, 41)
 CLOCK = re.compile(r"\d\d:\d\d")
 ADVICE_NOT_ACCEPTED = (
     DeclineReason.KEY_REUSED, DeclineReason.ADVICE_UNREADABLE, DeclineReason.OVERLOAD, DeclineReason.SYSTEM_ERROR,
@@ -334,14 +336,14 @@ class Link(BaseModel):
         return bool(self.layouts or self.tags)
 
     @cached_property
-    def longer_key(self) -> bool:
-        """Whether messages are told apart by more than DE7, 11 and 32."""
-        return not {7, 11, 32}.issuperset(self.key_fields)
+    def more_key(self) -> tuple[int, ...]:
+        """Which fields tell messages apart beside those that always do."""
+        return tuple(number for number in self.key_fields if number not in KEY_FIELDS_NEEDED)
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed copy, which has found out nothing yet."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("asked", "columns", "structured", "longer_key"):
+        for name in ("asked", "columns", "structured", "more_key"):
             copied.__dict__.pop(name, None)
         return copied
 

@@ -25,6 +25,7 @@ from gateway.store.authorisations import ANSWERED_DAYS
 from iso.codec import encode
 from iso.errors import FormatError
 from iso.mac import mac_field, mac_input, seal
+from iso.response_codes import APPROVED, FORMAT_ERROR, INVALID_TRANSACTION, KEY_ERROR
 from keys.errors import KeyRefused, KeysError
 from keys.keytypes import Algorithm, KeyMode
 from keys.permissions import Operation
@@ -44,7 +45,6 @@ log = structlog.get_logger(__name__)
 
 MISSING, WRONG, MISPLACED = "no MAC", "a wrong MAC", "a MAC that is not the last field"
 NO_KEY, STALE = "a MAC, and no key verifies MACs today", "a DE7 that is too old or too new"
-APPROVED, INVALID, FORMAT, KEY_ERROR = "00", "12", "30", "81"
 MAC_FIELDS = frozenset({64, 128, 192})
 MAC_BYTES = 8
 DE7_DIGITS = 10
@@ -136,9 +136,9 @@ class LinkSecurity:
         answer, field = request.response(), self._link.key_exchange_field
         zone, block = self._zone(), request.get(field)
         if self._bank is None or zone is None:
-            answer.fields[39] = INVALID
+            answer.fields[39] = INVALID_TRANSACTION
         elif block is None:
-            answer.fields[39] = FORMAT
+            answer.fields[39] = FORMAT_ERROR
         else:
             answer.fields[39], value = await self._change(self._bank, zone, block.strip())
             if value is not None:
