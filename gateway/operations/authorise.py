@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from gateway.operations.card_check import CardCheck, CardData
     from gateway.operations.rulebook import Rulebook
     from gateway.rules.authorise import PinOutcome
+    from gateway.rules.stand_in import StoodIn
     from gateway.store.lane_connection import LaneConnection
     from gateway.store.link_exceptions import NewException
     from keys.keytypes import KeyHandle
@@ -94,6 +95,7 @@ class AuthoriseCommand(NamedTuple):
     card: CardData | None = None  # None: the link wants nothing of the card but its number and a plain PIN block
     why: str = ""
     new_pin_block: bytes | None = None  # of a PIN change, under the same key
+    stand_in: StoodIn | None = None  # it was answered while the books were away, and is posted now
 
 
 class Outcome(NamedTuple):
@@ -107,6 +109,7 @@ class Outcome(NamedTuple):
     replayed: bool = False
     chip_answer: bytes | None = None  # tag 91 of DE55, for the card's chip; never stored
     statement: tuple[Movement, ...] = ()  # newest first
+    stand_in: int | None = None  # why it was stood in for (gateway.rules.stand_in); None: it was not
 
 
 @dataclass(slots=True)
@@ -215,6 +218,7 @@ class _Work:
             tuple[int, int, date, date]
         ] = []  # to which something was added: they stand as long as that does
         self.settling: list[tuple[bytes | None, bytes | None, int, date]] = []
+        self.stood_in: list[int] = []  # authorisations that were answered while the books were away
 
     @property
     def rows(self) -> bool:
@@ -248,6 +252,9 @@ class _Work:
         if found.new_reference is not None and decision.approved and found.card_id is not None:
             self.pins.append(ChangedPin(member.cell, found.account_id, found.card_id, *found.new_reference))
         outcome = self._outcome(command, decision, found, authorisation_id)
+        if command.stand_in is not None:
+            outcome = outcome._replace(approval_code=command.stand_in.approval, stand_in=command.stand_in.reason)
+            self.stood_in.append(authorisation_id)
         if check is not None and check.key is not None:
             outcome = outcome._replace(chip_answer=chip_answer(self.bank, command, check, outcome.response_code))
         self.decided.append(Decided(member, decision, found, outcome, authorisation_id, first, len(self.transfers)))
@@ -264,9 +271,12 @@ class _Work:
         used = [(name, self.today, *use) for name, use in self.terminals.items() if self.rulebook.terminal_limits]
         arrays |= columns(("u_terminal", "u_date", "u_debits", "u_amount"), used)
         parameters: dict[str, Any] = {name: array_text(values) for name, values in arrays.items()}
+        detail = decided.detail_of(rows, parameters, self.today)
+        if self.stood_in:
+            detail["stand_in"] = self.stood_in
         event = audit.chained(
             self.bank.audit_mac, head, stream, self.bank.now(), "iso8583", audit.Operation.AUTHORISE,
-            f"{len(rows)} decided", decided.detail_of(rows, parameters, self.today),
+            f"{len(rows)} decided", detail,
         )  # fmt: skip
         return parameters | audit.event_parameters(event)
 
@@ -304,8 +314,10 @@ class _Work:
         self, member: Keyed, snapshot: Snapshot, decision: Decision, found: Loaded, number: int | None
     ) -> None:
         """What people must look at, and what they need look at no longer. NUMBER: of the authorisation."""
-        request = member.command.request
+        request, stand_in = member.command.request, member.command.stand_in
         reasons = exceptions_for(request, snapshot, decision, advice=member.command.origin.mti[2] == ADVICE)
+        if stand_in is not None and stand_in.approved and not decision.approved:
+            reasons = (decision.reason.value,)  # its money is out
         if reasons:
             self.exceptions += exceptions_of(member, found, reasons, number, self.today)
         if number is not None and settles_by_itself(request, snapshot, decision):

@@ -25,10 +25,11 @@ from keys.errors import KeysError
 from ledger.posting import PostingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from gateway.operations.authorise import AuthoriseCommand
     from gateway.operations.bank import Bank
+    from gateway.operations.stand_in import StandIn
 
 log = structlog.get_logger(__name__)
 
@@ -79,6 +80,7 @@ class _Lane:
     rulebook_at: float = 0.0
     connection: LaneConnection | None = None
     away: bool = False  # PostgreSQL could not be reached the last time
+    away_since: float = 0.0
     statistics: Statistics = field(default_factory=Statistics)
 
 
@@ -91,6 +93,7 @@ class Lanes:
         self._lanes = [_Lane(number) for number in range(bank.row.lanes)]
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
+        self.stand_in: StandIn | None = None  # asked where PostgreSQL is away, and what it owes is posted first
 
     async def start(self) -> None:
         """Start one task a lane."""
@@ -128,6 +131,11 @@ class Lanes:
         lane.queue.append(Pending(keyed, answer, alive))
         lane.wake.set()
 
+    def nudge(self) -> None:
+        """Let every lane post what is owed, though nobody asks anything."""
+        for lane in self._lanes:
+            lane.wake.set()
+
     @property
     def waiting(self) -> int:
         """Requests that wait for their group."""
@@ -142,6 +150,8 @@ class Lanes:
         while not (self._closing and not lane.queue):
             await lane.wake.wait()
             lane.wake.clear()
+            if not lane.queue and self.stand_in is not None and self.stand_in.owes(lane.number):
+                await self._catch_up(self.stand_in, lane)
             while lane.queue:
                 group, dropped = _next_group(lane.queue, self._bank.settings.group_max)
                 for member in dropped:
@@ -189,9 +199,13 @@ class Lanes:
 
         While it stays away everyone is declined 91, or, after a commit that may have happened, not answered at all.
         """
-        attempts = 1 if lane.away else RETRIES
         outcomes: list[Outcome | None] = [None] * len(group)
         left = list(range(len(group)))
+        if self.stand_in is not None and self.stand_in.owes(lane.number):
+            if not await self._catch_up(self.stand_in, lane):
+                return await self._without_database(lane, group, left, outcomes)
+            left = self._not_held(self.stand_in, lane, group, outcomes)
+        attempts = 1 if lane.away else RETRIES
         for attempt in range(attempts):
             if attempt:
                 left = [place for place in left if not self._dropped(lane, group[place])]
@@ -213,10 +227,57 @@ class Lanes:
                 return outcomes
             if attempt + 1 < attempts:
                 await asyncio.sleep(RETRY_WAIT_S * 2**attempt)
-        lane.away = True
+        return await self._without_database(lane, group, left, outcomes)
+
+    async def _without_database(
+        self, lane: _Lane, group: list[Pending], left: list[int], outcomes: list[Outcome | None]
+    ) -> list[Outcome | None]:
+        """Answer the members LEFT while PostgreSQL is away: what is stood in for, else 91, or not at all (_undecided)."""
+        now = asyncio.get_running_loop().time()
+        if not lane.away:
+            lane.away, lane.away_since = True, now
+        stood_in: dict[int, Outcome | None] = {}
+        if self.stand_in is not None:
+            left = [place for place in left if not self._dropped(lane, group[place])]
+            asked = [place for place in left if not group[place].commit_sent]
+            found = await self.stand_in.decide([group[place].keyed for place in asked], now - lane.away_since)
+            stood_in = {asked[at]: outcome for at, outcome in found.items()}
         for place in left:
-            outcomes[place] = _undecided(lane, group[place], DeclineReason.OVERLOAD)
+            if place in stood_in:
+                outcomes[place] = stood_in[place]
+            else:
+                outcomes[place] = _undecided(lane, group[place], DeclineReason.OVERLOAD)
         return outcomes
+
+    async def _catch_up(self, stand_in: StandIn, lane: _Lane) -> bool:
+        """Post what was stood in for, before anything new is decided. False: PostgreSQL is away still."""
+
+        async def transact(keyed: Sequence[Keyed]) -> list[Outcome]:
+            try:
+                return await self._transact(lane, [Pending(one, _unheard) for one in keyed])
+            except CommitUnknown as error:  # found out by posting it again
+                raise ConnectionError("the fate of a commit is not known") from error
+
+        try:
+            posted = await stand_in.post(lane.number, transact)
+        except Exception:  # a bug must not stop the lane; what is owed stays owed
+            log.exception("stand_in.failed", lane=lane.number)
+            await self._reset(lane)
+            return False
+        if posted:
+            lane.away = False
+        return posted
+
+    @staticmethod
+    def _not_held(stand_in: StandIn, lane: _Lane, group: list[Pending], outcomes: list[Outcome | None]) -> list[int]:
+        """The members that may be decided; those whose card waits for something that could not be posted are told 91."""
+        free = []
+        for place, member in enumerate(group):
+            if stand_in.holds(lane.number, member.keyed.pan_index):
+                outcomes[place] = _undecided(lane, member, DeclineReason.OVERLOAD)
+            else:
+                free.append(place)
+        return free
 
     @staticmethod
     def _dropped(lane: _Lane, member: Pending) -> bool:
@@ -307,6 +368,10 @@ def _undecided(lane: _Lane, member: Pending, reason: DeclineReason) -> Outcome |
         log.error("authorisation.unknown", lane=lane.number)
         return None
     return _declined(member.keyed.command, reason)
+
+
+def _unheard(_outcome: Outcome | None) -> None:
+    """Nobody waits for what is posted afterwards: it was told long ago."""
 
 
 def _declined(command: AuthoriseCommand, reason: DeclineReason) -> Outcome:

@@ -40,6 +40,7 @@ def is_seldom(command: AuthoriseCommand) -> bool:
     kind, original = command.request.kind, command.origin.original
     return (
         kind in (RequestKind.PIN_CHANGE, RequestKind.STATEMENT)
+        or command.stand_in is not None
         or (original is not None and (command.origin.guessed or (original[0] == "1" and kind in OF_HOLDS)))
         or is_repeat(command)
     )
@@ -90,6 +91,10 @@ async def after_load(
 ) -> None:
     """Complete what was LOADED of a group, and what is known of its PINs, in place."""
     today = bank.business_date
+    for place, one in enumerate(group):
+        stand_in = one.command.stand_in  # no PIN block is kept: what was found then counts
+        if stand_in is not None and stand_in.pin_wrong and pins[place] is PinOutcome.MISSING:
+            pins[place] = PinOutcome.WRONG
     await _find_unnamed(connection, group, loaded, today)
     await _add_increments(connection, group, loaded, today)
     await _read_statements(connection, group, loaded, today)

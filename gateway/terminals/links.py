@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from gateway.operations.bank import Bank
     from gateway.operations.lane import Lanes
+    from gateway.rules.stand_in import StandInPolicy
     from gateway.terminals.profile import Link
     from iso.message import Message
 
@@ -132,6 +133,11 @@ class LinkRoom:
     def places(self) -> list[Place]:
         """Every link, in the order of the file."""
         return list(self._places.values())
+
+    def stand_ins(self) -> dict[str, StandInPolicy]:
+        """What links are stood in for while the books are away, by link; of most links nothing."""
+        links = [place.link for place in self._places.values()]
+        return {link.name: link.stand_in.policy for link in links if link.stand_in is not None}
 
     @property
     def connections(self) -> int:

@@ -26,6 +26,7 @@ from pydantic import (
 
 from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.purse import Channel, Purse, PurseChoice
+from gateway.rules.stand_in import StandInPolicy
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import DialectError, FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
@@ -103,6 +104,25 @@ class Outgoing(BaseModel):
     hot_list_file: str = Field(default="HOTLIST", pattern=r"^[A-Z0-9 ._-]{1,17}$")  # DE101 of both sides' 0302
     retry_s: float = Field(default=10.0, gt=0, le=3_600)
     expire_s: int = Field(default=259_200, ge=60, le=2_592_000)
+
+
+class StandIn(BaseModel):
+    """What is approved while the books are away, at the bank's own risk. Rupiah and seconds. Rules: gateway.rules.stand_in."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    cash: tuple[Channel, ...] = ()
+    purchases: bool = False
+    most_idr: int = Field(gt=0, le=10_000_000)
+    most_card_idr: int = Field(gt=0, le=100_000_000)
+    list_age_s: int = Field(default=3_600, ge=60, le=86_400)
+    outage_s: int = Field(default=14_400, ge=60, le=172_800)
+
+    @property
+    def policy(self) -> StandInPolicy:
+        """As the rules take it."""
+        return StandInPolicy(
+            frozenset(self.cash), self.purchases, self.most_idr, self.most_card_idr, self.list_age_s, self.outage_s
+        )
 
 
 class Link(BaseModel):
@@ -199,6 +219,7 @@ class Link(BaseModel):
     ] = {}  # private fields that hold tags: characters of tag and length
     cut_over: time | None = None  # Jakarta's wall clock: from then on it is the partner's next day; None: midnight
     outgoing: Outgoing = Outgoing()
+    stand_in: StandIn | None = None  # None: 91 while the books are away
     response_codes: dict[DeclineReason, str]
     _wire: Dialect = PrivateAttr()
 
@@ -314,6 +335,11 @@ class Link(BaseModel):
             _ = self.framing
         except FrameError as error:
             raise ValueError(error.reason) from None
+        plain = self.chip == "off" and self.stripe_value == "off" and self.pin_scheme == "zpk" and self.pin_format == 0
+        if self.stand_in is not None and not plain:
+            raise ValueError(
+                "stand_in needs chip and stripe_value off, pin_scheme zpk and pin_format 0: the rest asks the books"
+            )
         if self.in_flight_resume >= self.in_flight_max:
             raise ValueError("in_flight_resume must be below in_flight_max")
         if self.reconnect_most_s < self.reconnect_s:

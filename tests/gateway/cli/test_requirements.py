@@ -79,6 +79,7 @@ TRIED: dict[str, list[tuple[str, ...]]] = {
     "desk list": [(), ("--all",)], "desk done": [("1", *REASON, *AS)], "desk totals": [()],
     "day show": [()], "day list": [()], "day verify": [()],
     "ledger proof": [()], "ledger balance": [("rpl",)], "audit verify": [()],
+    "stand-in status": [()], "stand-in list": [(), ("--waiting",)],
     "keys list": [()], "keys usages": [()], "keys waiting": [()], "keys record": [("--out", OUT)], "vault status": [()],
     "db status": [()], "db partitions": [()], "settings": [()],
     "simulate explain": [("{message}",)],
