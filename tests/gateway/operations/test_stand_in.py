@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,10 +18,13 @@ from gateway.app import run_service
 from gateway.operations import lane as lane_module
 from gateway.operations import link_exceptions, stand_in
 from gateway.operations.bank import reading
+from gateway.operations.stand_in_entry import to_post
 from gateway.operations.stand_in_folder import JOURNAL, StandInFolder, folder_of
 from gateway.simulator.terminal import Asked
 from gateway.store.stand_in_journal import Journal
+from gateway.store.stand_in_list import CardList
 from keys.errors import VaultError
+from keys.sensitive import Pin
 from tests.gateway.operations.test_lane import lose_commits, no_connections
 from tests.gateway.outage import links_file, until_listed, until_posted
 from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street, reasons, stand_before
@@ -92,7 +96,7 @@ async def test_a_journal_posted_again_posts_nothing_twice(
             gone = await street.atm.withdraw(second, 100_000)
             assert "00" == (await street.atm.reverse(gone, 40_000)).code
             assert "00" == (await street.atm.withdraw(third, 100_000)).code
-            assert "55" == (await street.atm.withdraw(second, 50_000, first.pin.__class__("999931"))).code
+            assert "55" == (await street.atm.withdraw(second, 50_000, Pin("999931"))).code
             journal = folder_of(bank.settings.data_dir) / JOURNAL
             shutil.copy(journal, tmp_path / "before")
         await until_posted(street)
@@ -148,13 +152,17 @@ async def test_a_disk_of_which_nothing_is_known_leaves_silence(
     async with _street(bank, tmp_path, monkeypatch) as street:
         with monkeypatch.context() as patch:
             no_connections(patch, after=0)
-            patch.setattr("gateway.store.stand_in_journal.os.fsync", broken)
+            patch.setattr(os, "fsync", broken)
+            patch.setattr(os, "ftruncate", broken)
             message = street.atm.request(Asked.CASH, street.card, 50_000)
             waiting = asyncio.ensure_future(street.switch.client.request(message))
             await asyncio.wait({waiting}, timeout=TERMINAL_FORGETS_S)
             assert not waiting.done()
             waiting.cancel()
-    async with run_service(bank, jobs=False):
+    async with run_service(bank, jobs=False) as service:
+        assert AID_IDR - 50_000 == await available_idr(bank, street.families[0].family_id)
+        async with stand_before(bank, service, street.wallet, street.families) as again:
+            assert "00" == (await again.atm.send(message)).code
         assert AID_IDR - 50_000 == await available_idr(bank, street.families[0].family_id)
     await assert_proved(bank)
 
@@ -169,7 +177,12 @@ async def test_a_group_waits_for_the_disk_once(bank: Bank, tmp_path: Path, monke
             )  # both lanes know it after this, and the next
             sizes: list[int] = []
             put = Journal.put
-            patch.setattr(Journal, "put", lambda self, data: (sizes.append(len(data)), put(self, data))[1])
+
+            def counted(journal: Journal, data: bytes) -> None:
+                sizes.append(len(data))
+                put(journal, data)
+
+            patch.setattr(Journal, "put", counted)
             done = await asyncio.gather(*(street.atm.withdraw(card, 10_000) for card in street.wallet.cards))
             assert {"00"} == {one.code for one in done}
             assert len(sizes) < len(done)
@@ -189,15 +202,14 @@ async def test_what_is_stuck_holds_its_card_alone(bank: Bank, tmp_path: Path, mo
             no_connections(patch, after=0)
             for card in (first, second):
                 assert "00" == (await street.atm.withdraw(card, 100_000)).code
-        opened = stand_in.to_post
 
         def damaged(of: Bank, entry: Entry) -> Keyed:
             if entry.pan_index == bad:
                 raise VaultError("does not open")
-            return opened(of, entry)
+            return to_post(of, entry)
 
         with monkeypatch.context() as patch:
-            patch.setattr(stand_in, "to_post", damaged)
+            patch.setattr("gateway.operations.stand_in.to_post", damaged)
             codes = [(await street.atm.withdraw(card, 50_000)).code for card in (first, second)]
             assert ["91", "00"] == codes
             assert 1 == street.service.stand_in.status()["waiting"]
@@ -258,16 +270,9 @@ async def test_an_old_list_is_of_no_use(
         with monkeypatch.context() as patch:
             no_connections(patch, after=0)
             patch.setattr(stand_in.StandIn, "renew", _no_renewal)
-            patch.setattr("gateway.operations.bank.clock.now", lambda: now() + hours * stand_in_hour())
+            patch.setattr("gateway.operations.bank.clock.now", lambda: now() + timedelta(hours=hours))
             assert code == (await street.atm.withdraw(street.card, 50_000)).code
         await until_posted(street)
-
-
-def stand_in_hour() -> Any:  # noqa: ANN401 - a timedelta
-    """An hour."""
-    from datetime import timedelta
-
-    return timedelta(hours=1)
 
 
 async def _no_renewal(_self: object) -> bool:
@@ -280,7 +285,7 @@ async def test_a_new_list_gives_way_to_what_was_stood_in_for(
     """Something is decided while a list is being written: that list does not know of it, and is dropped."""
     async with _street(bank, tmp_path, monkeypatch) as street:
         standing = street.service.stand_in
-        prove = stand_in.lists.CardList.prove
+        prove = CardList.prove
 
         def slowly(cards: Any) -> None:  # noqa: ANN401 - a list
             prove(cards)
@@ -289,7 +294,7 @@ async def test_a_new_list_gives_way_to_what_was_stood_in_for(
         loop = asyncio.get_running_loop()
         before = (folder_of(bank.settings.data_dir) / JOURNAL).read_bytes()
         with monkeypatch.context() as patch:
-            patch.setattr(stand_in.lists.CardList, "prove", slowly)
+            patch.setattr(CardList, "prove", slowly)
             assert not await standing.renew()
         assert (folder_of(bank.settings.data_dir) / JOURNAL).read_bytes().startswith(before)
         await until_posted(street)
