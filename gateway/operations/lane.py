@@ -308,6 +308,8 @@ class Lanes:
 
     async def _connected(self, lane: _Lane) -> LaneConnection:
         if lane.connection is None:
+            if self.stand_in is not None and self.stand_in.owed_elsewhere(lane.number):
+                raise ConnectionError("what another process stood in for is posted first")
             lane.connection = await LaneConnection.open(self._bank.database.engine, lane.number)
         return lane.connection
 

@@ -10,10 +10,12 @@ Never asked where a commit may have happened. Read next: stand_in_folder.py (fil
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from gateway.errors import Refused
 from gateway.operations import stand_in_folder
 from gateway.operations.authorise import ADVICE, Outcome
 from gateway.operations.bank import reading, refresh_business_date
@@ -45,6 +47,7 @@ log = structlog.get_logger(__name__)
 LOOK_S = 1.0  # between two looks at what waits and how old the list is
 RENEW_S = 900.0  # a list is made anew after so long at the latest; sooner where a policy wants it younger
 ENTRIES_MAX = 200_000  # of a journal: some 150 MB on disk; above it nothing new is stood in for
+ELSEWHERE_S = 60.0  # what another process has to post is waited for so long
 STUCK_S = 30.0  # what could not be posted is tried again after so long
 
 
@@ -69,6 +72,7 @@ class StandIn:
         )
         self._gate = asyncio.Lock()
         self._again: dict[int, float] = {}  # by lane, when what is stuck is tried again
+        self._waits_since: dict[int, float] = {}  # by lane, for what another process has to post
 
     def open(self) -> None:
         """Read what a process before has left, where there is anything to do."""
@@ -93,6 +97,21 @@ class StandIn:
     def owes_any(self) -> bool:
         """Whether something waits to be posted."""
         return self._folder.waiting > 0
+
+    def owed_elsewhere(self, lane: int) -> bool:
+        """Whether another process of this data folder has something of a lane to post: that comes first, for a while.
+
+        Asked when a lane connects, as it does after every outage.
+        """
+        folder, now = self._folder, asyncio.get_running_loop().time()
+        owed = False
+        if not folder.holds_lock and (folder.path / JOURNAL).exists():
+            with suppress(Refused):  # nobody posts what was changed
+                kept = stand_in_folder.read_journal(folder.path, self._bank.audit_verify)
+                cells = [entry.cell for entry in kept.entries.values() if entry.posted is None] if kept else []
+                owed = lane in {cell % self._bank.row.lanes for cell in cells}
+        since = self._waits_since.setdefault(lane, now) if owed else self._waits_since.pop(lane, now)
+        return owed and now - since < ELSEWHERE_S
 
     def holds(self, lane: int, pan_index: bytes) -> bool:
         """Whether something of a card waits that could not be posted: nothing of it is decided before that is."""

@@ -28,16 +28,16 @@ class Served:
     links: dict[str, tuple[str, int]]
 
 
-async def start(settings: Settings) -> asyncio.subprocess.Process:
-    """The process, which is starting."""
+async def start(settings: Settings, stderr: int | None = None) -> asyncio.subprocess.Process:
+    """The process, which is starting. STDERR: where its log goes, by default where ours does."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KKS_")} | {
         "KKS_DATABASE_URL": str(settings.database_url), "KKS_DATA_DIR": str(settings.data_dir), "KKS_ISO_PORT": "0",
         "KKS_HTTP_PORT": "0", "KKS_LOG_LEVEL": "warning", "PYTHONPATH": str(ROOT), "COVERAGE_PROCESS_START": "",
         "KKS_LINKS_FILE": str(settings.links_file or ""),
     }  # fmt: skip
-    pipe = asyncio.subprocess.PIPE
+    words = (sys.executable, "-m", "gateway", "serve")
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "serve", cwd=settings.data_dir, env=environment, stdout=pipe, stderr=pipe
+        *words, cwd=settings.data_dir, env=environment, stdout=asyncio.subprocess.PIPE, stderr=stderr
     )
 
 

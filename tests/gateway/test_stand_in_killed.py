@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 WRONG = Pin("999931")
-FAMILIES = 24
+FAMILIES = 12
 KILLED_AFTER_S = (0.02, 0.3, 0.9)
 
 
@@ -79,7 +79,7 @@ async def test_killed_while_the_books_are_away_and_while_it_posts(own_server: Em
             assert ("00", "55") == (back.code, wrong.code)
             process.kill()
             await process.wait()
-        refused = await start(settings)
+        refused = await start(settings, asyncio.subprocess.PIPE)
         _, err = await refused.communicate()
         assert (1, 1) == (refused.returncode, err.count(b"cannot reach PostgreSQL")), err
         found = look(folder_of(settings.data_dir), bank.audit_verify)
@@ -110,8 +110,8 @@ async def test_killed_while_the_books_are_away_and_while_it_posts(own_server: Em
 
 async def _until(condition: Any) -> None:  # noqa: ANN401 - a function
     async with asyncio.timeout(WAIT_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nobody announces it
             await asyncio.sleep(0.02)
 
 
-STOOD_IN = text("SELECT count(*) FROM authorisation WHERE answer LIKE '%\"stand_in\":1003%'")
+STOOD_IN = text("SELECT count(*) FROM authorisation WHERE answer LIKE '%stand_in%'")

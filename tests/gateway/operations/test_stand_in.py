@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from gateway import clock
-from gateway.app import run_service
+from gateway.app import open_bank, run_service
 from gateway.operations import lane as lane_module
 from gateway.operations import link_exceptions, stand_in
 from gateway.operations.bank import reading
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from gateway.operations.authorise import Keyed
     from gateway.operations.bank import Bank
     from gateway.operations.stand_in_entry import Entry
+    from gateway.settings import Settings
     from tests.gateway.street import Street
 
 TERMINAL_FORGETS_S = 0.8
@@ -258,6 +259,33 @@ async def test_one_process_of_a_folder(bank: Bank, tmp_path: Path, monkeypatch: 
     assert other.take()
     assert other.cards is not None
     other.close()
+
+
+async def test_another_process_waits_until_it_is_posted(
+    bank: Bank, bank_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of the same folder that finds the books first decides nothing of a lane that owes; it stands in for nobody itself."""
+    async with _street(bank, tmp_path, monkeypatch) as street:
+        settings = bank_settings.model_copy(update={"links_file": bank.settings.links_file})
+        with monkeypatch.context() as patch:
+            no_connections(patch, after=0)
+            assert "00" == (await street.atm.withdraw(street.card, 200_000)).code
+            async with open_bank(settings) as second, run_service(second, jobs=False) as service:
+                assert "another process" in service.stand_in.status()["why"]
+                async with stand_before(second, service, street.wallet, street.families) as there:
+                    assert "91" == (await there.atm.withdraw(street.card, 50_000)).code
+                    patch.undo()
+                    patch.setattr(stand_in.StandIn, "post", _not_yet)
+                    assert "91" == (await there.shop.purchase(street.card, 500_000)).code
+                    patch.undo()
+                    await until_posted(street)
+                    assert "51" == (await there.shop.purchase(street.card, 500_000)).code
+        assert AID_IDR - 200_000 == await available_idr(bank, street.families[0].family_id)
+    await assert_proved(bank)
+
+
+async def _not_yet(_self: object, _lane: int, _transact: object) -> bool:
+    return False
 
 
 @pytest.mark.parametrize(("hours", "code"), [(0.9, "00"), (1.1, "91"), (-1.0, "91")])
