@@ -176,7 +176,7 @@ class Service:
         """What was stood in for before comes before jobs take what a family has; whatever cannot be posted soon waits on."""
         with suppress(TimeoutError):
             async with asyncio.timeout(OWED_S):
-                while self.stand_in.owes_any:
+                while self.stand_in.can_post:
                     self.lanes.nudge()
                     await asyncio.sleep(OWED_LOOK_S)
 

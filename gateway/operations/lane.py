@@ -237,7 +237,7 @@ class Lanes:
         if not lane.away:
             lane.away, lane.away_since = True, now
         stood_in: dict[int, Outcome | None] = {}
-        if self.stand_in is not None:
+        if self.stand_in is not None and self.stand_in.ready:
             left = [place for place in left if not self._dropped(lane, group[place])]
             asked = [place for place in left if not group[place].commit_sent]
             found = await self.stand_in.decide([group[place].keyed for place in asked], now - lane.away_since)

@@ -32,8 +32,6 @@ from gateway.store import stand_in_list as lists
 from gateway.store.authorisations import NO_TRANSFERS, Loaded
 from gateway.store.lane_connection import DATABASE_ERRORS, cause, unreachable
 from gateway.store.stand_in_journal import JournalBroken
-from keys.errors import KeysError
-from ledger.posting import PostingError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -46,6 +44,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_S = 1.0  # between two looks at what waits and how old the list is
 RENEW_S = 900.0  # a list is made anew after so long at the latest; sooner where a policy wants it younger
+LIST_AGAIN_S = 10.0  # a list that could not be made is tried again after so long
 ENTRIES_MAX = 200_000  # of a journal: some 150 MB on disk; above it nothing new is stood in for
 ELSEWHERE_S = 60.0  # what another process has to post is waited for so long
 STUCK_S = 30.0  # what could not be posted is tried again after so long
@@ -97,6 +96,17 @@ class StandIn:
     def owes_any(self) -> bool:
         """Whether something waits to be posted."""
         return self._folder.waiting > 0
+
+    @property
+    def can_post(self) -> bool:
+        """Whether something waits that nothing is known to keep from being posted."""
+        lanes = range(self._bank.row.lanes)
+        return any(entry.stuck is None for lane in lanes for entry in self._folder.owed(lane))
+
+    @property
+    def ready(self) -> bool:
+        """Whether anything can be stood in for: a list of cards is in use."""
+        return self._folder.cards is not None
 
     def owed_elsewhere(self, lane: int) -> bool:
         """Whether another process of this data folder has something of a lane to post: that comes first, for a while.
@@ -165,7 +175,7 @@ class StandIn:
         while entries := self._next(lane):
             try:
                 await self._post_group(entries, transact)
-            except (PostingError, KeysError, *DATABASE_ERRORS) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is found out one by one
                 if unreachable(error):
                     log.warning("stand_in.waits", lane=lane, error=type(error).__name__, cause=cause(error))
                     return False
@@ -175,13 +185,20 @@ class StandIn:
 
     async def run(self, nudge: Callable[[], None]) -> None:
         """Look after what waits and the list's age until cancelled. NUDGE: wakes the lanes, which post."""
+        loop, again = asyncio.get_running_loop(), 0.0
         while True:
             await asyncio.sleep(LOOK_S)
+            if self._folder.waiting:
+                nudge()
+            if loop.time() < again:
+                continue
             try:
-                await self._look(nudge)
-            except DATABASE_ERRORS as error:
+                await self._look()
+            except DATABASE_ERRORS as error:  # a full disk too
+                again = loop.time() + LIST_AGAIN_S
                 log.warning("stand_in.list", error=type(error).__name__, cause=cause(error))
-            except Exception:  # a bug or a full disk must not end it: what waits is to be posted
+            except Exception:  # a bug must not end it: what waits is to be posted
+                again = loop.time() + LIST_AGAIN_S
                 log.exception("stand_in.failed")
 
     async def renew(self) -> bool:
@@ -203,10 +220,9 @@ class StandIn:
         log.info("stand_in.list", cards=cards.header.cards if installed else 0, installed=installed)
         return installed
 
-    async def _look(self, nudge: Callable[[], None]) -> None:
+    async def _look(self) -> None:
+        """Make a new list where it is time for one."""
         folder, policies = self._folder, self._policies()
-        if folder.waiting:
-            nudge()
         if not policies or folder.broken or not folder.take() or folder.waiting or folder.broken:
             return
         every_s = min(RENEW_S, *(one.list_age_s / 3 for one in policies.values()))
@@ -235,6 +251,8 @@ class StandIn:
         """A reversal of what was stood in for is accepted, and posted behind it. None: the partner comes again."""
         original = self._folder.entries.get(member.original_key or b"")
         if original is None or original.kind is not EntryKind.APPROVED or member.command.origin.link not in policies:
+            return None
+        if self._folder.count >= 2 * ENTRIES_MAX:
             return None
         if not reversal_fits(member.command.request, original.amount_idr, original.kept_idr):
             return None
@@ -277,7 +295,7 @@ class StandIn:
             log.error("stand_in.broken", why=str(error), restored=error.restored)  # noqa: TRY400 - no traceback wanted
             return {} if error.restored else {place: None for place, _ in new}
         for _, entry in new:
-            log.warning(
+            log.info(
                 "stand_in.decided", decided=entry.kind.value, link=entry.link, card_id=entry.card_id, number=entry.seq,
                 amount_idr=entry.amount_idr, stand_in=entry.told().stand_in,
             )  # fmt: skip
@@ -286,11 +304,15 @@ class StandIn:
     def _next(self, lane: int) -> list[Entry]:
         """The entries that are posted next: the oldest of each card, but of cards with one that is stuck."""
         found: dict[bytes, Entry] = {}
+        held: set[bytes] = set()
         for entry in self._folder.owed(lane):
-            found.setdefault(entry.pan_index, entry)
+            if entry.stuck is not None:
+                held.add(entry.pan_index)
+            elif entry.pan_index not in held:
+                found.setdefault(entry.pan_index, entry)
             if len(found) >= self._bank.settings.group_max:
                 break
-        return [entry for entry in found.values() if entry.stuck is None]
+        return list(found.values())
 
     async def _post_group(
         self, entries: Sequence[Entry], transact: Callable[[Sequence[Keyed]], Awaitable[list[Outcome]]]
@@ -298,9 +320,9 @@ class StandIn:
         outcomes = await transact([to_post(self._bank, entry) for entry in entries])
         posted = [(entry, outcome.reason.value) for entry, outcome in zip(entries, outcomes, strict=True)]
         for entry, reason in posted:
-            log.warning(
-                "stand_in.posted", number=entry.seq, card_id=entry.card_id, decided=entry.kind.value, reason=reason
-            )
+            followed = entry.kind is not EntryKind.APPROVED or reason == DeclineReason.APPROVED.value
+            tell = log.info if followed else log.error
+            tell("stand_in.posted", number=entry.seq, card_id=entry.card_id, decided=entry.kind.value, reason=reason)
         async with self._gate:
             self._folder.mark_posted(posted)
 
@@ -311,7 +333,7 @@ class StandIn:
         for entry in entries:
             try:
                 await self._post_group([entry], transact)
-            except (PostingError, KeysError, *DATABASE_ERRORS) as error:
+            except Exception as error:  # noqa: BLE001 - whatever keeps it, its card waits and the others do not
                 if unreachable(error):
                     return False
                 entry.stuck = type(error).__name__

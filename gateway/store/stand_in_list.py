@@ -68,7 +68,7 @@ async def write(
 
     MADE_AT: no later than the snapshot. Mode 0600. Raises OSError, and what the database raises.
     """
-    programmes = tuple(sorted({rule.programme for rule in purse_rules}))
+    programmes = tuple(sorted({rule.programme for rule in purse_rules})) or (0,)
     drop(path)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -194,7 +194,10 @@ async def test_a_group_waits_for_the_disk_once(bank: Bank, tmp_path: Path, monke
     await assert_proved(bank)
 
 
-async def test_what_is_stuck_holds_its_card_alone(bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [VaultError("does not open"), KeyError("a bug")], ids=["vault", "bug"])
+async def test_what_is_stuck_holds_its_card_alone(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     """A message that does not open: its card is told 91, the others are served; it is posted when it opens again."""
     async with _street(bank, tmp_path, monkeypatch, families=2) as street:
         first, second = street.wallet.cards
@@ -206,14 +209,14 @@ async def test_what_is_stuck_holds_its_card_alone(bank: Bank, tmp_path: Path, mo
 
         def damaged(of: Bank, entry: Entry) -> Keyed:
             if entry.pan_index == bad:
-                raise VaultError("does not open")
+                raise error
             return to_post(of, entry)
 
         with monkeypatch.context() as patch:
             patch.setattr("gateway.operations.stand_in.to_post", damaged)
             codes = [(await street.atm.withdraw(card, 50_000)).code for card in (first, second)]
             assert ["91", "00"] == codes
-            assert 1 == street.service.stand_in.status()["waiting"]
+            assert (1, False) == (street.service.stand_in.status()["waiting"], street.service.stand_in.can_post)
             assert not await street.service.stand_in.renew()
         monkeypatch.setattr(stand_in, "STUCK_S", 0.0)
         street.service.stand_in._again.clear()
