@@ -42,9 +42,12 @@ _MARK_BYTES = 4
 
 
 class Chip(NamedTuple):
-    """Chip data as they came. SAME: whether the card signed what is asked for, its amount and currency; PSN: two digits."""
+    """Chip data as they came. SAME: whether the card signed what is asked for, its amount and currency; PSN: two digits.
 
-    profile: Profile
+    PROFILES: those of its cryptogram version. There are two where it stands at another place in tag 9F10 of each.
+    """
+
+    profiles: tuple[Profile, ...]
     key: str  # label of the issuer's master key
     tags: Mapping[str, bytes]
     psn: str
@@ -141,7 +144,7 @@ def chip_answer(bank: Bank, command: AuthoriseCommand, check: CardCheck | None, 
         return None
     if code == command.response_codes[DeclineReason.APPROVED]:
         return check.arpc
-    return _verified(bank.hsm, command, command.card.chip, [check.key], code).arpc
+    return _verified(bank.hsm, command, command.card.chip, code, check.key).arpc
 
 
 def answer_again(bank: Bank, command: AuthoriseCommand, code: str, mark: str | None) -> bytes | None:
@@ -149,7 +152,7 @@ def answer_again(bank: Bank, command: AuthoriseCommand, code: str, mark: str | N
     card = command.card
     if mark is None or card is None or card.chip is None or card.chip.mark != mark:
         return None
-    return _verified(bank.hsm, command, card.chip, bank.hsm.find_all(card.chip.key), code).arpc
+    return _verified(bank.hsm, command, card.chip, code).arpc
 
 
 def _check(hsm: Hsm, command: AuthoriseCommand, card: CardData) -> CardCheck:
@@ -158,34 +161,37 @@ def _check(hsm: Hsm, command: AuthoriseCommand, card: CardData) -> CardCheck:
         return CardCheck(fault)
     if card.chip is not None:
         code = command.response_codes[DeclineReason.APPROVED]
-        check = _verified(hsm, command, card.chip, _candidates(hsm, card.chip), code)
+        check = _verified(hsm, command, card.chip, code)
         return check if check.key is not None and card.chip.same else CardCheck(DeclineReason.CHIP_WRONG)
     if card.stripe is not None and card.stripe.value and not _value_is_right(hsm, command, card.stripe):
         return CardCheck(DeclineReason.STRIPE_VALUE_WRONG)
     return CardCheck()
 
 
-def _verified(hsm: Hsm, command: AuthoriseCommand, chip: Chip, keys: Sequence[KeyHandle], code: str) -> CardCheck:
-    """Under which of KEYS the cryptogram is right, and tag 91 for response code CODE. No key: it is not right."""
-    arc = code.encode("ascii")
-    if chip.profile.arpc_method != 1:
-        approved = code == command.response_codes[DeclineReason.APPROVED]
-        arc = ISSUER_APPROVES if approved else ISSUER_DECLINES
-    try:
-        for key in keys:
-            found = hsm.verify_cryptogram(chip.profile, key, command.pan, chip.psn, chip.tags, arc)
-            if found.right and found.arpc is not None:
-                return CardCheck(None, key, found.arpc + arc)
-    except CardDataRefused:  # of another cryptogram version than the profile's
-        pass
+def _verified(hsm: Hsm, command: AuthoriseCommand, chip: Chip, code: str, found: KeyHandle | None = None) -> CardCheck:
+    """By which profile and key the cryptogram is right, and tag 91 for response code CODE. No key: it is not right.
+
+    FOUND: the key under which it was found right before. Raises KeyRefused where no key of the issuer's may work.
+    """
+    approved = code == command.response_codes[DeclineReason.APPROVED]
+    for profile in chip.profiles:
+        arc = code.encode("ascii")
+        if profile.arpc_method != 1:
+            arc = ISSUER_APPROVES if approved else ISSUER_DECLINES
+        for key in _candidates(hsm, chip, profile) if found is None else [found]:
+            try:
+                answer = hsm.verify_cryptogram(profile, key, command.pan, chip.psn, chip.tags, arc)
+            except CardDataRefused:  # of another cryptogram version than the profile's
+                break
+            if answer.right and answer.arpc is not None:
+                return CardCheck(None, key, answer.arpc + arc)
     return CardCheck()
 
 
-def _candidates(hsm: Hsm, chip: Chip) -> list[KeyHandle]:
+def _candidates(hsm: Hsm, chip: Chip, profile: Profile) -> list[KeyHandle]:
     """Versions of the issuer's key, the one of the card's derivation key index first. Raises KeyRefused where none may work."""
-    working = _working(hsm, chip.key)
-    index = chip.profile.key_index(chip.tags)
-    return sorted(working, key=lambda key: key.version != index)
+    index = profile.key_index(chip.tags)
+    return sorted(_working(hsm, chip.key), key=lambda key: key.version != index)
 
 
 def _value_is_right(hsm: Hsm, command: AuthoriseCommand, stripe: Stripe) -> bool:

@@ -35,6 +35,7 @@ CHIP_SERVICE, STRIPE_SERVICE = "601", "501"
 """Service codes of national cards, with a chip and without (ISO/IEC 7813)."""
 ANSWER = "91"
 _ISSUER_DATA_BYTES = 28
+_APPROVED, _APPROVES = "00", 0x80  # in DE39; in the second byte of a card status update (EMV book 3, annex C7)
 _VALUE_AT = 5
 _PIN_REFERENCE = "0" * _VALUE_AT
 
@@ -84,10 +85,18 @@ class ChipCard:
         return tlv.build(told.items()).hex().upper()
 
     def believes(self, chip_data: str, answer: str, code: str) -> bool:
-        """Whether DE55 of an answer with response code CODE is the issuer's, for the DE55 sent. EMV book 2, 8.2, method 1."""
+        """Whether DE55 of an answer with response code CODE is the issuer's, for the DE55 sent (EMV book 2, 8.2).
+
+        By method 2 the card hears of CODE alone whether the issuer approves: in its card status update.
+        """
         told = dict(tlv.parse(bytes.fromhex(chip_data)))
         issuer = dict(tlv.parse(bytes.fromhex(answer))).get(ANSWER, b"")
         key = self._master() if self.profile.arpc_key is ArpcKey.MASTER else self._session(told)
+        if self.profile.arpc_method != 1:
+            status = issuer[emv.ARPC_2_BYTES :]
+            if len(status) != emv.CSU_BYTES or bool(status[1] & _APPROVES) is not (code == _APPROVED):
+                return False
+            return issuer == emv.arpc_2(key, told[CRYPTOGRAM], status) + status
         arc = code.encode("ascii")
         return issuer == emv.arpc_1(key, told[CRYPTOGRAM], arc) + arc
 

@@ -25,6 +25,7 @@ from keys.pinblock import PinFormat
 if TYPE_CHECKING:
     from gateway.terminals.profile import Link
     from iso.message import Message
+    from keys.emv_profile import Profile
 
 ANSWER_TAG = "91"
 """Issuer authentication data (EMV book 3, annex A)."""
@@ -87,7 +88,7 @@ def chip_field(issuer_data: bytes) -> str:
 
 
 def _chip(message: Message, link: Link) -> Chip | None:
-    """Chip data, with every tag that the profile's cryptogram is made of; None: none came."""
+    """Chip data, with every tag that the card's cryptogram is made of; None: none came."""
     text = message.get(tlv.CHIP_DATA)
     if text is None:
         return None
@@ -95,15 +96,29 @@ def _chip(message: Message, link: Link) -> Chip | None:
         tags = dict(tlv.parse(bytes.fromhex(text)))
     except ValueError:
         raise FormatError(tlv.CHIP_DATA, "is not hexadecimal") from None
-    profile = profiles()[link.chip_profile]
-    for tag, least, most in (
-        *((one.tag, one.least, one.most) for one in profile.data), (CRYPTOGRAM, AC_BYTES, AC_BYTES),
-    ):  # fmt: skip
-        if tag not in tags:
-            raise FormatError(tlv.CHIP_DATA, f"tag {tag} is missing")
-        if not least <= len(tags[tag]) <= most:
-            raise FormatError(tlv.CHIP_DATA, f"tag {tag} has a wrong length")
-    return Chip(profile, link.chip_key, tags, _sequence(message, tags.get(_SEQUENCE)), _signed_this(message, tags))
+    return Chip(
+        _signers(link, tags), link.chip_key, tags, _sequence(message, tags.get(_SEQUENCE)), _signed_this(message, tags)
+    )
+
+
+def _signers(link: Link, tags: dict[str, bytes]) -> tuple[Profile, ...]:
+    """The link's profiles of the cryptogram version that tag 9F10 tells; where it is of none, the first, which refuses it.
+
+    Those whose version stands further on come first: where NSICCS has its version, Visa has its key index, and for one index
+    the cryptogram of Visa's version 18 is right by NSICCS's rules as well, but not the answer.
+    Raises FormatError where a tag is not there that the cryptogram of such a card is made of.
+    """
+    named = sorted((profiles()[name] for name in link.chip_profile), key=lambda profile: -profile.cvn_at)
+    found = tuple(profile for profile in named if profile.knows(tags)) or (named[0],)
+    for profile in found:
+        for tag, least, most in (
+            *((one.tag, one.least, one.most) for one in profile.data), (CRYPTOGRAM, AC_BYTES, AC_BYTES),
+        ):  # fmt: skip
+            if tag not in tags:
+                raise FormatError(tlv.CHIP_DATA, f"tag {tag} is missing")
+            if not least <= len(tags[tag]) <= most:
+                raise FormatError(tlv.CHIP_DATA, f"tag {tag} has a wrong length")
+    return found
 
 
 def _signed_this(message: Message, tags: dict[str, bytes]) -> bool:

@@ -36,7 +36,7 @@ CHIP_READ, STRIPE_READ, FALLBACK = "051", "901", "801"
 DEVICE = bytes.fromhex("FFFF9876543210E00000")
 
 
-def link_file(folder: Path, **settings: str | int) -> Path:
+def link_file(folder: Path, **settings: str | int | list[str]) -> Path:
     """The shipped link with other settings, as a file."""
     head, codes = DEFAULT_FILE.read_text(encoding="utf-8").split("\n[response_codes]\n")
     for name, value in settings.items():

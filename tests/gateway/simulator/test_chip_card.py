@@ -52,7 +52,7 @@ def test_a_cryptogram_is_the_one_that_pyemv_makes() -> None:
     assert not card.believes(sent, "", "51")
 
 
-@pytest.mark.parametrize("name", ["nsiccs", "visa-cvn10", "visa-cvn18", "mchip"])
+@pytest.mark.parametrize("name", sorted(profiles()))
 def test_every_profile_can_be_signed_by(name: str) -> None:
     """The version that stands in tag 9F10 is one of the profile's, and each transaction has its own counter and cryptogram."""
     card = chip(profile=profiles()[name], atc=41)
@@ -60,6 +60,21 @@ def test_every_profile_can_be_signed_by(name: str) -> None:
     assert (42, 43) == (int.from_bytes(first["9F36"]), int.from_bytes(second["9F36"]))
     assert first["9F26"] != second["9F26"]
     assert profiles()[name].read(first).atc == first["9F36"]
+
+
+@old_ciphers
+def test_an_answer_by_method_2() -> None:
+    """Of Visa's version 18: the card status update says whether the issuer approves, and is signed."""
+    card = chip(profile=profiles()["visa-cvn18"])
+    sent = card.sign("000010000000", TODAY)
+    tags = dict(tlv.parse(bytes.fromhex(sent)))
+    session = kd.derive_common_sk(kd.derive_icc_mk_b(IMK, CARD.pan.reveal(), "00"), tags["9F36"] + bytes(6))
+    for status, code in ((b"\0\x80\0\0", "00"), (bytes(4), "51")):
+        answer = tlv.build([("91", ac.generate_arpc_2(session, tags["9F26"], status) + status)]).hex()
+        other = {"00": "51", "51": "00"}[code]
+        assert (True, False) == (card.believes(sent, answer, code), card.believes(sent, answer, other))
+        assert not card.believes(sent, answer[:-2] + "01", code)
+    assert not card.believes(sent, "", "51")
 
 
 @old_ciphers

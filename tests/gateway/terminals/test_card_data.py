@@ -85,9 +85,25 @@ def test_what_comes_with_a_chip() -> None:
     assert data.chip is not None
     assert (Entry.CHIP, True, "", False) == data.shown
     assert ("nsiccs", "imk-ac", 42, "07", True) == (
-        data.chip.profile.name, data.chip.key, data.chip.atc, data.chip.psn, data.chip.same
+        data.chip.profiles[0].name, data.chip.key, data.chip.atc, data.chip.psn, data.chip.same
     )  # fmt: skip
     assert (None, None, PinFormat.ISO_0) == (data.stripe, data.ksn, data.pin_format)
+
+
+def test_a_card_of_one_of_several_profiles() -> None:
+    """The cryptogram version in tag 9F10 says which; of none, one stays, which refuses it; of two, both are tried."""
+    several = link(chip="required", chip_profile=["nsiccs", "mchip-cvn14", "visa-cvn18"])
+    for name, found in (("nsiccs", "nsiccs"), ("mchip-cvn14", "mchip-cvn14"), ("visa-cvn10", "visa-cvn18")):
+        signed = chip(profile=profiles()[name], key_index=9).sign(AMOUNT, TODAY)
+        data = card_data(asked({55: signed}), several)
+        assert data is not None
+        assert data.chip is not None
+        assert [found] == [profile.name for profile in data.chip.profiles]
+    tags = dict(tlv.parse(bytes.fromhex(chip().sign(AMOUNT, TODAY)))) | {"9F10": bytes.fromhex("06011203A0A000")}
+    data = card_data(asked({55: tlv.build(tags.items()).hex()}), several)
+    assert data is not None
+    assert data.chip is not None
+    assert ["visa-cvn18", "nsiccs"] == [profile.name for profile in data.chip.profiles]
 
 
 @pytest.mark.parametrize(

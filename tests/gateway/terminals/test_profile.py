@@ -18,6 +18,8 @@ SHIPPED = read_links(None).first
         ({"mac": "required"}, "needs mac_key"),
         ({"pin_format": 4}, "needs a pin_block_field other than 52"),
         ({"chip_profile": "unknown"}, "there is no chip_profile unknown"),
+        ({"chip_profile": ["nsiccs", "unknown"]}, "there is no chip_profile unknown"),
+        ({"chip_profile": []}, "at least 1 item"),
         ({"header": "tpdu"}, "do not go together"),
         ({"in_flight_resume": 2_000}, "in_flight_resume must be below"),
         ({"reconnect_s": 60.0, "reconnect_most_s": 1.0}, "reconnect_most_s"),
