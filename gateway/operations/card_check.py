@@ -3,19 +3,32 @@
 Asked for all members of a group whose card the rules look at, before their PINs. A right cryptogram counts once: the card's
 last transaction counter is moved in the group's transaction, whatever is decided of the money. What comes with a card is in
 memory until the answer is sent, and never stored: of a cryptogram four bytes of its digest stay, by which a repeat is known.
-Read next: gateway.rules.chip, pin_check.py.
+A card that is stopped is verified too where the link lets its chip be told so (card_scripts.py). Read next: gateway.rules.chip.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from gateway.operations import card_scripts
 from gateway.rules.authorise import DeclineReason, needs_pin_check
-from gateway.rules.chip import ATC_MOST, CardRules, Shown, counter_fault, missing_proof
+from gateway.rules.chip import (
+    ATC_MOST,
+    NEVER_SENT,
+    CardRules,
+    Script,
+    ScriptSent,
+    Shown,
+    asks_though_stopped,
+    counter_fault,
+    missing_proof,
+)
+from gateway.store import chip_scripts
 from gateway.store.card_counters import ChipCounter, take_chip_counters
+from gateway.store.chip_scripts import CardKey
 from keys.cvv import CardValue
 from keys.emv_profile import ATC, CRYPTOGRAM
 from keys.errors import CardDataRefused
@@ -25,6 +38,7 @@ if TYPE_CHECKING:
 
     from gateway.operations.authorise import AuthoriseCommand, Keyed
     from gateway.operations.bank import Bank
+    from gateway.operations.card_scripts import IssuerScript
     from gateway.store.authorisations import Loaded
     from gateway.store.lane_connection import LaneConnection
     from keys.emv_profile import Profile
@@ -49,6 +63,7 @@ class Chip(NamedTuple):
 
     profiles: tuple[Profile, ...]
     key: str  # label of the issuer's master key
+    script_key: str  # and of its key for the MACs of scripts
     tags: Mapping[str, bytes]
     psn: str
     same: bool
@@ -95,11 +110,26 @@ class CardData(NamedTuple):
 
 
 class CardCheck(NamedTuple):
-    """What was found. KEY: the version of the issuer's key under which the cryptogram is right; ARPC: tag 91 of an approval."""
+    """What was found. KEY: the version of the issuer's key under which the cryptogram is right; ARPC: tag 91 of an approval.
+
+    PROFILE: by which it is right. SENT: what the chip was told before, where the link lets it be told something.
+    """
 
     fault: DeclineReason | None = None
     key: KeyHandle | None = None
     arpc: bytes | None = None
+    profile: Profile | None = None
+    sent: Mapping[Script, ScriptSent] = NEVER_SENT
+
+
+class IssuerAnswer(NamedTuple):
+    """What an answer tells a chip. ISSUER_DATA: tag 91; SCRIPT: to follow it, None: nothing."""
+
+    issuer_data: bytes
+    script: IssuerScript | None = None
+
+    def __repr__(self) -> str:
+        return "IssuerAnswer(...)"
 
 
 async def check_cards(
@@ -111,20 +141,24 @@ async def check_cards(
     """
     checks: list[CardCheck | None] = [None] * len(group)
     told: dict[int, ChipCounter] = {}
+    stopped = []
     for place, (member, found) in enumerate(zip(group, loaded, strict=True)):
         command = member.command
         card = command.card
-        if card is None or not needs_pin_check(command.request, found.snapshot):
+        if card is None:
             continue
+        if not needs_pin_check(command.request, found.snapshot):
+            if not _may_be_told_to_stop(command, card, found):
+                continue
+            stopped.append(place)
         check = checks[place] = _check(bank.hsm, command, card)
         if check.key is not None and card.chip is not None and found.card_id is not None:
             told[place] = ChipCounter(member.cell, found.account_id, found.card_id, card.chip.atc, card.rules.window)
     if told:
-        lasts = await take_chip_counters(connection, list(told.values()))
-        for (place, counter), last in zip(told.items(), lasts, strict=True):
-            fault = counter_fault(last.atc, counter.atc, ATC_MOST if last.open else counter.window)
-            if fault is not None:
-                checks[place] = CardCheck(fault)
+        await _count(connection, told, checks)
+        await _read_scripts(connection, group, told, checks)
+    for place in stopped:  # a card that is stopped is refused for that, whatever else is wrong with it
+        checks[place] = _unless_faulty(checks[place])
     for member, found, checked in zip(group, loaded, checks, strict=True):
         if checked is not None and checked.fault is not None:
             origin = member.command.origin
@@ -138,21 +172,78 @@ async def check_cards(
     return checks
 
 
-def chip_answer(bank: Bank, command: AuthoriseCommand, check: CardCheck | None, code: str) -> bytes | None:
-    """Tag 91 of the answer with response code CODE: ARPC and what it is made over. None where no cryptogram was found right."""
+def chip_answer(
+    bank: Bank, command: AuthoriseCommand, check: CardCheck | None, reason: DeclineReason, code: str
+) -> IssuerAnswer | None:
+    """For the chip, with response code CODE: ARPC and what it is made over, and a script that is due after REASON.
+
+    None where no cryptogram was found right.
+    """
     if check is None or check.key is None or command.card is None or command.card.chip is None:
         return None
-    if code == command.response_codes[DeclineReason.APPROVED]:
-        return check.arpc
-    return _verified(bank.hsm, command, command.card.chip, code, check.key).arpc
+    arpc, script = check.arpc, card_scripts.due(command, check, reason)
+    if code != command.response_codes[DeclineReason.APPROVED]:
+        arpc = _verified(bank.hsm, command, command.card.chip, code, check.key).arpc
+    return _told(bank, command, command.card.chip, check._replace(arpc=arpc), script)
 
 
-def answer_again(bank: Bank, command: AuthoriseCommand, code: str, mark: str | None) -> bytes | None:
-    """Tag 91 of a repeat's answer, made anew: for the cryptogram of the first sending (MARK) alone, lest it prove another's."""
-    card = command.card
+def answer_again(bank: Bank, command: AuthoriseCommand, code: str, stored: Mapping[str, Any]) -> IssuerAnswer | None:
+    """The same of a repeat's answer, made anew: for the cryptogram of the first sending alone, lest it prove another's.
+
+    STORED: the answer of the first sending, with the mark of its cryptogram and which script it had.
+    """
+    card, mark = command.card, stored.get("chip")
     if mark is None or card is None or card.chip is None or card.chip.mark != mark:
         return None
-    return _verified(bank.hsm, command, card.chip, code).arpc
+    script = Script(stored["script"]) if "script" in stored else None
+    return _told(bank, command, card.chip, _verified(bank.hsm, command, card.chip, code), script)
+
+
+def _told(
+    bank: Bank, command: AuthoriseCommand, chip: Chip, check: CardCheck, script: Script | None
+) -> IssuerAnswer | None:
+    if check.arpc is None:
+        return None
+    made = None if script is None else card_scripts.make(bank.hsm, command, chip, check, script)
+    return IssuerAnswer(check.arpc, made)
+
+
+def _unless_faulty(check: CardCheck | None) -> CardCheck | None:
+    return None if check is None or check.fault is not None else check
+
+
+def _may_be_told_to_stop(command: AuthoriseCommand, card: CardData, found: Loaded) -> bool:
+    return (
+        "block" in card.rules.scripts and card.chip is not None and asks_though_stopped(command.request, found.snapshot)
+    )
+
+
+async def _count(connection: LaneConnection, told: Mapping[int, ChipCounter], checks: list[CardCheck | None]) -> None:
+    """Move the counters of right chips; what was counted before is a fault."""
+    lasts = await take_chip_counters(connection, list(told.values()))
+    for (place, counter), last in zip(told.items(), lasts, strict=True):
+        fault = counter_fault(last.atc, counter.atc, ATC_MOST if last.open else counter.window)
+        if fault is not None:
+            checks[place] = CardCheck(fault)
+
+
+async def _read_scripts(
+    connection: LaneConnection,
+    group: Sequence[Keyed],
+    told: Mapping[int, ChipCounter],
+    checks: list[CardCheck | None],
+) -> None:
+    """What chips were told before, of those whose link lets them be told something."""
+    right: dict[int, CardCheck] = {}
+    for place in told:
+        check, card = checks[place], group[place].command.card
+        if check is not None and check.fault is None and card is not None and card.rules.scripts:
+            right[place] = check
+    if not right:
+        return
+    sent = await chip_scripts.sent_before(connection, [CardKey(*told[place][:3]) for place in right])
+    for (place, check), before in zip(right.items(), sent, strict=True):
+        checks[place] = check._replace(sent=before)
 
 
 def _check(hsm: Hsm, command: AuthoriseCommand, card: CardData) -> CardCheck:
@@ -184,7 +275,7 @@ def _verified(hsm: Hsm, command: AuthoriseCommand, chip: Chip, code: str, found:
             except CardDataRefused:  # of another cryptogram version than the profile's
                 break
             if answer.right and answer.arpc is not None:
-                return CardCheck(None, key, answer.arpc + arc)
+                return CardCheck(None, key, answer.arpc + arc, profile)
     return CardCheck()
 
 

@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from gateway.rules.authorise import DeclineReason, RequestKind
+from gateway.rules.chip import ScriptUse
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import DialectError, FrameError
@@ -156,6 +157,8 @@ class Link(BaseModel):
     chip_window: int = Field(100, ge=1, le=65_535)  # how far above a card's last transaction counter the next may be
     chip_fallback: Literal["refused", "allowed"] = "refused"  # the stripe of a card that has a chip
     chip_key: str = Field("imk-ac", pattern=LABEL)
+    chip_scripts: tuple[ScriptUse, ...] = ()  # what for an answer may tell a chip something: block, pin
+    chip_script_key: str = Field("imk-smi", pattern=LABEL)  # of their MACs
     stripe_value: Policy = "off"  # CVV of track 2
     stripe_value_at: int = Field(
         5, ge=0, le=20
@@ -312,6 +315,8 @@ class Link(BaseModel):
         unknown = [name for name in self.chip_profile if name not in emv_profiles()]
         if unknown:
             raise ValueError(f"there is no chip_profile {unknown[0]}")
+        if self.chip == "off" and self.chip_scripts:
+            raise ValueError("chip_scripts are nothing without chip data: chip is 'off'")
         if self.mac == "off" and (self.mac_network or self.freshness_s):
             raise ValueError("mac_network and freshness_s are nothing without a MAC: mac is 'off'")
         if (self.header == "none") != (not self.header_hex):

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rules.chip import Entry
+from gateway.operations.card_check import IssuerAnswer
+from gateway.operations.card_scripts import IssuerScript
+from gateway.rules.chip import Entry, Script, ScriptResult, ScriptTold
 from gateway.simulator.chip_card import ChipCard
 from gateway.simulator.wallet import TestCard
-from gateway.terminals.card_data import card_data, chip_field, pin_block
+from gateway.terminals.card_data import card_data, chip_field, pin_block, script_words
 from gateway.terminals.links_file import read_links
 from gateway.terminals.profile import Link
 from iso import tlv
@@ -266,8 +268,52 @@ def test_the_pin_block() -> None:
 
 
 def test_what_the_chip_is_answered() -> None:
-    """Tag 91 and nothing else."""
-    assert (("91", bytes(range(10))),) == tlv.parse(bytes.fromhex(chip_field(bytes(range(10)))))
+    """Tag 91; and where there is a script, template 72 with its identifier and its command."""
+    assert (("91", bytes(range(10))),) == tlv.parse(bytes.fromhex(chip_field(IssuerAnswer(bytes(range(10))))))
+    script = IssuerScript(Script.BLOCK_CARD, b"\x02\x00\x01\x2c", bytes(range(13)))
+    field = chip_field(IssuerAnswer(bytes(range(10)), script))
+    (answer, (tag, template)) = tlv.parse(bytes.fromhex(field))
+    assert (("91", bytes(range(10))), "72") == (answer, tag)
+    assert (("9F18", b"\x02\x00\x01\x2c"), ("86", bytes(range(13)))) == tlv.parse(template)
+
+
+TAKEN_300 = ScriptTold(Script.BLOCK_CARD, 300, ScriptResult.TAKEN)
+FAILED_300 = ScriptTold(Script.BLOCK_APPLICATION, 300, ScriptResult.FAILED)
+NOT_DONE = ScriptTold(Script.UNBLOCK_PIN, 255, ScriptResult.NOT_DONE)
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ([("9F5B", "200200012C")], (TAKEN_300,)),
+        ([("9F5B", "110100012C0F030000FF")], (FAILED_300, NOT_DONE)),
+        ([("9F5B", "2000000000200200012C")], (TAKEN_300,)),  # the first is none of ours
+        ([("9F5B", "3002000120200200012C")], (TAKEN_300,)),  # the first has a result that nobody knows
+        ([("9F5B", "20020001")], ()),
+        ([("9F5B", "200200012C"), ("95", "0000000010"), ("9F36", "012C")], (TAKEN_300,)),
+        ([("95", "0000000010"), ("9F36", "012C")], (ScriptTold(None, 300, ScriptResult.FAILED),)),
+        ([("95", "0000000020"), ("9F36", "012C")], (ScriptTold(None, 300, ScriptResult.FAILED),)),
+        ([("95", "00000000CF"), ("9F36", "012C")], ()),
+        ([("95", "0000000010"), ("9F36", "01")], ()),
+        ([("95", "10"), ("9F36", "012C")], ()),
+        ([("95", "0000000010")], ()),
+        ([("9F5B", "200200012C" * 9)], (TAKEN_300,) * 8),
+        ([], ()),
+    ],
+)  # fmt: skip
+def test_what_a_terminal_says_of_scripts(tags: list[tuple[str, str]], words: tuple[ScriptTold, ...]) -> None:
+    """Tag 9F5B names ours; without it the terminal's verification results say that one failed."""
+    field = tlv.build((tag, bytes.fromhex(value)) for tag, value in tags).hex()
+    assert words == script_words(asked({55: field}))
+
+
+@given(data=st.binary(max_size=300))
+def test_hostile_words_of_scripts(data: bytes) -> None:
+    """Any DE55, and any results: some words or none, and never an error, since an advice is not refused for them."""
+    assert all(word.script is None or 0 <= word.atc <= 65_535 for word in script_words(asked({55: data.hex()})))
+    results = tlv.build([("9F5B", data)]).hex()
+    assert 8 >= len(script_words(asked({55: results})))
+    assert () == script_words(Message("0220", {55: "malformed"}))
 
 
 def test_nothing_of_a_card_is_printed() -> None:

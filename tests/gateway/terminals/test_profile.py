@@ -20,6 +20,8 @@ SHIPPED = read_links(None).first
         ({"chip_profile": "unknown"}, "there is no chip_profile unknown"),
         ({"chip_profile": ["nsiccs", "unknown"]}, "there is no chip_profile unknown"),
         ({"chip_profile": []}, "at least 1 item"),
+        ({"chip_scripts": ["block"]}, "chip_scripts are nothing without chip data"),
+        ({"chip": "optional", "chip_scripts": ["unblock"]}, "chip_scripts"),
         ({"header": "tpdu"}, "do not go together"),
         ({"in_flight_resume": 2_000}, "in_flight_resume must be below"),
         ({"reconnect_s": 60.0, "reconnect_most_s": 1.0}, "reconnect_most_s"),
