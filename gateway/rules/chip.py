@@ -30,13 +30,13 @@ class Entry(StrEnum):
 
     CHIP = "CHIP"
     STRIPE = "STRIPE"
-    FALLBACK = "FALLBACK"  # the stripe, after the chip could not be read
+    FALLBACK = "FALLBACK"  # the stripe, or the printed number, after the chip could not be read
     OTHER = "OTHER"  # typed, unknown, or not said
 
 
 ENTRIES = {
     "05": Entry.CHIP, "07": Entry.CHIP, "95": Entry.CHIP, "02": Entry.STRIPE, "90": Entry.STRIPE, "91": Entry.STRIPE,
-    "80": Entry.FALLBACK,
+    "79": Entry.FALLBACK, "80": Entry.FALLBACK,
 }  # fmt: skip
 
 

@@ -176,7 +176,8 @@ def _faulty_advice(
         fault=fault,
     )
     pan, origin = _pan(message), _origin(message, link, message.get(41, ""), None, settlement_date)
-    return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why=why)
+    words = script_words(message) if link.chip_scripts else ()
+    return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why=why, script_words=words)
 
 
 def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None) -> AuthoriseCommand:

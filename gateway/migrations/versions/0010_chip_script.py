@@ -21,8 +21,7 @@ STATEMENTS = (
            sent_atc   integer CHECK (sent_atc BETWEEN 0 AND 65535),  -- of the transaction it last went out with
            result     text CHECK (result IN ('TAKEN', 'FAILED', 'NOT_DONE')),
            told_at    timestamptz,
-           PRIMARY KEY (cell, account_id, card_id, script),
-           FOREIGN KEY (cell, account_id, card_id) REFERENCES card (cell, account_id, id)
+           PRIMARY KEY (cell, account_id, card_id, script)
        ) WITH (fillfactor = 80)""",
     """DO $$
        BEGIN

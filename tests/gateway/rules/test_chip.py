@@ -54,7 +54,8 @@ def shown(words: str) -> Shown:
     ("de22", "entry"),
     [
         ("051", Entry.CHIP), ("071", Entry.CHIP), ("951", Entry.CHIP), ("021", Entry.STRIPE), ("901", Entry.STRIPE),
-        ("911", Entry.STRIPE), ("801", Entry.FALLBACK), ("011", Entry.OTHER), ("000", Entry.OTHER), ("", Entry.OTHER),
+        ("911", Entry.STRIPE), ("801", Entry.FALLBACK), ("791", Entry.FALLBACK),
+        ("011", Entry.OTHER), ("000", Entry.OTHER), ("", Entry.OTHER),
         ("5", Entry.OTHER),
     ],
 )  # fmt: skip
