@@ -137,6 +137,8 @@ async def check_cards(
 ) -> list[CardCheck | None]:
     """The check of each member's card, in their order; None where the rules look at none. Moves the counters of right chips.
 
+    A card that is stopped has one where its cryptogram is right and its chip may be told so: without a fault, which no rule sees.
+
     Raises KeyRefused where a key that a link names is not there or may not work, TokenError.
     """
     checks: list[CardCheck | None] = [None] * len(group)

@@ -42,6 +42,9 @@ class IssuerScript(NamedTuple):
     identifier: bytes
     command: bytes
 
+    def __repr__(self) -> str:
+        return f"IssuerScript({self.script})"
+
 
 def due(command: AuthoriseCommand, check: CardCheck, reason: DeclineReason) -> Script | None:
     """What the chip is told with an answer of REASON; None: nothing."""

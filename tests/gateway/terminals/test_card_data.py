@@ -275,6 +275,7 @@ def test_what_the_chip_is_answered() -> None:
     (answer, (tag, template)) = tlv.parse(bytes.fromhex(field))
     assert (("91", bytes(range(10))), "72") == (answer, tag)
     assert (("9F18", b"\x02\x00\x01\x2c"), ("86", bytes(range(13)))) == tlv.parse(template)
+    assert ("IssuerAnswer(...)", "IssuerScript(BLOCK_CARD)") == (repr(IssuerAnswer(b"", script)), repr(script))
 
 
 TAKEN_300 = ScriptTold(Script.BLOCK_CARD, 300, ScriptResult.TAKEN)
