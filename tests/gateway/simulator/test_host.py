@@ -28,7 +28,7 @@ ECHO = Message("0800", {7: "1123173005", 11: "000042", 70: "301"})
 
 
 @asynccontextmanager
-async def client_of(host: RulesHost, timeout_s: float = 3.0) -> AsyncIterator[LinkClient]:
+async def client_of(host: RulesHost, timeout_s: float = 10.0) -> AsyncIterator[LinkClient]:
     """A link to the host."""
     async with LinkClient("127.0.0.1", host.port, framing=host.framing, timeout_s=timeout_s) as client:
         yield client
@@ -128,7 +128,7 @@ async def test_the_answer_of_somebody_else_and_garbage() -> None:
 async def test_what_is_no_message_is_answered_30() -> None:
     """With what could be read; bytes of no kind get an 0610, a bad length closes."""
     async with RulesHost() as host:
-        line = RawLine("127.0.0.1", host.port, HIMBARA_FRAMING, timeout_s=2)
+        line = RawLine("127.0.0.1", host.port, HIMBARA_FRAMING, timeout_s=10)
         await line.open()
         await line.send(
             HIMBARA_FRAMING.frame(b"0800" + b"8220000000000000" + b"0400000000000000" + b"112317300500004230")
@@ -189,7 +189,7 @@ async def test_a_header_comes_back_swapped() -> None:
     """TPDU of the answer: addresses in the other order."""
     framing = LengthFraming(FrameKind.BINARY2, header_kind=HeaderKind.TPDU, header=bytes.fromhex("6000010002"))
     async with RulesHost(framing=framing) as host:
-        line = RawLine("127.0.0.1", host.port, framing, timeout_s=2)
+        line = RawLine("127.0.0.1", host.port, framing, timeout_s=10)
         await line.open()
         await line.send(framing.frame(b"nonsense"))
         header, _ = framing.split(await line.next_frame())

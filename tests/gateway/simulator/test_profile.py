@@ -173,7 +173,7 @@ async def test_messages_with_macs(tmp_path: Path) -> None:
     async with issuer(SEALED) as bank:
 
         def new_link() -> Switch:
-            return Switch("127.0.0.1", bank.port, clock=clock, profile=SEALED, timeout_s=1)
+            return Switch("127.0.0.1", bank.port, clock=clock, profile=SEALED, timeout_s=10)
 
         assert [] == await Play(read_case(path), new_link, pinpad, CARDS, 0).run()
         bank.twist = lambda _request, answer: Message(answer.mti, answer.fields | {64: "0" * 16})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,7 +45,8 @@ async def test_a_message_that_never_ends_is_cut_off() -> None:
     async with listening(line) as address, calling(address, line.link) as slow, calling(address, line.link) as good:
         await slow.raw(b"0100")
         for _ in range(4):
-            await slow.raw(b"0")
+            with suppress(ConnectionError):  # on a busy machine it may be cut off already
+                await slow.raw(b"0")
             assert "00" == await good.ask(ECHO)
             await asyncio.sleep(0.1)
         assert await slow.is_closed()

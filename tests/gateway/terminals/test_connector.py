@@ -174,7 +174,7 @@ async def test_a_host_that_takes_each_call_and_drops_it_is_called_slower_each_ti
 
     away = a_link(reconnect_s=0.05, reconnect_most_s=5.0)
     async with switch_host(away, take_and_drop) as (link, _), _connecting(a_line(link)):
-        await asyncio.sleep(0.8)
+        await asyncio.gather(asyncio.sleep(0.8), until(lambda: 2 <= len(calls)))
     assert 2 <= len(calls) <= 6
 
 
