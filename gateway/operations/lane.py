@@ -151,7 +151,11 @@ class Lanes:
             await lane.wake.wait()
             lane.wake.clear()
             if not lane.queue and self.stand_in is not None and self.stand_in.owes(lane.number):
-                await self._catch_up(self.stand_in, lane)
+                try:
+                    await self._catch_up(self.stand_in, lane)
+                except Exception:  # a bug must not stop the lane; what is owed stays owed
+                    log.exception("stand_in.failed", lane=lane.number)
+                    await self._reset(lane)
             while lane.queue:
                 group, dropped = _next_group(lane.queue, self._bank.settings.group_max)
                 for member in dropped:
@@ -258,12 +262,7 @@ class Lanes:
             except CommitUnknown as error:  # found out by posting it again
                 raise ConnectionError("the fate of a commit is not known") from error
 
-        try:
-            posted = await stand_in.post(lane.number, transact)
-        except Exception:  # a bug must not stop the lane; what is owed stays owed
-            log.exception("stand_in.failed", lane=lane.number)
-            await self._reset(lane)
-            return False
+        posted = await stand_in.post(lane.number, transact)
         if posted:
             lane.away = False
         return posted
