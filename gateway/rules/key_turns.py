@@ -25,7 +25,9 @@ CHANGES_WITHIN = timedelta(hours=1)
 FAILING_MOST, FAILING_WITHIN_S = 12, 3_600.0
 """Failing changes of new connections of one link; where it were more, a connection waits until it is NEW_FOR_S old."""
 NEW_FOR_S = 60.0
-PAUSE_LEAST_S, PAUSE_MOST_S = 1.0, 3_600.0
+FREE_FAILURES = 2
+"""So many failures of a connection bring no pause: an honest host sends a block of before, or one too early."""
+PAUSE_LEAST_S, PAUSE_DOUBLED_MOST = 1.0, 12
 
 
 class Version(Protocol):
@@ -87,31 +89,33 @@ class Asker(Protocol):
 class Attempts:
     """Changes of keys that failed over one link: who sends what does not open waits, and keeps nobody else waiting.
 
-    A connection rests after each failure, twice as long each time. One that is closed and opened again begins anew, so new ones
-    share a bound; a connection that has stood for a while, as a switch's does, is not held up by it.
+    A connection rests after each failure but the first two, twice as long each time, to an hour and some. One that is closed and
+    opened again begins anew, so new ones share a bound; a connection that has stood for a while, as a switch's does, is not held
+    up by it.
     """
 
     def __init__(self) -> None:
-        self._pauses: WeakKeyDictionary[Asker, tuple[float, float]] = WeakKeyDictionary()
+        self._failures: WeakKeyDictionary[Asker, tuple[int, float]] = WeakKeyDictionary()
         self._of_new: deque[float] = deque(maxlen=FAILING_MOST)
 
     def may_try(self, asker: Asker, now_s: float) -> bool:
         """Whether a change that ASKER brings is looked at."""
-        if now_s < self._pauses.get(asker, (0.0, now_s))[1]:
+        if now_s < self._failures.get(asker, (0, now_s))[1]:
             return False
         used_up = len(self._of_new) == FAILING_MOST and now_s - self._of_new[0] < FAILING_WITHIN_S
         return not used_up or now_s - asker.since >= NEW_FOR_S
 
     def failed(self, asker: Asker, now_s: float) -> None:
         """One that ASKER brought was refused."""
-        pause_s = min(2 * self._pauses.get(asker, (PAUSE_LEAST_S / 2, 0.0))[0], PAUSE_MOST_S)
-        self._pauses[asker] = pause_s, now_s + pause_s
+        count = self._failures.get(asker, (0, 0.0))[0] + 1
+        doubled = min(count - FREE_FAILURES - 1, PAUSE_DOUBLED_MOST)
+        self._failures[asker] = count, now_s if doubled < 0 else now_s + PAUSE_LEAST_S * 2.0**doubled
         if now_s - asker.since < NEW_FOR_S:
             self._of_new.append(now_s)
 
     def succeeded(self, asker: Asker) -> None:
         """One was taken in: its failures are forgotten."""
-        self._pauses.pop(asker, None)
+        self._failures.pop(asker, None)
 
 
 class KeyTurns:
