@@ -4,7 +4,8 @@ As with a key that a partner brings (link_keys.py), the version is PENDING, then
 overlap. The message goes through the link's queue (outgoing.py), so the same block is sent again until it is answered. The key
 works from the moment its message first leaves, since the partner may have it from then on. An answer with its check value shows
 that the partner has it: of a MAC key that is the first use, as each side might wait for the other. A refusal, or another check
-value, drops it. What is sent is made under another label, is let out once, and is destroyed: the link's key never leaves.
+value, drops it; but the refusal of a repeat does not, as a first sending without an answer may have arrived. What is sent is made
+under another label, is let out once, and is destroyed: the link's key never leaves.
 Refuses to know sockets. Read next: gateway/terminals/forwarder.py, docs/keys/ceremony.md.
 """
 
@@ -39,6 +40,7 @@ DRAFT = "-draft"
 """What the label of the key that is let out ends with."""
 GONE = "the key is no longer to be sent"
 ANOTHER = "answered with another check value"
+OF_REPEAT = "a repeat was refused: the key waits on, as the partner may have it"
 CHECK_LEAST = 6
 """Hexadecimal digits of a check value in an answer: fewer show nothing."""
 Kind = Literal["mac", "pin"]
@@ -113,6 +115,8 @@ async def outcome(
         if turn is None or turn.used_at is not None:  # the partner uses it, whatever it says of a repeat
             return Verdict.DONE, None
         shows = _shows(answer.get(zone.field, ""), block, bank.hsm.info(handle))
+        if verdict is Verdict.REFUSED and message.mti != NETWORK:  # it may have been taken in when it came first
+            return verdict, OF_REPEAT
         if verdict is Verdict.REFUSED or shows is False:
             await link_keys.drop(bank, turn, Due.REFUSED)
             return Verdict.REFUSED, ANOTHER if shows is False else None

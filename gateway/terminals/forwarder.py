@@ -129,6 +129,9 @@ class Forwarder:
         ) as error:  # Refused: another message of ours with its DE11 waits for an answer
             await self._again(sent, None, str(error))
             return
+        except DATABASE_ERRORS as error:  # of what a key's message is looked up by
+            await self._again(sent, None, type(error).__name__)
+            return
         except (FormatError, FrameError) as error:  # the link's dialect cannot say it; it never will
             await operations.finish(self._bank, sent, OutgoingState.REFUSED, None, f"cannot be written: {error}")
             return

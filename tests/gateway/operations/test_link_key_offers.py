@@ -167,6 +167,18 @@ async def test_an_answer_that_is_none(bank: Bank) -> None:
     assert [KeyState.ACTIVE] * 2 == states(bank)
 
 
+async def test_a_repeat_that_is_refused(bank: Bank) -> None:
+    """The first one may have been taken in, so the key waits on for its first use, and people look at the message."""
+    info, message = await _offered(bank)
+    await may_go(bank, ZONE, message)
+    repeat = Message("0801", message.fields)
+    assert await may_go(bank, ZONE, repeat)
+    assert (REFUSED, link_key_offers.OF_REPEAT) == await outcome(bank, ZONE, repeat, _answer(message, "81"), REFUSED)
+    assert ([KeyState.ACTIVE] * 2, PENDING) == (states(bank), bank.key_turns.pending)
+    assert (DONE, None) == await outcome(bank, ZONE, repeat, _answer(message, value=info.kcv.value), DONE)
+    assert frozenset() == bank.key_turns.pending
+
+
 async def test_an_offer_that_has_waited_goes_no_more(bank: Bank, clock: Clock) -> None:
     """After half of its time it is not sent, so that no partner takes a key that is about to be dropped; then it is dropped."""
     _, message = await _offered(bank)
