@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from gateway.rules.authorise import DeclineReason, needs_pin_check
+from gateway.rules.authorise import APPROVALS, DeclineReason, needs_pin_check
 from gateway.rules.chip import ATC_MOST, CardRules, Shown, counter_fault, missing_proof
 from gateway.store.card_counters import ChipCounter, take_chip_counters
 from keys.cvv import CardValue
@@ -169,7 +169,7 @@ def _verified(hsm: Hsm, command: AuthoriseCommand, chip: Chip, keys: Sequence[Ke
     """Under which of KEYS the cryptogram is right, and tag 91 for response code CODE. No key: it is not right."""
     arc = code.encode("ascii")
     if chip.profile.arpc_method != 1:
-        approved = code == command.response_codes[DeclineReason.APPROVED]
+        approved = code in [command.response_codes[reason] for reason in APPROVALS]
         arc = ISSUER_APPROVES if approved else ISSUER_DECLINES
     try:
         for key in keys:
