@@ -88,7 +88,7 @@ class PartialMark(BaseModel):
     field: DataElement
     tag: str | None = None
     column: str | None = None
-    value: str = Field("1", min_length=1, max_length=40)
+    value: str = Field(default="1", min_length=1, max_length=40)
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
