@@ -29,10 +29,12 @@ _UNSIGNED_LENGTH = 18
 
 
 class AmountType(StrEnum):
-    """Which balance an amount is. Other codes of the standard are kept as they came."""
+    """What an amount is. Other codes are kept as they came."""
 
     LEDGER = "01"
     AVAILABLE = "02"
+    ORIGINAL = "57"
+    """What was asked for, where less was approved: of ISO 8583:2003 and the card schemes, none of the standard of 1987."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 APPROVED = "00"
+PARTIALLY_APPROVED = "10"
 INVALID_TRANSACTION = "12"
 INVALID_AMOUNT = "13"
 FORMAT_ERROR = "30"
@@ -32,6 +33,7 @@ MEANINGS = MappingProxyType(
         APPROVED: Meaning("approved", "disetujui"),
         "03": Meaning("invalid merchant", "merchant tidak sah"),
         "05": Meaning("do not honour", "tidak disetujui"),
+        PARTIALLY_APPROVED: Meaning("approved for a part of the amount", "disetujui sebagian"),
         INVALID_TRANSACTION: Meaning("invalid transaction", "transaksi tidak sah"),
         INVALID_AMOUNT: Meaning("invalid amount", "nominal tidak sah"),
         "14": Meaning("invalid card number", "nomor kartu tidak sah"),

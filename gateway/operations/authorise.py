@@ -110,6 +110,7 @@ class Outcome(NamedTuple):
     replayed: bool = False
     chip_answer: IssuerAnswer | None = None  # DE55, for the card's chip; never stored
     statement: tuple[Movement, ...] = ()  # newest first
+    approved_idr: int | None = None  # of a partial approval, which is less than what was asked for
 
 
 @dataclass(slots=True)
@@ -248,7 +249,8 @@ class _Work:
             self._note_original(member, decision, found, authorisation_id)
             if request.kind in SPENDING:
                 debits, amount = self.terminals.get(request.terminal, (0, 0))
-                self.terminals[request.terminal] = debits + 1, amount + request.amount_idr
+                taken_idr = request.amount_idr if decision.approved_idr is None else decision.approved_idr
+                self.terminals[request.terminal] = debits + 1, amount + taken_idr
         if decision.pin_tries_left is not None and found.card_id is not None:
             state = CardState.PIN_LOCKED if decision.pin_tries_left == 0 else CardState.ACTIVE
             self.cards.append((found.card_id, member.cell, found.account_id, decision.pin_tries_left, state.value))
@@ -328,7 +330,7 @@ class _Work:
             balances, expiring = self._told(decision, found)
         return Outcome(
             decision.reason, command.response_codes[decision.reason], approval, balances, expiring,
-            statement=found.statement if decision.approved else (),
+            statement=found.statement if decision.approved else (), approved_idr=decision.approved_idr,
         )  # fmt: skip
 
     def _told(self, decision: Decision, found: Loaded) -> tuple[dict[Purse, int], Expiring | None]:
@@ -369,6 +371,7 @@ class _Work:
         lines = tuple(
             Movement(date.fromisoformat(on), kind, amount) for on, kind, amount in stored.get("statement", ())
         )
+        earlier, in_part = found.snapshot.earlier, decision.reason is DeclineReason.PARTIALLY_APPROVED
         code = found.earlier_code or ""
         chip = answer_again(self.bank, command, code, stored)
         return Outcome(
@@ -380,6 +383,7 @@ class _Work:
             replayed=True,
             chip_answer=chip,
             statement=lines,
+            approved_idr=earlier.amount_idr if in_part and earlier is not None else None,
         )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from gateway.operations import card_scripts
-from gateway.rules.authorise import DeclineReason, needs_pin_check
+from gateway.rules.authorise import APPROVALS, DeclineReason, needs_pin_check
 from gateway.rules.chip import (
     ATC_MOST,
     NEVER_SENT,
@@ -276,7 +276,7 @@ def _verified(hsm: Hsm, command: AuthoriseCommand, chip: Chip, code: str, found:
 
     FOUND: the key under which it was found right before. Raises KeyRefused where no key of the issuer's may work.
     """
-    approved = code == command.response_codes[DeclineReason.APPROVED]
+    approved = code in [command.response_codes[reason] for reason in APPROVALS]
     for profile in chip.profiles:
         arc = code.encode("ascii")
         if profile.arpc_method != 1:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from gateway.errors import NotFound
+from gateway.store.authorisations import APPROVED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,9 +142,9 @@ TOTALS = text("""
     FROM partner_total t JOIN desk_message d ON d.id = t.desk_id
     WHERE t.settlement_date = :on AND (CAST(:link AS text) IS NULL OR t.link = :link) ORDER BY t.desk_id DESC
 """)
-COUNT_OTHERS = text("""
+COUNT_OTHERS = text(f"""
     SELECT kind, count(*) AS many FROM authorisation
-    WHERE link = :link AND settlement_date = CAST(:on AS date) AND reason = 'APPROVED'
+    WHERE link = :link AND settlement_date = CAST(:on AS date) AND {APPROVED}
       AND business_date BETWEEN CAST(:on AS date) - 1 AND CAST(:on AS date)
       AND kind IN ('HOLD', 'BALANCE', 'STATEMENT')
     GROUP BY kind

@@ -53,6 +53,7 @@ FINANCIAL = frozenset({"0100", "0101", "0120", "0121", "0200", "0201", "0220", "
 ORIGINALS = {  # what names another message in DE90, and the classes of message it may name
     RequestKind.REVERSAL: "12", RequestKind.COMPLETION: "1", RequestKind.REFUND: "2",
 }  # fmt: skip
+IN_PART = (RequestKind.PURCHASE, RequestKind.HOLD)  # of goods there may be fewer; a machine pays no odd amount
 WITHOUT_MONEY = (RequestKind.STATEMENT, RequestKind.PIN_CHANGE)  # asked for without amount, currency and purse
 DIGEST_BYTES = 16
 ASKED_KEPT = 512  # combinations of a link; there are a few dozen, unless somebody makes them up
@@ -121,6 +122,8 @@ def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
             for purse, amount in outcome.balances.items()
         ]
         answer.fields[54] = write_additional_amounts(amounts, link.amount_exponent)
+    if outcome.approved_idr is not None:
+        _tell_the_part(message, answer, outcome.approved_idr, link)
     if outcome.statement:
         answer.fields[link.statement_field] = write_statement(outcome.statement, link.amount_exponent)
     if outcome.chip_answer is not None:
@@ -153,6 +156,15 @@ def refused(message: Message, code: str) -> Message:
     answer = message.response()
     answer.fields[39] = code
     return answer
+
+
+def _tell_the_part(message: Message, answer: Message, approved_idr: int, link: Link) -> None:
+    """What of it is approved, in place of what was asked for; this in DE54 behind the balance, where the link wants it."""
+    answer.fields[4] = write_amount(approved_idr, link.amount_exponent)
+    if link.asked_in_54:
+        account = read_processing_code(message.fields[3]).from_account
+        asked = AdditionalAmount(account, AmountType.ORIGINAL, read_amount(message.fields[4], link.amount_exponent))
+        answer.fields[54] = answer.get(54, "") + write_additional_amounts([asked], link.amount_exponent)
 
 
 def _faulty_advice(
@@ -227,7 +239,7 @@ def _origin(
 
 
 def _request(message: Message, link: Link) -> Request:
-    kind, channel, purse = _asked(message, link)
+    kind, channel, purse, partial = _asked(message, link)
     get = message.fields.get
     if kind in WITHOUT_MONEY:
         _need(message, link.pin_block_field)
@@ -243,6 +255,8 @@ def _request(message: Message, link: Link) -> Request:
     request = Request(kind, channel, message.fields[18], purse, amount, _digest(message), _terminal(message))
     if kind is RequestKind.HOLD and _names_another(message):
         return request._replace(increments=True)
+    if partial and (link.partial_approval == "purchases" or private_fields.marks_partial(message, link)):
+        return request._replace(partial=True)
     return request
 
 
@@ -275,7 +289,8 @@ def _work_out(message: Message, link: Link) -> Asked:
     purse = link.purses.get(code.from_account)
     if purse is None:
         raise Declined(NOT_PERMITTED, f"account type {code.from_account}")
-    return Asked(kind, channel, purse)
+    partial = link.partial_approval != "off" and kind in IN_PART and channel is not Channel.ATM
+    return Asked(kind, channel, purse, partial)
 
 
 def _advised(message: Message, request: Request) -> Request:

@@ -27,6 +27,7 @@ from pydantic import (
 from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.chip import ScriptUse
 from gateway.rules.purse import Channel, Purse, PurseChoice
+from iso import private_tlv
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import DialectError, FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
@@ -44,10 +45,11 @@ ADVICE_NOT_ACCEPTED = (
     DeclineReason.KEY_REUSED, DeclineReason.ADVICE_UNREADABLE, DeclineReason.OVERLOAD, DeclineReason.SYSTEM_ERROR,
 )  # fmt: skip
 """What an advice is told as it is: another message has its key, it cannot be read, nothing was decided. All else is accepted."""
-OF_ADVICES = {
+UNSAID = {
     DeclineReason.ADVICE_DECLINED: "00", DeclineReason.ADVICE_NOT_SERVED: "00", DeclineReason.ADVICE_UNREADABLE: "30",
+    DeclineReason.PARTIALLY_APPROVED: "10",
 }  # fmt: skip
-"""Reasons that advices alone meet, and what they are told where a profile does not say."""
+"""What is told where a profile does not say: of reasons that advices alone meet, and of the standard's own code."""
 LABEL = r"^[a-z0-9-]{1,40}$"
 ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
@@ -74,11 +76,31 @@ EXPIRING_COLUMNS = {"expiring_on": 8, "expiring_amount": 12}
 
 
 class Asked(NamedTuple):
-    """What a message asks for, where, and of which purse."""
+    """What a message asks for, where, and of which purse. PARTIAL: the link lets it have less, perhaps if it says so."""
 
     kind: RequestKind
     channel: Channel
     purse: PurseChoice
+    partial: bool = False
+
+
+class PartialMark(BaseModel):
+    """Where a request says that its terminal can do with a part of what it asks for: a tag or a column of a private field.
+
+    It says so where what stands there begins with `value`, as with Visa's field 60.10 and Mastercard's subelement 61 of DE48.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    field: DataElement
+    tag: str | None = None
+    column: str | None = None
+    value: str = Field(default="1", min_length=1, max_length=40)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.tag is None) == (self.column is None):
+            raise ValueError("a partial_mark has a tag or a column")
+        return self
 
 
 class Tls(BaseModel):
@@ -197,6 +219,9 @@ class Link(BaseModel):
     account_types: dict[Purse, str] = {Purse.CASH: "10", Purse.FOOD: "98"}  # in DE54
     balance_in_54: bool = True
     expiring_in_48: bool = False  # what unused aid the family loses next, and when
+    partial_approval: Literal["off", "marked", "purchases"] = "off"  # which purchases get what there is, if it is less
+    partial_mark: PartialMark | None = None  # marked: who says so
+    asked_in_54: bool = False  # of a partial approval: what was asked for (amount type 57)
     statement_field: DataElement = 125  # of a mini statement
     statement_lines: int = Field(5, ge=1, le=10)
     file_actions: bool = True  # it may report cards of ours (0302)
@@ -214,7 +239,7 @@ class Link(BaseModel):
     @field_validator("response_codes")
     @classmethod
     def _complete(cls, codes: dict[DeclineReason, str]) -> dict[DeclineReason, str]:
-        codes = OF_ADVICES | codes
+        codes = UNSAID | codes
         missing = [reason.value for reason in DeclineReason if reason not in codes]
         if missing:
             raise ValueError(f"no response code for {', '.join(missing)}")
@@ -302,6 +327,23 @@ class Link(BaseModel):
         told = {one.name: one.width for one in columns[48].columns} if 48 in columns else EXPIRING_COLUMNS  # noqa: PLR2004 - DE48
         if self.expiring_in_48 and EXPIRING_COLUMNS.items() - told.items():
             raise ValueError("expiring_in_48 needs columns expiring_on of 8 and expiring_amount of 12 in field 48")
+        return self
+
+    @model_validator(mode="after")
+    def _marks(self) -> Self:
+        """A mark is asked for where it is used, and stands where the private fields have a place for it."""
+        mark = self.partial_mark
+        if (self.partial_approval == "marked") != (mark is not None):
+            raise ValueError("partial_approval = 'marked' and partial_mark go together")
+        if self.asked_in_54 and self.partial_approval == "off":
+            raise ValueError("asked_in_54 is nothing without partial approval: partial_approval is 'off'")
+        if mark is None:
+            return self
+        shape, layout = self.tags.get(mark.field), self.columns.get(mark.field)
+        if mark.tag is not None and (shape is None or len(mark.tag) != private_tlv.tag_length(shape)):
+            raise ValueError(f"partial_mark: field {mark.field} has no tags like {mark.tag!r}")
+        if mark.column is not None and mark.column not in ({one.name for one in layout.columns} if layout else ()):
+            raise ValueError(f"partial_mark: field {mark.field} has no column {mark.column!r}")
         return self
 
     @model_validator(mode="after")

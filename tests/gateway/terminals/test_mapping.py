@@ -354,6 +354,48 @@ def test_what_is_told_is_the_links_to_say() -> None:
     assert ["10", None, "20"] == [one.get(54) and one.fields[54][:2] for one in answers]
 
 
+@pytest.mark.parametrize(
+    ("mti", "change", "partial"),
+    [
+        ("0200", {"f3": "000000", "f18": "5411"}, True),
+        ("0201", {"f3": "009800", "f18": "6012"}, True),
+        ("0100", {"f3": "000000", "f18": "5411"}, True),
+        ("0100", {"f3": "000000", "f18": "5411", "f90": DE90.replace("0200", "0100", 1)}, False),
+        ("0200", {"f3": "000000", "f18": "6011"}, False),
+        ("0200", {}, False),
+        ("0200", {"f18": "6012"}, False),
+        ("0200", {"f3": "300000"}, False),
+        ("0220", {"f3": "000000", "f18": "5411"}, False),
+        ("0120", {"f3": "000000", "f18": "5411"}, False),
+    ],
+)
+def test_what_may_be_approved_in_part(key: KeyHandle, mti: str, change: dict[str, str], partial: bool) -> None:  # noqa: FBT001 - a fact
+    """Goods, where the link wants it: no cash, at no ATM, no increment, nothing that has happened; asked again, the same."""
+    fields = CASH | {int(name[1:]): value for name, value in change.items()}
+    link = LINK.model_copy(update={"partial_approval": "purchases"})
+    for chosen, expected in ((link, partial), (link, partial), (LINK, False)):
+        assert expected is mapping.to_command(Message(mti, dict(fields)), chosen, key).request.partial
+
+
+def test_a_part_is_told_in_the_answer() -> None:
+    """DE4 is what was approved; what was asked for stands behind the balance, or alone, where the link wants it."""
+    request = Message("0200", CASH | {3: "009800", 4: "000010000000"})
+    outcome = Outcome(
+        DeclineReason.PARTIALLY_APPROVED, "10", "000123", {Purse.CASH: 5, Purse.FOOD: 0}, approved_idr=60_000
+    )
+    told = "1002360C000000000500" + "9802360C000000000000"
+    asked = "9857360C000010000000"
+    for changes, expected in (
+        ({}, told),
+        ({"asked_in_54": True}, told + asked),
+        ({"asked_in_54": True, "balance_in_54": False}, asked),
+        ({"balance_in_54": False}, None),
+    ):
+        answer = mapping.to_answer(request, outcome, LINK.model_copy(update=changes))
+        assert ("000006000000", "10", "000123", expected) == tuple(answer.get(number) for number in (4, 39, 38, 54))
+    assert "000010000000" == request.get(4)
+
+
 def test_places_and_purses_are_the_links(key: KeyHandle) -> None:
     """Where cash is paid and which digits of DE3 choose a purse, the profile says."""
     link = LINK.model_copy(update={"cash_places": {"6017": Channel.AGENT}, "purses": {"20": PurseChoice.CASH}})
