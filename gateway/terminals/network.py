@@ -1,4 +1,4 @@
-"""Network management (0800): sign-on and sign-off of a connection, cut-over, echo; key change is handed to security.
+"""Network management (0800): sign-on and sign-off of a connection, cut-over, echo, asked by either side; key change is security's.
 
 Refuses to know how messages travel (connection.py) and keys (security.py).
 """
@@ -7,14 +7,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from gateway import clock
+from gateway.errors import Refused
 from gateway.terminals import mapping
+from iso.errors import FormatError, FrameError, LinkError, LinkTimeout
 from iso.message import Message
 from iso.response_codes import APPROVED, FORMAT_ERROR, INVALID_TRANSACTION
 
 if TYPE_CHECKING:
     from gateway.terminals.connection import Connection
     from gateway.terminals.line import Line
+
+log = structlog.get_logger(__name__)
 
 SIGN_ON, SIGN_OFF, KEY_CHANGES, CUT_OVER, ECHO = "001", "002", frozenset({"101", "161"}), "201", "301"
 KEPT = {SIGN_ON: "sign-on", SIGN_OFF: "sign-off", CUT_OVER: "cut-over"}
@@ -41,6 +47,27 @@ def answer(connection: Connection, request: Message) -> Message:
     if code in KEPT:
         line.note(KEPT[code])
     return mapping.refused(request, APPROVED)
+
+
+async def ask_echo(connection: Connection) -> None:
+    """Ask a silent connection whether its partner is there; echo_tries times without a byte back, and it is closed.
+
+    Whatever comes says that the partner is there, an answer or not.
+    """
+    line = connection.line
+    for _ in range(line.link.echo_tries):
+        heard = connection.last
+        try:
+            await connection.ask(ours(line, ECHO))
+        except LinkTimeout:
+            if connection.last == heard:
+                continue
+        except (LinkError, FormatError, FrameError, Refused) as error:
+            log.info("link.echo.not_sent", link=line.link.name, reason=str(error))
+        return
+    line.counters.silent += 1
+    log.warning("link.silent", link=line.link.name, echoes=line.link.echo_tries)
+    connection.abort()
 
 
 def ours(line: Line, code: str) -> Message:

@@ -48,6 +48,7 @@ OF_ADVICES = {
 }  # fmt: skip
 """Reasons that advices alone meet, and what they are told where a profile does not say."""
 LABEL = r"^[a-z0-9-]{1,40}$"
+ECHO_S = 60.0  # of a link that calls; who is called leaves the echo to the partner
 ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
 
@@ -165,8 +166,11 @@ class Link(BaseModel):
 
     # its life
     sign_on_required: bool
-    echo_s: float = Field(60.0, ge=0, le=3_600)  # an idle link is asked after so long; 0: never
-    idle_close_s: float = Field(0.0, ge=0, le=86_400)  # a silent connection is closed after so long; 0: never
+    echo_s: float | None = Field(
+        None, ge=0, le=3_600
+    )  # an idle connection is asked after so long; 0: never; None: 60 where we call, never where the partner does
+    echo_tries: int = Field(3, ge=1, le=10)  # so many echoes in a row without a byte back: the connection is closed
+    idle_close_s: float = Field(600.0, ge=0, le=86_400)  # a silent connection is closed after so long; 0: never
     frame_timeout_s: float = Field(10.0, gt=0, le=300)  # an unfinished message may take so long
     answer_timeout_s: float = Field(15.0, gt=0, le=300)  # our own requests wait so long
     reconnect_s: float = Field(1.0, gt=0, le=60)
@@ -343,9 +347,16 @@ class Link(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed copy, which has found out nothing yet."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("asked", "columns", "structured", "more_key"):
+        for name in ("asked", "columns", "structured", "more_key", "asks_after_s"):
             copied.__dict__.pop(name, None)
         return copied
+
+    @cached_property
+    def asks_after_s(self) -> float:
+        """After how long a silent connection is asked for an echo; 0: never."""
+        if self.echo_s is None:
+            return ECHO_S if self.role == "connect" else 0.0
+        return self.echo_s
 
     @property
     def wire(self) -> Dialect:
