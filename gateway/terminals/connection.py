@@ -59,7 +59,7 @@ class Connection(asyncio.Protocol):
         self._deframer = Deframer(line.framing)
         self._headers = line.framing.message_header_bytes > 0
         self._frames = 0
-        self._echoing = False
+        self.echoing = False
         self._unfinished_since: tuple[int, float] | None = None
         self._outgoing: list[bytes] = []
         self._soon = asyncio.get_running_loop().call_soon
@@ -149,23 +149,7 @@ class Connection(asyncio.Protocol):
             log.warning("link.message.unfinished", link=link.name, bytes=self._deframer.pending)
             self.abort()
             return
-        silent_s = now - self.last
-        if link.idle_close_s and not self.in_flight and silent_s >= link.idle_close_s:
-            self.line.counters.silent += 1
-            log.info("link.idle", link=link.name)
-            self.close()
-        elif 0 < link.asks_after_s <= silent_s and not self._echoing and self._may_be_asked():
-            self._echoing = True
-            self.line.spawn(self._ask_echo())
-
-    def _may_be_asked(self) -> bool:
-        return self.transport is not None and (self.signed_on or not self.line.link.sign_on_required)
-
-    async def _ask_echo(self) -> None:
-        try:
-            await network.ask_echo(self)
-        finally:
-            self._echoing = False
+        network.mind_silence(self, now)
 
     async def ask(self, message: Message, timeout_s: float | None = None) -> Message:
         """Send a request of ours and wait for its answer: the same DE11, and the same DE7 and DE41 where both hold them.

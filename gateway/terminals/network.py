@@ -1,4 +1,4 @@
-"""Network management (0800): sign-on and sign-off of a connection, cut-over, echo, asked by either side; key change is security's.
+"""Network management (0800): sign-on and sign-off of a connection, cut-over, echo, and silence; key change is security's.
 
 Refuses to know how messages travel (connection.py) and keys (security.py).
 """
@@ -49,22 +49,42 @@ def answer(connection: Connection, request: Message) -> Message:
     return mapping.refused(request, APPROVED)
 
 
-async def ask_echo(connection: Connection) -> None:
-    """Ask a silent connection whether its partner is there; echo_tries times without a byte back, and it is closed.
+def mind_silence(connection: Connection, now: float) -> None:
+    """Close a connection over which nothing came for idle_close_s; before that, ask for an echo after each echo_s."""
+    line = connection.line
+    link = line.link
+    silent_s = now - connection.last
+    if link.idle_close_s and not connection.in_flight and silent_s >= link.idle_close_s:
+        line.counters.silent += 1
+        log.info("link.idle", link=link.name)
+        connection.close()
+        return
+    ready = connection.signed_on or not link.sign_on_required
+    if 0 < link.asks_after_s <= silent_s and ready and not connection.echoing:
+        connection.echoing = True
+        line.spawn(_ask_echo(connection))
+
+
+async def _ask_echo(connection: Connection) -> None:
+    """Ask whether the partner is there; echo_tries times without a byte back, and the connection is closed.
 
     Whatever comes says that the partner is there, an answer or not.
     """
     line = connection.line
-    for _ in range(line.link.echo_tries):
-        heard = connection.last
-        try:
-            await connection.ask(ours(line, ECHO))
-        except LinkTimeout:
-            if connection.last == heard:
-                continue
-        except (LinkError, FormatError, FrameError, Refused) as error:
-            log.info("link.echo.not_sent", link=line.link.name, reason=str(error))
+    try:
+        for _ in range(line.link.echo_tries):
+            heard = connection.last
+            try:
+                await connection.ask(ours(line, ECHO))
+            except LinkTimeout:
+                if connection.last == heard:
+                    continue
+            return
+    except (LinkError, FormatError, FrameError, Refused) as error:
+        log.info("link.echo.not_sent", link=line.link.name, reason=str(error))
         return
+    finally:
+        connection.echoing = False
     line.counters.silent += 1
     log.warning("link.silent", link=line.link.name, echoes=line.link.echo_tries)
     connection.abort()

@@ -48,6 +48,7 @@ OF_ADVICES = {
 }  # fmt: skip
 """Reasons that advices alone meet, and what they are told where a profile does not say."""
 LABEL = r"^[a-z0-9-]{1,40}$"
+ACQUIRER = r"^\d{1,11}$"
 ECHO_S = 60.0  # of a link that calls; who is called leaves the echo to the partner
 ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
@@ -111,7 +112,9 @@ class Link(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z0-9-]{1,20}$")
-    acquirer: str = Field(pattern=r"^\d{1,11}$")
+    acquirer: str = Field(pattern=ACQUIRER)
+    acquirers: tuple[Annotated[str, Field(pattern=ACQUIRER)], ...] = ()
+    # whose terminals it may speak for, by DE32, beside its own; none: anybody's, as a switch does
 
     # how it is reached
     role: Literal["listen", "connect"] = "listen"
@@ -347,9 +350,14 @@ class Link(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed copy, which has found out nothing yet."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("asked", "columns", "structured", "more_key", "asks_after_s"):
+        for name in ("asked", "columns", "structured", "more_key", "spelled", "asks_after_s"):
             copied.__dict__.pop(name, None)
         return copied
+
+    @cached_property
+    def spelled(self) -> dict[str, str]:
+        """The institution codes of the profile as it writes them, by number: 2, 02 and 000002 are one."""
+        return {number_of(one): one for one in (*self.acquirers, self.acquirer)}
 
     @cached_property
     def asks_after_s(self) -> float:
@@ -381,3 +389,12 @@ class Link(BaseModel):
         """What an advice (0120, 0220, 0420) is told: it is always accepted; what could not be done is kept for people."""
         accepted = [reason for reason in self.response_codes if reason not in ADVICE_NOT_ACCEPTED]
         return self.response_codes | dict.fromkeys(accepted, self.response_codes[DeclineReason.APPROVED])
+
+
+def number_of(acquirer: str) -> str:
+    """An institution code as a number: they are compared so, since hosts fill them each in its own way.
+
+    >>> [number_of(code) for code in ("000002", "2 ", "0")]
+    ['2', '2', '0']
+    """
+    return acquirer.strip().lstrip("0") or "0"
