@@ -26,6 +26,7 @@ from pydantic import (
 
 from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.purse import Channel, Purse, PurseChoice
+from gateway.terminals.longest import check_room
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import DialectError, FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
@@ -325,6 +326,7 @@ class Link(BaseModel):
             raise ValueError("in_flight_resume must be below in_flight_max")
         if self.reconnect_most_s < self.reconnect_s:
             raise ValueError("reconnect_most_s must not be below reconnect_s")
+        check_room(self)
         return self
 
     @cached_property
