@@ -19,7 +19,7 @@ from gateway.store.audit import Operation
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.store.desk import DeskMessage, Kept
+    from gateway.store.desk import DeskMessage, ForPeople, Kept
 
 RESPONSE_CODE = 39
 APPROVED, DUPLICATE = "00", "94"
@@ -98,6 +98,12 @@ async def listed(bank: Bank, limit: int, *, everything: bool = False) -> list[De
     """What waits for people, oldest first; EVERYTHING: the newest of all."""
     async with reading(bank) as connection:
         return await desk.newest(connection, limit, everything=everything)
+
+
+async def for_people(bank: Bank) -> list[ForPeople]:
+    """How many exceptions and messages of each link wait for people."""
+    async with reading(bank) as connection:
+        return await desk.for_people(connection)
 
 
 async def handle(bank: Bank, actor: str, number: int, reason: str) -> DeskMessage:

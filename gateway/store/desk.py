@@ -47,6 +47,16 @@ class DeskMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class ForPeople:
+    """What of a link waits for people: open exceptions, messages of its partner, and for how long the oldest of them does."""
+
+    link: str
+    exceptions: int
+    desk: int
+    oldest_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class PartnerTotal:
     """A partner's totals of a date beside ours, by name (gateway.rules.partner_totals)."""
 
@@ -88,6 +98,11 @@ async def keep_total(
 async def newest(connection: AsyncConnection, limit: int, *, everything: bool = False) -> list[DeskMessage]:
     """What waits for people, oldest first; or all, newest first."""
     return [DeskMessage(*row) for row in await connection.execute(NEWEST if everything else WAITING, {"limit": limit})]
+
+
+async def for_people(connection: AsyncConnection) -> list[ForPeople]:
+    """What waits for people, by link; a link of which nothing waits is not there. By the indexes of what is open alone."""
+    return [ForPeople(*row) for row in await connection.execute(FOR_PEOPLE)]
 
 
 async def lock(connection: AsyncConnection, number: int) -> DeskMessage:
@@ -132,6 +147,14 @@ KEEP_TOTAL = text("""
 """)
 WAITING = text(f"""
     SELECT {COLUMNS} FROM desk_message WHERE trouble IS NOT NULL AND handled_at IS NULL ORDER BY id LIMIT :limit
+""")
+FOR_PEOPLE = text("""
+    SELECT link, count(*) FILTER (WHERE exception), count(*) FILTER (WHERE NOT exception),
+           extract(epoch FROM now() - min(since))::int
+    FROM (SELECT link, true AS exception, opened_at AS since FROM link_exception WHERE state = 'OPEN'
+          UNION ALL
+          SELECT link, false, received_at FROM desk_message WHERE trouble IS NOT NULL AND handled_at IS NULL) x
+    GROUP BY link ORDER BY link
 """)
 NEWEST = text(f"SELECT {COLUMNS} FROM desk_message ORDER BY id DESC LIMIT :limit")
 LOCK = text(f"SELECT {COLUMNS} FROM desk_message WHERE id = :id FOR UPDATE")

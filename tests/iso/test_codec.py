@@ -209,7 +209,7 @@ def test_peek_agrees_with_decode(message: Message) -> None:
 
 @given(message=messages(), emptied=st.sets(st.sampled_from(EMPTIABLE), min_size=1, max_size=4))
 def test_a_field_of_length_zero_says_nothing(message: Message, emptied: set[int]) -> None:
-    """pyiso8583 takes it as an empty text; here it is as if its bit were not there. Free text stays, empty. First or later alike."""
+    """pyiso8583 takes it as an empty text; here it is as if its bit were not there. Free text stays, empty."""
     document = {"t": message.mti} | {str(number): value for number, value in message.fields.items()}
     document |= {str(number): "" for number in emptied}
     data = bytes(iso8583.encode(document, SPEC)[0])
