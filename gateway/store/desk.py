@@ -118,6 +118,12 @@ async def handled(connection: AsyncConnection, number: int, by: str, reason: str
     await connection.execute(HANDLED, {"id": number, "by": by, "reason": reason})
 
 
+async def remove_ended(connection: AsyncConnection, days: int, most: int) -> tuple[int, int]:
+    """Remove messages to partners and of them that ended more than DAYS ago, MOST of each: how many. Open ones and totals stay."""
+    row = (await connection.execute(REMOVE_ENDED, {"days": days, "most": most})).one()
+    return int(row.outgoing), int(row.desk)
+
+
 async def totals(connection: AsyncConnection, on: date, link: str | None = None) -> list[PartnerTotal]:
     """What partners said a date comes to, newest first."""
     return [PartnerTotal(*row) for row in await connection.execute(TOTALS, {"on": on, "link": link})]
@@ -159,6 +165,7 @@ FOR_PEOPLE = text("""
 NEWEST = text(f"SELECT {COLUMNS} FROM desk_message ORDER BY id DESC LIMIT :limit")
 LOCK = text(f"SELECT {COLUMNS} FROM desk_message WHERE id = :id FOR UPDATE")
 HANDLED = text("UPDATE desk_message SET handled_at = now(), handled_by = :by, reason = :reason WHERE id = :id")
+REMOVE_ENDED = text("SELECT outgoing, desk FROM remove_ended_messages(:days, :most)")
 TOTALS = text("""
     SELECT t.desk_id, t.link, t.settlement_date, d.received_at, t.theirs, t.ours, t.in_balance
     FROM partner_total t JOIN desk_message d ON d.id = t.desk_id
