@@ -119,7 +119,7 @@ async def handled(connection: AsyncConnection, number: int, by: str, reason: str
 
 
 async def remove_ended(connection: AsyncConnection, days: int, most: int) -> tuple[int, int]:
-    """Remove messages to partners and of them that ended more than DAYS ago, MOST of each: how many. Open ones and totals stay."""
+    """Remove messages to partners and of them that ended more than DAYS ago, MOST of each. Returns how many of both."""
     row = (await connection.execute(REMOVE_ENDED, {"days": days, "most": most})).one()
     return int(row.outgoing), int(row.desk)
 

@@ -108,7 +108,7 @@ async def test_what_is_kept_beside_a_message_is_kept_with_it(bank: Bank) -> None
 
 
 async def test_ended_messages_are_removed_when_they_are_old(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chunk by chunk, with a record; never what waits, was just ended, or tells totals; and nobody may ask for less than 90 days."""
+    """In chunks, with a record; never what waits, has just ended, or tells totals; nobody may ask for fewer than 90 days."""
     monkeypatch.setattr(desk, "REMOVED_AT_ONCE", 2)
     for number, done in enumerate(
         (Done("00", "done"), Done("25", "open"), Done("25", "handled"), Done("25", "just handled"))
