@@ -245,9 +245,6 @@ def _once(large: Large) -> dict[str, tuple[Any, dict[str, Any], set[str], set[st
         "lane: a hold stands longer": (seldom.EXTEND, keys | {"until": [today, today]}, every, set()),
         "holds of an account": (holds.OF_ACCOUNT, {"account": 17}, every, set()),
         "card: by account number": (cards.CARDS_OF_ACCOUNT, {"number": "021700000000171"}, set(), set()),
-        "hot list: stopped cards": (
-            cards.STOPPED_AFTER, {"after": 17, "states": ["LOST"], "today": today, "limit": 5}, set(), set()),
-        "hot list: what a link knows": (outgoing.TOLD_OF, {"link": "himbara", "subjects": ["card 1"]}, set(), set()),
         "card: by id": (cards.READ_CARD, {"id": 17}, set(), set()),
         "posting": (book.POST, {name: [] for name in lane_connection.PARAMETER.findall(str(book.POST))}, set(), set()),
     }  # fmt: skip

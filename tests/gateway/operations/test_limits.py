@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from datetime import date, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.errors import NotFound, Refused
+from gateway.migrations import versions
 from gateway.operations import limits, setup
 from gateway.rules import replay
 from gateway.rules.authorise import RequestKind
 from gateway.rules.replay import Total
 from gateway.store.policy import DEFAULT_FILE
-from tests.gateway.owner import one_value
+from tests.gateway.owner import as_owner, one_value
 from tests.gateway.past import add_past
 from tests.gateway.street import open_street
 from tests.gateway.till import open_till
 from tests.gateway.world import MAKER
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.operations.bank import Bank
 
 DAY = """
@@ -213,3 +213,26 @@ async def test_limits_of_a_date(bank: Bank, tmp_path: Path) -> None:
     assert [] == await limits.in_force(bank, date(2016, 12, 31))
     with pytest.raises(Refused, match="a row is there already or breaks a rule of the table"):
         await setup.load_policy(bank, MAKER, path)
+
+
+async def test_what_terminals_have_paid_out_is_carried_over(bank: Bank) -> None:
+    """The migration counts the newest month again by link; earlier months, which no limit looks at, stay as they were."""
+    today, before = date(2026, 11, 23), date(2026, 10, 31)
+    await setup.move_business_date(bank, MAKER, before)
+    await add_past(bank, 1, 300, before, terminal="T1")
+    await setup.move_business_date(bank, MAKER, today)
+    for number, terminal, reason in (
+        (2, "T1", "APPROVED"),
+        (3, "T1", "APPROVED"),
+        (4, "T1", "LIMIT_AMOUNT"),
+        (5, "T2", "APPROVED"),
+    ):
+        await add_past(bank, number, 100 * number, today, terminal=terminal, reason=reason)
+    for on in (before, today):
+        await as_owner(bank, "INSERT INTO terminal_use VALUES ('000200:T1', :on, 9, 999)", on=on)
+    script = (Path(versions.__file__).parent.parent / "sql" / "0011_link_life.sql").read_text(encoding="utf-8")
+    await as_owner(bank, script.partition("DO NOTHING;")[0] + "DO NOTHING")
+    rows = await as_owner(bank, "SELECT terminal, business_date, count, amount_idr FROM terminal_use ORDER BY 1, 2")
+    assert [("000200:T1", before, 9, 999), ("000200:T1", today, 9, 999), ("himbara:000200:T1", today, 2, 500)] == [
+        tuple(row) for row in rows
+    ]
