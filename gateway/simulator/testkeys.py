@@ -35,7 +35,7 @@ _BYTES = {Algorithm.TDES: (16, 24), Algorithm.AES: (16, 24, 32)}
 _KEY_SETS = {Algorithm.TDES: "FFFF987654", Algorithm.AES: "12345678"}
 _KEY_SET_BYTES = {Algorithm.TDES: 5, Algorithm.AES: 4}
 _DEVICE_BYTES = {Algorithm.TDES: 10, Algorithm.AES: 8}
-_OTHER_USES = ("imk-ac", "cvk", "zmk")
+_OTHER_USES = ("imk-ac", "imk-smi", "cvk", "zmk")
 
 
 class TestKeyKind(StrEnum):

@@ -26,8 +26,8 @@ TOTALS = {15: 4, 50: 3, 66: 1, 74: 10, 75: 10, 76: 10, 77: 10, 80: 10, 81: 10, 8
 EXPIRING = 23
 """EXP, date and amount; as one tag more it fits DE48 or is left out."""
 STATEMENT_LINE = 24
-CHIP_ANSWER = 36
-"""Hexadecimal characters: tag 91 with its length, and issuer authentication data of 16 bytes at most (EMV 4.3 book 3, A)."""
+CHIP_ANSWER = 2 * (2 + 16 + 3 + 128)
+"""Hexadecimal characters: tag 91 with 16 bytes at most (EMV 4.3 book 3, A), and scripts of 128 in template 72 (10.10)."""
 MAC = 16
 _FULL = {Kind.N: "9", Kind.B: "F", Kind.Z: "9"}
 

@@ -14,7 +14,7 @@ from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
 from gateway.rules.authorise import WITH_PIN, DeclineReason, Request, RequestKind
 from gateway.rules.purse import Channel, PurseChoice
 from gateway.terminals import private_fields
-from gateway.terminals.card_data import card_data, chip_field, new_pin_block, pin_block
+from gateway.terminals.card_data import card_data, chip_field, new_pin_block, pin_block, script_words
 from gateway.terminals.profile import Asked, Link, number_of
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
 from iso.amount import read_amount, read_replacement, write_amount
@@ -176,7 +176,8 @@ def _faulty_advice(
         fault=fault,
     )
     pan, origin = _pan(message), _origin(message, link, message.get(41, ""), None, settlement_date)
-    return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why=why)
+    words = script_words(message) if link.chip_scripts else ()
+    return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why=why, script_words=words)
 
 
 def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None) -> AuthoriseCommand:
@@ -196,8 +197,17 @@ def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: 
     if request.kind is RequestKind.PIN_CHANGE:
         _need(message, link.new_pin_field)
         new_block = new_pin_block(message, link)
+    words = script_words(message) if link.chip_scripts else ()
     return AuthoriseCommand(
-        request, origin, pan, pin_block(message, link), pin_key, codes, card, new_pin_block=new_block
+        request,
+        origin,
+        pan,
+        pin_block(message, link),
+        pin_key,
+        codes,
+        card,
+        new_pin_block=new_block,
+        script_words=words,
     )
 
 

@@ -65,10 +65,11 @@ async def test_every_key_of_every_link(bank: Bank, tmp_path: Path) -> None:
         (one["link"], one["label"], one["kind"]) for one in first
     ]
     more = 'mac = "required"\nmac_key = "zak"\nchip = "optional"\nstripe_value = "optional"\nzone_master_key = "zmk"'
+    more += '\nchip_scripts = ["block"]'
     links.write_text(text.replace('mac = "off"', more), encoding="utf-8")
     testlink.ensure_test_link(bank)
     found = json.loads(path.read_text(encoding="utf-8"))
-    assert (first, {"mac", "imk-ac", "cvk", "zmk"}) == (found[:2], {one["kind"] for one in found[2:]})
+    assert (first, {"mac", "imk-ac", "imk-smi", "cvk", "zmk"}) == (found[:2], {one["kind"] for one in found[2:]})
     assert [None] * 2 == [lacking(link, bank.hsm) for link in read_links(links).link]
     for one in found:
         parts = [bytes.fromhex(part) for part in one["components"]]

@@ -11,7 +11,10 @@ from pydantic import ValidationError
 
 from gateway.errors import SettingsError
 from gateway.operations.authorise import Outcome
+from gateway.operations.card_check import IssuerAnswer
+from gateway.operations.card_scripts import IssuerScript
 from gateway.rules.authorise import DeclineReason
+from gateway.rules.chip import Script
 from gateway.rules.expiring import Expiring
 from gateway.rules.purse import Purse
 from gateway.store.authorisations import Movement
@@ -34,7 +37,7 @@ FULL = Outcome(
     {Purse.CASH: MOST // 100, Purse.FOOD: MOST // 100},
     Expiring(date(2026, 12, 31), MOST // 100),
     statement=tuple([Movement(date(2026, 11, 23), "PURCHASE", -(MOST // 100))] * 10),
-    chip_answer=bytes(16),
+    chip_answer=IssuerAnswer(bytes(16), IssuerScript(Script.BLOCK_CARD, bytes(4), bytes(119))),
 )
 TAGGED = {62: "2+3", 63: "2+2"}
 KINDS: list[dict[str, Any]] = [
