@@ -76,7 +76,7 @@ def status(as_json: Json = False) -> None:
     chosen = settings()
     found = run(_status(chosen))
     if as_json:
-        output.as_json({"links": found["links"], "links_file": found["links_file"]})
+        output.as_json({name: found[name] for name in ("links", "links_file", "outgoing", "people")})
         return
     columns = (
         "name",
@@ -93,6 +93,14 @@ def status(as_json: Json = False) -> None:
     for one in found["links"]:
         if one["why"] is not None:
             output.say(f"{one['name']}: {one['why']}")
+    for one in found["outgoing"]:
+        output.say(
+            "{link}: {waiting} to be sent, {refused} refused, {expired} expired: kks outgoing list".format(**one)
+        )
+    for one in found["people"]:
+        output.say(
+            "{link}: for people {exceptions} exceptions, {desk} messages: kks exceptions list, desk list".format(**one)
+        )
     if found["links_file"]["why"] is not None:
         output.say(f"not taken up: {found['links_file']['why']}")
 

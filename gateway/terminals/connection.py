@@ -59,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._deframer = Deframer(line.framing)
         self._headers = line.framing.message_header_bytes > 0
         self._frames = 0
+        self.echoing = False
         self._unfinished_since: tuple[int, float] | None = None
         self._outgoing: list[bytes] = []
         self._soon = asyncio.get_running_loop().call_soon
@@ -136,7 +137,7 @@ class Connection(asyncio.Protocol):
             await self.gone.wait()
 
     def look(self, now: float) -> None:
-        """End the connection if a message has been unfinished for too long, or nothing came for too long."""
+        """End the connection if a message has been unfinished for too long, or nothing came for too long; before that, ask."""
         link = self.line.link
         unfinished = self._unfinished_since
         if not self._deframer.pending:
@@ -148,9 +149,7 @@ class Connection(asyncio.Protocol):
             log.warning("link.message.unfinished", link=link.name, bytes=self._deframer.pending)
             self.abort()
             return
-        if link.idle_close_s and not self.in_flight and now - self.last >= link.idle_close_s:
-            log.info("link.idle", link=link.name)
-            self.close()
+        network.mind_silence(self, now)
 
     async def ask(self, message: Message, timeout_s: float | None = None) -> Message:
         """Send a request of ours and wait for its answer: the same DE11, and the same DE7 and DE41 where both hold them.

@@ -27,6 +27,7 @@ from pydantic import (
 from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.chip import ScriptUse
 from gateway.rules.purse import Channel, Purse, PurseChoice
+from gateway.terminals.longest import check_room
 from iso import private_tlv
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import DialectError, FrameError
@@ -51,6 +52,8 @@ UNSAID = {
 }  # fmt: skip
 """What is told where a profile does not say: of reasons that advices alone meet, and of the standard's own code."""
 LABEL = r"^[a-z0-9-]{1,40}$"
+ACQUIRER = r"^\d{1,11}$"
+ECHO_S = 60.0  # of a link that calls; who is called leaves the echo to the partner
 ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
 
@@ -138,7 +141,9 @@ class Link(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z0-9-]{1,20}$")
-    acquirer: str = Field(pattern=r"^\d{1,11}$")
+    acquirer: str = Field(pattern=ACQUIRER)
+    acquirers: tuple[Annotated[str, Field(pattern=ACQUIRER)], ...] = ()
+    # whose terminals it may speak for, by DE32, beside its own; none: anybody's, as a switch does
 
     # how it is reached
     role: Literal["listen", "connect"] = "listen"
@@ -196,8 +201,11 @@ class Link(BaseModel):
 
     # its life
     sign_on_required: bool
-    echo_s: float = Field(60.0, ge=0, le=3_600)  # an idle link is asked after so long; 0: never
-    idle_close_s: float = Field(0.0, ge=0, le=86_400)  # a silent connection is closed after so long; 0: never
+    echo_s: float | None = Field(
+        None, ge=0, le=3_600
+    )  # an idle connection is asked after so long; 0: never; None: 60 where we call, never where the partner does
+    echo_tries: int = Field(3, ge=1, le=10)  # so many echoes in a row without a byte back: the connection is closed
+    idle_close_s: float = Field(600.0, ge=0, le=86_400)  # a silent connection is closed after so long; 0: never
     frame_timeout_s: float = Field(10.0, gt=0, le=300)  # an unfinished message may take so long
     answer_timeout_s: float = Field(15.0, gt=0, le=300)  # our own requests wait so long
     reconnect_s: float = Field(1.0, gt=0, le=60)
@@ -372,6 +380,7 @@ class Link(BaseModel):
             raise ValueError("in_flight_resume must be below in_flight_max")
         if self.reconnect_most_s < self.reconnect_s:
             raise ValueError("reconnect_most_s must not be below reconnect_s")
+        check_room(self)
         return self
 
     @cached_property
@@ -397,9 +406,21 @@ class Link(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed copy, which has found out nothing yet."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("asked", "columns", "structured", "more_key"):
+        for name in ("asked", "columns", "structured", "more_key", "spelled", "asks_after_s"):
             copied.__dict__.pop(name, None)
         return copied
+
+    @cached_property
+    def spelled(self) -> dict[str, str]:
+        """The institution codes of the profile as it writes them, by number: 2, 02 and 000002 are one."""
+        return {number_of(one): one for one in (*self.acquirers, self.acquirer)}
+
+    @cached_property
+    def asks_after_s(self) -> float:
+        """After how long a silent connection is asked for an echo; 0: never."""
+        if self.echo_s is None:
+            return ECHO_S if self.role == "connect" else 0.0
+        return self.echo_s
 
     @property
     def wire(self) -> Dialect:
@@ -424,3 +445,12 @@ class Link(BaseModel):
         """What an advice (0120, 0220, 0420) is told: it is always accepted; what could not be done is kept for people."""
         accepted = [reason for reason in self.response_codes if reason not in ADVICE_NOT_ACCEPTED]
         return self.response_codes | dict.fromkeys(accepted, self.response_codes[DeclineReason.APPROVED])
+
+
+def number_of(acquirer: str) -> str:
+    """An institution code as a number: they are compared so, since hosts fill them each in its own way.
+
+    >>> [number_of(code) for code in ("000002", "2 ", "0")]
+    ['2', '2', '0']
+    """
+    return acquirer.strip().lstrip("0") or "0"

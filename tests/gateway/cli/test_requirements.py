@@ -75,6 +75,7 @@ TRIED: dict[str, list[tuple[str, ...]]] = {
     "exceptions list": [("--all",)], "exceptions show": [("1",)],
     "exceptions resolve": [("1", "--note", "seen", "--checker", "budi", *AS)],
     "outgoing list": [(), ("--all",)], "outgoing show": [("1",)], "outgoing retry": [("1", *REASON, *AS)],
+    "outgoing fill": [("himbara", *AS)],
     "outgoing drop": [("1", "--checker", "budi", *REASON, *AS)],
     "desk list": [(), ("--all",)], "desk done": [("1", *REASON, *AS)], "desk totals": [()],
     "day show": [()], "day list": [()], "day verify": [()],
