@@ -22,6 +22,8 @@ class Counters:
     ABANDONED: requests whose connection was gone before. CUT_OFF: connections closed over an unfinished message. BROKEN:
     connections closed over a length that makes no sense. PEERS_REFUSED: connections of a wrong address or certificate. FULL:
     connections above the most. ASKED and TIMED_OUT: requests of our own, and those nobody answered in time.
+    UNDECIDED: requests without an honest answer, whose commit nobody knows of. UNSENT: answers whose connection was gone, or that
+    could not be written. REFUSED: messages answered with a code alone before anybody decided, by what stopped them.
     UNPROVED: messages whose MAC was missing, wrong or too old, by reason, and changes of keys that were refused.
     """
 
@@ -37,6 +39,9 @@ class Counters:
     full: int = 0
     asked: int = 0
     timed_out: int = 0
+    undecided: int = 0
+    unsent: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
     unproved: Counter[str] = field(default_factory=Counter)
     times: dict[str, list[int]] = field(default_factory=dict)
 
@@ -50,13 +55,9 @@ class Counters:
     def shown(self) -> dict[str, object]:
         """For the status. `answer_ms`: for each kind of request, how many were answered within so many milliseconds."""
         names = (*map(str, ANSWER_MS), "more")
-        counts: dict[str, object] = {
-            one.name: getattr(self, one.name)
-            for one in fields(self)
-            if one.name not in ("answered", "times", "unproved")
-        }
-        counts["answered"] = dict(sorted(self.answered.items()))
-        counts["unproved"] = dict(sorted(self.unproved.items()))
+        counts: dict[str, object] = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "times"}
+        for name in ("answered", "refused", "unproved"):
+            counts[name] = dict(sorted(getattr(self, name).items()))
         counts["answer_ms"] = {
             kind: dict(zip(names, buckets, strict=True)) for kind, buckets in sorted(self.times.items())
         }

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from gateway.operations.authorise import AuthoriseCommand
-    from gateway.operations.lane import Lanes
+    from gateway.operations.lane import Lanes, Passage
 
 WAIT_S = 10.0
 SHIPPED = read_links(None).first
@@ -65,8 +65,10 @@ class HeldLanes:
         command: AuthoriseCommand,
         answer: Callable[[Outcome | None], None],
         alive: Callable[[], bool] | None = None,
+        passed: Callable[[Passage], None] | None = None,
     ) -> None:
         """Keep it."""
+        del passed
         self.held.append((command, answer, alive))
 
     def release(self, count: int = 1) -> None:
