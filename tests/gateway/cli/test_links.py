@@ -84,5 +84,6 @@ def test_status(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
         found = shell.json("link", "status")
         assert ("himbara", "listening") == (found["links"][0]["name"], found["links"][0]["state"])
         assert {"state": "ok", "why": None} == found["links_file"]
-        assert "listening" in shell.text("link", "status")
+        text = shell.text("link", "status")
+        assert all(word in text for word in ("listening", "since it started", "expired", "abandoned", "unmatched"))
     assert "no service answers at http://127.0.0.1:" in shell.refused("link", "status")

@@ -6,15 +6,19 @@ Lanes that hold what they get until a test lets it go; a partner that sends byte
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from gateway.operations.authorise import Outcome
 from gateway.rules.authorise import DeclineReason
+from gateway.telemetry import Outlet
 from gateway.terminals.line import Line
 from gateway.terminals.links_file import read_links
 from gateway.terminals.listener import Listener
 from gateway.terminals.profile import Link
+from gateway.terminals.transaction_log import TransactionLog
 from iso.codec import decode, encode
 from iso.framing import Deframer
 from iso.message import Message
@@ -52,6 +56,24 @@ def reversal(mti: str = "0420") -> Message:
     return Message(
         mti, {number: value for number, value in CASH.items() if number != 52} | {11: "000099", 90: ORIGINAL}
     )
+
+
+class Heard(TransactionLog):
+    """A transaction log that a test reads."""
+
+    def __init__(self, *, every: bool = True, slow_ms: int = 0) -> None:
+        self.file = io.StringIO()
+        super().__init__(Outlet(self.file), every=every, slow_ms=slow_ms)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """What was written so far."""
+        return [json.loads(line) for line in self.file.getvalue().splitlines()]
+
+    async def has(self, count: int) -> list[dict[str, Any]]:
+        """Wait until so many are written; all of them."""
+        await until(lambda: len(self.lines) >= count)
+        return self.lines
 
 
 class HeldLanes:
