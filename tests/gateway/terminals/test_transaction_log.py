@@ -16,6 +16,7 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.operations import lane as lane_module
 from gateway.operations.authorise import Outcome
 from gateway.operations.lane import STEPS, Passage
 from gateway.rules.authorise import DeclineReason, Request, RequestKind
@@ -26,6 +27,7 @@ from gateway.simulator.terminal import Asked, track2
 from gateway.telemetry import NEVER_LOGGED, Outlet
 from gateway.terminals.transaction_log import AGAIN_S, Decided, Told, TransactionLog, lines_of, transaction_log
 from iso.message import Message
+from tests.gateway.operations.test_lane import lose_commits
 from tests.gateway.street import framed, open_street, raw_link
 from tests.gateway.terminals.counterpart import CASH, ECHO, Heard, cash, until
 
@@ -298,6 +300,30 @@ async def test_a_whole_run_has_one_event_a_message(bank: Bank, tmp_path: Path) -
             assert ALL_STEPS == list(one["steps"])
     assert [True] == [one["replayed"] for one in events if one.get("replayed")]
     assert not any(secret in text for secret in (card.pan.reveal(), block, track2(card), card.pin.reveal()))
+
+
+async def test_what_was_tried_again(bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit whose answer was lost, and a database that stays away: how often, and how long that took."""
+
+    async def away(*_: object) -> None:
+        raise ConnectionRefusedError("no database")
+
+    monkeypatch.setattr(lane_module, "RETRY_WAIT_S", 0.002)
+    with redirect_stderr(io.StringIO()) as shown:
+        async with open_street(bank, tmp_path) as street:
+            with monkeypatch.context() as patch:
+                lose_commits(patch, committed=True, times=1)
+                assert "00" == (await street.atm.withdraw(street.card, 50_000)).code
+            with monkeypatch.context() as patch:
+                patch.setattr(lane_module.Lanes, "_connected", away)
+                assert "00" != (await street.atm.withdraw(street.card, 50_000)).code
+    lines = [json.loads(line) for line in shown.getvalue().splitlines() if '"kind": "CASH"' in line]
+    again, overload = (one for one in lines if one["event"] == "transaction")
+    assert (2, "APPROVED", True) == tuple(again[name] for name in ("attempts", "reason", "replayed"))
+    assert ["read", "queued", "failed", *STEPS, "answered"] == list(again["steps"])
+    assert again["steps"]["failed"] >= 2
+    assert (lane_module.RETRIES, "OVERLOAD") == (overload["attempts"], overload["reason"])
+    assert ["read", "queued", "failed", "answered"] == list(overload["steps"])
 
 
 async def test_standard_error_that_nobody_reads_stops_no_service(
