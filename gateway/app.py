@@ -128,6 +128,10 @@ class Service:
             "links": self.room.status(),
             "outgoing": self.forwarding.status(),
             "people": self.forwarding.for_people(),
+            "transaction_log": {
+                "told": "none" if self.room.events is None else self.bank.settings.transaction_log,
+                "lost": 0 if self.room.events is None else self.room.events.lost,
+            },
             "links_file": {"state": "ok" if self.room.refused is None else "refused", "why": self.room.refused},
         }
 

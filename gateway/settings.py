@@ -89,6 +89,12 @@ class Settings(BaseSettings):
         description="days until ended messages of partners and to them are removed; open ones stay",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    transaction_log: Literal["all", "trouble", "none"] = Field(
+        "all",
+        description="messages of partners that have an event in the log, at level info: all; those in trouble (slow, refused, "
+        "unreadable, unanswered, tried again); none",
+    )
+    slow_ms: int = Field(1000, ge=0, description="an answer that takes so many milliseconds is slow: trouble")
 
     @field_validator("*")
     @classmethod

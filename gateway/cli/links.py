@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gateway.terminals.profile import Link
 
 ANSWER_S = 5.0
+COUNTED = ("received", "answered", "refused", "expired", "abandoned", "undecided", "unsent", "unmatched", "timed_out")
+"""Of gateway.terminals.counters, what the table of `status` shows; --json has all."""
 
 link = typer.Typer(help="Partner links: check a file of profiles, list and show them, and how those of a running service stand.",
                    no_args_is_help=True)  # fmt: skip
@@ -90,6 +92,9 @@ def status(as_json: Json = False) -> None:
         "profile",
     )
     output.table("", columns, [[one.get(column) for column in columns] for one in found["links"]])
+    counted = {one["name"]: one["counters"] for one in found["links"] if "counters" in one}
+    rows = [[name, *(_total(counters.get(column)) for column in COUNTED)] for name, counters in counted.items()]
+    output.table("", ("since it started", *COUNTED), rows)
     for one in found["links"]:
         if one["why"] is not None:
             output.say(f"{one['name']}: {one['why']}")
@@ -137,6 +142,11 @@ def new_key(
         output.say(
             f"Key {info.name}, check value {info.kcv.value}, goes to link {name}. It works when the partner has it."
         )
+
+
+def _total(counter: int | dict[str, int] | None) -> int:
+    """Of one counter, or of all that it is made of."""
+    return sum(counter.values()) if isinstance(counter, dict) else counter or 0
 
 
 def _read(chosen: Settings, file: Path | None) -> Links:

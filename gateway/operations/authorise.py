@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import date, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.operations import card_scripts, seldom
@@ -154,13 +155,15 @@ class Keyed:
 
 
 async def authorise_group(
-    bank: Bank, connection: LaneConnection, group: Sequence[Keyed], rulebook: Rulebook, ids: Ids
+    bank: Bank, connection: LaneConnection, group: Sequence[Keyed], rulebook: Rulebook, ids: Ids, stamps: list[float]
 ) -> list[Outcome]:
     """Decide and write one group inside the connection's transaction. The caller commits, then answers.
 
-    At most one member a card. Raises PostingError or a database error when the group cannot be written; nothing moved then.
+    At most one member a card. STAMPS gets a time for each step that is done: locked, loaded, checked, decided, written.
+    Raises PostingError or a database error when the group cannot be written; nothing moved then.
     """
     await connection.begin()
+    stamps.append(monotonic())
     today = bank.business_date
     wanted = [
         Wanted(one.cell, one.pan_index, one.message_key, one.original_key, rulebook.counts(one.command.request))
@@ -174,6 +177,7 @@ async def authorise_group(
     if needs_more:
         await seldom.find_first_sendings(bank, connection, group, loaded)
         head = await card_scripts.keep_words(bank, connection, head, group, loaded)
+    stamps.append(monotonic())
     work = _Work(bank, rulebook, ids, today)
     commands = [one.command for one in group]
     checks: list[CardCheck | None] = [None] * len(group)
@@ -184,7 +188,9 @@ async def authorise_group(
         pins = check_pins(bank, commands, loaded)
     if needs_more:
         await seldom.after_load(bank, connection, group, loaded, pins)
+    stamps.append(monotonic())
     outcomes = [work.one(*one) for one in zip(group, loaded, pins, checks, strict=True)]
+    stamps.append(monotonic())
     if work.scripts:
         head = await card_scripts.note_sent(bank, connection, head, work.scripts)
     if work.rows:
@@ -200,6 +206,7 @@ async def authorise_group(
         await keep_pins(connection, work.pins)
     if work.holds:
         await extend(connection, work.holds)
+    stamps.append(monotonic())
     return outcomes
 
 

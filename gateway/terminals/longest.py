@@ -42,7 +42,7 @@ def _money(link: Link) -> dict[int, int]:
     """What an answer about money may hold beside what it echoes: characters by field."""
     added = dict(CODES)
     if link.balance_in_54:
-        added[54] = LENGTH * len(link.account_types)
+        added[54] = LENGTH * (len(link.account_types) + (link.partial_approval != "off"))  # and what was asked for
     if link.expiring_in_48:
         layout = link.columns.get(48)
         added[48] = EXPIRING if layout is None else layout.width

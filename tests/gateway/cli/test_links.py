@@ -124,4 +124,5 @@ def test_status(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
         assert ("himbara", 0, 1, []) == (waits["link"], waits["exceptions"], waits["desk"], found["outgoing"])
         text = shell.text("link", "status")
         assert ("listening" in text, "himbara: for people 0 exceptions, 1 messages" in text) == (True, True)
+        assert all(word in text for word in ("listening", "since it started", "expired", "abandoned", "unmatched"))
     assert "no service answers at http://127.0.0.1:" in shell.refused("link", "status")
