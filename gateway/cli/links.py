@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.running import Json, refuse, run, settings
+from gateway.cli.running import As, Json, refuse, run, settings, who, with_bank
 from gateway.errors import GatewayError, NotFound, Refused, SettingsError
 
 if TYPE_CHECKING:
@@ -95,6 +95,40 @@ def status(as_json: Json = False) -> None:
             output.say(f"{one['name']}: {one['why']}")
     if found["links_file"]["why"] is not None:
         output.say(f"not taken up: {found['links_file']['why']}")
+
+
+@link.command("new-key")
+def new_key(
+    name: Annotated[str, typer.Argument(help="a link's name")],
+    checker: Annotated[str, typer.Option("--checker", help="the second person")] = "",
+    mac: Annotated[bool | None, typer.Option("--mac/--pin", help="which key: of MACs or of PIN blocks")] = None,
+    *,
+    by: As = "",
+    as_json: Json = False,
+) -> None:
+    """Make the next MAC or PIN key of a link, and let the running service bring it to the partner under the link's ZMK.
+
+    It is an 0800 in the link's queue: `kks outgoing list` tells what the partner says. Two people want it.
+    """
+    from gateway.operations import link_key_offers
+    from gateway.terminals.security import zone_of
+
+    if mac is None:
+        raise typer.BadParameter("which key: --mac or --pin")
+    found = _read(settings(), None).named(name)
+    if found is None:
+        refuse(str(NotFound(f"there is no link {name}")))
+    zone = zone_of(found)
+    if zone is None:
+        refuse(f"link {name} has no zone_master_key: its keys are changed by ceremony")
+    kind: link_key_offers.Kind = "mac" if mac else "pin"
+    info = with_bank(lambda bank: link_key_offers.offer(bank, who(by), checker, zone, kind))
+    if as_json:
+        output.as_json({"key": info.name, "kcv": info.kcv.value, "link": name})
+    else:
+        output.say(
+            f"Key {info.name}, check value {info.kcv.value}, goes to link {name}. It works when the partner has it."
+        )
 
 
 def _read(chosen: Settings, file: Path | None) -> Links:

@@ -62,7 +62,7 @@ class Figures:
 
 
 async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
-    """Queue a message. Its link's term applies, where one is known."""
+    """Queue a message. Where expire_s is None its link's term applies, if one is known."""
     await connection.execute(ADD, dict(values))
 
 
@@ -193,7 +193,8 @@ DEFAULT_EXPIRE_S = 259_200
 ADD = text(f"""
     INSERT INTO outgoing_message (id, link, mti, stan, transmitted, reference, content, subject, what, deletes, expires_at)
     VALUES (:id, :link, :mti, :stan, :transmitted, :reference, :content, :subject, :what, :deletes,
-            now() + make_interval(secs => coalesce((SELECT expire_s FROM outgoing_link WHERE link = :link), {DEFAULT_EXPIRE_S})))
+            now() + make_interval(secs => coalesce(CAST(:expire_s AS int),
+                                                   (SELECT expire_s FROM outgoing_link WHERE link = :link), {DEFAULT_EXPIRE_S})))
 """)
 WORK = text(f"""
     SELECT EXISTS (SELECT FROM outgoing_message WHERE id = {HEAD} AND (next_at IS NULL OR next_at <= now())) AS due,

@@ -54,7 +54,7 @@ class Connection(asyncio.Protocol):
         self.in_flight = 0
         self.asked = 0
         self.gone = asyncio.Event()
-        self.last = monotonic()
+        self.since = self.last = monotonic()
         self.transport: asyncio.Transport | None = None
         self._deframer = Deframer(line.framing)
         self._headers = line.framing.message_header_bytes > 0
@@ -396,7 +396,7 @@ def _other(connection: Connection, message: Message, data: bytes, header: bytes 
 async def _change_key(connection: Connection, message: Message, header: bytes | None) -> None:
     """A new key of the link: answered when it is kept."""
     try:
-        connection.reply(message, await connection.line.security.key_change(message), header)
+        connection.reply(message, await connection.line.security.key_change(message, connection), header)
     except Exception:
         log.exception("key.change.failed", link=connection.line.link.name)
         connection.refuse(message, MALFUNCTION, header)

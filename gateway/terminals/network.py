@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway import clock
+from gateway.operations.link_key_offers import KEY_CHANGES
 from gateway.terminals import mapping
 from iso.message import Message
 from iso.response_codes import APPROVED, FORMAT_ERROR, INVALID_TRANSACTION
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from gateway.terminals.connection import Connection
     from gateway.terminals.line import Line
 
-SIGN_ON, SIGN_OFF, KEY_CHANGES, CUT_OVER, ECHO = "001", "002", frozenset({"101", "161"}), "201", "301"
+SIGN_ON, SIGN_OFF, CUT_OVER, ECHO = "001", "002", "201", "301"
 KEPT = {SIGN_ON: "sign-on", SIGN_OFF: "sign-off", CUT_OVER: "cut-over"}
 """What is kept as a link event. A cut-over moves nothing: the books follow the business date (gateway.rules.settlement)."""
 

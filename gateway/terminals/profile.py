@@ -190,6 +190,7 @@ class Link(BaseModel):
         None, pattern=LABEL
     )  # opens the keys that come in an 0800 with DE70 101; none: refused
     key_exchange_field: DataElement = 48
+    key_exchange_code: Literal["101", "161"] = "161"  # DE70 of a change of keys that the bank asks for
     key_overlap_s: int = Field(3_600, ge=0, le=604_800)  # how long the key before works beside a new one
     key_pending_s: int = Field(86_400, ge=60, le=2_592_000)  # a new key that nobody uses is dropped after so long
 

@@ -68,6 +68,28 @@ def test_list_and_show(shell: Shell, tmp_path: Path) -> None:
     assert "himbara" in shell.text("link", "list")
 
 
+def test_new_key(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two people offer a link's partner a key, which waits in the queue; what is wrong is one line."""
+    words = ("link", "new-key", "himbara", "--as", "siti", "--checker", "budi")
+    assert "--mac or --pin" in shell.usage(*words)
+    assert "no zone_master_key" in shell.refused(*words, "--pin")
+    keys = 'mac = "optional"\nmac_key = "zak"\nzone_master_key = "zmk"\n'
+    monkeypatch.setenv("KKS_LINKS_FILE", _file(tmp_path, FIRST.replace('mac = "off"\n', keys)))
+    assert "there is no link nobody" in shell.refused("link", "new-key", "nobody", "--mac")
+    hsm = open_keystore(load_settings())
+    hsm.generate(KeyUsage.KEY_BLOCK_PROTECTION, "zmk")
+    hsm.generate(KeyUsage.MAC_RETAIL, "zak")
+    assert "two different people" in shell.refused("link", "new-key", "himbara", "--mac", "--as", "siti")
+    found = shell.json(*words, "--mac")
+    assert ("zak#2", "himbara") == (found["key"], found["link"])
+    assert "Key zak#3, check value " in shell.text(*words, "--mac")
+    (first, second) = shell.json("outgoing", "list")["messages"]
+    assert ("0800", "key zak", f"zak#2, check value {found['kcv']}", "QUEUED") == tuple(
+        first[name] for name in ("mti", "subject", "what", "state")
+    )
+    assert second["what"].startswith("zak#3")
+
+
 @asynccontextmanager
 async def _serving() -> AsyncIterator[int]:
     """A service of the environment's bank. Yields its HTTP port."""

@@ -95,7 +95,7 @@ NOT_TRIED = {
     "knows keys and no cards": ("keys init", "keys generate", "keys component", "keys forget", "keys import", "keys import-rsa",
                                 "keys import-secret", "keys export-public", "keys export", "keys rewrap", "keys rotate",
                                 "keys activate", "keys state", "keys rotate-master", "keys token-init"),
-    "knows profiles and counters, and no cards": ("link check", "link list", "link show", "link status"),
+    "knows profiles and counters, and no cards": ("link check", "link list", "link new-key", "link show", "link status"),
     "is the simulator's, over TCP: test_requirement_16_the_simulators_terminals": (
         "simulate withdraw", "simulate purchase", "simulate balance", "simulate sign-on", "simulate echo", "simulate cases",
         "simulate load", "simulate pin-block", "simulate replay", "simulate host"),
