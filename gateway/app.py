@@ -131,6 +131,11 @@ class Service:
             "connections": self.room.connections,
             "links": self.room.status(),
             "outgoing": self.forwarding.status(),
+            "people": self.forwarding.for_people(),
+            "transaction_log": {
+                "told": "none" if self.room.events is None else self.bank.settings.transaction_log,
+                "lost": 0 if self.room.events is None else self.room.events.lost,
+            },
             "stand_in": self.stand_in.status(),
             "links_file": {"state": "ok" if self.room.refused is None else "refused", "why": self.room.refused},
         }

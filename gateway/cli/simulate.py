@@ -53,6 +53,9 @@ THE OTHER SIDE
                       length, PIN under a zone key), edc (packed, TPDU,
                       DUKPT), or a TOML file of your own, a copy of
                       gateway/simulator/profiles/himbara.toml
+                      A link that approves purchases in part has a file with
+                      partial_approval = "purchases", or "marked" and
+                      partial_fields, which each purchase then carries
   --wallet FILE       test cards with their PINs; never real ones
   --keys FILE         clear test keys, for PIN pads and MACs:
                       [{"label": "bdk-edc", "kind": "bdk",

@@ -53,11 +53,16 @@ def host(
     profile: ProfileName = HIMBARA,
     keys: KeysFile = None,
     capture: CaptureFile = None,
+    zmk: Annotated[
+        str,
+        typer.Option("--zmk", help="label of a test key: with it MACs are made, and keys taken that an 0800 brings"),
+    ] = "",
     *,
     json: Json = False,
 ) -> None:
     """A switch that listens and answers by rules: to try an outgoing link, its time-outs and its store-and-forward."""
     from gateway.simulator.host import RulesHost
+    from gateway.simulator.host_keys import host_keys
     from gateway.simulator.rules import read_rules
 
     spot = Place(address, port, profile=profile, keys=keys, capture=capture)
@@ -67,8 +72,16 @@ def host(
         with capturing(spot, outfit) as file:
             spoken = outfit.profile
             told = _tell_json if json else _tell
+            taken = host_keys(spoken, outfit.keys, zmk) if zmk else None
             async with RulesHost(
-                chosen, port, host=address, dialect=spoken.dialect, framing=spoken.framing, on_seen=told, capture=file
+                chosen,
+                port,
+                host=address,
+                dialect=spoken.dialect,
+                framing=spoken.framing,
+                on_seen=told,
+                capture=file,
+                keys=taken,
             ) as listening:
                 output.say(f"listens at {address}:{listening.port}, profile {spoken.name}")
                 await _stay(listening, seconds, echo_s)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.simulator.capture import Capture
+    from gateway.simulator.host_keys import HostKeys
 
 LOCAL = "127.0.0.1"
 _NO_MESSAGE = b"NO MESSAGE"
@@ -62,7 +63,9 @@ class RulesHost:
         framing: LengthFraming = HIMBARA_FRAMING,
         on_seen: Callable[[Seen], None] | None = None,
         capture: Capture | None = None,
+        keys: HostKeys | None = None,
     ) -> None:
+        """KEYS: it makes MACs, and takes keys that the other side changes where no rule takes the message; None: neither."""
         self.port = port
         self.seen: list[Message] = []
         self.answers: Counter[str] = Counter()
@@ -76,6 +79,7 @@ class RulesHost:
         self._chooser = Chooser(self._rules)
         self._on_seen = on_seen
         self._capture = capture
+        self._keys = keys
         self._links: list[_Link] = []
         self._asked: dict[tuple[str, str], asyncio.Future[Message]] = {}
         self._stan = 0
@@ -154,10 +158,11 @@ class RulesHost:
                 if not answer.done():
                     answer.set_exception(LinkClosed("the connection was closed before the answer came"))
 
-    def goes(self, message: Message) -> None:
-        """A message leaves. Called by a connection."""
+    def goes(self, message: Message) -> bytes:
+        """Bytes of a message that leaves. Called by a connection."""
         if self._capture is not None:
             self._capture.sent(message)
+        return encode(message, self.dialect) if self._keys is None else self._keys.encoded(message, self.dialect)
 
     def received(self, link: _Link, frame: bytes) -> None:
         """One frame of a connection. Called by it."""
@@ -187,16 +192,21 @@ class RulesHost:
         if len(self.seen) < _SEEN_MOST:
             self.seen.append(request)
         rule = self._chooser.choose(request)
-        answer = sensible_answer(request) if rule is None else _by_rule(request, rule)
+        answer = self._sensible(request) if rule is None else _by_rule(request, rule)
         self.answers[_became(rule, answer)] += 1
         wait_ms = 0 if rule is None else self._rules.wait_ms(rule)
         if wait_ms:
             asyncio.get_running_loop().call_later(wait_ms / _MS, link.act, rule, answer, header)
         else:
             link.act(rule, answer, header)
+        if rule is None and self._keys is not None:
+            self._keys.take_up()
         self._came.set()
         if self._on_seen is not None:
             self._on_seen(Seen(request, "" if rule is None else rule.title, answer))
+
+    def _sensible(self, request: Message) -> Message:
+        return (self._keys and self._keys.answer(request)) or sensible_answer(request)
 
     @staticmethod
     def _reject(link: _Link, partial: Message | None, header: bytes) -> None:
@@ -251,8 +261,7 @@ class _Link(asyncio.Protocol):
     def send(self, message: Message, header: bytes | None = None) -> None:
         """Send. HEADER: the message header of the request that is answered."""
         framing = self._host.framing
-        self._host.goes(message)
-        self._write(framing.frame(encode(message, self._host.dialect), self._answering(header)))
+        self._write(framing.frame(self._host.goes(message), self._answering(header)))
 
     def abort(self) -> None:
         """Close at once."""

@@ -33,12 +33,16 @@ _FORMATS = {0: PinFormat.ISO_0, 3: PinFormat.ISO_3, 4: PinFormat.ISO_4}
 _EXPONENTS = (0, 2)
 _SCHEMES = ("zpk", "dukpt")
 _MACS = ("off", "on")
+_PARTIAL = ("off", "marked", "purchases")
 _FIELDS = range(2, 129)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One side of a link. `port_offset`: its port beyond the first link's. `sign` makes the MAC of bytes, or None."""
+    """One side of a link. `port_offset`: its port beyond the first link's. `sign` makes the MAC of bytes, or None.
+
+    `partial_approval`: whether purchases may be approved in part; `partial_fields`: what says in each that it can do with less.
+    """
 
     name: str = "himbara"
     acquirer: str = "000002"
@@ -54,6 +58,8 @@ class Profile:
     mac_key: str = ""
     port_offset: int = 0
     sign_on_required: bool = True
+    partial_approval: bool = False
+    partial_fields: dict[int, str] = field(default_factory=dict, hash=False)
     sign: Callable[[bytes], bytes] | None = field(default=None, repr=False)
 
     @property
@@ -118,6 +124,8 @@ class _Written:
     mac_key: str = ""
     port_offset: int = 0
     sign_on_required: bool = True
+    partial_approval: str = "off"
+    partial_fields: dict[str, str] = field(default_factory=dict)
     changes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -144,6 +152,7 @@ def read_profile(name: str) -> Profile:
         ("pin_scheme", written.pin_scheme, _SCHEMES),
         ("pin_format", written.pin_format, tuple(_FORMATS)),
         ("mac", written.mac, _MACS),
+        ("partial_approval", written.partial_approval, _PARTIAL),
     ):
         if value not in choices:
             raise ProfileError(f"{place}: {key} must be one of {', '.join(map(str, choices))}")
@@ -151,6 +160,8 @@ def read_profile(name: str) -> Profile:
         raise ProfileError(f"{place}: pin_block_field, ksn_field and new_pin_field are numbers of fields")
     if (written.mac == "on") is not bool(written.mac_key):
         raise ProfileError(f"{place}: mac = 'on' and mac_key go together")
+    if (written.partial_approval == "marked") is not bool(written.partial_fields):
+        raise ProfileError(f"{place}: partial_approval = 'marked' and partial_fields go together")
     return _made(place, written)
 
 
@@ -179,5 +190,6 @@ def _made(place: str, written: _Written) -> Profile:
     return Profile(
         written.name, written.acquirer, dialect, framing, written.amount_exponent, written.pin_scheme, written.pin_key,
         _FORMATS[written.pin_format], written.pin_block_field, written.ksn_field, written.new_pin_field, written.mac_key,
-        written.port_offset, written.sign_on_required,
+        written.port_offset, written.sign_on_required, written.partial_approval != "off",
+        _TABLES.by_field(place, "partial_fields", {"partial_fields": written.partial_fields}),
     )  # fmt: skip

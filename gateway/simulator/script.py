@@ -195,7 +195,8 @@ class Case:
 
     `profile`: the only one it is run in, as one with bytes in it is; any where it is left out. `sign_on`: whether it starts
     signed on. `careless`: whether its link lets any character stand in any field; not run where digits are packed.
-    `needs_sign_on`: not run where the profile says that the bank wants no sign-on. `variables`: first values of variables.
+    `needs_sign_on`: not run where the profile says that the bank wants no sign-on. `needs_partial`, `needs_whole`: only run
+    where purchases may be approved in part, or never are. `variables`: first values of variables.
     """
 
     path: Path
@@ -209,6 +210,8 @@ class Case:
     sign_on: bool = True
     careless: bool = False
     needs_sign_on: bool = False
+    needs_partial: bool = False
+    needs_whole: bool = False
     variables: dict[str, str] = field(default_factory=dict)
 
 

@@ -3,7 +3,8 @@
     [{"label": "zpk-himbara", "kind": "zpk", "components": ["0123...", "89AB..."]},
      {"label": "bdk-edc", "kind": "bdk", "key_set": "FFFF987654", "components": ["...", "..."]},
      {"label": "ik-edc", "kind": "initial", "ksn": "FFFF9876543210E00000", "components": ["...", "..."]},
-     {"label": "mac-himbara", "kind": "mac", "algorithm": "A", "components": ["...", "..."]}]
+     {"label": "mac-himbara", "kind": "mac", "algorithm": "A", "components": ["...", "..."]},
+     {"label": "zmk-himbara", "kind": "zmk", "algorithm": "A", "components": ["...", "..."]}]
 
 `algorithm`: T triple DES (components of 16 or 24 bytes), where nothing else is said; A AES (16, 24 or 32); XORed the components
 are the key. `key_set`: what the KSN of a base derivation key begins with, 5 bytes (AES: 4); one of our own where nothing is
@@ -35,7 +36,7 @@ _BYTES = {Algorithm.TDES: (16, 24), Algorithm.AES: (16, 24, 32)}
 _KEY_SETS = {Algorithm.TDES: "FFFF987654", Algorithm.AES: "12345678"}
 _KEY_SET_BYTES = {Algorithm.TDES: 5, Algorithm.AES: 4}
 _DEVICE_BYTES = {Algorithm.TDES: 10, Algorithm.AES: 8}
-_OTHER_USES = ("imk-ac", "imk-smi", "cvk", "zmk")
+_OTHER_USES = ("imk-ac", "imk-smi", "cvk")
 
 
 class TestKeyKind(StrEnum):
@@ -50,6 +51,8 @@ class TestKeyKind(StrEnum):
     INITIAL = "initial"
     """The initial DUKPT key of one device, which all simulated terminals are then."""
     MAC = "mac"
+    ZMK = "zmk"
+    """A zone master key: opens the keys that the bank brings (host_keys.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,8 @@ class TestKey:
         if self.kind is TestKeyKind.INITIAL:
             attributes = KeyAttributes(device=self.device.hex().upper())
             return KeySpec(KeyUsage.INITIAL_DUKPT, self.algorithm, attributes=attributes)
+        if self.kind is TestKeyKind.ZMK:
+            return KeySpec(KeyUsage.KEY_BLOCK_PROTECTION, self.algorithm)
         return KeySpec(KeyUsage.MAC_RETAIL if self.algorithm is Algorithm.TDES else KeyUsage.MAC_CMAC, self.algorithm)
 
 

@@ -23,6 +23,7 @@ from gateway.terminals.links_file import DEFAULT_FILE, read_links
 from gateway.terminals.listener import Listener
 from gateway.terminals.needed_keys import lacking
 from gateway.terminals.tls import context_of
+from gateway.terminals.transaction_log import transaction_log
 from iso.errors import LinkClosed
 from keys.errors import KeysError
 
@@ -92,6 +93,7 @@ class Place:
         if line is not None:
             shown |= {
                 "connections": len(line.connections),
+                "handshakes": side.handshakes if isinstance(side, Listener) else 0,
                 "signed_on": line.signed_on,
                 "in_flight": line.in_flight,
                 "last_message_at": None if line.last_at is None else line.last_at.isoformat(timespec="seconds"),
@@ -101,7 +103,7 @@ class Place:
 
 
 class LinkRoom:
-    """Every link of a process. REFUSED: why the file that stands there now was not taken; None: it was."""
+    """Every link of a process. REFUSED: why the file that stands there now was not taken; None: it was. EVENTS: of messages."""
 
     def __init__(
         self,
@@ -117,6 +119,7 @@ class LinkRoom:
         self._bank = bank
         self._lanes = lanes
         self._errands = errands
+        self.events = transaction_log(bank.settings)
         self._path = bank.settings.links_file or DEFAULT_FILE
         self._host, self._port = bank.settings.host, bank.settings.iso_port
         self._seen = self._file_state()
@@ -221,6 +224,8 @@ class LinkRoom:
         self._closing = True
         await asyncio.gather(*(place.side.close() for place in self._places.values() if place.side is not None))
         await asyncio.gather(*self._leaving, return_exceptions=True)
+        if self.events is not None:
+            self.events.close()
 
     def _file_state(self) -> tuple[int, int] | None:
         try:
@@ -320,6 +325,7 @@ class LinkRoom:
                 today=lambda: self._bank.business_date,
                 errands=self._errands,
                 bank=self._bank,
+                events=self.events,
             )
         except KeysError as error:
             self._stays_closed(place, NO_KEYS, str(error))

@@ -33,8 +33,9 @@ async def start(settings: Settings, stderr: int | None = None) -> asyncio.subpro
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KKS_")} | {
         "KKS_DATABASE_URL": str(settings.database_url), "KKS_DATA_DIR": str(settings.data_dir), "KKS_ISO_PORT": "0",
         "KKS_HTTP_PORT": "0", "KKS_LOG_LEVEL": "warning", "PYTHONPATH": str(ROOT), "COVERAGE_PROCESS_START": "",
-        "KKS_LINKS_FILE": str(settings.links_file or ""),
     }  # fmt: skip
+    if settings.links_file is not None:
+        environment["KKS_LINKS_FILE"] = str(settings.links_file)
     words = (sys.executable, "-m", "gateway", "serve")
     return await asyncio.create_subprocess_exec(
         *words, cwd=settings.data_dir, env=environment, stdout=asyncio.subprocess.PIPE, stderr=stderr

@@ -13,6 +13,7 @@ import typer.main
 from gateway.cli import app
 from gateway.simulator.capture import read_capture
 from gateway.simulator.profile import read_profile
+from gateway.terminals.links_file import DEFAULT_FILE
 from iso.codec import encode
 from iso.message import Message
 from tests.gateway.cli.beside import FAMILIES, in_thread, serving
@@ -69,6 +70,32 @@ def test_a_round_of_the_terminals(bank: Shell) -> None:
     assert left == _left(bank)
     bank.json("simulate", "withdraw", "--amount", "100000", "--then-reverse", "--kept", "30000")
     assert left - 30_000 == _left(bank)
+
+
+@pytest.fixture
+def _in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of links that approve purchases in part."""
+    path = tmp_path / "links.toml"
+    shipped = DEFAULT_FILE.read_text(encoding="utf-8")
+    path.write_text(
+        shipped.replace("expiring_in_48", 'partial_approval = "purchases"\nexpiring_in_48', 1), encoding="utf-8"
+    )
+    monkeypatch.setenv("KKS_LINKS_FILE", str(path))
+
+
+@pytest.mark.usefixtures("_in_part")
+def test_a_purchase_approved_in_part(bank: Shell) -> None:
+    """What was approved of what was asked for, in words and as values; then there is nothing."""
+    shown = bank.text("simulate", "purchase", "--amount", "900000")
+    assert "10 approved for a part of the amount" in shown
+    assert "Rp600.000 of Rp900.000 asked for, approval " in shown
+    told = bank.json("simulate", "purchase", "--amount", "900000", "--card", "2")
+    assert (True, "10", 900_000, AID_IDR, {"10": 0, "98": 0}) == tuple(
+        told[name] for name in ("approved", "code", "amount_idr", "approved_idr", "balances")
+    )
+    assert ("51", 0) == tuple(
+        bank.json("simulate", "purchase", "--amount", "1000")[name] for name in ("code", "approved_idr")
+    )
 
 
 def test_cards_are_chosen(bank: Shell) -> None:

@@ -30,10 +30,12 @@ def write(folder: Path, *keys: dict[str, Any]) -> Path:
 
 def test_every_kind_is_read_and_formed(tmp_path: Path) -> None:
     """Usage by kind and algorithm; a zone key can encipher only."""
-    keys = load_test_keys(write(tmp_path, ZPK, BDK, INITIAL, MAC, MAC | {"label": "mac-t", "algorithm": "T"}))
+    zmk = MAC | {"label": "zmk-x", "kind": "zmk"}
+    keys = load_test_keys(write(tmp_path, ZPK, BDK, INITIAL, MAC, MAC | {"label": "mac-t", "algorithm": "T"}, zmk))
     infos = [keys.hsm.info(one.form(keys.hsm)) for one in keys.keys]
     assert [
         KeyUsage.PIN_ENCRYPTION, KeyUsage.BASE_DERIVATION, KeyUsage.INITIAL_DUKPT, KeyUsage.MAC_CMAC, KeyUsage.MAC_RETAIL,
+        KeyUsage.KEY_BLOCK_PROTECTION,
     ] == [info.usage for info in infos]  # fmt: skip
     assert (KeyMode.ENCRYPT, "FFFF9876543210E00000") == (infos[0].mode, infos[2].attributes.device)
     assert (tmp_path, "FFFF987654") == (keys.folder, keys.key("bdk-x", TestKeyKind.BDK).device.hex().upper())
@@ -41,7 +43,7 @@ def test_every_kind_is_read_and_formed(tmp_path: Path) -> None:
 
 def test_the_file_that_a_bank_writes(tmp_path: Path) -> None:
     """Keys of other uses are passed over; a base key without a key set has one of ours."""
-    others = [{"link": "x", "label": kind, "kind": kind, "components": [ONE, TWO]} for kind in ("imk-ac", "cvk", "zmk")]
+    others = [{"link": "x", "label": kind, "kind": kind, "components": [ONE, TWO]} for kind in ("imk-ac", "cvk")]
     bdk = {"link": "edc", "label": "bdk-edc", "kind": "bdk", "components": [ONE, TWO]}
     (key,) = load_test_keys(write(tmp_path, *others, bdk)).keys
     assert ("bdk-edc", "FFFF987654", Algorithm.TDES) == (key.label, key.device.hex().upper(), key.algorithm)

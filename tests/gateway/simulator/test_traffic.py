@@ -143,6 +143,22 @@ async def test_a_bank_that_forgets_is_found_out() -> None:
     assert 3 == again.books.untold
 
 
+async def test_what_is_approved_in_part_counts_as_such() -> None:
+    """Of a hold approved in part half is taken, not half of what was asked for; the books agree, and it counts as approved."""
+
+    def in_part(request: Message, answer: Message) -> Message:
+        if request.mti == "0100" and answer.get(39) == "00":
+            answer.fields |= {4: "000000600000", 39: "10"}
+        return answer
+
+    async with FakeIssuer(WALLET, PINPAD, money_idr=10**9, twist=in_part) as bank:
+        result = await drive(bank, Plan(seconds=0.3, clients=4, connections=2, mix={Kind.HOLD: 1.0}))
+        assert adds_up(result, bank)
+        completions = [message.get(4) for message in bank.seen if message.mti == "0220"]
+    assert ({"000000300000"}, len(completions), 0) == (set(completions), result.codes["10"], result.declined)
+    assert len(completions) * 3_000 == result.books.spent_idr > 0
+
+
 async def test_some_cards_are_no_good() -> None:
     """They stay out; too few are refused, before and after the bank was asked."""
     async with FakeIssuer(WALLET, PINPAD) as bank:
