@@ -10,6 +10,7 @@ import pytest
 
 from gateway.simulator.cases import shipped_cases
 from gateway.simulator.pinpad import pinpad_of
+from gateway.simulator.profile import read_profile
 from tests.gateway.cli.beside import FAMILIES, in_thread, serving
 from tests.gateway.simulator.fake_issuer import FakeIssuer, make_wallet
 
@@ -49,7 +50,7 @@ def test_the_list_of_cases(shell: Shell, tmp_path: Path) -> None:
     assert {"raw", "  cash_atm: 0200 with DE3 010000 and DE18 6011.", f"{len(shipped_cases())} cases"} <= set(shown)
     assert "edc" not in shown
     found = shell.json("simulate", "cases", "--list", "--profile", "edc")["cases"]
-    assert [path.name for path in shipped_cases("edc")] == [one["file"] for one in found]
+    assert [path.name for path in shipped_cases(read_profile("edc"))] == [one["file"] for one in found]
     assert "none.toml" in shell.refused("simulate", "cases", "--list", str(tmp_path / "none.toml"))
     assert "there is no profile nobody" in shell.refused("simulate", "cases", "--profile", "nobody")
 

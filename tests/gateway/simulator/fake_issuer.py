@@ -76,6 +76,16 @@ TEST_KEYS = TestKeys(
     )
 )
 """What a bank and its terminals share; the bank forms its own half."""
+CHIP_KEYS = TestKeys(
+    tuple(
+        TestKey(label, kind, Algorithm.AES if kind is TestKeyKind.ZMK else Algorithm.TDES, COMPONENTS)
+        for label, kind in (
+            ("zpk-chip", TestKeyKind.ZPK), ("mac-chip", TestKeyKind.MAC), ("imk-ac", TestKeyKind.IMK), ("cvk", TestKeyKind.CVK),
+            ("zmk-chip", TestKeyKind.ZMK),
+        )
+    )
+)  # fmt: skip
+"""The same of profile chip."""
 _BDK = TEST_KEYS.hsm.form(KeyUsage.BASE_DERIVATION, "bank-bdk", BDK.components)
 
 
