@@ -15,7 +15,7 @@ from iso import tlv
 from iso.message import Message
 from keys import emv
 from keys.emv_profile import profiles
-from tests.gateway.simulator.fake_issuer import make_wallet
+from tests.gateway.simulator.fake_issuer import issuer_proof, make_wallet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,11 +150,7 @@ def answer(code: str, chip_data: str = "") -> Message:
 
 def proof(request: Message, code: str) -> str:
     """What the issuer answers the chip."""
-    scheme, told = profiles()["nsiccs"], tags(request)
-    master = emv.issuer(IMK).derive(scheme.master_data(CARD.pan, "00"))
-    session = master.derive(emv.session_data(scheme.read(told).r))  # type: ignore[arg-type]
-    arc = code.encode("ascii")
-    return tlv.build([("91", emv.arpc_1(session, told["9F26"], arc) + arc)]).hex().upper()
+    return issuer_proof(request, code, IMK)
 
 
 def test_which_answer_a_chip_believes() -> None:

@@ -218,11 +218,15 @@ def test_profile_chip_and_its_keys(tmp_path: Path) -> None:
     assert profile.courier is not None
 
 
+def _without_chip_data(answer: Message) -> Message:
+    return Message(answer.mti, {number: text for number, text in answer.fields.items() if number != 55})
+
+
 async def test_terminals_show_cards_and_believe_their_issuer_alone() -> None:
-    """The bank of these tests makes no ARPC: an approval without one counts as no answer, a decline does not need it."""
+    """An approval without ARPC counts as no answer, a decline does not need it."""
     profile = replace(with_keys(read_profile("chip"), CHIP_KEYS), freshness_s=0)
     pinpad = profile.pinpad(CHIP_KEYS)
-    bank = FakeIssuer(WALLET, pinpad, profile=profile)
+    bank = FakeIssuer(WALLET, pinpad, profile=profile, twist=lambda _request, answer: _without_chip_data(answer))
     async with bank, Switch("127.0.0.1", bank.port, clock=clock, profile=profile) as switch:
         atm = switch.terminal(pinpad, TerminalKind.ATM, 1)
         approved = await atm.withdraw(CARDS[0], 10_000)
@@ -230,4 +234,7 @@ async def test_terminals_show_cards_and_believe_their_issuer_alone() -> None:
         shown = [message for message in bank.seen if message.mti == "0200"]
     assert (None, "the approval of 0200 has no ARPC (DE55, tag 91)") == (approved.answer, approved.failure)
     assert "55" == declined.code
+    good = FakeIssuer(WALLET, pinpad, profile=profile)
+    async with good, Switch("127.0.0.1", good.port, clock=clock, profile=profile) as switch:
+        assert (await switch.terminal(pinpad, TerminalKind.ATM, 1).withdraw(CARDS[0], 10_000)).approved
     assert [("051", True)] * 2 == [(message.fields[22], 55 in message.fields) for message in shown]
