@@ -65,6 +65,22 @@ def test_cases_again_and_at_once_with_cuts_under_load(shell: Shell, tmp_path: Pa
     assert (8, True) == (found["load"]["cards"], found["load"]["books"]["agrees"])
 
 
+def test_a_link_that_wants_proof(shell: Shell, tmp_path: Path) -> None:
+    """Cases, single messages and load of a profile that signs; the chips' counters go on from one command to the next."""
+    names = ("mac_right", "chip_replayed", "stripe_right")
+    paths = [str(path) for path in shipped_cases(read_profile("chip")) if path.stem in names]
+    with in_thread(lambda: serving(tmp_path, 5, "chip")) as port:
+        there = ("--profile", "chip", "--port", str(port))
+        found = shell.json("simulate", "cases", *paths, *there)
+        assert (3, 0, []) == (found["passed"], found["failed"], found["not_run"])
+        assert "00" == shell.json("simulate", "withdraw", "--amount", "10000", "--card", "1", *there)["code"]
+        load = shell.json("simulate", "load", "--seconds", "0.3", "--clients", "3", *there)
+        assert ({"00": load["answered"]}, True) == (load["codes"], load["books"]["agrees"])
+        assert "00" == shell.json("simulate", "echo", *there)["code"]
+    counters = (tmp_path / "var" / "simulator" / "chip-counters.txt").read_text(encoding="ascii").splitlines()
+    assert len(counters) > load["answered"]
+
+
 def test_load(bank: Shell) -> None:
     """Figures of a short run, at full speed and at a rate; too few cards are one line."""
     found = bank.json("simulate", "load", "--seconds", "0.3", "--clients", str(FAMILIES))
