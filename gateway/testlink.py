@@ -84,6 +84,8 @@ def _keys(link: Link) -> Iterator[tuple[str, str, KeySpec]]:
         yield link.mac_key, "mac", KeySpec(KeyUsage.MAC_RETAIL)
     if link.chip != "off":
         yield link.chip_key, "imk-ac", KeySpec(KeyUsage.ISSUER_CRYPTOGRAM)
+    if link.chip_scripts:
+        yield link.chip_script_key, "imk-smi", KeySpec(KeyUsage.ISSUER_SCRIPT_MAC)
     if link.stripe_value != "off":
         yield link.stripe_key, "cvk", KeySpec(KeyUsage.CARD_VERIFICATION)
     if link.zone_master_key is not None:

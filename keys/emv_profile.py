@@ -155,6 +155,18 @@ class Profile:
         """What the issuer master key enciphers into the card's master key (EMV book 2 A1.4): 16 bytes. Raises CardDataRefused."""
         return emv.option_a_data(pan, psn) if self.master_key is MasterKey.A else emv.option_b_data(pan, psn)
 
+    def knows(self, tags: Mapping[str, bytes]) -> bool:
+        """Whether the cryptogram version that tag 9F10 tells is one of this profile's: the first of what `read` looks at.
+
+        Two schemes may find theirs in one tag, at different places: which it was, the cryptogram alone says.
+
+        >>> tags = {"9F10": bytes.fromhex("06010A03A0A000")}
+        >>> [name for name, profile in profiles().items() if profile.knows(tags)]
+        ['nsiccs', 'visa-cvn10']
+        """
+        issuer_data = tags.get(ISSUER_DATA, _MISSING)
+        return len(issuer_data) > self.cvn_at and issuer_data[self.cvn_at] in self.cvn
+
     def key_index(self, tags: Mapping[str, bytes]) -> int | None:
         """The derivation key index (0 to 255) of TAGS: which of the issuer's master keys made this card. None: it tells none.
 

@@ -10,9 +10,12 @@ from gateway.cli import output
 from gateway.cli.running import As, Json, who, with_bank
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.operations.bank import Bank
     from gateway.rules.card import CardEvent, CardState
     from gateway.store.cards import Card
+    from gateway.store.chip_scripts import ChipScript
 
 card = typer.Typer(help="Cards: show, deliver, hand over, block, unblock, replace.", no_args_is_help=True)
 account = typer.Typer(
@@ -26,15 +29,17 @@ Reason = Annotated[str, typer.Option("--reason", help="why; kept with the card")
 
 @card.command("show")
 def card_show(number: CardId, *, json: Json = False) -> None:
-    """One card: state, dates, masked PAN."""
+    """One card: state, dates, masked PAN; what its chip was told to do."""
     from gateway.operations.bank import reading
-    from gateway.store import cards
+    from gateway.store import cards, chip_scripts
 
-    async def work(bank: Bank) -> Card:
+    async def work(bank: Bank) -> tuple[Card, list[ChipScript]]:
         async with reading(bank) as connection:
-            return await cards.read(connection, number)
+            found = await cards.read(connection, number)
+            return found, await chip_scripts.of_card(connection, found)
 
-    _show_cards([with_bank(work)], json=json)
+    found, scripts = with_bank(work)
+    _show_cards([found], json=json, scripts=scripts)
 
 
 @card.command("list")
@@ -235,7 +240,8 @@ def account_unblock(
         output.say(f"{summary.tranches} tranches with {output.rupiah(summary.amount_idr)} can be spent again.")
 
 
-def _show_cards(found: list[Card], *, json: bool) -> None:
+def _show_cards(found: list[Card], *, json: bool, scripts: Sequence[ChipScript] | None = None) -> None:
+    """SCRIPTS: of the one card."""
     shown = [
         {
             "card": one.id, "account": one.account_number, "holder": one.holder_name, "pan": one.pan_masked, "state": one.state,
@@ -244,11 +250,15 @@ def _show_cards(found: list[Card], *, json: bool) -> None:
         }
         for one in found
     ]  # fmt: skip
+    told = None if scripts is None else [one._asdict() for one in scripts]
     if json:
-        output.as_json({"cards": shown})
+        output.as_json({"cards": shown} | ({} if told is None else {"scripts": told}))
         return
     columns = ["card", "account", "holder", "pan", "state", "expires_on", "reason"]
     output.table("", columns, [[one[name] for name in columns] for one in shown], numbers=["card"])
+    if told:
+        names = ["script", "wanted_at", "sent", "sent_at", "result", "told_at"]
+        output.table("Told to its chip", names, [[one[name] for name in names] for one in told], numbers=["sent"])
 
 
 def _show_state(number: int, state: CardState, *, json: bool) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gateway.operations import seldom
+from gateway.operations import card_scripts, seldom
 from gateway.operations.card_check import answer_again, check_cards, chip_answer
 from gateway.operations.decision_rows import Decided, columns, exceptions_of, row_of, transfers_of
 from gateway.operations.pin_check import check_pins, check_pins_once
@@ -50,9 +50,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gateway.operations.bank import Bank
-    from gateway.operations.card_check import CardCheck, CardData
+    from gateway.operations.card_check import CardCheck, CardData, IssuerAnswer
     from gateway.operations.rulebook import Rulebook
     from gateway.rules.authorise import PinOutcome
+    from gateway.rules.chip import ScriptTold
+    from gateway.store.chip_scripts import Sending
     from gateway.store.lane_connection import LaneConnection
     from gateway.store.link_exceptions import NewException
     from keys.keytypes import KeyHandle
@@ -94,6 +96,7 @@ class AuthoriseCommand(NamedTuple):
     card: CardData | None = None  # None: the link wants nothing of the card but its number and a plain PIN block
     why: str = ""
     new_pin_block: bytes | None = None  # of a PIN change, under the same key
+    script_words: tuple[ScriptTold, ...] = ()  # what the terminal says of scripts that chips were sent
 
 
 class Outcome(NamedTuple):
@@ -105,7 +108,7 @@ class Outcome(NamedTuple):
     balances: dict[Purse, int] | None
     expiring: Expiring | None = None  # what the family loses next if it does nothing
     replayed: bool = False
-    chip_answer: bytes | None = None  # tag 91 of DE55, for the card's chip; never stored
+    chip_answer: IssuerAnswer | None = None  # DE55, for the card's chip; never stored
     statement: tuple[Movement, ...] = ()  # newest first
 
 
@@ -169,6 +172,7 @@ async def authorise_group(
     head, loaded = await connection.load(wanted, terminals, today)
     if needs_more:
         await seldom.find_first_sendings(bank, connection, group, loaded)
+        head = await card_scripts.keep_words(bank, connection, head, group, loaded)
     work = _Work(bank, rulebook, ids, today)
     commands = [one.command for one in group]
     checks: list[CardCheck | None] = [None] * len(group)
@@ -180,6 +184,8 @@ async def authorise_group(
     if needs_more:
         await seldom.after_load(bank, connection, group, loaded, pins)
     outcomes = [work.one(*one) for one in zip(group, loaded, pins, checks, strict=True)]
+    if work.scripts:
+        head = await card_scripts.note_sent(bank, connection, head, work.scripts)
     if work.rows:
         if len(ids.transfers) < len(work.transfers):
             ids.transfers += await connection.take_ids("transfer_id_seq", len(work.transfers))
@@ -211,6 +217,7 @@ class _Work:
         self.terminals: dict[str, tuple[int, int]] = {}  # in this group: debits and rupiah by acquirer:terminal
         self.exceptions: list[NewException] = []
         self.pins: list[ChangedPin] = []
+        self.scripts: list[Sending] = []
         self.holds: list[
             tuple[int, int, date, date]
         ] = []  # to which something was added: they stand as long as that does
@@ -249,7 +256,9 @@ class _Work:
             self.pins.append(ChangedPin(member.cell, found.account_id, found.card_id, *found.new_reference))
         outcome = self._outcome(command, decision, found, authorisation_id)
         if check is not None and check.key is not None:
-            outcome = outcome._replace(chip_answer=chip_answer(self.bank, command, check, outcome.response_code))
+            chip = chip_answer(self.bank, command, check, outcome.reason, outcome.response_code)
+            outcome = outcome._replace(chip_answer=chip)
+            self.scripts += card_scripts.sendings(member, found, chip)
         self.decided.append(Decided(member, decision, found, outcome, authorisation_id, first, len(self.transfers)))
         return outcome
 
@@ -361,7 +370,7 @@ class _Work:
             Movement(date.fromisoformat(on), kind, amount) for on, kind, amount in stored.get("statement", ())
         )
         code = found.earlier_code or ""
-        chip = answer_again(self.bank, command, code, stored.get("chip"))
+        chip = answer_again(self.bank, command, code, stored)
         return Outcome(
             decision.reason,
             code,

@@ -17,8 +17,9 @@ from gateway.operations.opening import NewCard, order_cards
 from gateway.rules.account import TRANSITIONS as ACCOUNT_TRANSITIONS
 from gateway.rules.account import AccountEvent, AccountState
 from gateway.rules.card import ENDED, TRANSITIONS, CardEvent, CardState
+from gateway.rules.chip import Script
 from gateway.rules.transitions import TransitionRefused, move
-from gateway.store import cards
+from gateway.store import cards, chip_scripts
 from gateway.store.audit import Operation
 from keys.errors import PinRefused
 from keys.sensitive import Pan
@@ -163,6 +164,10 @@ async def _move(
 ) -> CardState:  # fmt: skip
     after = _check_possible(card, event)
     await cards.update(tx.connection, card, state=after.value, **changes)
+    if event in (CardEvent.RESET_PIN, CardEvent.UNLOCK_PIN):  # the chip counts wrong PINs too, by itself
+        await chip_scripts.want(tx.connection, card, Script.UNBLOCK_PIN, bank.now())
+    elif event is CardEvent.BLOCK:
+        await chip_scripts.want_again(tx.connection, card, Script.BLOCK_APPLICATION, bank.now())
     kept = {key: changes[key] for key in KEPT if key in changes}
     told = await hot_list.tell(bank, tx, card, after, reported_by)
     kept |= {"partners_told": told} if told else {}

@@ -3,19 +3,32 @@
 Asked for all members of a group whose card the rules look at, before their PINs. A right cryptogram counts once: the card's
 last transaction counter is moved in the group's transaction, whatever is decided of the money. What comes with a card is in
 memory until the answer is sent, and never stored: of a cryptogram four bytes of its digest stay, by which a repeat is known.
-Read next: gateway.rules.chip, pin_check.py.
+A card that is stopped is verified too where the link lets its chip be told so (card_scripts.py). Read next: gateway.rules.chip.
 """
 
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from gateway.operations import card_scripts
 from gateway.rules.authorise import DeclineReason, needs_pin_check
-from gateway.rules.chip import ATC_MOST, CardRules, Shown, counter_fault, missing_proof
+from gateway.rules.chip import (
+    ATC_MOST,
+    NEVER_SENT,
+    CardRules,
+    Script,
+    ScriptSent,
+    Shown,
+    asks_though_stopped,
+    counter_fault,
+    missing_proof,
+)
+from gateway.store import chip_scripts
 from gateway.store.card_counters import ChipCounter, take_chip_counters
+from gateway.store.chip_scripts import CardKey
 from keys.cvv import CardValue
 from keys.emv_profile import ATC, CRYPTOGRAM
 from keys.errors import CardDataRefused
@@ -25,6 +38,7 @@ if TYPE_CHECKING:
 
     from gateway.operations.authorise import AuthoriseCommand, Keyed
     from gateway.operations.bank import Bank
+    from gateway.operations.card_scripts import IssuerScript
     from gateway.store.authorisations import Loaded
     from gateway.store.lane_connection import LaneConnection
     from keys.emv_profile import Profile
@@ -42,10 +56,14 @@ _MARK_BYTES = 4
 
 
 class Chip(NamedTuple):
-    """Chip data as they came. SAME: whether the card signed what is asked for, its amount and currency; PSN: two digits."""
+    """Chip data as they came. SAME: whether the card signed what is asked for, its amount and currency; PSN: two digits.
 
-    profile: Profile
+    PROFILES: those of its cryptogram version. There are two where it stands at another place in tag 9F10 of each.
+    """
+
+    profiles: tuple[Profile, ...]
     key: str  # label of the issuer's master key
+    script_key: str  # and of its key for the MACs of scripts
     tags: Mapping[str, bytes]
     psn: str
     same: bool
@@ -92,11 +110,26 @@ class CardData(NamedTuple):
 
 
 class CardCheck(NamedTuple):
-    """What was found. KEY: the version of the issuer's key under which the cryptogram is right; ARPC: tag 91 of an approval."""
+    """What was found. KEY: the version of the issuer's key under which the cryptogram is right; ARPC: tag 91 of an approval.
+
+    PROFILE: by which it is right. SENT: what the chip was told before, where the link lets it be told something.
+    """
 
     fault: DeclineReason | None = None
     key: KeyHandle | None = None
     arpc: bytes | None = None
+    profile: Profile | None = None
+    sent: Mapping[Script, ScriptSent] = NEVER_SENT
+
+
+class IssuerAnswer(NamedTuple):
+    """What an answer tells a chip. ISSUER_DATA: tag 91; SCRIPT: to follow it, None: nothing."""
+
+    issuer_data: bytes
+    script: IssuerScript | None = None
+
+    def __repr__(self) -> str:
+        return "IssuerAnswer(...)"
 
 
 async def check_cards(
@@ -104,24 +137,30 @@ async def check_cards(
 ) -> list[CardCheck | None]:
     """The check of each member's card, in their order; None where the rules look at none. Moves the counters of right chips.
 
+    A card that is stopped has one where its cryptogram is right and its chip may be told so: without a fault, which no rule sees.
+
     Raises KeyRefused where a key that a link names is not there or may not work, TokenError.
     """
     checks: list[CardCheck | None] = [None] * len(group)
     told: dict[int, ChipCounter] = {}
+    stopped = []
     for place, (member, found) in enumerate(zip(group, loaded, strict=True)):
         command = member.command
         card = command.card
-        if card is None or not needs_pin_check(command.request, found.snapshot):
+        if card is None:
             continue
+        if not needs_pin_check(command.request, found.snapshot):
+            if not _may_be_told_to_stop(command, card, found):
+                continue
+            stopped.append(place)
         check = checks[place] = _check(bank.hsm, command, card)
         if check.key is not None and card.chip is not None and found.card_id is not None:
             told[place] = ChipCounter(member.cell, found.account_id, found.card_id, card.chip.atc, card.rules.window)
     if told:
-        lasts = await take_chip_counters(connection, list(told.values()))
-        for (place, counter), last in zip(told.items(), lasts, strict=True):
-            fault = counter_fault(last.atc, counter.atc, ATC_MOST if last.open else counter.window)
-            if fault is not None:
-                checks[place] = CardCheck(fault)
+        await _count(connection, told, checks)
+        await _read_scripts(connection, group, told, checks)
+    for place in stopped:  # a card that is stopped is refused for that, whatever else is wrong with it
+        checks[place] = _unless_faulty(checks[place])
     for member, found, checked in zip(group, loaded, checks, strict=True):
         if checked is not None and checked.fault is not None:
             origin = member.command.origin
@@ -135,21 +174,78 @@ async def check_cards(
     return checks
 
 
-def chip_answer(bank: Bank, command: AuthoriseCommand, check: CardCheck | None, code: str) -> bytes | None:
-    """Tag 91 of the answer with response code CODE: ARPC and what it is made over. None where no cryptogram was found right."""
+def chip_answer(
+    bank: Bank, command: AuthoriseCommand, check: CardCheck | None, reason: DeclineReason, code: str
+) -> IssuerAnswer | None:
+    """For the chip, with response code CODE: ARPC and what it is made over, and a script that is due after REASON.
+
+    None where no cryptogram was found right.
+    """
     if check is None or check.key is None or command.card is None or command.card.chip is None:
         return None
-    if code == command.response_codes[DeclineReason.APPROVED]:
-        return check.arpc
-    return _verified(bank.hsm, command, command.card.chip, [check.key], code).arpc
+    arpc, script = check.arpc, card_scripts.due(command, check, reason)
+    if code != command.response_codes[DeclineReason.APPROVED]:
+        arpc = _verified(bank.hsm, command, command.card.chip, code, check.key).arpc
+    return _told(bank, command, command.card.chip, check._replace(arpc=arpc), script)
 
 
-def answer_again(bank: Bank, command: AuthoriseCommand, code: str, mark: str | None) -> bytes | None:
-    """Tag 91 of a repeat's answer, made anew: for the cryptogram of the first sending (MARK) alone, lest it prove another's."""
-    card = command.card
+def answer_again(bank: Bank, command: AuthoriseCommand, code: str, stored: Mapping[str, Any]) -> IssuerAnswer | None:
+    """The same of a repeat's answer, made anew: for the cryptogram of the first sending alone, lest it prove another's.
+
+    STORED: the answer of the first sending, with the mark of its cryptogram and which script it had.
+    """
+    card, mark = command.card, stored.get("chip")
     if mark is None or card is None or card.chip is None or card.chip.mark != mark:
         return None
-    return _verified(bank.hsm, command, card.chip, bank.hsm.find_all(card.chip.key), code).arpc
+    script = Script(stored["script"]) if "script" in stored else None
+    return _told(bank, command, card.chip, _verified(bank.hsm, command, card.chip, code), script)
+
+
+def _told(
+    bank: Bank, command: AuthoriseCommand, chip: Chip, check: CardCheck, script: Script | None
+) -> IssuerAnswer | None:
+    if check.arpc is None:
+        return None
+    made = None if script is None else card_scripts.make(bank.hsm, command, chip, check, script)
+    return IssuerAnswer(check.arpc, made)
+
+
+def _unless_faulty(check: CardCheck | None) -> CardCheck | None:
+    return None if check is None or check.fault is not None else check
+
+
+def _may_be_told_to_stop(command: AuthoriseCommand, card: CardData, found: Loaded) -> bool:
+    return (
+        "block" in card.rules.scripts and card.chip is not None and asks_though_stopped(command.request, found.snapshot)
+    )
+
+
+async def _count(connection: LaneConnection, told: Mapping[int, ChipCounter], checks: list[CardCheck | None]) -> None:
+    """Move the counters of right chips; what was counted before is a fault."""
+    lasts = await take_chip_counters(connection, list(told.values()))
+    for (place, counter), last in zip(told.items(), lasts, strict=True):
+        fault = counter_fault(last.atc, counter.atc, ATC_MOST if last.open else counter.window)
+        if fault is not None:
+            checks[place] = CardCheck(fault)
+
+
+async def _read_scripts(
+    connection: LaneConnection,
+    group: Sequence[Keyed],
+    told: Mapping[int, ChipCounter],
+    checks: list[CardCheck | None],
+) -> None:
+    """What chips were told before, of those whose link lets them be told something."""
+    right: dict[int, CardCheck] = {}
+    for place in told:
+        check, card = checks[place], group[place].command.card
+        if check is not None and check.fault is None and card is not None and card.rules.scripts:
+            right[place] = check
+    if not right:
+        return
+    sent = await chip_scripts.sent_before(connection, [CardKey(*told[place][:3]) for place in right])
+    for (place, check), before in zip(right.items(), sent, strict=True):
+        checks[place] = check._replace(sent=before)
 
 
 def _check(hsm: Hsm, command: AuthoriseCommand, card: CardData) -> CardCheck:
@@ -158,34 +254,37 @@ def _check(hsm: Hsm, command: AuthoriseCommand, card: CardData) -> CardCheck:
         return CardCheck(fault)
     if card.chip is not None:
         code = command.response_codes[DeclineReason.APPROVED]
-        check = _verified(hsm, command, card.chip, _candidates(hsm, card.chip), code)
+        check = _verified(hsm, command, card.chip, code)
         return check if check.key is not None and card.chip.same else CardCheck(DeclineReason.CHIP_WRONG)
     if card.stripe is not None and card.stripe.value and not _value_is_right(hsm, command, card.stripe):
         return CardCheck(DeclineReason.STRIPE_VALUE_WRONG)
     return CardCheck()
 
 
-def _verified(hsm: Hsm, command: AuthoriseCommand, chip: Chip, keys: Sequence[KeyHandle], code: str) -> CardCheck:
-    """Under which of KEYS the cryptogram is right, and tag 91 for response code CODE. No key: it is not right."""
-    arc = code.encode("ascii")
-    if chip.profile.arpc_method != 1:
-        approved = code == command.response_codes[DeclineReason.APPROVED]
-        arc = ISSUER_APPROVES if approved else ISSUER_DECLINES
-    try:
-        for key in keys:
-            found = hsm.verify_cryptogram(chip.profile, key, command.pan, chip.psn, chip.tags, arc)
-            if found.right and found.arpc is not None:
-                return CardCheck(None, key, found.arpc + arc)
-    except CardDataRefused:  # of another cryptogram version than the profile's
-        pass
+def _verified(hsm: Hsm, command: AuthoriseCommand, chip: Chip, code: str, found: KeyHandle | None = None) -> CardCheck:
+    """By which profile and key the cryptogram is right, and tag 91 for response code CODE. No key: it is not right.
+
+    FOUND: the key under which it was found right before. Raises KeyRefused where no key of the issuer's may work.
+    """
+    approved = code == command.response_codes[DeclineReason.APPROVED]
+    for profile in chip.profiles:
+        arc = code.encode("ascii")
+        if profile.arpc_method != 1:
+            arc = ISSUER_APPROVES if approved else ISSUER_DECLINES
+        for key in _candidates(hsm, chip, profile) if found is None else [found]:
+            try:
+                answer = hsm.verify_cryptogram(profile, key, command.pan, chip.psn, chip.tags, arc)
+            except CardDataRefused:  # of another cryptogram version than the profile's
+                break
+            if answer.right and answer.arpc is not None:
+                return CardCheck(None, key, answer.arpc + arc, profile)
     return CardCheck()
 
 
-def _candidates(hsm: Hsm, chip: Chip) -> list[KeyHandle]:
+def _candidates(hsm: Hsm, chip: Chip, profile: Profile) -> list[KeyHandle]:
     """Versions of the issuer's key, the one of the card's derivation key index first. Raises KeyRefused where none may work."""
-    working = _working(hsm, chip.key)
-    index = chip.profile.key_index(chip.tags)
-    return sorted(working, key=lambda key: key.version != index)
+    index = profile.key_index(chip.tags)
+    return sorted(_working(hsm, chip.key), key=lambda key: key.version != index)
 
 
 def _value_is_right(hsm: Hsm, command: AuthoriseCommand, stripe: Stripe) -> bool:

@@ -74,6 +74,8 @@ def row_of(one: Decided, transfer_ids: list[int], today: date) -> NewAuthorisati
         told += f',"expiring":["{outcome.expiring.on}",{outcome.expiring.amount_idr}]'
     if outcome.chip_answer is not None and member.command.card is not None and member.command.card.chip is not None:
         told += f',"chip":"{member.command.card.chip.mark}"'
+        if outcome.chip_answer.script is not None:
+            told += f',"script":"{outcome.chip_answer.script.script}"'
     if outcome.statement:
         told += ',"statement":' + json.dumps([[str(on), kind, amount] for on, kind, amount in outcome.statement])
     original = found.snapshot.original

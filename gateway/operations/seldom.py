@@ -40,6 +40,7 @@ def is_seldom(command: AuthoriseCommand) -> bool:
     kind, original = command.request.kind, command.origin.original
     return (
         kind in (RequestKind.PIN_CHANGE, RequestKind.STATEMENT)
+        or bool(command.script_words)
         or (original is not None and (command.origin.guessed or (original[0] == "1" and kind in OF_HOLDS)))
         or is_repeat(command)
     )

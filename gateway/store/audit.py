@@ -43,6 +43,7 @@ class Operation(StrEnum):
     KPM_RESULT = "kpm.result"
     CARD_EVENT = "card.event"
     CARD_ORDER = "card.order"
+    CARD_SCRIPT = "card.script"
     ACCOUNT_EVENT = "account.event"
     SI_IMPORT = "si.import"
     SI_APPROVE = "si.approve"

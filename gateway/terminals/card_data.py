@@ -11,26 +11,35 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gateway.operations.card_check import CardData, Chip, Stripe
-from gateway.rules.chip import CardRules, Entry, Shown, entry_of
+from gateway.operations.card_check import CardData, Chip, IssuerAnswer, Stripe
+from gateway.rules.chip import CardRules, Entry, ScriptResult, ScriptTold, Shown, entry_of, script_named
 from iso import tlv
 from iso.errors import FormatError
 from keys.cvv import CardValue
-from keys.emv import AC_BYTES
-from keys.emv_profile import CRYPTOGRAM, profiles
+from keys.emv import AC_BYTES, ATC_BYTES
+from keys.emv_profile import ATC, CRYPTOGRAM, profiles
 from keys.errors import KsnRefused
 from keys.ksn import AES_BYTES, AesKsn, TdesKsn
 from keys.pinblock import PinFormat
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gateway.terminals.profile import Link
     from iso.message import Message
+    from keys.emv_profile import Profile
 
 ANSWER_TAG = "91"
 """Issuer authentication data (EMV book 3, annex A)."""
 BLOCK_HEX = {0: 16, 3: 16, 4: 32}
 FORMATS = {0: PinFormat.ISO_0, 3: PinFormat.ISO_3, 4: PinFormat.ISO_4}
 _AMOUNT, _CURRENCY, _SEQUENCE, _INFORMATION = "9F02", "5F2A", "5F34", "9F27"
+SCRIPT, IDENTIFIER, COMMAND, RESULTS = "72", "9F18", "86", "9F5B"
+"""Of issuer scripts (EMV book 3, 10.10)."""
+_RESULTS = {0: ScriptResult.NOT_DONE, 1: ScriptResult.FAILED, 2: ScriptResult.TAKEN}
+_RESULT_BYTES, _RESULTS_MOST = 5, 8
+_VERIFICATION, _VERIFICATION_BYTES = "95", 5
+_SCRIPT_FAILED = 0x30  # before or after the last cryptogram, in the last byte (EMV book 3, annex C5)
 _TYPE, _REQUEST = 0xC0, 0x80  # of a cryptogram, in its information data: an ARQC (EMV book 3, 6.5.5)
 _TRACK2 = re.compile(r"(\d{8,19})[=D](\d{4})(\d{3})(\d*)F?", re.ASCII)
 _VALUE_DIGITS = 3
@@ -43,7 +52,9 @@ def card_data(message: Message, link: Link) -> CardData | None:
     """
     if link.chip == "off" and link.stripe_value == "off" and link.pin_scheme == "zpk" and link.pin_format == 0:
         return None
-    rules = CardRules(link.chip, link.stripe_value, link.chip_fallback == "allowed", link.chip_window)
+    rules = CardRules(
+        link.chip, link.stripe_value, link.chip_fallback == "allowed", link.chip_window, link.chip_scripts
+    )
     entry = entry_of(message.get(22, ""))
     chip = None if link.chip == "off" else _chip(message, link)
     stripe = None if link.chip == "off" and link.stripe_value == "off" else _stripe(message, link, entry)
@@ -77,17 +88,55 @@ def _block(message: Message, link: Link, number: int) -> bytes | None:
         return b""
 
 
-def chip_field(issuer_data: bytes) -> str:
-    """DE55 of an answer, hex: issuer authentication data for the card, and no scripts.
+def chip_field(answer: IssuerAnswer) -> str:
+    """DE55 of an answer, hex: issuer authentication data for the card, and a script to run after its last cryptogram.
 
-    >>> chip_field(bytes.fromhex("4EBC8F764A2E8B853030"))
+    EMV book 3, 10.10: template 72 with the script's identifier (9F18) and its command (86).
+
+    >>> chip_field(IssuerAnswer(bytes.fromhex("4EBC8F764A2E8B853030")))
     '910A4EBC8F764A2E8B853030'
     """
-    return tlv.build([(ANSWER_TAG, issuer_data)]).hex().upper()
+    items = [(ANSWER_TAG, answer.issuer_data)]
+    if answer.script is not None:
+        script = ((IDENTIFIER, answer.script.identifier), (COMMAND, answer.script.command))
+        items.append((SCRIPT, tlv.build(script)))
+    return tlv.build(items).hex().upper()
+
+
+def script_words(message: Message) -> tuple[ScriptTold, ...]:
+    """What a message's terminal says of scripts that came with an earlier answer; nothing where it cannot be read.
+
+    Tag 9F5B, 5 bytes a script: the result in the first four bits, then the script's identifier (EMV book 4, annex A5). Without
+    it, the bits of tag 95 that say that a script failed, of the transaction of tag 9F36. It is no part of what a message asks
+    for: nothing is refused for it.
+    """
+    text = message.get(tlv.CHIP_DATA)
+    if text is None:
+        return ()
+    try:
+        tags = dict(tlv.parse(bytes.fromhex(text)))
+    except (ValueError, FormatError):
+        return ()
+    results, terminal, counter = tags.get(RESULTS, b""), tags.get(_VERIFICATION, b""), tags.get(ATC, b"")
+    if results:
+        return tuple(_words(results))
+    failed = len(terminal) == _VERIFICATION_BYTES and terminal[-1] & _SCRIPT_FAILED
+    return (
+        (ScriptTold(None, int.from_bytes(counter), ScriptResult.FAILED),)
+        if failed and len(counter) == ATC_BYTES
+        else ()
+    )
+
+
+def _words(results: bytes) -> Iterator[ScriptTold]:
+    for at in range(0, min(len(results), _RESULTS_MOST * _RESULT_BYTES), _RESULT_BYTES):
+        found, result = script_named(results[at + 1 : at + _RESULT_BYTES]), _RESULTS.get(results[at] >> 4)
+        if found is not None and result is not None:
+            yield ScriptTold(*found, result)
 
 
 def _chip(message: Message, link: Link) -> Chip | None:
-    """Chip data, with every tag that the profile's cryptogram is made of; None: none came."""
+    """Chip data, with every tag that the card's cryptogram is made of; None: none came."""
     text = message.get(tlv.CHIP_DATA)
     if text is None:
         return None
@@ -95,15 +144,30 @@ def _chip(message: Message, link: Link) -> Chip | None:
         tags = dict(tlv.parse(bytes.fromhex(text)))
     except ValueError:
         raise FormatError(tlv.CHIP_DATA, "is not hexadecimal") from None
-    profile = profiles()[link.chip_profile]
-    for tag, least, most in (
-        *((one.tag, one.least, one.most) for one in profile.data), (CRYPTOGRAM, AC_BYTES, AC_BYTES),
-    ):  # fmt: skip
-        if tag not in tags:
-            raise FormatError(tlv.CHIP_DATA, f"tag {tag} is missing")
-        if not least <= len(tags[tag]) <= most:
-            raise FormatError(tlv.CHIP_DATA, f"tag {tag} has a wrong length")
-    return Chip(profile, link.chip_key, tags, _sequence(message, tags.get(_SEQUENCE)), _signed_this(message, tags))
+    return Chip(
+        _signers(link, tags), link.chip_key, link.chip_script_key, tags, _sequence(message, tags.get(_SEQUENCE)),
+        _signed_this(message, tags),
+    )  # fmt: skip
+
+
+def _signers(link: Link, tags: dict[str, bytes]) -> tuple[Profile, ...]:
+    """The link's profiles of the cryptogram version that tag 9F10 tells; where it is of none, the first, which refuses it.
+
+    Those whose version stands further on come first: where NSICCS has its version, Visa has its key index, and for one index
+    the cryptogram of Visa's version 18 is right by NSICCS's rules as well, but not the answer.
+    Raises FormatError where a tag is not there that the cryptogram of such a card is made of.
+    """
+    named = sorted((profiles()[name] for name in link.chip_profile), key=lambda profile: -profile.cvn_at)
+    found = tuple(profile for profile in named if profile.knows(tags)) or (named[0],)
+    for profile in found:
+        for tag, least, most in (
+            *((one.tag, one.least, one.most) for one in profile.data), (CRYPTOGRAM, AC_BYTES, AC_BYTES),
+        ):  # fmt: skip
+            if tag not in tags:
+                raise FormatError(tlv.CHIP_DATA, f"tag {tag} is missing")
+            if not least <= len(tags[tag]) <= most:
+                raise FormatError(tlv.CHIP_DATA, f"tag {tag} has a wrong length")
+    return found
 
 
 def _signed_this(message: Message, tags: dict[str, bytes]) -> bool:

@@ -14,7 +14,7 @@ from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
 from gateway.rules.authorise import WITH_PIN, DeclineReason, Request, RequestKind
 from gateway.rules.purse import Channel, PurseChoice
 from gateway.terminals import private_fields
-from gateway.terminals.card_data import card_data, chip_field, new_pin_block, pin_block
+from gateway.terminals.card_data import card_data, chip_field, new_pin_block, pin_block, script_words
 from gateway.terminals.profile import Asked, Link
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
 from iso.amount import read_amount, read_replacement, write_amount
@@ -54,7 +54,7 @@ ORIGINALS = {  # what names another message in DE90, and the classes of message 
     RequestKind.REVERSAL: "12", RequestKind.COMPLETION: "1", RequestKind.REFUND: "2",
 }  # fmt: skip
 WITHOUT_MONEY = (RequestKind.STATEMENT, RequestKind.PIN_CHANGE)  # asked for without amount, currency and purse
-DIGESTED = (3, 4, 37, 41, 42, 49, 90, 95)  # with the key fields, what makes two messages the same
+DIGEST_BYTES = 16
 ASKED_KEPT = 512  # combinations of a link; there are a few dozen, unless somebody makes them up
 APPROVING = frozenset({"00", "08", "10", "11", "16"})  # DE39 of ISO 8583:1987, A.9, that let money out; 10: DE4 of it
 ADVICE = "2"
@@ -176,7 +176,8 @@ def _faulty_advice(
         fault=fault,
     )
     pan, origin = _pan(message), _origin(message, link, message.get(41, ""), None, settlement_date)
-    return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why=why)
+    words = script_words(message) if link.chip_scripts else ()
+    return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why=why, script_words=words)
 
 
 def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None) -> AuthoriseCommand:
@@ -194,8 +195,17 @@ def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: 
     if request.kind is RequestKind.PIN_CHANGE:
         _need(message, link.new_pin_field)
         new_block = new_pin_block(message, link)
+    words = script_words(message) if link.chip_scripts else ()
     return AuthoriseCommand(
-        request, origin, pan, pin_block(message, link), pin_key, codes, card, new_pin_block=new_block
+        request,
+        origin,
+        pan,
+        pin_block(message, link),
+        pin_key,
+        codes,
+        card,
+        new_pin_block=new_block,
+        script_words=words,
     )
 
 
@@ -341,10 +351,16 @@ def _pan(message: Message) -> Pan:
 
 
 def _digest(message: Message, *marks: str) -> bytes:
-    """16 bytes over what, with the key fields, makes two messages the same. MARKS: what else an advice says."""
+    """16 bytes over what, with the key fields, makes two messages the same. MARKS: what else an advice says.
+
+    BLAKE2b (RFC 7693) of the fields' texts, a zero byte between them, which none of them can hold.
+    """
     get = message.fields.get
-    parts = repr((message.mti[1], [get(number) for number in DIGESTED], *marks))
-    return hashlib.sha256(parts.encode()).digest()[:16]
+    told = [
+        message.mti[1], get(3, ""), get(4, ""), get(37, ""), get(41, ""), get(42, ""), get(49, ""), get(90, ""), get(95, ""),
+        *marks,
+    ]  # fmt: skip
+    return hashlib.blake2b("\0".join(told).encode(), digest_size=DIGEST_BYTES).digest()
 
 
 def _need(message: Message, number: int, name: int | None = None) -> str:

@@ -47,6 +47,8 @@ def _wanted(link: Link, hsm: Hsm) -> Iterator[tuple[str, frozenset[KeyUsage], st
         yield link.mac_key, MACS, "makes MACs"
     if link.chip != "off":
         yield link.chip_key, frozenset({KeyUsage.ISSUER_CRYPTOGRAM}), "verifies cryptograms"
+    if link.chip_scripts:
+        yield link.chip_script_key, frozenset({KeyUsage.ISSUER_SCRIPT_MAC}), "makes the MACs of scripts"
     if link.stripe_value != "off":
         yield link.stripe_key, frozenset({KeyUsage.CARD_VERIFICATION}), "verifies the values of stripes"
     if link.zone_master_key is not None:

@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from gateway.rules.authorise import DeclineReason, RequestKind
+from gateway.rules.chip import ScriptUse
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import DialectError, FrameError
@@ -58,6 +59,11 @@ WIRE = (
 """Settings that are fixed with a connection: where one changes, the link is drained and opened anew."""
 
 Policy = Literal["off", "optional", "required"]
+ChipProfiles = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    Field(min_length=1, max_length=8),
+]
 DataElement = Annotated[
     int, BeforeValidator(lambda value: int(value) if isinstance(value, str) else value), Field(ge=2, le=128)
 ]
@@ -150,10 +156,12 @@ class Link(BaseModel):
     freshness_s: int = Field(0, ge=0, le=86_400)  # how far DE7 of a request with a MAC may be from our clock; 0: any
     advice_freshness_s: int = Field(259_200, ge=60, le=2_592_000)  # the same of advices and reversals
     chip: Policy = "off"
-    chip_profile: str = "nsiccs"
+    chip_profile: ChipProfiles = ("nsiccs",)  # one, or those a card's tag 9F10 chooses among by its cryptogram version
     chip_window: int = Field(100, ge=1, le=65_535)  # how far above a card's last transaction counter the next may be
     chip_fallback: Literal["refused", "allowed"] = "refused"  # the stripe of a card that has a chip
     chip_key: str = Field("imk-ac", pattern=LABEL)
+    chip_scripts: tuple[ScriptUse, ...] = ()  # what for an answer may tell a chip something: block, pin
+    chip_script_key: str = Field("imk-smi", pattern=LABEL)  # of their MACs
     stripe_value: Policy = "off"  # CVV of track 2
     stripe_value_at: int = Field(
         5, ge=0, le=20
@@ -307,8 +315,11 @@ class Link(BaseModel):
             raise ValueError(f"mac = {self.mac!r} needs mac_key")
         if self.pin_format == 4 and self.pin_block_field == 52:  # noqa: PLR2004 - ISO 9564-1 format, data element
             raise ValueError("pin_format = 4 needs a pin_block_field other than 52, which is too short")
-        if self.chip_profile not in emv_profiles():
-            raise ValueError(f"there is no chip_profile {self.chip_profile}")
+        unknown = [name for name in self.chip_profile if name not in emv_profiles()]
+        if unknown:
+            raise ValueError(f"there is no chip_profile {unknown[0]}")
+        if self.chip == "off" and self.chip_scripts:
+            raise ValueError("chip_scripts are nothing without chip data: chip is 'off'")
         if self.mac == "off" and (self.mac_network or self.freshness_s):
             raise ValueError("mac_network and freshness_s are nothing without a MAC: mac is 'off'")
         if (self.header == "none") != (not self.header_hex):

@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from tests.gateway.street import Street
 
 IMK = [b"\x11" * 16, bytes.fromhex("515053525554575659585B5A5D5C5F5E")]
+SMI = [b"\x33" * 16, bytes.fromhex("0123456789ABCDEFFEDCBA9876543210")]
 CVK = [b"\x11" * 16, bytes.fromhex("1032547698BADCFEEFCDAB8967452301")]
 BDK = [b"\x22" * 16, bytes.fromhex("2301674589ABCDEFEFCDAB8967452301")]
 CHIP_READ, STRIPE_READ, FALLBACK = "051", "901", "801"
 DEVICE = bytes.fromhex("FFFF9876543210E00000")
 
 
-def link_file(folder: Path, **settings: str | int) -> Path:
+def link_file(folder: Path, **settings: str | int | list[str]) -> Path:
     """The shipped link with other settings, as a file."""
     head, codes = DEFAULT_FILE.read_text(encoding="utf-8").split("\n[response_codes]\n")
     for name, value in settings.items():
@@ -50,13 +51,14 @@ def link_file(folder: Path, **settings: str | int) -> Path:
 def give_keys(bank: Bank) -> None:
     """The issuer's test keys for chip and stripe, and the base key of DUKPT terminals."""
     bank.hsm.form(KeyUsage.ISSUER_CRYPTOGRAM, "imk-ac", IMK)
+    bank.hsm.form(KeyUsage.ISSUER_SCRIPT_MAC, "imk-smi", SMI)
     bank.hsm.form(KeyUsage.CARD_VERIFICATION, "cvk", CVK)
     bank.hsm.form(KeyUsage.BASE_DERIVATION, "bdk", BDK)
 
 
 def chip_of(card: TestCard, atc: int = 0) -> ChipCard:
     """The chip of a card of the wallet."""
-    return ChipCard(card, _joined(IMK), _joined(CVK), atc=atc)
+    return ChipCard(card, _joined(IMK), _joined(CVK), atc=atc, smi=_joined(SMI))
 
 
 def with_chip(terminal: Terminal, chip: ChipCard, amount_idr: int = 10_000, **changes: str) -> Message:

@@ -66,10 +66,11 @@ async def test_every_key_of_every_link(bank: Bank, tmp_path: Path) -> None:
         ("chip", "imk-ac", "imk-ac"), ("chip", "cvk", "cvk"), ("chip", "zmk-chip", "zmk"),
     ] == [(one["link"], one["label"], one["kind"]) for one in first]  # fmt: skip
     more = 'mac = "required"\nmac_key = "zak"\nchip = "optional"\nchip_key = "imk-2"\nzone_master_key = "zmk"'
+    more += '\nchip_scripts = ["block"]'
     links.write_text(text.replace('mac = "off"', more), encoding="utf-8")
     testlink.ensure_test_link(bank)
     found = json.loads(path.read_text(encoding="utf-8"))
-    assert (first, ["mac", "imk-ac", "zmk"]) == (found[:7], [one["kind"] for one in found[7:]])
+    assert (first, ["mac", "imk-ac", "imk-smi", "zmk"]) == (found[:7], [one["kind"] for one in found[7:]])
     assert [None] * 3 == [lacking(link, bank.hsm) for link in read_links(links).link]
     for one in found:
         parts = [bytes.fromhex(part) for part in one["components"]]

@@ -251,7 +251,8 @@ def test_scripts_same_as_pyemv(
             pyemv.sm.encrypt_command_data(session, secret, pyemv.sm.EncryptionType.VISA),
         ]
     else:
-        kind = pyemv.sm.EncryptionType.MASTERCARD if name == "mchip" else pyemv.sm.EncryptionType.EMV
+        types = pyemv.sm.EncryptionType
+        kind = types.MASTERCARD if name.startswith("mchip") else types.EMV
         session = pyemv.kd.derive_common_sk(pyemv.kd.derive_icc_mk_a(SECOND_KEY, pan.reveal(), psn), arqc)
         made = [
             pyemv.sm.generate_command_mac(session, HEADER + atc + arqc + body),

@@ -22,6 +22,7 @@ pyemv_warns = pytest.mark.filterwarnings("ignore::cryptography.utils.Cryptograph
 CASES = {"emv.nsiccs.arqc.1": "nsiccs", "emv.vsdc.cvn10.cck": "visa-cvn10", "emv.mchip.cvn16.cck": "mchip"}
 LENGTHS = {"9F02": 6, "9F03": 6, "9F1A": 2, "95": 5, "5F2A": 2, "9A": 3, "9C": 1, "9F37": 4, "82": 2, "9F36": 2}
 ORDER = (*LENGTHS, "9F10")
+SIGNED_PARTS = {"visa-cvn10": range(3, 7), "mchip": range(2, 8), "mchip-cvn14": range(2, 8)}  # of tag 9F10
 TEXT = resources.files("keys").joinpath("emv_profiles.toml").read_text("utf-8")
 
 double_keys = st.binary(min_size=16, max_size=16)
@@ -72,6 +73,8 @@ def by_pyemv(name: str, key: bytes, pan: Pan, psn: str, tags: Mapping[str, bytes
         made = pyemv.cvn.VisaCVN18(*one).generate_ac(*values)
     elif name == "mchip":
         made = pyemv.cvn.MasterCardCVN16(*one).generate_ac(*[*values[:-1], mchip_part])
+    elif name == "mchip-cvn14":
+        made = pyemv.cvn.MasterCardCVN20(*one).generate_ac(*[*values[:-1], mchip_part])
     else:
         master = pyemv.kd.derive_icc_mk_a(key, pan.reveal(), psn)
         session = pyemv.kd.derive_common_sk(master, tags["9F36"] + bytes(6))
@@ -125,6 +128,16 @@ def test_cards_of_other_versions_are_refused(name: str, tags: dict[str, bytes], 
     assert f"profile {name}: tag 9F10: cryptogram version {cvn:02X} is not of this profile" == str(caught.value)
 
 
+@given(schemes, st.binary(max_size=32))
+def test_whose_version_a_tag_tells(name: str, issuer_data: bytes) -> None:
+    """A profile knows what it would read, whatever else is missing; a tag that does not reach there is nobody's."""
+    profile, tags = profiles()[name], {"9F10": issuer_data}
+    at = profile.cvn_at
+    assert profile.knows(tags) is (issuer_data[at : at + 1] in [bytes([cvn]) for cvn in profile.cvn])
+    assert profile.knows(sent_by(name, {"9F10": issuer_data.ljust(8)}))
+    assert not profile.knows({})
+
+
 def test_a_profile_may_be_for_several_versions() -> None:
     """Each of them passes, and no other."""
     tags = nsiccs()[1]
@@ -175,7 +188,7 @@ def test_every_bit_of_what_is_signed_counts(name: str, tags: dict[str, bytes], t
         with pytest.raises(CardDataRefused, match=r"tag 9F10: cryptogram version .. is not of this profile"):
             verify(*asked)
         return
-    signed = tag != "9F10" or place in {"visa-cvn10": range(3, 7), "mchip": range(2, 8)}.get(name, range(32))
+    signed = tag != "9F10" or place in SIGNED_PARTS.get(name, range(32))
     assert signed is not verify(*asked).ok
 
 
@@ -308,8 +321,8 @@ def test_anything_is_verified_or_refused(
 
 
 def test_the_profiles_there_are() -> None:
-    """Four; what nobody has published about NSICCS is marked."""
-    assert {"nsiccs", "visa-cvn10", "visa-cvn18", "mchip"} == set(profiles())
+    """Five; what nobody has published about NSICCS is marked."""
+    assert {"nsiccs", "visa-cvn10", "visa-cvn18", "mchip", "mchip-cvn14"} == set(profiles())
     unsure = {name: set(profile.to_be_confirmed) for name, profile in profiles().items() if profile.to_be_confirmed}
     assert {"nsiccs"} == set(unsure)
     assert {

@@ -55,6 +55,7 @@ def test_macs_same_as_pyemv(key: bytes, atc: bytes, arqc: bytes, body: bytes) ->
         ("visa-cvn10", pyemv.cvn.VisaCVN10(*one).generate_command_mac(HEADER, arqc, atc, body)),
         ("visa-cvn18", pyemv.cvn.VisaCVN18(*one).generate_command_mac(HEADER, arqc, atc, body)),
         ("mchip", pyemv.cvn.MasterCardCVN16(*one).generate_command_mac(HEADER, arqc, atc, body)),
+        ("mchip-cvn14", pyemv.cvn.MasterCardCVN20(*one).generate_command_mac(HEADER, arqc, atc, body)),
     ):
         tags = {"9F36": atc, "9F26": arqc}
         assert theirs == emv_script.mac(profiles()[name], emv.issuer(key), PAN, "00", tags, [HEADER + body])

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from gateway.app import open_bank
+from gateway.rules.chip import Script
+from gateway.settings import load_settings
 from gateway.simulator.families import write_kpm_list
+from gateway.store import cards, chip_scripts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +42,24 @@ def test_the_life_of_a_card(shell: Shell, tmp_path: Path) -> None:
     for command in ("unblock", "unlock", "reset-pin"):
         assert "is not possible" in shell.refused("card", command, "1", *REASON)
     assert "is stolen" in shell.text("card", "--help")
+
+
+def test_what_a_chip_was_told(shell: Shell, tmp_path: Path) -> None:
+    """Stands beside the card: which script, since when, how often, what came of it; nothing where it was told nothing."""
+    _open(shell, tmp_path)
+    assert [] == shell.json("card", "show", "1")["scripts"]
+    assert "Told to its chip" not in shell.text("card", "show", "1")
+
+    async def want() -> None:
+        async with open_bank(load_settings()) as bank, bank.database.engine.begin() as connection:
+            await chip_scripts.want(connection, await cards.read(connection, 1), Script.UNBLOCK_PIN, bank.now())
+
+    asyncio.run(want())
+    (told,) = shell.json("card", "show", "1")["scripts"]
+    assert ("UNBLOCK_PIN", 0, None, None) == (told["script"], told["sent"], told["sent_at"], told["result"])
+    shown = shell.text("card", "show", "1")
+    assert ("Told to its chip" in shown, "UNBLOCK_PIN" in shown) == (True, True)
+    assert "scripts" not in shell.json("card", "list", shell.json("card", "show", "1")["cards"][0]["account"])
 
 
 def test_wrong_arguments_of_cards(shell: Shell, tmp_path: Path) -> None:

@@ -141,6 +141,23 @@ async def test_block_lock_and_reset(bank: Bank, tmp_path: Path) -> None:
     assert ["asked", "found", "came with KTP", "forgotten"] == [row[0] for row in await as_owner(bank, REASONS)]
 
 
+@pytest.mark.parametrize(
+    ("event", "wanted"),
+    [
+        (CardEvent.RESET_PIN, ["UNBLOCK_PIN"]),
+        (CardEvent.BLOCK, []),
+        (CardEvent.REPORT_STOLEN, []),
+        (CardEvent.TRUST_CHIP, []),
+    ],
+)
+async def test_what_a_chip_is_to_be_told(bank: Bank, tmp_path: Path, event: CardEvent, wanted: list[str]) -> None:
+    """Its own count of wrong PINs begins anew with the PIN's; that it is stopped follows from its state."""
+    (family,) = await open_families(bank, tmp_path, 1)
+    await activate(bank, [family])
+    await card.change_state(bank, "officer", family.card_id, event, "as asked")
+    assert wanted == [row[0] for row in await as_owner(bank, "SELECT script FROM chip_script WHERE sent = 0")]
+
+
 async def test_no_step_goes_around_its_own_command(bank: Bank, tmp_path: Path) -> None:
     """Changing a state by hand cannot stand for delivery, hand-over, PIN choice or replacement; a reason is always asked."""
     (family,) = await open_families(bank, tmp_path, 1)

@@ -17,6 +17,7 @@ from gateway.simulator.terminal import Asked, TerminalKind
 from iso import tlv
 from iso.message import Message
 from keys.cvv import CardValue
+from keys.emv_profile import profiles
 from keys.keytypes import KeyState, KeyUsage
 from keys.sensitive import Pin
 from tests.gateway.cage import Cage, tables
@@ -241,6 +242,22 @@ async def test_a_key_of_the_issuer_is_rotated(bank_settings: Settings, tmp_path:
         hsm.set_state(hsm.version("imk-ac", 1), KeyState.DEACTIVATED)
         late = replace(old, atc=60)
         assert ["63", "00"] == [await send(street, with_chip(street.atm, one)) for one in (late, fresh)]
+
+
+async def test_cards_of_several_schemes_at_one_link(bank_settings: Settings, tmp_path: Path) -> None:
+    """Each is verified and answered by its own profile's rules; a version of none is refused. A method 2 answer has 8 bytes."""
+    names = ("nsiccs", "visa-cvn10", "visa-cvn18", "mchip-cvn14")
+    async with street_of(bank_settings, tmp_path, families=5, chip="required", chip_profile=list(names)) as street:
+        for card, name in zip(street.wallet.cards, names, strict=False):
+            chip = replace(chip_of(card), profile=profiles()[name])
+            for amount, code in ((10_000, "00"), (990_000, "51")):
+                message = with_chip(street.atm, chip, amount)
+                done = await street.atm.send(message)
+                assert code == done.code
+                assert chip.believes(message.fields[55], field_55(done), code)
+        other = replace(chip_of(street.wallet.cards[4]), profile=profiles()["mchip"])
+        assert "63" == await send(street, with_chip(street.atm, other))
+        assert [2, 2, 2, 2, None] == await last_atcs(street.bank)
 
 
 async def test_a_link_whose_key_is_not_there(bank_settings: Settings, tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rules.chip import Entry
+from gateway.operations.card_check import IssuerAnswer
+from gateway.operations.card_scripts import IssuerScript
+from gateway.rules.chip import Entry, Script, ScriptResult, ScriptTold
 from gateway.simulator.chip_card import ChipCard
 from gateway.simulator.wallet import TestCard
-from gateway.terminals.card_data import card_data, chip_field, pin_block
+from gateway.terminals.card_data import card_data, chip_field, pin_block, script_words
 from gateway.terminals.links_file import read_links
 from gateway.terminals.profile import Link
 from iso import tlv
@@ -85,9 +87,25 @@ def test_what_comes_with_a_chip() -> None:
     assert data.chip is not None
     assert (Entry.CHIP, True, "", False) == data.shown
     assert ("nsiccs", "imk-ac", 42, "07", True) == (
-        data.chip.profile.name, data.chip.key, data.chip.atc, data.chip.psn, data.chip.same
+        data.chip.profiles[0].name, data.chip.key, data.chip.atc, data.chip.psn, data.chip.same
     )  # fmt: skip
     assert (None, None, PinFormat.ISO_0) == (data.stripe, data.ksn, data.pin_format)
+
+
+def test_a_card_of_one_of_several_profiles() -> None:
+    """The cryptogram version in tag 9F10 says which; of none, one stays, which refuses it; of two, both are tried."""
+    several = link(chip="required", chip_profile=["nsiccs", "mchip-cvn14", "visa-cvn18"])
+    for name, found in (("nsiccs", "nsiccs"), ("mchip-cvn14", "mchip-cvn14"), ("visa-cvn10", "visa-cvn18")):
+        signed = chip(profile=profiles()[name], key_index=9).sign(AMOUNT, TODAY)
+        data = card_data(asked({55: signed}), several)
+        assert data is not None
+        assert data.chip is not None
+        assert [found] == [profile.name for profile in data.chip.profiles]
+    tags = dict(tlv.parse(bytes.fromhex(chip().sign(AMOUNT, TODAY)))) | {"9F10": bytes.fromhex("06011203A0A000")}
+    data = card_data(asked({55: tlv.build(tags.items()).hex()}), several)
+    assert data is not None
+    assert data.chip is not None
+    assert ["visa-cvn18", "nsiccs"] == [profile.name for profile in data.chip.profiles]
 
 
 @pytest.mark.parametrize(
@@ -250,8 +268,53 @@ def test_the_pin_block() -> None:
 
 
 def test_what_the_chip_is_answered() -> None:
-    """Tag 91 and nothing else."""
-    assert (("91", bytes(range(10))),) == tlv.parse(bytes.fromhex(chip_field(bytes(range(10)))))
+    """Tag 91; and where there is a script, template 72 with its identifier and its command."""
+    assert (("91", bytes(range(10))),) == tlv.parse(bytes.fromhex(chip_field(IssuerAnswer(bytes(range(10))))))
+    script = IssuerScript(Script.BLOCK_CARD, b"\x02\x00\x01\x2c", bytes(range(13)))
+    field = chip_field(IssuerAnswer(bytes(range(10)), script))
+    (answer, (tag, template)) = tlv.parse(bytes.fromhex(field))
+    assert (("91", bytes(range(10))), "72") == (answer, tag)
+    assert (("9F18", b"\x02\x00\x01\x2c"), ("86", bytes(range(13)))) == tlv.parse(template)
+    assert ("IssuerAnswer(...)", "IssuerScript(BLOCK_CARD)") == (repr(IssuerAnswer(b"", script)), repr(script))
+
+
+TAKEN_300 = ScriptTold(Script.BLOCK_CARD, 300, ScriptResult.TAKEN)
+FAILED_300 = ScriptTold(Script.BLOCK_APPLICATION, 300, ScriptResult.FAILED)
+NOT_DONE = ScriptTold(Script.UNBLOCK_PIN, 255, ScriptResult.NOT_DONE)
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ([("9F5B", "200200012C")], (TAKEN_300,)),
+        ([("9F5B", "110100012C0F030000FF")], (FAILED_300, NOT_DONE)),
+        ([("9F5B", "2000000000200200012C")], (TAKEN_300,)),  # the first is none of ours
+        ([("9F5B", "3002000120200200012C")], (TAKEN_300,)),  # the first has a result that nobody knows
+        ([("9F5B", "20020001")], ()),
+        ([("9F5B", "200200012C"), ("95", "0000000010"), ("9F36", "012C")], (TAKEN_300,)),
+        ([("95", "0000000010"), ("9F36", "012C")], (ScriptTold(None, 300, ScriptResult.FAILED),)),
+        ([("95", "0000000020"), ("9F36", "012C")], (ScriptTold(None, 300, ScriptResult.FAILED),)),
+        ([("95", "00000000CF"), ("9F36", "012C")], ()),
+        ([("95", "0000000010"), ("9F36", "01")], ()),
+        ([("95", "10"), ("9F36", "012C")], ()),
+        ([("95", "0000000010")], ()),
+        ([("9F5B", "200200012C" * 9)], (TAKEN_300,) * 8),
+        ([], ()),
+    ],
+)  # fmt: skip
+def test_what_a_terminal_says_of_scripts(tags: list[tuple[str, str]], words: tuple[ScriptTold, ...]) -> None:
+    """Tag 9F5B names ours; without it the terminal's verification results say that one failed."""
+    field = tlv.build((tag, bytes.fromhex(value)) for tag, value in tags).hex()
+    assert words == script_words(asked({55: field}))
+
+
+@given(data=st.binary(max_size=300))
+def test_hostile_words_of_scripts(data: bytes) -> None:
+    """Any DE55, and any results: some words or none, and never an error, since an advice is not refused for them."""
+    assert all(word.script is None or 0 <= word.atc <= 65_535 for word in script_words(asked({55: data.hex()})))
+    results = tlv.build([("9F5B", data)]).hex()
+    assert 8 >= len(script_words(asked({55: results})))
+    assert () == script_words(Message("0220", {55: "malformed"}))
 
 
 def test_nothing_of_a_card_is_printed() -> None:

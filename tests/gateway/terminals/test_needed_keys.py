@@ -51,3 +51,15 @@ def test_the_first_mac_key_may_come_over_the_link() -> None:
     assert None is lacking(link, hsm)
     hsm.generate(KeyUsage.MAC_HMAC, "zak")
     assert "no version of zak does" in str(lacking(link, hsm))
+
+
+def test_scripts_need_a_key_of_their_own() -> None:
+    """Where chips are told something at the link, and only there."""
+    hsm = SoftwareHsm.in_memory()
+    link = a_link(chip="optional", chip_scripts=["pin"])
+    hsm.generate(KeyUsage.PIN_ENCRYPTION, link.pin_key)
+    hsm.generate(KeyUsage.ISSUER_CRYPTOGRAM, link.chip_key)
+    assert None is lacking(a_link(chip="optional"), hsm)
+    assert "link himbara wants the key imk-smi" in str(lacking(link, hsm))
+    hsm.generate(KeyUsage.ISSUER_SCRIPT_MAC, link.chip_script_key)
+    assert None is lacking(link, hsm)
