@@ -127,6 +127,7 @@ class Service:
             "connections": self.room.connections,
             "links": self.room.status(),
             "outgoing": self.forwarding.status(),
+            "people": self.forwarding.for_people(),
             "links_file": {"state": "ok" if self.room.refused is None else "refused", "why": self.room.refused},
         }
 

@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     retention_years: int = Field(
         10, ge=10, le=100, description="years until a month of the journal is detached and kept apart"
     )
+    message_days: int = Field(
+        400,
+        ge=90,
+        le=36_500,
+        description="days until ended messages of partners and to them are removed; open ones stay",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
     @field_validator("*")

@@ -89,7 +89,7 @@ def _keys(link: Link) -> Iterator[tuple[str, str, KeySpec]]:
     if link.stripe_value != "off":
         yield link.stripe_key, "cvk", KeySpec(KeyUsage.CARD_VERIFICATION)
     if link.zone_master_key is not None:
-        yield link.zone_master_key, "zmk", KeySpec(KeyUsage.KEY_BLOCK_PROTECTION)
+        yield link.zone_master_key, "zmk", KeySpec(KeyUsage.KEY_BLOCK_PROTECTION, Algorithm.AES)
 
 
 def _made_before(folder: Path) -> list[object]:

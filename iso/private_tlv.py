@@ -79,6 +79,11 @@ def build(items: Iterable[tuple[str, str]], shape: str, field: int) -> str:
     return f"& {len(parts) + 1:05d}{_HEAD + len(text):05d}{text}" if shape == TOKENS else text
 
 
+def tag_length(shape: str) -> int:
+    """Characters of a tag. Raises DialectError."""
+    return _TOKEN_TAG if shape == TOKENS else _sizes(shape)[0]
+
+
 @lru_cache(maxsize=64)
 def _sizes(shape: str) -> tuple[int, int]:
     """Characters of a tag and digits of a length. Raises DialectError."""

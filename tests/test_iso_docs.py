@@ -11,7 +11,7 @@ from gateway.rules.authorise import DeclineReason
 from gateway.terminals.desk import DESK_MTIS
 from gateway.terminals.links_file import read_links
 from gateway.terminals.mapping import FINANCIAL
-from gateway.terminals.profile import Link, Outgoing, Tls
+from gateway.terminals.profile import Link, Outgoing, PartialMark, Tls
 from iso.dialect import DIALECTS
 from iso.framing import FrameKind, HeaderKind
 from tests.repository import ROOT
@@ -34,12 +34,15 @@ def rows(part: str) -> list[list[str]]:
     ]
 
 
-@pytest.mark.parametrize("kind", [Link, Outgoing, Tls])
-def test_every_setting_has_its_row(kind: type[Link | Outgoing | Tls]) -> None:
+TABLES = (Link, Outgoing, PartialMark, Tls)
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_every_setting_has_its_row(kind: type[Link | Outgoing | PartialMark | Tls]) -> None:
     """And no setting is told that does not exist."""
     told = {name for row in rows(section("Profiles")) for name in re.findall(r"`([a-z_0-9]+)`", row[0])}
     assert set() == set(kind.model_fields) - told - {"tls", "outgoing", "response_codes"}
-    assert set() == told - set(Link.model_fields) - set(Outgoing.model_fields) - set(Tls.model_fields)
+    assert set() == told.difference(*(one.model_fields for one in TABLES))
 
 
 def test_every_reason_has_its_code() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gateway.cli import output
-from gateway.cli.running import Json, refuse, run, settings
+from gateway.cli.running import As, Json, refuse, run, settings, who, with_bank
 from gateway.errors import GatewayError, NotFound, Refused, SettingsError
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def status(as_json: Json = False) -> None:
     chosen = settings()
     found = run(_status(chosen))
     if as_json:
-        output.as_json({"links": found["links"], "links_file": found["links_file"]})
+        output.as_json({name: found[name] for name in ("links", "links_file", "outgoing", "people")})
         return
     columns = (
         "name",
@@ -93,8 +93,50 @@ def status(as_json: Json = False) -> None:
     for one in found["links"]:
         if one["why"] is not None:
             output.say(f"{one['name']}: {one['why']}")
+    for one in found["outgoing"]:
+        output.say(
+            "{link}: {waiting} to be sent, {refused} refused, {expired} expired: kks outgoing list".format(**one)
+        )
+    for one in found["people"]:
+        output.say(
+            "{link}: for people {exceptions} exceptions, {desk} messages: kks exceptions list, desk list".format(**one)
+        )
     if found["links_file"]["why"] is not None:
         output.say(f"not taken up: {found['links_file']['why']}")
+
+
+@link.command("new-key")
+def new_key(
+    name: Annotated[str, typer.Argument(help="a link's name")],
+    checker: Annotated[str, typer.Option("--checker", help="the second person")] = "",
+    mac: Annotated[bool | None, typer.Option("--mac/--pin", help="which key: of MACs or of PIN blocks")] = None,
+    *,
+    by: As = "",
+    as_json: Json = False,
+) -> None:
+    """Make the next MAC or PIN key of a link, and let the running service bring it to the partner under the link's ZMK.
+
+    It is an 0800 in the link's queue: `kks outgoing list` tells what the partner says. Two people want it.
+    """
+    from gateway.operations import link_key_offers
+    from gateway.terminals.security import zone_of
+
+    if mac is None:
+        raise typer.BadParameter("which key: --mac or --pin")
+    found = _read(settings(), None).named(name)
+    if found is None:
+        refuse(str(NotFound(f"there is no link {name}")))
+    zone = zone_of(found)
+    if zone is None:
+        refuse(f"link {name} has no zone_master_key: its keys are changed by ceremony")
+    kind: link_key_offers.Kind = "mac" if mac else "pin"
+    info = with_bank(lambda bank: link_key_offers.offer(bank, who(by), checker, zone, kind))
+    if as_json:
+        output.as_json({"key": info.name, "kcv": info.kcv.value, "link": name})
+    else:
+        output.say(
+            f"Key {info.name}, check value {info.kcv.value}, goes to link {name}. It works when the partner has it."
+        )
 
 
 def _read(chosen: Settings, file: Path | None) -> Links:

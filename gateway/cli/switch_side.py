@@ -53,6 +53,10 @@ def host(
     profile: ProfileName = HIMBARA,
     keys: KeysFile = None,
     capture: CaptureFile = None,
+    zmk: Annotated[
+        str,
+        typer.Option("--zmk", help="label of a test key: with it MACs are made, and keys taken that an 0800 brings"),
+    ] = "",
     *,
     json: Json = False,
 ) -> None:
@@ -61,6 +65,7 @@ def host(
     A rule may also say how what it takes must be (`expect`, `keep`) and how often it must come (`at_least`): exit 1 if not so.
     """
     from gateway.simulator.host import RulesHost
+    from gateway.simulator.host_keys import host_keys
     from gateway.simulator.rules import read_rules
 
     spot = Place(address, port, profile=profile, keys=keys, capture=capture)
@@ -70,7 +75,10 @@ def host(
         with capturing(spot, outfit) as file:
             spoken = outfit.profile
             told = _tell_json if json else _tell
-            async with RulesHost(chosen, port, host=address, profile=spoken, on_seen=told, capture=file) as listening:
+            taken = host_keys(spoken, outfit.keys, zmk) if zmk else None
+            async with RulesHost(
+                chosen, port, host=address, profile=spoken, on_seen=told, capture=file, keys=taken
+            ) as listening:
                 output.say(f"listens at {address}:{listening.port}, profile {spoken.name}")
                 await _stay(listening, seconds, echo_s)
             return listening

@@ -161,7 +161,10 @@ def show(exchange: Exchange) -> None:
     if request.get(2) is not None:
         values = values_of(exchange)
         approval = f", approval {values['approval_code']}" if values["approval_code"] else ""
-        output.say(f"  card {values['card']}, {output.rupiah(values['amount_idr'])}{approval}")
+        amount = output.rupiah(values["amount_idr"])
+        if exchange.in_part:
+            amount = f"{output.rupiah(values['approved_idr'])} of {amount} asked for"
+        output.say(f"  card {values['card']}, {amount}{approval}")
     if exchange.balances:
         names = {"10": "cash", "98": "food"}
         purses = [f"{names.get(kind, kind)} {output.rupiah(amount)}" for kind, amount in exchange.balances.items()]
@@ -169,8 +172,7 @@ def show(exchange: Exchange) -> None:
 
 
 def values_of(exchange: Exchange) -> dict[str, Any]:
-    """What `--json` prints of one exchange."""
-    from iso.amount import read_amount
+    """What `--json` prints of one exchange. amount_idr: what was asked for; approved_idr: what the bank said yes to."""
     from iso.describe import masked
 
     request, answer = exchange.request, exchange.answer
@@ -182,7 +184,7 @@ def values_of(exchange: Exchange) -> dict[str, Any]:
     if pan is not None:
         values |= {
             "terminal": request.get(41, "").strip(), "card": masked(2, pan),
-            "amount_idr": read_amount(request.get(4, "0" * 12), exchange.amount_exponent),
+            "amount_idr": exchange.asked_idr, "approved_idr": exchange.approved_idr,
             "approval_code": None if answer is None else answer.get(38), "balances": exchange.balances,
         }  # fmt: skip
     return values

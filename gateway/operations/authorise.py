@@ -110,6 +110,7 @@ class Outcome(NamedTuple):
     replayed: bool = False
     chip_answer: IssuerAnswer | None = None  # DE55, for the card's chip; never stored
     statement: tuple[Movement, ...] = ()  # newest first
+    approved_idr: int | None = None  # of a partial approval, which is less than what was asked for
 
 
 @dataclass(slots=True)
@@ -165,7 +166,7 @@ async def authorise_group(
         Wanted(one.cell, one.pan_index, one.message_key, one.original_key, rulebook.counts(one.command.request))
         for one in group
     ]
-    terminals = {one.command.request.terminal for one in group if rulebook.counts_terminal(one.command.request)}
+    terminals = {counted_at(one.command) for one in group if rulebook.counts_terminal(one.command.request)}
     needs_more = any([one.seldom for one in group])  # noqa: C419 - a list is faster than a generator here
     if needs_more:
         await seldom.before_load(bank, connection, group)
@@ -202,6 +203,11 @@ async def authorise_group(
     return outcomes
 
 
+def counted_at(command: AuthoriseCommand) -> str:
+    """Under what a terminal's use is counted: link:acquirer:terminal, so that no partner uses up what is another's."""
+    return f"{command.origin.link}:{command.request.terminal}"
+
+
 class _Work:
     """What a group's decisions add up to."""
 
@@ -214,7 +220,8 @@ class _Work:
         self.transfers: list[Transfer] = []
         self.cards: list[tuple[int, int, int, int, str]] = []
         self.undone: list[tuple[int, int, date | None, int, int, str, bool]] = []
-        self.terminals: dict[str, tuple[int, int]] = {}  # in this group: debits and rupiah by acquirer:terminal
+        self.terminals: dict[str, tuple[int, int]] = {}  # in this group: debits and rupiah by counted_at()
+        self.counts_terminals = rulebook.terminal_limits
         self.exceptions: list[NewException] = []
         self.pins: list[ChangedPin] = []
         self.scripts: list[Sending] = []
@@ -232,7 +239,7 @@ class _Work:
         """Decide one member and note what is to be written for it."""
         command = member.command
         request = command.request
-        snapshot = self._with_this_group(request, found.snapshot)
+        snapshot = self._with_this_group(command, found.snapshot)
         policy = self.rulebook.policy_at(request.channel, request.mcc)
         decision = decide(request, snapshot, pin, self.today, policy, None if check is None else check.fault)
         if decision.replayed:
@@ -246,9 +253,10 @@ class _Work:
             source = Source("authorisation", authorisation_id, self.today)
             self.transfers += transfers_of(request, decision, found, Account(member.cell, found.account_id), source)
             self._note_original(member, decision, found, authorisation_id)
-            if request.kind in SPENDING:
-                debits, amount = self.terminals.get(request.terminal, (0, 0))
-                self.terminals[request.terminal] = debits + 1, amount + request.amount_idr
+            if self.counts_terminals and request.kind in SPENDING:
+                debits, amount = self.terminals.get(counted_at(command), (0, 0))
+                taken_idr = request.amount_idr if decision.approved_idr is None else decision.approved_idr
+                self.terminals[counted_at(command)] = debits + 1, amount + taken_idr
         if decision.pin_tries_left is not None and found.card_id is not None:
             state = CardState.PIN_LOCKED if decision.pin_tries_left == 0 else CardState.ACTIVE
             self.cards.append((found.card_id, member.cell, found.account_id, decision.pin_tries_left, state.value))
@@ -270,7 +278,7 @@ class _Work:
         arrays = post_arrays(self.transfers, transfer_ids) | write_parameters(rows)
         arrays |= columns(("c_id", "c_cell", "c_account", "c_tries", "c_state"), self.cards)
         arrays |= columns(("r_cell", "r_id", "r_date", "r_amount", "r_by", "r_kept", "r_closes"), self.undone)
-        used = [(name, self.today, *use) for name, use in self.terminals.items() if self.rulebook.terminal_limits]
+        used = [(name, self.today, *use) for name, use in self.terminals.items()]
         arrays |= columns(("u_terminal", "u_date", "u_debits", "u_amount"), used)
         parameters: dict[str, Any] = {name: array_text(values) for name, values in arrays.items()}
         event = audit.chained(
@@ -279,12 +287,15 @@ class _Work:
         )  # fmt: skip
         return parameters | audit.event_parameters(event)
 
-    def _with_this_group(self, request: Request, snapshot: Snapshot) -> Snapshot:
-        """The snapshot, with what this group has already let the terminal pay out."""
-        if request.terminal not in snapshot.terminal_uses or request.terminal not in self.terminals:
+    def _with_this_group(self, command: AuthoriseCommand, snapshot: Snapshot) -> Snapshot:
+        """The snapshot, with what the terminal has paid out over its link, what this group has let it among that."""
+        if not snapshot.terminal_uses:
             return snapshot
-        uses = [*snapshot.terminal_uses[request.terminal], TerminalUse(self.today, *self.terminals[request.terminal])]
-        return snapshot._replace(terminal_uses={request.terminal: uses})
+        place = counted_at(command)
+        uses = list(snapshot.terminal_uses.get(place, ()))
+        if place in self.terminals:
+            uses.append(TerminalUse(self.today, *self.terminals[place]))
+        return snapshot._replace(terminal_uses={command.request.terminal: uses})
 
     def _note_original(self, member: Keyed, decision: Decision, found: Loaded, authorisation_id: int) -> None:
         """What a reversal, refund or completion changes of the row it names."""
@@ -328,7 +339,7 @@ class _Work:
             balances, expiring = self._told(decision, found)
         return Outcome(
             decision.reason, command.response_codes[decision.reason], approval, balances, expiring,
-            statement=found.statement if decision.approved else (),
+            statement=found.statement if decision.approved else (), approved_idr=decision.approved_idr,
         )  # fmt: skip
 
     def _told(self, decision: Decision, found: Loaded) -> tuple[dict[Purse, int], Expiring | None]:
@@ -369,6 +380,7 @@ class _Work:
         lines = tuple(
             Movement(date.fromisoformat(on), kind, amount) for on, kind, amount in stored.get("statement", ())
         )
+        earlier, in_part = found.snapshot.earlier, decision.reason is DeclineReason.PARTIALLY_APPROVED
         code = found.earlier_code or ""
         chip = answer_again(self.bank, command, code, stored)
         return Outcome(
@@ -380,6 +392,7 @@ class _Work:
             replayed=True,
             chip_answer=chip,
             statement=lines,
+            approved_idr=earlier.amount_idr if in_part and earlier is not None else None,
         )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from gateway.operations import card_scripts
-from gateway.rules.authorise import DeclineReason, needs_pin_check
+from gateway.rules.authorise import APPROVALS, DeclineReason, needs_pin_check
 from gateway.rules.chip import (
     ATC_MOST,
     NEVER_SENT,
@@ -31,7 +31,7 @@ from gateway.store.card_counters import ChipCounter, take_chip_counters
 from gateway.store.chip_scripts import CardKey
 from keys.cvv import CardValue
 from keys.emv_profile import ATC, CRYPTOGRAM
-from keys.errors import CardDataRefused
+from keys.errors import CardDataRefused, KeyRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -149,11 +149,13 @@ async def check_cards(
         card = command.card
         if card is None:
             continue
-        if not needs_pin_check(command.request, found.snapshot):
-            if not _may_be_told_to_stop(command, card, found):
-                continue
+        if needs_pin_check(command.request, found.snapshot):
+            check = checks[place] = _check(bank.hsm, command, card)
+        elif _may_be_told_to_stop(command, card, found):
+            check = checks[place] = _check_stopped(bank.hsm, command, card)
             stopped.append(place)
-        check = checks[place] = _check(bank.hsm, command, card)
+        else:
+            continue
         if check.key is not None and card.chip is not None and found.card_id is not None:
             told[place] = ChipCounter(member.cell, found.account_id, found.card_id, card.chip.atc, card.rules.window)
     if told:
@@ -248,6 +250,14 @@ async def _read_scripts(
         checks[place] = check._replace(sent=before)
 
 
+def _check_stopped(hsm: Hsm, command: AuthoriseCommand, card: CardData) -> CardCheck:
+    """The same of a card that is refused anyhow: no key is missed for it. The HSM has told the auditor."""
+    try:
+        return _check(hsm, command, card)
+    except KeyRefused:
+        return CardCheck()
+
+
 def _check(hsm: Hsm, command: AuthoriseCommand, card: CardData) -> CardCheck:
     fault = missing_proof(card.rules, card.shown)
     if fault is not None:
@@ -266,7 +276,7 @@ def _verified(hsm: Hsm, command: AuthoriseCommand, chip: Chip, code: str, found:
 
     FOUND: the key under which it was found right before. Raises KeyRefused where no key of the issuer's may work.
     """
-    approved = code == command.response_codes[DeclineReason.APPROVED]
+    approved = code in [command.response_codes[reason] for reason in APPROVALS]
     for profile in chip.profiles:
         arc = code.encode("ascii")
         if profile.arpc_method != 1:

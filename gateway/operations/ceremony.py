@@ -38,7 +38,7 @@ from keys.master_ceremony import component_check
 from keys.usages import check_custodian, component_check_value, same_person
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from gateway.operations.bank import Bank
@@ -52,7 +52,7 @@ FIXED_HEADER = 16
 """Characters of a TR-31 block that say what its key is for; what is behind them, the record has not."""
 OVERLAP_DAYS_MOST = 90
 FIXED = {INDEX_LABEL: "every card and family is found by it"}
-MAKING = ("generate", "import", "import-rsa", "import-secret", "rotate", "exchange")
+MAKING = ("generate", "import", "import-rsa", "import-secret", "rotate", "exchange", "offer")
 ENDING = ("retire", "compromise")
 FOR_GOOD = (*ENDING, "destroy")
 STATES = {
@@ -110,6 +110,16 @@ async def import_block(bank: Bank, actor: str, label: str, block: str, under: st
 async def exchange(bank: Bank, link: str, label: str, under: str, take: Callable[[], KeyHandle]) -> KeyInfo:
     """A key that a partner changes over its link (link_keys.py): TAKE takes it in."""
     return await _making(bank, f"link {link}", "exchange", label, take, under=under)
+
+
+async def offer(
+    bank: Bank, actor: str, label: str, make: Callable[[], Awaitable[KeyHandle]], **detail: object
+) -> KeyInfo:
+    """A key that the bank offers a partner over their link (link_key_offers.py): MAKE makes it."""
+    async with _act(bank, actor, "offer", label, **detail) as ended:
+        info = bank.hsm.info(await make())
+        ended.key, ended.told = info.name, _shown(info)
+    return info
 
 
 async def act_of_link(bank: Bank, link: str, act: str, key: str, why: str, change: Callable[[], None]) -> None:

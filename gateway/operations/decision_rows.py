@@ -78,6 +78,10 @@ def row_of(one: Decided, transfer_ids: list[int], today: date) -> NewAuthorisati
             told += f',"script":"{outcome.chip_answer.script.script}"'
     if outcome.statement:
         told += ',"statement":' + json.dumps([[str(on), kind, amount] for on, kind, amount in outcome.statement])
+    amount_idr = request.amount_idr
+    if outcome.approved_idr is not None:
+        told += f',"asked":{amount_idr}'
+        amount_idr = outcome.approved_idr
     original = found.snapshot.original
     if request.kind is RequestKind.REVERSAL and decision.approved and not decision.draws and original is not None:
         told += f',"found":"{nothing_to_reverse(original)}"'
@@ -89,7 +93,7 @@ def row_of(one: Decided, transfer_ids: list[int], today: date) -> NewAuthorisati
     return NewAuthorisation(
         member.cell, one.id, found.account_id, found.card_id, origin.link, str(request.kind), member.message_key,
         request.content_digest, member.original_key, origin.mti, channel, request.mcc, origin.terminal,
-        origin.merchant, origin.acquirer, origin.stan, origin.transmitted, origin.rrn, request.amount_idr,
+        origin.merchant, origin.acquirer, origin.stan, origin.transmitted, origin.rrn, amount_idr,
         str(decision.reason), outcome.response_code, f'{{"approval_code":{approval}{told}}}',
         [draw.tranche_id for draw in decision.draws], [draw.programme for draw in decision.draws],
         amounts, transfer_ids, today, max(today, origin.settlement_date or today), list(decision.limits.evaluated),

@@ -52,6 +52,11 @@ class KeyWatch:
     async def look(self) -> None:
         """Look once."""
         try:
+            async with self._bank.key_change:  # before a key is known that waits for its first use
+                await link_keys.take_up(self._bank)
+        except (KeysError, SQLAlchemyError, OSError) as error:
+            self._turns.goes_on(self._bank.now(), str(error))
+        try:
             if take_up_keys(self._bank):
                 _log.info("keys_changed", keys=len(self._bank.hsm.keys()))
             self._keys.ends()

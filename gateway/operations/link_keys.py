@@ -41,7 +41,9 @@ TRY_AGAIN_AFTER = timedelta(minutes=1)
 _USAGE = slice(5, 7)
 """Where the header of a TR-31 block says the usage of its key."""
 _WORKS = (KeyState.ACTIVE, KeyState.SUSPENDED)
-_PEOPLE = (*(act for act in ceremony.MAKING if act != "exchange"), "form")
+SENDING = "send"
+"""The act by which a key that the bank offers (link_key_offers.py) is let out."""
+_PEOPLE = (*(act for act in ceremony.MAKING if act != "exchange"), "form", SENDING)
 
 
 class NotNow(Refused):
@@ -50,7 +52,10 @@ class NotNow(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """What may be changed over one link: by labels, with the profile's times in seconds. None: nothing of that kind."""
+    """What may be changed over one link: by labels, with the profile's times in seconds. None: nothing of that kind.
+
+    FIELD: where a message has the block, and its answer the check value. CODE: DE70 of a change that we ask for.
+    """
 
     link: str
     master_key: str
@@ -59,6 +64,8 @@ class Zone:
     mac_key: str | None
     overlap_s: int
     pending_s: int
+    field: int = 48
+    code: str = "161"
 
 
 async def change(bank: Bank, zone: Zone, block: str) -> KeyInfo:
@@ -68,18 +75,19 @@ async def change(bank: Bank, zone: Zone, block: str) -> KeyInfo:
     asked too often; NotNow where it is not the partner's fault.
     """
     async with bank.key_change:
-        usage, label = _for(zone, block)
-        digest = hashlib.sha256(block.encode()).digest()
+        usage, label = kind_of(zone, block)
+        digest = digest_of(block)
+        await take_up(bank)  # first: another process's key is never known before it is known that it waits
         take_up_keys(bank)
         async with reading(bank) as connection:
-            before = await stored.came(connection, digest)
+            before = await stored.came(connection, label, digest)
         if before is not None and (before.label, before.version) in _names(bank, label):
             return await _again(bank, zone, before)
         if not bank.key_turns.may_change(zone.link, bank.now()):
-            raise Refused(
-                f"link {zone.link} has asked for {CHANGES_MOST} changes of keys within an hour, which is the most"
-            )
-        return await _first(bank, zone, block, digest, _spec(bank, zone, usage, label), label)
+            raise Refused(f"link {zone.link} has brought {CHANGES_MOST} keys within an hour, which is the most")
+        info = await _first(bank, zone, block, digest, _spec(bank, zone, usage, label), label)
+        bank.key_turns.changed(zone.link, bank.now())
+        return info
 
 
 async def take_up(bank: Bank) -> None:
@@ -92,13 +100,18 @@ async def look(bank: Bank) -> None:
     """Write first uses, end what is over, drop what nobody used; and know what other processes did. Of the watch, each second."""
     async with bank.key_change:
         for turn in bank.key_turns.first_uses(bank.now()):
-            await _trying(bank, turn, _write_first_use(bank, turn))
+            await _trying(bank, turn, write_first_use(bank, turn))
         await take_up(bank)
         for turn, due in bank.key_turns.due(bank.now()):
-            await _trying(bank, turn, _end_older(bank, turn) if due is Due.END_OLDER else _drop(bank, turn, due))
+            await _trying(bank, turn, _end_older(bank, turn) if due is Due.END_OLDER else drop(bank, turn, due))
 
 
-def _for(zone: Zone, block: str) -> tuple[KeyUsage, str]:
+def digest_of(block: str) -> bytes:
+    """What a block is remembered by: SHA-256."""
+    return hashlib.sha256(block.encode()).digest()
+
+
+def kind_of(zone: Zone, block: str) -> tuple[KeyUsage, str]:
     """The usage that a block says its key has, and the label of the link's key of that usage. Raises Refused where none is."""
     try:
         usage = KeyUsage(block[_USAGE])
@@ -121,9 +134,8 @@ def _spec(bank: Bank, zone: Zone, usage: KeyUsage, label: str) -> KeySpec:
 
 async def _first(bank: Bank, zone: Zone, block: str, digest: bytes, spec: KeySpec, label: str) -> KeyInfo:
     """Take in a block that has not come before. It is remembered first, under the version that its key will have."""
-    version = max((key.version for key in bank.hsm.versions(label)), default=0) + 1
-    turn = Turn(label, version, zone.link, bank.now(), zone.overlap_s, zone.pending_s)
-    await _write(bank, lambda connection: stored.begin(connection, turn, digest))
+    turn = await begin(bank, zone, label, digest)
+    version = turn.version
 
     def take() -> KeyHandle:
         handle = _import(bank, zone, label, block, spec)
@@ -133,13 +145,27 @@ async def _first(bank: Bank, zone: Zone, block: str, digest: bytes, spec: KeySpe
     try:
         info = await _exchange(bank, zone, label, take)
     except Refused:
-        await _over(bank, turn)
+        await over(bank, turn)
         raise
     if info.version != version:  # somebody brought in a version at the same moment
-        await _write(bank, lambda connection: stored.begin(connection, replace(turn, version=info.version), digest))
+        await _begin(bank, replace(turn, version=info.version), digest)
         await _write(bank, lambda connection: stored.comes_to_nothing(connection, *turn.key, bank.now()))
         bank.key_turns.forget(turn.key)
     return info
+
+
+async def begin(bank: Bank, zone: Zone, label: str, digest: bytes) -> Turn:
+    """The turn of a label's next version, whose block is remembered from now on. Raises NotNow."""
+    version = max((key.version for key in bank.hsm.versions(label)), default=0) + 1
+    turn = Turn(label, version, zone.link, bank.now(), zone.overlap_s, zone.pending_s)
+    await _begin(bank, turn, digest)
+    return turn
+
+
+async def _begin(bank: Bank, turn: Turn, digest: bytes) -> None:
+    async with bank.database.engine.begin() as connection:
+        if not await stored.begin(connection, turn, digest, bank.now() - CUT_OFF_AFTER):
+            raise NotNow(f"another change of {turn.label} is under way")
 
 
 async def _again(bank: Bank, zone: Zone, before: stored.Came) -> KeyInfo:
@@ -151,7 +177,7 @@ async def _again(bank: Bank, zone: Zone, before: stored.Came) -> KeyInfo:
         raise Refused(f"the key block came before: it is {info.name}")
     async with reading(bank) as connection:
         if await ceremonies.done_by(connection, info.name, _PEOPLE):
-            raise Refused(f"{info.name} was brought in by people")
+            raise Refused(f"{info.name} was brought in by people, or is offered by the bank")
         if info.state is KeyState.ACTIVE and await ceremonies.done_by(connection, info.name, ("exchange",)):
             return info
     try:
@@ -218,14 +244,15 @@ async def _trying(bank: Bank, turn: Turn, work: Awaitable[None]) -> None:
         raise
 
 
-async def _write_first_use(bank: Bank, turn: Turn) -> None:
+async def write_first_use(bank: Bank, turn: Turn) -> None:
+    """Write what key_turns has of a version's first use."""
     used_at = bank.key_turns.unwritten[turn.key]
     await ceremony.act_of_link(bank, turn.link, "activate", _name(turn), "first use", _nothing)
     await _write(bank, lambda connection: stored.uses(connection, *turn.key, used_at))
     del bank.key_turns.unwritten[turn.key]
 
 
-async def _over(bank: Bank, turn: Turn) -> None:
+async def over(bank: Bank, turn: Turn) -> None:
     """Nothing is to come of a block. It is remembered where it left a key, which is destroyed; else it may come again."""
     left = turn.key in _names(bank, turn.label)
     end = stored.ends if left else stored.comes_to_nothing
@@ -233,11 +260,11 @@ async def _over(bank: Bank, turn: Turn) -> None:
     bank.key_turns.forget(turn.key)
 
 
-async def _drop(bank: Bank, turn: Turn, due: Due) -> None:
-    """A version that nobody used: destroyed, so that its block is worth nothing any more."""
+async def drop(bank: Bank, turn: Turn, due: Due) -> None:
+    """A version that nobody used, or wanted: destroyed, so that its block is worth nothing any more."""
     if turn.key not in _names(bank, turn.label):
         if bank.now() - turn.came_at > CUT_OFF_AFTER:
-            await _over(bank, turn)
+            await over(bank, turn)
         return
     handle = bank.hsm.version(*turn.key)
     state = bank.hsm.info(handle).state
@@ -249,7 +276,7 @@ async def _drop(bank: Bank, turn: Turn, due: Due) -> None:
 
     if state in (*_WORKS, KeyState.PRE_ACTIVE):
         await ceremony.act_of_link(bank, turn.link, "destroy", _name(turn), due.value, destroy)
-    await _over(bank, turn)
+    await over(bank, turn)
 
 
 async def _end_older(bank: Bank, turn: Turn) -> None:
@@ -263,7 +290,7 @@ async def _end_older(bank: Bank, turn: Turn) -> None:
             name = f"{key.label}#{key.version}"
             why = f"overlap with {_name(turn)} is over"
             await ceremony.act_of_link(bank, turn.link, "retire", name, why, _retiring(bank, key))
-    await _over(bank, turn)
+    await over(bank, turn)
 
 
 def _retiring(bank: Bank, key: KeyHandle) -> Callable[[], None]:

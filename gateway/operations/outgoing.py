@@ -52,10 +52,13 @@ class About(NamedTuple):
     deletes: bool = False
 
 
-async def queue(bank: Bank, tx: Transaction, link: str, message: Message, about: About) -> int:
+async def queue(
+    bank: Bank, tx: Transaction, link: str, message: Message, about: About, expire_s: int | None = None
+) -> int:
     """Put a message into a link's queue, in the transaction of what it tells of. Returns its number.
 
-    MESSAGE: type of a first sending and all fields but DE7, DE11 and DE37, which it gets here.
+    MESSAGE: type of a first sending and all fields but DE7, DE11 and DE37, which it gets here. EXPIRE_S: its own term; None: the
+    link's.
     """
     (number,) = await take_ids(tx.connection, "outgoing_message_id_seq", 1)
     fields = {str(name): value for name, value in message.fields.items() if name not in KEY_FIELDS}
@@ -64,7 +67,8 @@ async def queue(bank: Bank, tx: Transaction, link: str, message: Message, about:
         tx.connection,
         {
             "id": number, "link": link, "mti": message.mti, "stan": stan, "transmitted": sent, "reference": mark,
-            "content": bank.vault.seal(json.dumps(fields), table=TABLE, row=number, column=COLUMN), **about._asdict(),
+            "content": bank.vault.seal(json.dumps(fields), table=TABLE, row=number, column=COLUMN), "expire_s": expire_s,
+            **about._asdict(),
         },
     )  # fmt: skip
     return number
@@ -89,6 +93,8 @@ async def keep_links(bank: Bank, links: Iterable[LinkTerms]) -> None:
         return
     async with transaction(bank, ACTOR) as tx:
         for name, (hot_list_file, expire_s) in sorted(changed.items()):
+            if hot_list_file is not None and known.get(name, (None, 0))[0] != hot_list_file:
+                _log.warning("hot_list.empty", link=name, fill=f"kks outgoing fill {name}")
             await outgoing.keep_link(tx.connection, name, hot_list_file, expire_s)
             await tx.record(
                 Operation.LINK_EVENT, f"link {name}", event="outgoing", hot_list=hot_list_file, expire_s=expire_s

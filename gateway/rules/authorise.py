@@ -43,9 +43,10 @@ class RequestKind(StrEnum):
 
 
 class DeclineReason(StrEnum):
-    """Why not, in order of precedence. APPROVED stands first because a stored result is one of these too."""
+    """Why not, in order of precedence. APPROVALS stand first because a stored result is one of these too."""
 
     APPROVED = "APPROVED"
+    PARTIALLY_APPROVED = "PARTIALLY_APPROVED"  # there was less than was asked for: all that could be spent
     KEY_REUSED = "KEY_REUSED"  # the same message key with other content
     ADVICE_DECLINED = "ADVICE_DECLINED"  # the partner declined in our name and tells us: kept, nothing moves
     ADVICE_UNREADABLE = "ADVICE_UNREADABLE"  # a field of an advice is missing or malformed: answered 30, and kept
@@ -70,9 +71,7 @@ class DeclineReason(StrEnum):
     CHIP_AHEAD = "CHIP_AHEAD"  # its transaction counter is further above than the link's window
     STRIPE_VALUE_MISSING = "STRIPE_VALUE_MISSING"
     STRIPE_VALUE_WRONG = "STRIPE_VALUE_WRONG"
-    PIN_VOID = (
-        "PIN_VOID"  # the key it was chosen under has ended: a new one is chosen at the branch, whatever was typed
-    )
+    PIN_VOID = "PIN_VOID"  # the key it was chosen under has ended: the branch has a new one chosen, whatever was typed
     PIN_MISSING = "PIN_MISSING"
     PIN_WRONG = "PIN_WRONG"
     PIN_REPLAYED = "PIN_REPLAYED"  # the terminal's key serial number (DUKPT) was used before: told like a wrong PIN
@@ -88,8 +87,10 @@ class DeclineReason(StrEnum):
     SYSTEM_ERROR = "SYSTEM_ERROR"
 
 
+APPROVALS = (DeclineReason.APPROVED, DeclineReason.PARTIALLY_APPROVED)
+"""What says yes."""
 PIN_WAS_RIGHT = frozenset({
-    DeclineReason.APPROVED, DeclineReason.ACCOUNT_PENDING_ID, DeclineReason.ACCOUNT_BLOCKED, DeclineReason.NOT_PERMITTED,
+    *APPROVALS, DeclineReason.ACCOUNT_PENDING_ID, DeclineReason.ACCOUNT_BLOCKED, DeclineReason.NOT_PERMITTED,
     DeclineReason.AID_BLOCKED, DeclineReason.INSUFFICIENT_FUNDS, DeclineReason.LIMIT_AMOUNT, DeclineReason.LIMIT_COUNT,
     DeclineReason.NEW_PIN_REFUSED,
 })  # fmt: skip
@@ -124,6 +125,7 @@ class Request(NamedTuple):
     fault: DeclineReason | None = None  # why an advice can move nothing, whatever there is: ADVICE_DECLINED and so on
     increments: bool = False  # a hold that adds to an earlier one, which it names
     lines: int = 0  # at most so many movements of a statement
+    partial: bool = False  # a purchase or hold that can do with less than it asks for
 
 
 class CardView(NamedTuple):
@@ -166,6 +168,7 @@ class Original:
 
     SETTLED: its day is closed with the partner. RETURNING: a tranche it drew from was frozen or is gone to the treasury since.
     EXPIRED: a hold that lapsed. INCREMENT: a hold that added to another. MORE: what those that added to it still hold.
+    ASKED_IDR: what it asked for, where less (AMOUNT_IDR) was approved.
     """
 
     kind: RequestKind
@@ -178,6 +181,7 @@ class Original:
     expired: bool = False
     increment: bool = False
     more: tuple[Draw, ...] = ()
+    asked_idr: int | None = None
 
     @property
     def taken_idr(self) -> int:
@@ -218,6 +222,7 @@ class Decision(NamedTuple):
     """The outcome: a reason, what is drawn or given back, and the PIN tries that are left afterwards (None: unchanged).
 
     RELEASED: what a completion gives back of its hold. LIMITS: the spending limits that were evaluated.
+    APPROVED_IDR: of a partial approval, what is drawn.
     """
 
     reason: DeclineReason
@@ -226,11 +231,12 @@ class Decision(NamedTuple):
     replayed: bool = False
     released: tuple[Draw, ...] = ()
     limits: Verdict = NO_LIMITS
+    approved_idr: int | None = None
 
     @property
     def approved(self) -> bool:
         """Whether the answer is yes."""
-        return self.reason is DeclineReason.APPROVED
+        return self.reason in APPROVALS
 
 
 GIVING_BACK = (RequestKind.REVERSAL, RequestKind.REFUND)
@@ -306,18 +312,13 @@ def decide(
     decision = _decide_funds(request, card, snapshot, today, policy, tries)
     if not decision.draws:
         return decision
+    at_terminal = snapshot.terminal_uses.get(request.terminal, ())
     limits = check_limits(
-        policy.limits,
-        today,
-        request.channel,
-        request.terminal,
-        decision.draws,
-        snapshot.uses,
-        snapshot.terminal_uses.get(request.terminal, ()),
+        policy.limits, today, request.channel, request.terminal, decision.draws, snapshot.uses, at_terminal
     )
     if limits.exceeded is not None:
         return Decision(EXCEEDED[limits.exceeded], pin_tries_left=tries, limits=limits)
-    return Decision(DeclineReason.APPROVED, decision.draws, tries, limits=limits)
+    return Decision(decision.reason, decision.draws, tries, limits=limits, approved_idr=decision.approved_idr)
 
 
 def needs_pin_check(request: Request, snapshot: Snapshot) -> bool:
@@ -343,7 +344,7 @@ def _earlier_answer(request: Request, earlier: Earlier) -> Decision:
     """
     if earlier.content_digest == request.content_digest:
         return Decision(earlier.reason, replayed=True)
-    approved = earlier.reason is DeclineReason.APPROVED and earlier.amount_idr == request.amount_idr
+    approved = earlier.reason in APPROVALS and earlier.amount_idr == request.amount_idr
     if earlier.kind is not RequestKind.HOLD and earlier.reversed_idr:
         approved = False
     if request.forced and request.fault is None and approved and earlier.kind in (request.kind, RequestKind.HOLD):
@@ -356,7 +357,7 @@ def _decide_funds(
 ) -> Decision:
     """What is left to ask once the card is trusted: account, purses, and whether there is enough. Never more than there is.
 
-    TRIES: the PIN tries that are left afterwards; None: unchanged.
+    A request that can do with less gets what is open. TRIES: the PIN tries that are left afterwards; None: unchanged.
     """
     if card.account_state is AccountState.PENDING_ID:
         return Decision(DeclineReason.ACCOUNT_PENDING_ID, pin_tries_left=tries)
@@ -366,7 +367,10 @@ def _decide_funds(
     if not programmes:
         return Decision(DeclineReason.NOT_PERMITTED, pin_tries_left=tries)
     drawable = _oldest_first(snapshot.tranches, programmes, TrancheState.OPEN, today)
-    if sum([draw.amount_idr for draw in drawable]) < request.amount_idr:
+    there_idr = sum([draw.amount_idr for draw in drawable])
+    if there_idr < request.amount_idr:
+        if request.partial and there_idr > 0:
+            return Decision(DeclineReason.PARTIALLY_APPROVED, tuple(drawable), tries, approved_idr=there_idr)
         blocked = _oldest_first(snapshot.tranches, programmes, TrancheState.BLOCKED, today)
         with_blocked = sum(draw.amount_idr for draw in (*drawable, *blocked))
         enough = with_blocked >= request.amount_idr
@@ -378,22 +382,25 @@ def _decide_funds(
 def _decide_giving_back(request: Request, original: Original | None) -> Decision:
     """Give back what the original took. An original that took nothing, or was given back already, needs no more: approved.
 
-    But for a completion that took nothing: its money was taken by the advice (0120) that it completes, and is so still.
+    But for a completion that took nothing: its money was taken by the advice (0120) that it completes, and is so still. The
+    reversal of a partial approval may name what was approved or what was asked for: terminals do both.
     """
     refund = request.kind is RequestKind.REFUND
     if original is None or original.kind in GIVING_BACK or (refund and original.kind not in REFUNDABLE):
         return Decision(DeclineReason.ORIGINAL_UNKNOWN)
-    if original.reason is not DeclineReason.APPROVED or not original.draws:
+    if original.reason not in APPROVALS or not original.draws:
         if refund:
             return Decision(DeclineReason.ORIGINAL_UNKNOWN)
-        by_advice = original.kind is RequestKind.COMPLETION and original.reason is DeclineReason.APPROVED
+        by_advice = original.kind is RequestKind.COMPLETION and original.reason in APPROVALS
         return Decision(DeclineReason.REVERSAL_AMOUNT if by_advice else DeclineReason.APPROVED)
     taken = original.amount_idr - original.reversed_idr
     if refund:
         if request.amount_idr > taken:
             return Decision(DeclineReason.REVERSAL_AMOUNT)
         return Decision(DeclineReason.APPROVED, give_back(original.draws, original.reversed_idr, request.amount_idr))
-    amounts = {original.amount_idr, original.amount_idr + sum(draw.amount_idr for draw in original.more)}
+    more_idr = sum(draw.amount_idr for draw in original.more)
+    named = (original.amount_idr, original.amount_idr if original.asked_idr is None else original.asked_idr)
+    amounts = {*named, *(amount_idr + more_idr for amount_idr in named)}
     if request.amount_idr not in amounts or request.kept_idr > original.amount_idr:
         return Decision(DeclineReason.REVERSAL_AMOUNT)
     wanted = taken - request.kept_idr
@@ -406,7 +413,7 @@ def _refuse_increment(original: Original | None) -> DeclineReason | None:
     """Why nothing can be added to what a 0100 names; None: it is a hold that stands open, and the first of its kind."""
     if original is None or original.kind is not RequestKind.HOLD or original.increment:
         return DeclineReason.ORIGINAL_UNKNOWN
-    standing = original.reason is DeclineReason.APPROVED and original.left
+    standing = original.reason in APPROVALS and original.left
     return None if standing else DeclineReason.HOLD_AMOUNT
 
 
@@ -418,11 +425,11 @@ def _decide_completion(request: Request, original: Original | None) -> Decision:
     if original is None or original.kind not in COMPLETABLE or original.increment:
         return Decision(DeclineReason.ORIGINAL_UNKNOWN)
     if original.kind is RequestKind.PURCHASE:
-        same = original.reason is DeclineReason.APPROVED and request.amount_idr == original.taken_idr
+        same = original.reason in APPROVALS and request.amount_idr == original.taken_idr
         return Decision(DeclineReason.APPROVED if same else DeclineReason.HOLD_AMOUNT)
     held = by_tranche((*original.left, *original.more)) if original.more else original.left
     left = sum(draw.amount_idr for draw in held)
-    if original.reason is not DeclineReason.APPROVED or request.amount_idr > left:
+    if original.reason not in APPROVALS or request.amount_idr > left:
         return Decision(DeclineReason.HOLD_AMOUNT)
     draws = draw_oldest_first(held, request.amount_idr)
     released = give_back(held, 0, left - request.amount_idr) if left > request.amount_idr else ()

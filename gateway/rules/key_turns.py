@@ -13,14 +13,21 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
 CHANGES_MOST = 12
-"""Changes that a link may ask for within CHANGES_WITHIN, right or wrong ones: each may leave a key in the keystore for good."""
+"""Keys that a link may bring within CHANGES_WITHIN: each is in the keystore for good. What fails is bounded by Attempts."""
 CHANGES_WITHIN = timedelta(hours=1)
+FAILING_MOST, FAILING_WITHIN_S = 12, 3_600.0
+"""Failing changes of new connections of one link; where it were more, a connection waits until it is NEW_FOR_S old."""
+NEW_FOR_S = 60.0
+FREE_FAILURES = 2
+"""So many failures of a connection bring no pause: an honest host sends a block of before, or one too early."""
+PAUSE_LEAST_S, PAUSE_DOUBLED_MOST = 1.0, 12
 
 
 class Version(Protocol):
@@ -44,6 +51,7 @@ class Due(StrEnum):
     DROP = "nobody used it in time"
     OVERTAKEN = "a newer one was used first"
     END_OLDER = "the overlap is over"
+    REFUSED = "the partner refused it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +78,46 @@ class Turn:
         return Due.END_OLDER if now >= self.used_at + timedelta(seconds=self.overlap_s) else None
 
 
+class Asker(Protocol):
+    """A connection, as far as its changes of keys go. It can be referred to weakly."""
+
+    @property
+    def since(self) -> float:
+        """When it was opened, in seconds of the clock that asks."""
+
+
+class Attempts:
+    """Changes of keys that failed over one link: who sends what does not open waits, and keeps nobody else waiting.
+
+    A connection rests after each failure but the first two, twice as long each time, to an hour and some. One that is closed and
+    opened again begins anew, so new ones share a bound; a connection that has stood for a while, as a switch's does, is not held
+    up by it.
+    """
+
+    def __init__(self) -> None:
+        self._failures: WeakKeyDictionary[Asker, tuple[int, float]] = WeakKeyDictionary()
+        self._of_new: deque[float] = deque(maxlen=FAILING_MOST)
+
+    def may_try(self, asker: Asker, now_s: float) -> bool:
+        """Whether a change that ASKER brings is looked at."""
+        if now_s < self._failures.get(asker, (0, now_s))[1]:
+            return False
+        used_up = len(self._of_new) == FAILING_MOST and now_s - self._of_new[0] < FAILING_WITHIN_S
+        return not used_up or now_s - asker.since >= NEW_FOR_S
+
+    def failed(self, asker: Asker, now_s: float) -> None:
+        """One that ASKER brought was refused."""
+        count = self._failures.get(asker, (0, 0.0))[0] + 1
+        doubled = min(count - FREE_FAILURES - 1, PAUSE_DOUBLED_MOST)
+        self._failures[asker] = count, now_s if doubled < 0 else now_s + PAUSE_LEAST_S * 2.0**doubled
+        if now_s - asker.since < NEW_FOR_S:
+            self._of_new.append(now_s)
+
+    def succeeded(self, asker: Asker) -> None:
+        """One was taken in: its failures are forgotten."""
+        self._failures.pop(asker, None)
+
+
 class KeyTurns:
     """The turns of one process that are not over. UNWRITTEN: first uses that the table has not yet, by label and version."""
 
@@ -77,7 +125,8 @@ class KeyTurns:
         self.pending: frozenset[tuple[str, int]] = frozenset()
         self.unwritten: dict[tuple[str, int], datetime] = {}
         self._turns: dict[tuple[str, int], Turn] = {}
-        self._asked: dict[str, deque[datetime]] = {}
+        self._changed: dict[str, deque[datetime]] = {}
+        self._attempts: dict[str, Attempts] = {}
         self._resting: dict[tuple[str, int], datetime] = {}
 
     def know(self, turns: Iterable[Turn]) -> None:
@@ -138,10 +187,19 @@ class KeyTurns:
             found += [] if what is None or self._rests(turn.key, now) else [(turn, what)]
         return found
 
+    def turn_of(self, key: Version) -> Turn | None:
+        """The turn of a version; None: it is over, or it never had one."""
+        return self._turns.get((key.label, key.version))
+
     def may_change(self, link: str, now: datetime) -> bool:
-        """Whether a link may ask for one more change of a key; it is counted."""
-        asked = self._asked.setdefault(link, deque(maxlen=CHANGES_MOST))
-        if len(asked) == CHANGES_MOST and now - asked[0] < CHANGES_WITHIN:
-            return False
-        asked.append(now)
-        return True
+        """Whether one more key may come over a link."""
+        changed = self._changed.get(link)
+        return changed is None or len(changed) < CHANGES_MOST or now - changed[0] >= CHANGES_WITHIN
+
+    def changed(self, link: str, now: datetime) -> None:
+        """A key came over a link."""
+        self._changed.setdefault(link, deque(maxlen=CHANGES_MOST)).append(now)
+
+    def attempts(self, link: str) -> Attempts:
+        """What failed over a link."""
+        return self._attempts.setdefault(link, Attempts())

@@ -46,6 +46,7 @@ WORDS = {
 }
 WHOLE = (Kind.WITHDRAWAL, Kind.PURCHASE, Kind.HOLD, Kind.CAPTURE)  # may be one part of what a message asked for
 REFUND = "REFUND"
+IN_PART = "PARTIALLY_APPROVED"
 CORRECTION = "correction"  # the source of a correction's transfers
 
 
@@ -262,7 +263,8 @@ def _authorised(word: str, one: Movement, cause: Cause, found: Found) -> tuple[s
     if cause.kind == REFUND:
         word = "refunded"
     if one.kind in WHOLE and cause.asked_idr != one.amount_idr:
-        word += f", a part of {rupiah(cause.asked_idr)},"
+        approved = " approved for" if cause.reason == IN_PART else ""
+        word += f",{approved} a part of {rupiah(cause.asked_idr)},"
     text = f"{word} {_at(cause)}, authorisation:{one.source_id}"
     settled = one.settled_as
     if settled is None:

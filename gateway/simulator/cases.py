@@ -189,6 +189,8 @@ def _fits(case: Case, profile: Profile) -> bool:
     """Whether the case can be played in this profile."""
     if not _is_for(case, profile) or (case.careless and not profile.digits_are_text):
         return False
+    if case.needs_whole if profile.partial_approval else case.needs_partial:
+        return False
     return profile.sign_on_required or not case.needs_sign_on
 
 

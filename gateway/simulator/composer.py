@@ -137,7 +137,7 @@ class Composer:
         if step.action is Action.PIN_CHANGE:
             self._pins[step.card] = self._new_pin(step)
         if step.action is not Action.REPEAT:
-            self._counted.add(exchange.request)
+            self._counted.add(exchange.taken)
 
     def pin_back(self) -> Message:
         """The message that gives the card the PIN back that it had when the case began."""

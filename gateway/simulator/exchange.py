@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from iso.additional_amounts import AmountType, read_additional_amounts
+from iso.additional_amounts import AdditionalAmount, AmountType, read_additional_amounts
+from iso.amount import read_amount
 from iso.errors import FormatError, LinkError
 from iso.message import Message, response_mti
-from iso.response_codes import APPROVED
+from iso.response_codes import APPROVED, PARTIALLY_APPROVED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -27,7 +28,7 @@ AMOUNT_EXPONENT = 2
 ECHOED = (2, 3, 4, 7, 11, 12, 13, 32, 37, 41, 42, 49)
 _MACS = frozenset({64, 128})
 _MS = 1_000
-_CODE, _BALANCES = 39, 54
+_AMOUNT, _CODE, _BALANCES = 4, 39, 54
 _NETWORK = "8"
 _REPEATS = MappingProxyType({"0": "1", "2": "3", "4": "5"})
 
@@ -49,18 +50,48 @@ class Exchange:
 
     @property
     def approved(self) -> bool:
-        """Whether the bank said yes."""
-        return self.code == APPROVED
+        """Whether the bank said yes, to all of it or to a part."""
+        return self.code in (APPROVED, PARTIALLY_APPROVED)
+
+    @property
+    def in_part(self) -> bool:
+        """Whether the bank said yes to less than was asked for."""
+        return self.code == PARTIALLY_APPROVED
+
+    @property
+    def asked_idr(self) -> int:
+        """Rupiah of the request. Raises FormatError where it has none that can be read."""
+        return read_amount(self.request.get(_AMOUNT, "0" * 12), self.amount_exponent)
+
+    @property
+    def approved_idr(self) -> int:
+        """Rupiah that the bank said yes to. 0 without a yes, and where DE4 of a partial approval cannot be read."""
+        if not self.approved:
+            return 0
+        try:
+            return read_amount(self.taken.get(_AMOUNT, "0" * 12), self.amount_exponent)
+        except FormatError:
+            return 0
+
+    @property
+    def taken(self) -> Message:
+        """The request for what was approved of it: what a completion, reversal or refund is about."""
+        if not self.in_part or self.answer is None:
+            return self.request
+        return Message(self.request.mti, self.request.fields | {_AMOUNT: self.answer.get(_AMOUNT, "")})
 
     @property
     def balances(self) -> dict[str, int]:
         """Spendable rupiah by account type of DE54 ("10" cash, "98" food); empty where the answer tells none."""
+        return {one.account_type: one.amount_idr for one in self._amounts() if one.amount_type == AmountType.AVAILABLE}
+
+    def _amounts(self) -> tuple[AdditionalAmount, ...]:
+        """What DE54 holds; nothing where it cannot be read."""
         text = "" if self.answer is None else self.answer.get(_BALANCES, "")
         try:
-            amounts = read_additional_amounts(text, self.amount_exponent)
+            return read_additional_amounts(text, self.amount_exponent)
         except FormatError:
-            return {}
-        return {one.account_type: one.amount_idr for one in amounts if one.amount_type == AmountType.AVAILABLE}
+            return ()
 
     @property
     def available_idr(self) -> int:
@@ -74,7 +105,10 @@ class Exchange:
         return f"{request.mti} {request.get(11, '')} at {request.get(41, '').strip() or 'the link'}"
 
     def faults(self, but: Iterable[int] = ()) -> list[str]:
-        """What is wrong with the answer's form: its type, and fields not echoed as sent (those in `but` are not compared)."""
+        """What is wrong with the answer's form: its type, and fields not echoed as sent (those in `but` are not compared).
+
+        DE4 of a partial approval is less than what was asked for.
+        """
         if self.answer is None:
             return [self.failure or "no answer"]
         found = []
@@ -82,11 +116,15 @@ class Exchange:
         if self.answer.mti != wanted:
             found.append(f"type {self.answer.mti} where {wanted} is due")
         skipped = frozenset(but)
+        if self.in_part:
+            skipped |= {_AMOUNT}
+            if not 0 < self.approved_idr < self.asked_idr:
+                found.append("field 4 of a partial approval is not a part of what was asked for")
         for number in ECHOED:
             sent = self.request.get(number)
             if sent is not None and number not in skipped and self.answer.get(number, "").rstrip() != sent.rstrip():
                 found.append(f"field {number} is not echoed")
-        if _BALANCES in self.answer.fields and not self.balances:
+        if _BALANCES in self.answer.fields and not self._amounts():
             found.append(f"field {_BALANCES} holds no balance that can be read")
         return found
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from gateway.simulator.capture import Capture
+    from gateway.simulator.host_keys import HostKeys
 
 LOCAL = "127.0.0.1"
 _NO_MESSAGE = b"NO MESSAGE"
@@ -69,7 +70,9 @@ class RulesHost:
         profile: Profile | None = None,
         on_seen: Callable[[Seen], None] | None = None,
         capture: Capture | None = None,
+        keys: HostKeys | None = None,
     ) -> None:
+        """KEYS: it makes MACs, and takes keys that the other side changes where no rule takes the message; None: neither."""
         self.port = port
         self.seen: list[Message] = []
         self.answers: Counter[str] = Counter()
@@ -84,6 +87,7 @@ class RulesHost:
         self._chooser = Chooser(self._rules)
         self._on_seen = on_seen
         self._capture = capture
+        self._keys = keys
         self._links: list[_Link] = []
         self._asked: dict[tuple[str, str], asyncio.Future[Message]] = {}
         self._stan = 0
@@ -167,8 +171,8 @@ class RulesHost:
                 if not answer.done():
                     answer.set_exception(LinkClosed("the connection was closed before the answer came"))
 
-    def sealed(self, message: Message, mac: AnswerMac) -> Message:
-        """MESSAGE with such a MAC, where the profile has MACs. Called by a connection."""
+    def _sealed(self, message: Message, mac: AnswerMac) -> Message:
+        """MESSAGE with such a MAC, where the profile has MACs."""
         if self.profile.sign is None or mac is AnswerMac.NONE:
             return message
         if mac is AnswerMac.RIGHT:
@@ -176,10 +180,13 @@ class RulesHost:
         number = mac_field(message)
         return Message(message.mti, message.fields | {number: "0" * self.dialect.field(number).length})
 
-    def goes(self, message: Message) -> None:
-        """A message leaves. Called by a connection."""
+    def goes(self, message: Message, mac: AnswerMac = AnswerMac.RIGHT) -> bytes:
+        """Bytes of a message that leaves. Called by a connection."""
+        if self._keys is None:
+            message = self._sealed(message, mac)
         if self._capture is not None:
             self._capture.sent(message)
+        return encode(message, self.dialect) if self._keys is None else self._keys.encoded(message, self.dialect)
 
     def received(self, link: _Link, frame: bytes) -> None:
         """One frame of a connection. Called by it."""
@@ -210,13 +217,15 @@ class RulesHost:
             self.seen.append(request)
         rule = self._chooser.choose(request)
         self._judge(rule, request)
-        answer = sensible_answer(request) if rule is None else _by_rule(request, rule)
+        answer = self._sensible(request) if rule is None else _by_rule(request, rule)
         self.answers[_became(rule, answer)] += 1
         wait_ms = 0 if rule is None else self._rules.wait_ms(rule)
         if wait_ms:
             asyncio.get_running_loop().call_later(wait_ms / _MS, link.act, rule, answer, header)
         else:
             link.act(rule, answer, header)
+        if rule is None and self._keys is not None:
+            self._keys.take_up()
         self._came.set()
         if self._on_seen is not None:
             self._on_seen(Seen(request, "" if rule is None else rule.title, answer))
@@ -224,9 +233,12 @@ class RulesHost:
     def _judge(self, rule: Rule | None, request: Message) -> None:
         """Write down where REQUEST is not as it should be."""
         found = [] if rule is None else self._chooser.differences(rule, request)
-        if not self.profile.mac_is_right(request) and request.mti[1:2] != _NETWORK:
+        if self._keys is None and not self.profile.mac_is_right(request) and request.mti[1:2] != _NETWORK:
             found.append(f"{request.mti}: has no MAC, or a wrong one")
         self.failures += found[: _FAILURES_MOST - len(self.failures)]
+
+    def _sensible(self, request: Message) -> Message:
+        return (self._keys and self._keys.answer(request)) or sensible_answer(request)
 
     @staticmethod
     def _reject(link: _Link, partial: Message | None, header: bytes) -> None:
@@ -281,9 +293,7 @@ class _Link(asyncio.Protocol):
     def send(self, message: Message, header: bytes | None = None, mac: AnswerMac = AnswerMac.RIGHT) -> None:
         """Send. HEADER: the message header of the request that is answered."""
         framing = self._host.framing
-        message = self._host.sealed(message, mac)
-        self._host.goes(message)
-        self._write(framing.frame(encode(message, self._host.dialect), self._answering(header)))
+        self._write(framing.frame(self._host.goes(message, mac), self._answering(header)))
 
     def abort(self) -> None:
         """Close at once."""

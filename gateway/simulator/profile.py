@@ -41,6 +41,7 @@ _EXPONENTS = (0, 2)
 _SCHEMES = ("zpk", "dukpt")
 _SWITCHES = ("off", "on")
 _COUNTERS = "chip-counters.txt"
+_PARTIAL = ("off", "marked", "purchases")
 _FIELDS = range(2, 129)
 _FIELD_KEYS = ("pin_block_field", "ksn_field", "new_pin_field", "key_exchange_field")
 
@@ -51,6 +52,7 @@ class Profile:
 
     `freshness_s`: how old the bank lets a message with a MAC be; 0: any age. `reader` reads the cards where `chip` or
     `stripe_value` says that they prove themselves, or is None; `courier` brings new keys where there is a zone master key.
+    `partial_approval`: whether purchases may be approved in part; `partial_fields`: what says in each that it can do with less.
     """
 
     name: str = "himbara"
@@ -76,6 +78,8 @@ class Profile:
     key_exchange_field: int = 48
     port_offset: int = 0
     sign_on_required: bool = True
+    partial_approval: bool = False
+    partial_fields: dict[int, str] = field(default_factory=dict, hash=False)
     reader: CardReader | None = field(default=None, repr=False)
     courier: KeyCourier | None = field(default=None, repr=False)
     sign: Callable[[bytes], bytes] | None = field(default=None, repr=False)
@@ -151,6 +155,8 @@ class _Written:
     key_exchange_field: int = 48
     port_offset: int = 0
     sign_on_required: bool = True
+    partial_approval: str = "off"
+    partial_fields: dict[str, str] = field(default_factory=dict)
     changes: dict[str, Any] = field(default_factory=dict)
 
 
@@ -180,6 +186,7 @@ def read_profile(name: str) -> Profile:
         ("chip", written.chip, _SWITCHES),
         ("chip_profile", written.chip_profile, tuple(chip_profiles())),
         ("stripe_value", written.stripe_value, _SWITCHES),
+        ("partial_approval", written.partial_approval, _PARTIAL),
     ):
         if value not in choices:
             raise ProfileError(f"{place}: {key} must be one of {', '.join(map(str, choices))}")
@@ -189,6 +196,8 @@ def read_profile(name: str) -> Profile:
         raise ProfileError(f"{place}: mac = 'on' and mac_key go together")
     if written.freshness_s and not written.mac_key:
         raise ProfileError(f"{place}: freshness_s is nothing without a MAC")
+    if (written.partial_approval == "marked") is not bool(written.partial_fields):
+        raise ProfileError(f"{place}: partial_approval = 'marked' and partial_fields go together")
     return _made(place, written)
 
 
@@ -239,5 +248,6 @@ def _made(place: str, written: _Written) -> Profile:
         _FORMATS[written.pin_format], written.pin_block_field, written.ksn_field, written.new_pin_field, written.mac_key,
         written.freshness_s, written.chip == "on", written.chip_profile, written.chip_key, written.chip_window,
         written.stripe_value == "on", written.stripe_key, written.zone_master_key, written.key_exchange_field,
-        written.port_offset, written.sign_on_required,
+        written.port_offset, written.sign_on_required, written.partial_approval != "off",
+        _TABLES.by_field(place, "partial_fields", {"partial_fields": written.partial_fields}),
     )  # fmt: skip

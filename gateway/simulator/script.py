@@ -223,6 +223,7 @@ class Case:
     signed on. `careless`: whether its link lets any character stand in any field; not run where digits are packed.
     `needs_sign_on`, `needs_mac`, `needs_fresh`, `needs_chip`, `needs_stripe`, `needs_key_change`: not run where the profile says
     that the bank wants none (no sign-on, MACs, DE7 of now, chips, stripes' values), or takes no keys over the link.
+    `needs_partial`, `needs_whole`: only run where purchases may be approved in part, or never are.
     `once`: run once in a round, however often the others are. `variables`: first values of variables.
     """
 
@@ -243,6 +244,8 @@ class Case:
     needs_stripe: bool = False
     needs_key_change: bool = False
     once: bool = False
+    needs_partial: bool = False
+    needs_whole: bool = False
     variables: dict[str, str] = field(default_factory=dict)
 
 

@@ -129,19 +129,19 @@ class Terminal:
 
     async def complete(self, hold: Exchange, amount_idr: int) -> Exchange:
         """Take so much of what was held (0220); the rest is given back."""
-        return await self.send(self.following(hold.request, "0220", Asked.PURCHASE, amount_idr))
+        return await self.send(self.following(hold.taken, "0220", Asked.PURCHASE, amount_idr))
 
     async def refund(self, purchase: Exchange, amount_idr: int) -> Exchange:
         """Goods brought back: so much of a purchase is given back."""
-        return await self.send(self.following(purchase.request, "0200", Asked.REFUND, amount_idr))
+        return await self.send(self.following(purchase.taken, "0200", Asked.REFUND, amount_idr))
 
     async def balance(self, card: TestCard, pin: Pin | None = None) -> Exchange:
         """A balance inquiry."""
         return await self.send(self.request(Asked.BALANCE, card, 0, pin))
 
     async def reverse(self, original: Exchange, kept_idr: int = 0, *, repeat: bool = False) -> Exchange:
-        """Take `original` back but for `kept_idr` (0420). `repeat`: the same reversal again (0421)."""
-        return await self.send(self.reversal(original.request, kept_idr, repeat=repeat))
+        """Take `original`, or what was approved of it, back but for `kept_idr` (0420). `repeat`: the reversal again (0421)."""
+        return await self.send(self.reversal(original.taken, kept_idr, repeat=repeat))
 
     async def repeat(self, original: Exchange, *, marked: bool = False) -> Exchange:
         """Send the same message again, byte for byte, or with the type that says so (0201, 0421) where `marked`."""
@@ -171,6 +171,7 @@ class Terminal:
         now = self._clock()
         local = now.astimezone(JAKARTA)
         stan = self._next_stan()
+        marked = self._profile.partial_fields if asked is Asked.PURCHASE else {}
         message = Message(
             mti,
             {
@@ -191,7 +192,8 @@ class Terminal:
                 43: f"{_NAMES[self.kind]:<40}",
                 49: RUPIAH,
             }
-            | self._typed(card, card.pin if pin is None else pin),
+            | self._typed(card, card.pin if pin is None else pin)
+            | marked,
         )
         return message if self._reader is None else self._reader.put(message, card, local.date())
 

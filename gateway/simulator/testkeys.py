@@ -4,7 +4,8 @@
      {"label": "bdk-edc", "kind": "bdk", "key_set": "FFFF987654", "components": ["...", "..."]},
      {"label": "ik-edc", "kind": "initial", "ksn": "FFFF9876543210E00000", "components": ["...", "..."]},
      {"label": "mac-himbara", "kind": "mac", "algorithm": "A", "components": ["...", "..."]},
-     {"label": "imk-ac", "kind": "imk-ac", "components": ["...", "..."]}]
+     {"label": "imk-ac", "kind": "imk-ac", "components": ["...", "..."]},
+     {"label": "zmk-himbara", "kind": "zmk", "algorithm": "A", "components": ["...", "..."]}]
 
 `algorithm`: T triple DES (components of 16 or 24 bytes), where nothing else is said; A AES (16, 24 or 32); XORed the components
 are the key. `key_set`: what the KSN of a base derivation key begins with, 5 bytes (AES: 4); one of our own where nothing is

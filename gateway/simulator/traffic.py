@@ -21,7 +21,10 @@ from gateway.simulator.load import percentile
 from gateway.simulator.passbook import Comparison, PassBook
 from gateway.simulator.steady import Cutter, SteadyLink
 from gateway.simulator.terminal import Asked, TerminalKind
+from iso.amount import read_amount
 from iso.errors import LinkError
+from iso.message import Message
+from iso.response_codes import APPROVED, PARTIALLY_APPROVED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -30,7 +33,6 @@ if TYPE_CHECKING:
     from gateway.simulator.switch import Switch
     from gateway.simulator.terminal import Terminal
     from gateway.simulator.wallet import TestCard
-    from iso.message import Message
 
 _MS = 1_000
 _STANS = 999_999
@@ -260,7 +262,7 @@ class _Traffic:
     def result(self, seconds: float) -> TrafficResult:
         """What was counted."""
         rising = sorted(self._latencies_ms)
-        approved, answered = self._codes["00"], self._codes.total()
+        approved, answered = self._codes[APPROVED] + self._codes[PARTIALLY_APPROVED], self._codes.total()
         links = [lane.link for lane in self._lanes]
         p50, p90, p95, p99, p999, most = (percentile(rising, percent) for percent in (50, 90, 95, 99, 99.9, 100))
         return TrafficResult(
@@ -336,15 +338,16 @@ class _Traffic:
         held = await self._pay(lane, terminal, Asked.PURCHASE, card, due, "0100")
         if held is None:
             return
-        taken_idr = self._plan.amount_idr // 2
+        held_idr = read_amount(held.fields[4], lane.link.switch.profile.amount_exponent)
+        taken_idr = max(held_idr // 2, 1)
         completion = terminal.following(held, "0220", Asked.PURCHASE, taken_idr)
         exchange = await self._insist(lane, completion, self._loop.time())
-        self._account(card, exchange, taken_idr - self._plan.amount_idr)
+        self._account(card, exchange, taken_idr - held_idr)
 
     async def _pay(
         self, lane: _Lane, terminal: Terminal, asked: Asked, card: TestCard, due: float, mti: str = "0200"
     ) -> Message | None:
-        """A payment and what becomes of it. The message where the bank has approved it, and it stands."""
+        """A payment and what becomes of it. The message, for what was approved, where the bank has and it stands."""
         message = terminal.request(asked, card, self._plan.amount_idr, mti=mti)
         exchange = await self._first(lane, message, due)
         if exchange.answer is None and self._rng.random() < 0.5:  # noqa: PLR2004 - a terminal of one kind or the other
@@ -356,8 +359,8 @@ class _Traffic:
         elif exchange.answer is None:
             exchange = await self._insist(lane, repeated(message), None)
             self._counts["repeats"] += exchange.answer is not None
-        self._account(card, exchange, self._plan.amount_idr)
-        return message if exchange.approved else None
+        self._account(card, exchange, exchange.approved_idr)
+        return Message(message.mti, exchange.taken.fields) if exchange.approved else None
 
     def _account(self, card: TestCard, exchange: Exchange, amount_idr: int) -> None:
         """Write down what the bank answered, or that its answer is not known."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.rules.account import AccountState
 from gateway.rules.authorise import (
+    APPROVALS,
     CardView,
     DeclineReason,
     Earlier,
@@ -34,6 +35,8 @@ from ledger.posting import Draw
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+APPROVED = f"reason IN ({', '.join(repr(one.value) for one in APPROVALS)})"
+"""That the answer was yes, in SQL, of the row whose alias stands before it."""
 ANSWERED_DAYS = 31  # how far back a message's answer, its original and its tombstone are looked for: DE7 has no year
 
 
@@ -129,7 +132,7 @@ class NewAuthorisation(NamedTuple):
 
 
 def load_parameters(wanted: Sequence[Wanted], terminals: Iterable[str], today: date, stream: str) -> dict[str, Any]:
-    """Parameters of LOAD. TERMINALS: those whose own use is counted (acquirer:terminal). STREAM: the lane's audit chain."""
+    """Parameters of LOAD. TERMINALS: those whose own use is counted (link:acquirer:terminal). STREAM: the lane's audit chain."""
     return {
         "stream": stream,
         "pan": array_text([one.pan_index for one in wanted]),
@@ -193,12 +196,12 @@ def read_loaded(rows: Iterable[Sequence[Any]], members: int) -> tuple[Head, list
 
 def read_original(row: Sequence[Any]) -> tuple[Original, int, str, date, Mapping[int, int]]:
     """An original as ORIGINAL_COLUMNS have it: for the rules, its id, channel and date, and its transfers by tranche."""
-    _, _, number, reversed_idr, amount, reason, kind, channel, settled, returning, on, _, _, expired, named = row[:15]
+    _, _, number, reversed_idr, amount, reason, kind, channel, findings, asked, on, _, _, expired, named = row[:15]
     ids, programmes, amounts, moves = row[15:19]
     draws = tuple(Draw(*one) for one in zip(ids, programmes, amounts, strict=True))
     original = Original(
-        RequestKind(kind), DeclineReason(reason), amount, reversed_idr, draws, bool(settled), bool(returning), expired,
-        kind == RequestKind.HOLD and named is not None,
+        RequestKind(kind), DeclineReason(reason), amount, reversed_idr, draws, "settled" in findings, "returning" in findings,
+        expired, kind == RequestKind.HOLD and named is not None, asked_idr=None if asked is None else int(asked),
     )  # fmt: skip
     return original, number, channel, on, dict(zip(ids, moves[: len(ids)], strict=True))
 
@@ -265,14 +268,15 @@ def _uses(text: str) -> tuple[Use, ...]:
 
 NO_TRANSFERS: Mapping[int, int] = MappingProxyType({})
 ARRAY_COLUMNS = ("tranche_ids", "programmes", "amounts_idr", "transfer_ids", "limit_ids", "kept_idr")
-# SETTLED and RETURNING are asked for what a message names alone: few messages name another.
-ORIGINAL_COLUMNS = """o.id, o.reversed_idr, o.amount_idr, o.reason, o.kind, o.channel,
-           CASE WHEN o.kind <> 'HOLD' THEN (SELECT 'settled' FROM settlement s WHERE s.link = o.link
+# SETTLED and RETURNING are asked for what a message names alone: few messages name another. What was asked for stands in the
+# stored answer of a partial approval.
+ORIGINAL_COLUMNS = f"""o.id, o.reversed_idr, o.amount_idr, o.reason, o.kind, o.channel,
+           concat_ws(',', CASE WHEN o.kind <> 'HOLD' THEN (SELECT 'settled' FROM settlement s WHERE s.link = o.link
                AND s.settlement_date = o.settlement_date AND s.channel = o.channel) END,
            (SELECT 'returning' FROM tranche t WHERE t.cell = o.cell AND t.account_id = o.account_id
-               AND t.id = ANY (o.tranche_ids) AND t.state IN ('FROZEN', 'AT_RPL', 'RETURNED') LIMIT 1),
-           o.business_date, NULL, NULL,
-           o.kind = 'HOLD' AND o.reason = 'APPROVED' AND o.held_until IS NULL AND coalesce(o.reversed_by, 0) = 0,
+               AND t.id = ANY (o.tranche_ids) AND t.state IN ('FROZEN', 'AT_RPL', 'RETURNED') LIMIT 1)),
+           CASE WHEN o.reason = 'PARTIALLY_APPROVED' THEN CAST(o.answer AS json) ->> 'asked' END, o.business_date, NULL, NULL,
+           o.kind = 'HOLD' AND o.{APPROVED} AND o.held_until IS NULL AND coalesce(o.reversed_by, 0) = 0,
            o.original_key, o.tranche_ids, o.programmes, o.amounts_idr, o.transfer_ids"""
 # Rows of seven sorts in one answer, so that a group is loaded in one round trip. Of what is found for few (an earlier answer, an
 # original, a tombstone) there is no row where there is none. read_loaded() takes them apart.
@@ -299,7 +303,7 @@ LOAD = arrays_as_text(f"""
                                            array_to_string(x.programmes, ','), array_to_string(x.kept_idr, ',')), E'\n')
                FROM authorisation x
                WHERE x.account_id = c.account_id AND x.account_id > 0 AND x.business_date BETWEEN :month AND :today
-                 AND x.reason = 'APPROVED' AND x.kind IN ('CASH', 'PURCHASE', 'HOLD', 'COMPLETION')) END AS t5,
+                 AND x.{APPROVED} AND x.kind IN ('CASH', 'PURCHASE', 'HOLD', 'COMPLETION')) END AS t5,
            c.expires_on AS d1, CAST(NULL AS date) AS d2, CAST(NULL AS date) AS d3, CAST(NULL AS boolean) AS flag,
            CAST(NULL AS bytea) AS bytes, CAST(NULL AS bigint[]) AS ids, CAST(NULL AS smallint[]) AS programmes,
            CAST(NULL AS bigint[]) AS amounts, CAST(NULL AS bigint[]) AS transfers

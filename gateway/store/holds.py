@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from gateway.errors import NotFound
+from gateway.store.authorisations import APPROVED
 from ledger.posting import Draw
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ WANTED = (
     "unnest(CAST(:cells AS smallint[]), CAST(:ids AS bigint[]), CAST(:dates AS date[])) AS w (cell, id, business_date)"
 )
 ACCOUNT = text("SELECT id FROM account WHERE number = :number")
-OF_ACCOUNT = text("""
+OF_ACCOUNT = text(f"""
     SELECT h.id, h.business_date, h.terminal, h.stan, h.amount_idr, h.held_until, f.id AS adds_to,
            (SELECT coalesce(sum(k), 0) FROM unnest(h.kept_idr) AS u (k)) AS left_idr,
            CASE WHEN h.held_until IS NOT NULL THEN 'OPEN' WHEN coalesce(h.reversed_by, 0) = 0 THEN 'EXPIRED'
@@ -112,7 +113,7 @@ OF_ACCOUNT = text("""
     FROM authorisation h
     LEFT JOIN authorisation b ON b.account_id = h.account_id AND b.id = h.reversed_by
     LEFT JOIN authorisation f ON f.account_id = h.account_id AND f.message_key = h.original_key
-    WHERE h.account_id = :account AND h.account_id > 0 AND h.kind = 'HOLD' AND h.reason = 'APPROVED'
+    WHERE h.account_id = :account AND h.account_id > 0 AND h.kind = 'HOLD' AND h.{APPROVED}
     ORDER BY h.decided_at DESC
 """)
 LAPSED = text("""

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from gateway.errors import NotFound
-from gateway.rules.authorise import GIVING_BACK, SPENDING, RequestKind
+from gateway.rules.authorise import APPROVALS, GIVING_BACK, SPENDING, RequestKind
 from gateway.rules.purse import Channel
 from gateway.rules.replay import Past
+from gateway.store.authorisations import APPROVED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -110,10 +111,11 @@ def _past(row: Any) -> Past:  # noqa: ANN401 - a database row
         terminal=f"{row.acquirer}:{row.terminal}",
         key=bytes(row.message_key),
         original_key=None if row.original_key is None else bytes(row.original_key),
-        approved=row.reason == "APPROVED",
+        approved=row.reason in APPROVALS,
         limit_id=row.limit_id,
         amount_idr=row.amount_idr,
         amounts_idr=dict(taken),
+        link=row.link,
     )
 
 
@@ -124,11 +126,11 @@ def _kinds(*kinds: RequestKind) -> str:
 # What limits concern: debits that were approved or declined for a limit, and what came of approved ones.
 ROWS = f"""
     SELECT id, account_id, business_date, kind, channel, acquirer, terminal, message_key, original_key, reason, limit_id,
-           amount_idr, programmes, amounts_idr
+           amount_idr, programmes, amounts_idr, link
     FROM authorisation
     WHERE account_id > 0 AND business_date BETWEEN :since AND :until
-      AND (kind IN ({_kinds(*SPENDING)}) AND (reason = 'APPROVED' OR limit_id IS NOT NULL)
-           OR kind IN ({_kinds(*GIVING_BACK, RequestKind.COMPLETION)}) AND reason = 'APPROVED' AND amounts_idr <> '{{}}')
+      AND (kind IN ({_kinds(*SPENDING)}) AND ({APPROVED} OR limit_id IS NOT NULL)
+           OR kind IN ({_kinds(*GIVING_BACK, RequestKind.COMPLETION)}) AND {APPROVED} AND amounts_idr <> '{{}}')
 """
 BY_ACCOUNT = text(f"{ROWS} ORDER BY account_id, business_date, decided_at, id")
 BY_TIME = text(f"{ROWS} ORDER BY business_date, decided_at, id")

@@ -33,16 +33,19 @@ async def turns(connection: AsyncConnection) -> list[Turn]:
     ]
 
 
-async def came(connection: AsyncConnection, digest: bytes) -> Came | None:
-    """The version of a block with this SHA-256; None: it has not come, or nothing came of it."""
-    row = (await connection.execute(CAME, {"digest": digest})).one_or_none()
+async def came(connection: AsyncConnection, label: str, digest: bytes) -> Came | None:
+    """The version of a key's block with this SHA-256; None: it has not come, or nothing came of it."""
+    row = (await connection.execute(CAME, {"label": label, "digest": digest})).one_or_none()
     return None if row is None else Came(row.label, row.version, row.pending)
 
 
-async def begin(connection: AsyncConnection, turn: Turn, digest: bytes) -> None:
-    """A block comes, whose key will be this version. What a change that was cut off left under the number is written over."""
+async def begin(connection: AsyncConnection, turn: Turn, digest: bytes, cut_off_at: datetime) -> bool:
+    """A block comes, whose key will be this version. False: another process is just taking in another block under the number.
+
+    What a change of before CUT_OFF_AT left there, which never ended, is written over; so is one of the same block.
+    """
     values = {name: getattr(turn, name) for name in ("label", "version", "link", "came_at", "overlap_s", "pending_s")}
-    await connection.execute(BEGIN, {**values, "digest": digest})
+    return (await connection.execute(BEGIN, {**values, "digest": digest, "cut_off_at": cut_off_at})).rowcount == 1
 
 
 async def uses(connection: AsyncConnection, label: str, version: int, at: datetime) -> None:
@@ -69,7 +72,7 @@ TURNS = text(
 CAME = text(
     """
     SELECT label, version, used_at IS NULL AND over_at IS NULL AS pending FROM link_key
-    WHERE block_digest = :digest ORDER BY came_at DESC LIMIT 1
+    WHERE block_digest = :digest AND label = :label ORDER BY came_at DESC LIMIT 1
     """
 )
 BEGIN = text(
@@ -78,6 +81,7 @@ BEGIN = text(
     VALUES (:label, :version, :link, :digest, :came_at, :overlap_s, :pending_s)
     ON CONFLICT (label, version) DO UPDATE SET link = excluded.link, block_digest = excluded.block_digest,
         came_at = excluded.came_at, overlap_s = excluded.overlap_s, pending_s = excluded.pending_s, used_at = NULL, over_at = NULL
+    WHERE link_key.over_at IS NOT NULL OR link_key.block_digest = excluded.block_digest OR link_key.came_at < :cut_off_at
     """
 )
 USES = text(

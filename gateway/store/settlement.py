@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from gateway.store.authorisations import ANSWERED_DAYS
+from gateway.store.authorisations import ANSWERED_DAYS, APPROVED
 from gateway.store.lane_connection import LANE_LOCK
 from ledger.chart import Control, control_account
 
@@ -194,7 +194,7 @@ CONTROL = "CASE channel " + " ".join(f"WHEN '{c}' THEN {control_account(a)}" for
 TOTALS = ("withdrawals", "withdrawals_idr", "purchases", "purchases_idr", "completions", "completions_idr", "reversals",
           "reversals_idr", "refunds", "refunds_idr", "corrections", "corrections_idr", "declined")  # fmt: skip
 MOVED = f"""
-    SELECT a.link, a.settlement_date, CASE a.reason WHEN 'APPROVED' THEN a.kind ELSE 'DECLINED' END AS kind,
+    SELECT a.link, a.settlement_date, CASE WHEN a.{APPROVED} THEN a.kind ELSE 'DECLINED' END AS kind,
            coalesce(o.channel, a.channel) AS channel, coalesce(o.acquirer, a.acquirer) AS acquirer,
            coalesce(o.merchant, a.merchant, '') AS merchant, coalesce(o.terminal, a.terminal) AS terminal,
            CASE cardinality(a.amounts_idr) WHEN 1 THEN a.amounts_idr[1]
@@ -205,8 +205,8 @@ MOVED = f"""
         WHERE x.cell = a.cell AND x.message_key = a.original_key
           AND x.business_date BETWEEN a.business_date - {ANSWERED_DAYS} AND a.business_date
         ORDER BY x.business_date DESC LIMIT 1
-    ) o ON a.kind IN ('COMPLETION', 'REVERSAL', 'REFUND') AND a.reason = 'APPROVED'
-    WHERE (a.reason <> 'APPROVED' OR (a.kind NOT IN ('HOLD', 'BALANCE') AND a.amounts_idr <> '{{}}'))
+    ) o ON a.kind IN ('COMPLETION', 'REVERSAL', 'REFUND') AND a.{APPROVED}
+    WHERE (NOT a.{APPROVED} OR (a.kind NOT IN ('HOLD', 'BALANCE') AND a.amounts_idr <> '{{}}'))
       AND (o.kind IS DISTINCT FROM 'HOLD' OR a.kind = 'COMPLETION')
 """
 CORRECTED = """

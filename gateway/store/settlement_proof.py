@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from gateway.store.authorisations import APPROVED
 from gateway.store.settlement import CORRECTED, MOVED, OWED
 from ledger.chart import Control, control_account
 
@@ -47,9 +48,9 @@ def _by_channel(rows: Iterable[Any]) -> dict[str, int]:
 
 
 ACCOUNTS = ", ".join(f"({control_account(control)}, '{channel}')" for channel, control in OWED.items())
-TAKEN = text("""
+TAKEN = text(f"""
     SELECT channel, sum(amount_idr - reversed_idr) AS amount FROM authorisation
-    WHERE reason = 'APPROVED' AND kind IN ('CASH', 'PURCHASE', 'COMPLETION') GROUP BY channel
+    WHERE {APPROVED} AND kind IN ('CASH', 'PURCHASE', 'COMPLETION') GROUP BY channel
 """)
 SETTLED = text("SELECT channel, sum(net_idr) AS amount FROM settlement WHERE state = 'PAID' GROUP BY channel")
 AUTHORISED_SINCE = text(f"""

@@ -258,7 +258,9 @@ TRANCHES = text(f"""
     ORDER BY t.id
 """)
 AUTHORISATION_COLUMNS = """a.kind AS request, a.channel, a.acquirer, a.terminal, a.merchant, a.link, a.rrn, a.stan,
-           a.reason AS answer_reason, a.response_code, a.amount_idr AS asked_idr, a.settlement_date, a.message_key,
+           a.reason AS answer_reason, a.response_code,
+           CASE WHEN a.reason = 'PARTIALLY_APPROVED' THEN CAST(CAST(a.answer AS json) ->> 'asked' AS bigint) ELSE a.amount_idr END
+               AS asked_idr, a.settlement_date, a.message_key,
            a.original_key, c.pan_masked"""
 MOVEMENTS = text(f"""
     SELECT x.cell, x.account_id, x.tranche_id, x.id, x.debit, x.credit, x.amount_idr, x.kind, x.source, x.source_id,

@@ -54,11 +54,12 @@ class Connection(asyncio.Protocol):
         self.in_flight = 0
         self.asked = 0
         self.gone = asyncio.Event()
-        self.last = monotonic()
+        self.since = self.last = monotonic()
         self.transport: asyncio.Transport | None = None
         self._deframer = Deframer(line.framing)
         self._headers = line.framing.message_header_bytes > 0
         self._frames = 0
+        self.echoing = False
         self._unfinished_since: tuple[int, float] | None = None
         self._outgoing: list[bytes] = []
         self._soon = asyncio.get_running_loop().call_soon
@@ -136,7 +137,7 @@ class Connection(asyncio.Protocol):
             await self.gone.wait()
 
     def look(self, now: float) -> None:
-        """End the connection if a message has been unfinished for too long, or nothing came for too long."""
+        """End the connection if a message has been unfinished for too long, or nothing came for too long; before that, ask."""
         link = self.line.link
         unfinished = self._unfinished_since
         if not self._deframer.pending:
@@ -148,9 +149,7 @@ class Connection(asyncio.Protocol):
             log.warning("link.message.unfinished", link=link.name, bytes=self._deframer.pending)
             self.abort()
             return
-        if link.idle_close_s and not self.in_flight and now - self.last >= link.idle_close_s:
-            log.info("link.idle", link=link.name)
-            self.close()
+        network.mind_silence(self, now)
 
     async def ask(self, message: Message, timeout_s: float | None = None) -> Message:
         """Send a request of ours and wait for its answer: the same DE11, and the same DE7 and DE41 where both hold them.
@@ -396,7 +395,7 @@ def _other(connection: Connection, message: Message, data: bytes, header: bytes 
 async def _change_key(connection: Connection, message: Message, header: bytes | None) -> None:
     """A new key of the link: answered when it is kept."""
     try:
-        connection.reply(message, await connection.line.security.key_change(message), header)
+        connection.reply(message, await connection.line.security.key_change(message, connection), header)
     except Exception:
         log.exception("key.change.failed", link=connection.line.link.name)
         connection.refuse(message, MALFUNCTION, header)

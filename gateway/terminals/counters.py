@@ -21,7 +21,9 @@ class Counters:
     for. UNREADABLE: messages that broke the dialect or the header. EXPIRED: requests that grew too old before they were decided.
     ABANDONED: requests whose connection was gone before. CUT_OFF: connections closed over an unfinished message. BROKEN:
     connections closed over a length that makes no sense. PEERS_REFUSED: connections of a wrong address or certificate. FULL:
-    connections above the most. ASKED and TIMED_OUT: requests of our own, and those nobody answered in time.
+    connections above the most. HANDSHAKES_CUT_OFF and HANDSHAKES_FAILED: of TLS, that took too long, and that broke. SILENT:
+    connections closed since nobody answered our echoes, or nothing came. ASKED and TIMED_OUT: requests of our own, and those
+    nobody answered in time.
     UNPROVED: messages whose MAC was missing, wrong or too old, by reason, and changes of keys that were refused.
     """
 
@@ -35,6 +37,9 @@ class Counters:
     broken: int = 0
     peers_refused: int = 0
     full: int = 0
+    handshakes_cut_off: int = 0
+    handshakes_failed: int = 0
+    silent: int = 0
     asked: int = 0
     timed_out: int = 0
     unproved: Counter[str] = field(default_factory=Counter)

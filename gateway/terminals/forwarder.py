@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.errors import Refused
+from gateway.operations import link_key_offers
 from gateway.operations import outgoing as operations
 from gateway.rules.outgoing import OutgoingState, Verdict, judge, wait_s
 from gateway.store import outgoing
 from gateway.store.lane_connection import DATABASE_ERRORS
 from gateway.store.outgoing import Figures
+from gateway.terminals.security import zone_of
 from iso.errors import FormatError, FrameError, LinkError
 from keys.errors import KeysError
 
@@ -110,14 +112,25 @@ class Forwarder:
 
     async def _send(self, sent: Outgoing) -> None:
         """Send what is marked as sent, and write what came of it."""
+        zone = zone_of(self.link)
         try:
-            answer = await self._ask(operations.message_of(self._bank, sent), self.link.answer_timeout_s)
+            message = operations.message_of(self._bank, sent)
+            if not await link_key_offers.may_go(self._bank, zone, message):
+                await operations.finish(self._bank, sent, OutgoingState.REFUSED, None, link_key_offers.GONE)
+                return
+            answer = await self._ask(message, self.link.answer_timeout_s)
+            code = answer.get(RESPONSE_CODE)
+            verdict = judge(code, repeated=sent.attempts > 1, deletes=sent.deletes)
+            verdict, trouble = await link_key_offers.outcome(self._bank, zone, message, answer, verdict)
         except (
             LinkError,
             KeysError,
             Refused,
         ) as error:  # Refused: another message of ours with its DE11 waits for an answer
             await self._again(sent, None, str(error))
+            return
+        except DATABASE_ERRORS as error:  # of what a key's message is looked up by
+            await self._again(sent, None, type(error).__name__)
             return
         except (FormatError, FrameError) as error:  # the link's dialect cannot say it; it never will
             await operations.finish(self._bank, sent, OutgoingState.REFUSED, None, f"cannot be written: {error}")
@@ -126,13 +139,11 @@ class Forwarder:
             log.exception("forwarder.failed", link=self.link.name, outgoing=sent.id)
             await self._again(sent, None, f"failed: {type(error).__name__}")
             return
-        code = answer.get(RESPONSE_CODE)
-        verdict = judge(code, repeated=sent.attempts > 1, deletes=sent.deletes)
         if verdict is Verdict.AGAIN:
             await self._again(sent, code, f"answered {code}" if code else "answered without DE39")
         else:
             state = OutgoingState.ANSWERED if verdict is Verdict.DONE else OutgoingState.REFUSED
-            await operations.finish(self._bank, sent, state, code)
+            await operations.finish(self._bank, sent, state, code, trouble)
 
     async def _again(self, sent: Outgoing, code: str | None, trouble: str) -> None:
         wait = wait_s(sent.attempts, self.link.outgoing.retry_s)

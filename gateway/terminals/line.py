@@ -229,6 +229,7 @@ class Line:
         now = monotonic()
         for connection in list(self.connections):
             connection.look(now)
-        shortest = min(self.link.frame_timeout_s, self.link.idle_close_s or self.link.frame_timeout_s)
+        link = self.link
+        shortest = min(filter(None, (link.frame_timeout_s, link.idle_close_s, link.asks_after_s)))
         again = min(max(shortest / LOOKS, LOOK_LEAST_S), LOOK_MOST_S)
         self._timer = asyncio.get_running_loop().call_later(again, self._look)

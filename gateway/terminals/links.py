@@ -91,6 +91,7 @@ class Place:
         if line is not None:
             shown |= {
                 "connections": len(line.connections),
+                "handshakes": side.handshakes if isinstance(side, Listener) else 0,
                 "signed_on": line.signed_on,
                 "in_flight": line.in_flight,
                 "last_message_at": None if line.last_at is None else line.last_at.isoformat(timespec="seconds"),

@@ -15,13 +15,13 @@ from gateway.rules.authorise import WITH_PIN, DeclineReason, Request, RequestKin
 from gateway.rules.purse import Channel, PurseChoice
 from gateway.terminals import private_fields
 from gateway.terminals.card_data import card_data, chip_field, new_pin_block, pin_block, script_words
-from gateway.terminals.profile import Asked, Link
+from gateway.terminals.profile import Asked, Link, number_of
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
 from iso.amount import read_amount, read_replacement, write_amount
 from iso.errors import FormatError
 from iso.original_data import read_original_data
 from iso.processing_code import read_processing_code
-from iso.response_codes import INVALID_AMOUNT, INVALID_TRANSACTION, NOT_PERMITTED
+from iso.response_codes import INVALID_AMOUNT, INVALID_TRANSACTION, NOT_PERMITTED, TERMINAL_NOT_PERMITTED
 from keys.errors import PanRefused
 from keys.sensitive import Pan
 
@@ -53,6 +53,7 @@ FINANCIAL = frozenset({"0100", "0101", "0120", "0121", "0200", "0201", "0220", "
 ORIGINALS = {  # what names another message in DE90, and the classes of message it may name
     RequestKind.REVERSAL: "12", RequestKind.COMPLETION: "1", RequestKind.REFUND: "2",
 }  # fmt: skip
+IN_PART = (RequestKind.PURCHASE, RequestKind.HOLD)  # of goods there may be fewer; a machine pays no odd amount
 WITHOUT_MONEY = (RequestKind.STATEMENT, RequestKind.PIN_CHANGE)  # asked for without amount, currency and purse
 DIGEST_BYTES = 16
 ASKED_KEPT = 512  # combinations of a link; there are a few dozen, unless somebody makes them up
@@ -121,6 +122,8 @@ def to_answer(message: Message, outcome: Outcome, link: Link) -> Message:
             for purse, amount in outcome.balances.items()
         ]
         answer.fields[54] = write_additional_amounts(amounts, link.amount_exponent)
+    if outcome.approved_idr is not None:
+        _tell_the_part(message, answer, outcome.approved_idr, link)
     if outcome.statement:
         answer.fields[link.statement_field] = write_statement(outcome.statement, link.amount_exponent)
     if outcome.chip_answer is not None:
@@ -155,6 +158,15 @@ def refused(message: Message, code: str) -> Message:
     return answer
 
 
+def _tell_the_part(message: Message, answer: Message, approved_idr: int, link: Link) -> None:
+    """What of it is approved, in place of what was asked for; this in DE54 behind the balance, where the link wants it."""
+    answer.fields[4] = write_amount(approved_idr, link.amount_exponent)
+    if link.asked_in_54:
+        account = read_processing_code(message.fields[3]).from_account
+        asked = AdditionalAmount(account, AmountType.ORIGINAL, read_amount(message.fields[4], link.amount_exponent))
+        answer.fields[54] = answer.get(54, "") + write_additional_amounts([asked], link.amount_exponent)
+
+
 def _faulty_advice(
     message: Message, link: Link, fault: DeclineReason, why: str, settlement_date: date | None
 ) -> AuthoriseCommand:
@@ -172,7 +184,7 @@ def _faulty_advice(
         PurseChoice.BY_RULE,
         amount,
         _digest(message, fault.value),  # not WHY, which tells the type: a repeat has another
-        _terminal(message),
+        _terminal(message, link),
         fault=fault,
     )
     pan, origin = _pan(message), _origin(message, link, message.get(41, ""), None, settlement_date)
@@ -184,6 +196,8 @@ def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: 
     if link.structured:
         private_fields.check(message, link)
     pan = _pan(message)
+    if link.acquirers and number_of(message.get(32, "")) not in link.spelled:
+        raise Declined(TERMINAL_NOT_PERMITTED, "DE32 is no acquirer of this link")
     request = _reversal(message, link) if message.mti[1] == "4" else _request(message, link)
     original = None
     if request.kind in ORIGINALS or request.increments:
@@ -218,7 +232,7 @@ def _origin(
 ) -> Origin:
     get = message.fields.get
     return Origin(
-        link.name, message.mti, terminal.strip(), get(42, "").strip(), get(32) or _need(message, 32),
+        link.name, message.mti, terminal.strip(), get(42, "").strip(), _acquirer(get(32) or _need(message, 32), link),
         get(11) or _need(message, 11),
         get(7) or _need(message, 7), get(37, "").strip(), original, settlement_date,
         original is not None and not _names_another(message),
@@ -227,22 +241,28 @@ def _origin(
 
 
 def _request(message: Message, link: Link) -> Request:
-    kind, channel, purse = _asked(message, link)
+    kind, channel, purse, partial = _asked(message, link)
     get = message.fields.get
     if kind in WITHOUT_MONEY:
         _need(message, link.pin_block_field)
         lines = link.statement_lines if kind is RequestKind.STATEMENT else 0
-        return Request(kind, channel, message.fields[18], purse, 0, _digest(message), _terminal(message), lines=lines)
+        return Request(
+            kind, channel, message.fields[18], purse, 0, _digest(message), _terminal(message, link), lines=lines
+        )
     amount = 0 if kind is RequestKind.BALANCE else read_amount(get(4) or _need(message, 4), link.amount_exponent)
     if amount == 0 and kind is not RequestKind.BALANCE:
         raise Declined(INVALID_AMOUNT, "amount is zero")
     if message.mti[2] == ADVICE:
-        return _advised(message, Request(kind, channel, message.fields[18], purse, amount, b"", _terminal(message)))
+        return _advised(
+            message, Request(kind, channel, message.fields[18], purse, amount, b"", _terminal(message, link))
+        )
     if kind in WITH_PIN and get(link.pin_block_field) is None:
         _need(message, link.pin_block_field)
-    request = Request(kind, channel, message.fields[18], purse, amount, _digest(message), _terminal(message))
+    request = Request(kind, channel, message.fields[18], purse, amount, _digest(message), _terminal(message, link))
     if kind is RequestKind.HOLD and _names_another(message):
         return request._replace(increments=True)
+    if partial and (link.partial_approval == "purchases" or private_fields.marks_partial(message, link)):
+        return request._replace(partial=True)
     return request
 
 
@@ -275,7 +295,8 @@ def _work_out(message: Message, link: Link) -> Asked:
     purse = link.purses.get(code.from_account)
     if purse is None:
         raise Declined(NOT_PERMITTED, f"account type {code.from_account}")
-    return Asked(kind, channel, purse)
+    partial = link.partial_approval != "off" and kind in IN_PART and channel is not Channel.ATM
+    return Asked(kind, channel, purse, partial)
 
 
 def _advised(message: Message, request: Request) -> Request:
@@ -330,9 +351,14 @@ def _original(message: Message, wanted: str) -> tuple[str, str, str, str]:
     return original.mti[1], original.stan, original.transmitted, str(original.acquirer or _need(message, 32))
 
 
-def _terminal(message: Message) -> str:
+def _terminal(message: Message, link: Link) -> str:
     get = message.fields.get
-    return f"{get(32, '')}:{get(41, '').strip()}"
+    return f"{_acquirer(get(32, ''), link)}:{get(41, '').strip()}"
+
+
+def _acquirer(sent: str, link: Link) -> str:
+    """DE32 as the profile spells it: what is written in two ways is one terminal to a limit, and one payee."""
+    return sent if sent == link.acquirer else link.spelled.get(number_of(sent), sent)
 
 
 def _pan(message: Message) -> Pan:

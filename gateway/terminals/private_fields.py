@@ -2,7 +2,7 @@
 
 A field without one may hold anything and is let pass. One with tags is checked and sent back as it came, tags that nobody knows
 among them, since the partner's own host may want them; columns are checked. What we tell in DE48 takes the same form. Knows no
-meaning of a partner's tag. Read next: iso/private_tlv.py, iso/layout.py.
+meaning of a partner's tag or column, but that of partial_mark. Read next: iso/private_tlv.py, iso/layout.py.
 """
 
 from __future__ import annotations
@@ -32,6 +32,18 @@ def check(message: Message, link: Link) -> None:
     for number, layout in link.columns.items():
         if number in fields:
             layout.read(fields[number])
+
+
+def marks_partial(message: Message, link: Link) -> bool:
+    """Whether a message says that its terminal can do with a part of what it asks for. Raises FormatError."""
+    mark = link.partial_mark
+    if mark is None or mark.field not in message.fields:
+        return False
+    text = message.fields[mark.field]
+    if mark.column is not None:
+        return link.columns[mark.field].read(text)[mark.column].startswith(mark.value)
+    items = private_tlv.parse(text, link.tags[mark.field], mark.field)
+    return any(tag == mark.tag and value.startswith(mark.value) for tag, value in items)
 
 
 def sent_back(message: Message, link: Link) -> dict[int, str]:

@@ -27,6 +27,8 @@ from pydantic import (
 from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.chip import ScriptUse
 from gateway.rules.purse import Channel, Purse, PurseChoice
+from gateway.terminals.longest import check_room
+from iso import private_tlv
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import DialectError, FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
@@ -44,11 +46,14 @@ ADVICE_NOT_ACCEPTED = (
     DeclineReason.KEY_REUSED, DeclineReason.ADVICE_UNREADABLE, DeclineReason.OVERLOAD, DeclineReason.SYSTEM_ERROR,
 )  # fmt: skip
 """What an advice is told as it is: another message has its key, it cannot be read, nothing was decided. All else is accepted."""
-OF_ADVICES = {
+UNSAID = {
     DeclineReason.ADVICE_DECLINED: "00", DeclineReason.ADVICE_NOT_SERVED: "00", DeclineReason.ADVICE_UNREADABLE: "30",
+    DeclineReason.PARTIALLY_APPROVED: "10",
 }  # fmt: skip
-"""Reasons that advices alone meet, and what they are told where a profile does not say."""
+"""What is told where a profile does not say: of reasons that advices alone meet, and of the standard's own code."""
 LABEL = r"^[a-z0-9-]{1,40}$"
+ACQUIRER = r"^\d{1,11}$"
+ECHO_S = 60.0  # of a link that calls; who is called leaves the echo to the partner
 ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
 
@@ -74,11 +79,31 @@ EXPIRING_COLUMNS = {"expiring_on": 8, "expiring_amount": 12}
 
 
 class Asked(NamedTuple):
-    """What a message asks for, where, and of which purse."""
+    """What a message asks for, where, and of which purse. PARTIAL: the link lets it have less, perhaps if it says so."""
 
     kind: RequestKind
     channel: Channel
     purse: PurseChoice
+    partial: bool = False
+
+
+class PartialMark(BaseModel):
+    """Where a request says that its terminal can do with a part of what it asks for: a tag or a column of a private field.
+
+    It says so where what stands there begins with `value`, as with Visa's field 60.10 and Mastercard's subelement 61 of DE48.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    field: DataElement
+    tag: str | None = None
+    column: str | None = None
+    value: str = Field(default="1", min_length=1, max_length=40)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.tag is None) == (self.column is None):
+            raise ValueError("a partial_mark has a tag or a column")
+        return self
 
 
 class Tls(BaseModel):
@@ -116,7 +141,9 @@ class Link(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z0-9-]{1,20}$")
-    acquirer: str = Field(pattern=r"^\d{1,11}$")
+    acquirer: str = Field(pattern=ACQUIRER)
+    acquirers: tuple[Annotated[str, Field(pattern=ACQUIRER)], ...] = ()
+    # whose terminals it may speak for, by DE32, beside its own; none: anybody's, as a switch does
 
     # how it is reached
     role: Literal["listen", "connect"] = "listen"
@@ -171,13 +198,17 @@ class Link(BaseModel):
         None, pattern=LABEL
     )  # opens the keys that come in an 0800 with DE70 101; none: refused
     key_exchange_field: DataElement = 48
+    key_exchange_code: Literal["101", "161"] = "161"  # DE70 of a change of keys that the bank asks for
     key_overlap_s: int = Field(3_600, ge=0, le=604_800)  # how long the key before works beside a new one
     key_pending_s: int = Field(86_400, ge=60, le=2_592_000)  # a new key that nobody uses is dropped after so long
 
     # its life
     sign_on_required: bool
-    echo_s: float = Field(60.0, ge=0, le=3_600)  # an idle link is asked after so long; 0: never
-    idle_close_s: float = Field(0.0, ge=0, le=86_400)  # a silent connection is closed after so long; 0: never
+    echo_s: float | None = Field(
+        None, ge=0, le=3_600
+    )  # an idle connection is asked after so long; 0: never; None: 60 where we call, never where the partner does
+    echo_tries: int = Field(3, ge=1, le=10)  # so many echoes in a row without a byte back: the connection is closed
+    idle_close_s: float = Field(600.0, ge=0, le=86_400)  # a silent connection is closed after so long; 0: never
     frame_timeout_s: float = Field(10.0, gt=0, le=300)  # an unfinished message may take so long
     answer_timeout_s: float = Field(15.0, gt=0, le=300)  # our own requests wait so long
     reconnect_s: float = Field(1.0, gt=0, le=60)
@@ -199,6 +230,9 @@ class Link(BaseModel):
     account_types: dict[Purse, str] = {Purse.CASH: "10", Purse.FOOD: "98"}  # in DE54
     balance_in_54: bool = True
     expiring_in_48: bool = False  # what unused aid the family loses next, and when
+    partial_approval: Literal["off", "marked", "purchases"] = "off"  # which purchases get what there is, if it is less
+    partial_mark: PartialMark | None = None  # marked: who says so
+    asked_in_54: bool = False  # of a partial approval: what was asked for (amount type 57)
     statement_field: DataElement = 125  # of a mini statement
     statement_lines: int = Field(5, ge=1, le=10)
     file_actions: bool = True  # it may report cards of ours (0302)
@@ -216,7 +250,7 @@ class Link(BaseModel):
     @field_validator("response_codes")
     @classmethod
     def _complete(cls, codes: dict[DeclineReason, str]) -> dict[DeclineReason, str]:
-        codes = OF_ADVICES | codes
+        codes = UNSAID | codes
         missing = [reason.value for reason in DeclineReason if reason not in codes]
         if missing:
             raise ValueError(f"no response code for {', '.join(missing)}")
@@ -307,6 +341,23 @@ class Link(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _marks(self) -> Self:
+        """A mark is asked for where it is used, and stands where the private fields have a place for it."""
+        mark = self.partial_mark
+        if (self.partial_approval == "marked") != (mark is not None):
+            raise ValueError("partial_approval = 'marked' and partial_mark go together")
+        if self.asked_in_54 and self.partial_approval == "off":
+            raise ValueError("asked_in_54 is nothing without partial approval: partial_approval is 'off'")
+        if mark is None:
+            return self
+        shape, layout = self.tags.get(mark.field), self.columns.get(mark.field)
+        if mark.tag is not None and (shape is None or len(mark.tag) != private_tlv.tag_length(shape)):
+            raise ValueError(f"partial_mark: field {mark.field} has no tags like {mark.tag!r}")
+        if mark.column is not None and mark.column not in ({one.name for one in layout.columns} if layout else ()):
+            raise ValueError(f"partial_mark: field {mark.field} has no column {mark.column!r}")
+        return self
+
+    @model_validator(mode="after")
     def _fits_together(self) -> Self:
         """What no setting says alone."""
         if self.role == "connect" and (self.host is None or not self.port):
@@ -332,6 +383,7 @@ class Link(BaseModel):
             raise ValueError("in_flight_resume must be below in_flight_max")
         if self.reconnect_most_s < self.reconnect_s:
             raise ValueError("reconnect_most_s must not be below reconnect_s")
+        check_room(self)
         return self
 
     @cached_property
@@ -357,9 +409,21 @@ class Link(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed copy, which has found out nothing yet."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("asked", "columns", "structured", "more_key"):
+        for name in ("asked", "columns", "structured", "more_key", "spelled", "asks_after_s"):
             copied.__dict__.pop(name, None)
         return copied
+
+    @cached_property
+    def spelled(self) -> dict[str, str]:
+        """The institution codes of the profile as it writes them, by number: 2, 02 and 000002 are one."""
+        return {number_of(one): one for one in (*self.acquirers, self.acquirer)}
+
+    @cached_property
+    def asks_after_s(self) -> float:
+        """After how long a silent connection is asked for an echo; 0: never."""
+        if self.echo_s is None:
+            return ECHO_S if self.role == "connect" else 0.0
+        return self.echo_s
 
     @property
     def wire(self) -> Dialect:
@@ -384,3 +448,12 @@ class Link(BaseModel):
         """What an advice (0120, 0220, 0420) is told: it is always accepted; what could not be done is kept for people."""
         accepted = [reason for reason in self.response_codes if reason not in ADVICE_NOT_ACCEPTED]
         return self.response_codes | dict.fromkeys(accepted, self.response_codes[DeclineReason.APPROVED])
+
+
+def number_of(acquirer: str) -> str:
+    """An institution code as a number: they are compared so, since hosts fill them each in its own way.
+
+    >>> [number_of(code) for code in ("000002", "2 ", "0")]
+    ['2', '2', '0']
+    """
+    return acquirer.strip().lstrip("0") or "0"

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.operations.bank import Bank
+    from gateway.rules.key_turns import Asker
     from gateway.terminals.profile import Link
     from iso.dialect import Dialect
     from iso.message import Message
@@ -45,6 +46,7 @@ log = structlog.get_logger(__name__)
 
 MISSING, WRONG, MISPLACED = "no MAC", "a wrong MAC", "a MAC that is not the last field"
 NO_KEY, STALE = "a MAC, and no key verifies MACs today", "a DE7 that is too old or too new"
+TOO_SOON = "a change of keys too soon after one that failed"
 MAC_FIELDS = frozenset({64, 128, 192})
 MAC_BYTES = 8
 DE7_DIGITS = 10
@@ -131,49 +133,53 @@ class LinkSecurity:
         log.error("mac.not_made", link=self._link.name, mti=message.mti, error=error)
         return encode(message, dialect)
 
-    async def key_change(self, request: Message) -> Message:
-        """The answer to a change of keys (0800, DE70 101 or 161): with the check value of the new key, or why there is none."""
+    async def key_change(self, request: Message, asker: Asker | None = None) -> Message:
+        """The answer to a change of keys (0800, DE70 101 or 161): with the check value of the new key, or why there is none.
+
+        ASKER: the connection it came over, which rests after one that failed; None: none is kept waiting.
+        """
         answer, field = request.response(), self._link.key_exchange_field
-        zone, block = self._zone(), request.get(field)
+        zone, block = zone_of(self._link), request.get(field)
         if self._bank is None or zone is None:
             answer.fields[39] = INVALID_TRANSACTION
         elif block is None:
             answer.fields[39] = FORMAT_ERROR
         else:
-            answer.fields[39], value = await self._change(self._bank, zone, block.strip())
+            answer.fields[39], value = await self._change(self._bank, zone, block.strip(), asker)
             if value is not None:
                 answer.fields[field] = value
         return answer
 
-    async def _change(self, bank: Bank, zone: link_keys.Zone, block: str) -> tuple[str, str | None]:
+    async def _change(
+        self, bank: Bank, zone: link_keys.Zone, block: str, asker: Asker | None
+    ) -> tuple[str, str | None]:
         """DE39, and the check value of the key where it was taken in. One at a time: whoever asks meanwhile asks again."""
+        attempts = self._turns.attempts(zone.link)
+        later = self._link.response_codes[DeclineReason.SYSTEM_ERROR]
         if self._changing:
-            return self._link.response_codes[DeclineReason.SYSTEM_ERROR], None
+            return later, None
+        if asker is not None and not attempts.may_try(asker, monotonic()):
+            self._refuse(TOO_SOON, Operation.UNWRAP_KEY, zone.master_key)
+            log.info("key.change.too_soon", link=zone.link)
+            return later, None
         self._changing = True
         try:
             info = await link_keys.change(bank, zone, block)
         except (link_keys.NotNow, KeysError, SQLAlchemyError, OSError) as error:
             log.error("key.not_changed", link=zone.link, error=type(error).__name__)  # noqa: TRY400 - one line
-            return self._link.response_codes[DeclineReason.SYSTEM_ERROR], None
+            return later, None
         except Refused as error:
             self._refuse("a change of keys that was refused", Operation.UNWRAP_KEY, zone.master_key)
             log.warning("key.change.refused", link=zone.link, reason=str(error))
+            if asker is not None:
+                attempts.failed(asker, monotonic())
             return KEY_ERROR, None
         finally:
             self._changing, self._keys_until = False, 0.0
+        if asker is not None:
+            attempts.succeeded(asker)
         log.info("key.changed", link=zone.link, key_name=info.name, kcv=info.kcv.value)
         return APPROVED, info.kcv.value
-
-    def _zone(self) -> link_keys.Zone | None:
-        """What may be changed over this link; None: nothing."""
-        link = self._link
-        if link.zone_master_key is None:
-            return None
-        algorithm = Algorithm.AES if link.pin_format == AES_PIN_FORMAT else Algorithm.TDES
-        pin_key = link.pin_key if link.pin_scheme == "zpk" else None
-        return link_keys.Zone(
-            link.name, link.zone_master_key, pin_key, algorithm, link.mac_key, link.key_overlap_s, link.key_pending_s
-        )
 
     def _needs(self, message: Message) -> bool:
         """Whether a message must have a MAC: where the link requires it, and of network management only as it says.
@@ -247,6 +253,18 @@ class LinkSecurity:
         self.refused[reason] += 1
         if self._bank is not None:
             self._bank.refusals.note_of_peer(Refusal(key, operation, f"link {self._link.name} sent {reason}"))
+
+
+def zone_of(link: Link) -> link_keys.Zone | None:
+    """What may be changed over a link; None: nothing."""
+    if link.zone_master_key is None:
+        return None
+    algorithm = Algorithm.AES if link.pin_format == AES_PIN_FORMAT else Algorithm.TDES
+    pin_key = link.pin_key if link.pin_scheme == "zpk" else None
+    return link_keys.Zone(
+        link.name, link.zone_master_key, pin_key, algorithm, link.mac_key, link.key_overlap_s, link.key_pending_s,
+        link.key_exchange_field, link.key_exchange_code,
+    )  # fmt: skip
 
 
 def _has_mac(message: Message) -> bool:

@@ -78,5 +78,11 @@ def _readable(link: Link, name: str, path: Path) -> None:
         raise SettingsError(f"link {link.name}: tls.{name}: {path}: {error.strerror}") from None
 
 
+def why(error: OSError) -> str:
+    """Why a handshake failed, in one line."""
+    reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+    return (reason or str(error) or "the connection was closed").replace("_", " ").lower()
+
+
 def _why(error: ssl.SSLError) -> str:
     return (error.reason or "is no PEM file of that kind").replace("_", " ").lower()

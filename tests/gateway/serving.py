@@ -35,6 +35,8 @@ async def serving(settings: Settings) -> AsyncIterator[Served]:
         "KKS_DATABASE_URL": str(settings.database_url), "KKS_DATA_DIR": str(settings.data_dir), "KKS_ISO_PORT": "0",
         "KKS_HTTP_PORT": "0", "KKS_LOG_LEVEL": "warning", "PYTHONPATH": str(ROOT), "COVERAGE_PROCESS_START": "",
     }  # fmt: skip
+    if settings.links_file is not None:
+        environment["KKS_LINKS_FILE"] = str(settings.links_file)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "gateway", "serve", cwd=settings.data_dir, env=environment, stdout=asyncio.subprocess.PIPE
     )

@@ -14,6 +14,7 @@ from gateway import clock
 from gateway.app import open_bank, run_service
 from gateway.operations import key_watch, link_keys
 from gateway.operations.refusals import write_refusals
+from gateway.rules import key_turns
 from gateway.terminals.links_file import DEFAULT_FILE
 from gateway.terminals.security import MISSING, STALE, WRONG
 from iso.codec import decode, encode
@@ -200,6 +201,31 @@ async def test_a_mac_key_from_the_first_to_the_next(settings: Settings, tmp_path
         assert ["activate", "activate", "exchange", "exchange", "retire"] == sorted(done)
         await assert_no_material(bank)
         await assert_proved(bank)
+
+
+async def test_rubbish_keeps_no_honest_change_waiting(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who sends made-up blocks rests, also where he calls again for each; a connection that has stood for a while is served."""
+    monkeypatch.setattr(key_turns, "NEW_FOR_S", 5.0)
+    rubbish = block(zmk=bytes(range(32)))
+    async with open_bank(settings) as bank:
+        await family_of(bank, tmp_path)
+        async with run_service(bank, jobs=False) as service, peer_of(service) as honest, peer_of(service) as other:
+            began = asyncio.get_running_loop().time()
+            for peer in (honest, other):
+                assert ("00", None, None) == await peer.network("001")
+            codes = [(await other.network("101", None, rubbish))[0] for _ in range(5)]
+            assert ["81", "81", "81", "96", "96"] == codes
+            codes = []
+            for _ in range(key_turns.FAILING_MOST + 1):
+                async with peer_of(service) as caller:
+                    codes.append((await caller.network("101", None, rubbish))[0])
+            assert ["81"] * (key_turns.FAILING_MOST - 3) + ["96"] * 4 == codes
+            await asyncio.sleep(began + 5.1 - asyncio.get_running_loop().time())
+            async with peer_of(service) as caller:
+                assert ("96", None, None) == await caller.network("101", None, block())
+            assert ("00", "08D7B4", None) == await honest.network("101", None, block())
 
 
 async def test_a_pin_key_changes_while_families_pay(settings: Settings, tmp_path: Path) -> None:

@@ -152,3 +152,9 @@ def test_the_worst_field_takes_no_time(text: str) -> None:
     except FormatError:
         assert refused(text, "2+3")
     assert 1.0 > time.perf_counter() - began
+
+
+@pytest.mark.parametrize(("shape", "size"), [("2+3", 2), ("3+3", 3), ("tokens", 2)])
+def test_how_long_a_tag_is(shape: str, size: int) -> None:
+    """As it is parsed."""
+    assert size == private_tlv.tag_length(shape)

@@ -55,7 +55,8 @@ def _before(family: Family, one: Ceiling, today: dt.date) -> tuple[int, int]:
     """How many debits count before this one, and what is still taken of them."""
     taken = []
     for debit in family.answered.values():
-        counts = debit.told.reason == "APPROVED" and debit.said.kind in ("CASH", "PURCHASE", "HOLD", "COMPLETION")
+        approved = debit.told.reason in ("APPROVED", "PARTIALLY_APPROVED")
+        counts = approved and debit.said.kind in ("CASH", "PURCHASE", "HOLD", "COMPLETION")
         if not counts or not _in_period(one, debit.on, today):
             continue
         if one.channels is not None and debit.said.channel not in one.channels:

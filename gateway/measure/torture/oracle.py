@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 PIN_TRIES = 3
 REMEMBERED_DAYS = 31  # a message is the same message for so long; its date (DE7) has no year
 HOLD_DAYS = 7
-APPROVED = "APPROVED"
+APPROVED, IN_PART = "APPROVED", "PARTIALLY_APPROVED"
+APPROVALS = (APPROVED, IN_PART)
 UNDECIDED = ("OVERLOAD", "SYSTEM_ERROR")  # told that nothing was decided; the same message may come again
-PIN_WAS_RIGHT = (APPROVED, "ACCOUNT_PENDING_ID", "ACCOUNT_BLOCKED", "NOT_PERMITTED", "AID_BLOCKED", "INSUFFICIENT_FUNDS",
+PIN_WAS_RIGHT = (*APPROVALS, "ACCOUNT_PENDING_ID", "ACCOUNT_BLOCKED", "NOT_PERMITTED", "AID_BLOCKED", "INSUFFICIENT_FUNDS",
                  "LIMIT_AMOUNT", "LIMIT_COUNT")  # fmt: skip
 TAKING = ("CASH", "PURCHASE", "HOLD")
 GIVING_BACK = ("REVERSAL", "REFUND", "CORRECTION")
@@ -109,6 +110,7 @@ class Said(NamedTuple):
     original: Key | None = None
     terminal: str = ""  # acquirer:terminal
     settles_on: date | None = None  # the partner's day; None: the business date
+    partial: bool = False  # its terminal can do with less
 
 
 class Told(NamedTuple):
@@ -129,6 +131,7 @@ class Taken:
     draws: list[tuple[int, int]] = field(default_factory=list)
     back_idr: int = 0
     held_until: date | None = None
+    asked_idr: int | None = None  # where less was approved: what it had said
 
     def left(self) -> list[tuple[int, int]]:
         """What of each draw is still taken: what comes back comes back last drawn first."""
@@ -276,6 +279,9 @@ class Family:
         ]
         places = [place for _, _, place in sorted(fitting)]
         spendable = sum(self.stages[place].available_idr for place in places if self.stages[place].state == "OPEN")
+        if said.partial and 0 < spendable < said.amount_idr:
+            taken.asked_idr = said.amount_idr
+            said = said._replace(amount_idr=spendable)
         if spendable < said.amount_idr:
             blocked = sum(self.stages[place].available_idr for place in places if self.stages[place].state == "BLOCKED")
             return "AID_BLOCKED" if spendable + blocked >= said.amount_idr else "INSUFFICIENT_FUNDS"
@@ -288,7 +294,8 @@ class Family:
         if refusal is not None:
             return refusal
         self._pay(said, taken, draws, today)
-        return APPROVED
+        taken.said = said
+        return APPROVED if taken.asked_idr is None else IN_PART
 
     def _oldest_first(self, places: list[int], wanted_idr: int) -> list[tuple[int, int]]:
         draws = []
@@ -332,13 +339,14 @@ class Family:
             if said.original is not None and not refund:
                 self.tombstones[said.original] = today
             return "ORIGINAL_UNKNOWN"
-        if original.told.reason != APPROVED or not original.draws:
+        if original.told.reason not in APPROVALS or not original.draws:
             return "ORIGINAL_UNKNOWN" if refund else APPROVED
         still_taken = original.said.amount_idr - original.back_idr
         wanted = said.amount_idr if refund else still_taken - said.kept_idr
         if refund and wanted > still_taken:
             return "REVERSAL_AMOUNT"
-        if not refund and (said.amount_idr != original.said.amount_idr or said.kept_idr > said.amount_idr):
+        taken_idr = original.said.amount_idr
+        if not refund and (said.amount_idr not in (taken_idr, original.asked_idr) or said.kept_idr > taken_idr):
             return "REVERSAL_AMOUNT"
         if wanted > 0:
             taken.draws = self._undo(original, wanted, _settles(said, today))
@@ -382,7 +390,7 @@ class Family:
             return "ORIGINAL_UNKNOWN"
         left = original.left()
         held = sum(amount for _, amount in left)
-        if original.told.reason != APPROVED or said.amount_idr > held:
+        if original.told.reason not in APPROVALS or said.amount_idr > held:
             return "HOLD_AMOUNT"
         self._undo(original, held - said.amount_idr, today)
         wanted = said.amount_idr

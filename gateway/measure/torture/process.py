@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.app import open_bank
+from gateway.measure.torture.terminals import MARK
 from gateway.measure.torture.wire import Wire
 from gateway.operations.lane import Lanes
 from gateway.terminals.links_file import read_links
 from gateway.terminals.mapping import to_command
+from gateway.terminals.profile import PartialMark
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -28,6 +30,12 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 
+IN_PART = {
+    "partial_approval": "marked", "partial_mark": PartialMark(field=MARK, column="part"), "layouts": {MARK: {"part": 1}},
+}  # fmt: skip
+"""Settings of the link: terminals that say so can do with less than they ask for."""
+
+
 class Process:
     """A running process of the bank. start() makes it; stop() ends it cleanly, kill() does not."""
 
@@ -36,7 +44,7 @@ class Process:
         self.bank = bank
         self._held = held
         self._lanes = Lanes(bank)
-        self._link = read_links(bank.settings.links_file).first
+        self._link = read_links(bank.settings.links_file).first.model_copy(update=IN_PART)
         self._pin_key = bank.hsm.find(self._link.pin_key)
         self._waiting: set[asyncio.Future[Outcome | None]] = set()
         self.killed = False

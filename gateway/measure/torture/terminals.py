@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gateway.measure.torture.oracle import Key, Said
+from gateway.simulator.profile import HIMBARA_PROFILE
 from gateway.simulator.terminal import ACQUIRER, MERCHANT_TYPES, Asked, Purse, Terminal, TerminalKind
 from iso.client import LinkClient
 from iso.message import Message
@@ -32,6 +33,9 @@ PURSES = {"BY_RULE": Purse.BY_RULE, "CASH": Purse.CASH, "FOOD": Purse.FOOD}
 CLASSES = {"HOLD": "1", "REVERSAL": "4"}
 MTIS = {"HOLD": "0100", "COMPLETION": "0220"}
 CUT_OVER_MINUTE = 45
+SHOP_IN_PART = 6
+MARK = 60
+"""Where a terminal says that it can do with less."""
 CONTENT = (3, 4, 37, 41, 42, 49, 90, 95)
 
 
@@ -65,6 +69,7 @@ class TerminalPost:
     maker: Terminal
     mcc: str
     today: Callable[[], date]
+    partial: bool = False  # what is bought here may be less than was asked for
 
     def settles_on(self, message: Message) -> date:
         """The partner's day: late in each hour of the torture's short days it is the next one."""
@@ -84,7 +89,8 @@ class TerminalPost:
         key = _key(CLASSES.get(kind, "2"), message)
         said = Said(key, _content(message), kind, self.kind.value, self.mcc, purse, amount_idr, pin_right,
                     original=None if original is None else original.said.key, terminal=f"{ACQUIRER}:{self.name}",
-                    settles_on=self.settles_on(message))  # fmt: skip
+                    settles_on=self.settles_on(message),
+                    partial=self.partial and kind in ("PURCHASE", "HOLD"))  # fmt: skip
         return Sent(message, said, self, card, self.today(), original)
 
     def reversal(self, original: Sent, kept_idr: int = 0) -> Sent:
@@ -105,15 +111,22 @@ def other_content(first: Sent, amount_idr: int) -> Sent:
 
 
 def make_terminals(pinpad: PinPad, clock: Callable[[], datetime], today: Callable[[], date]) -> list[TerminalPost]:
-    """A street: ATMs, agents, e-Warongs, a restaurant that may not take food aid, and last an ATM with a limit of its own."""
+    """A street: ATMs, agents, e-Warongs, a restaurant that may not take food aid, and last an ATM with a limit of its own.
+
+    One of the e-Warongs says in each purchase that it can do with less than it asks for.
+    """
     posts = []
     shapes = [(kind, MERCHANT_TYPES[kind]) for kind in TerminalKind for _ in range(2)]
     shapes += [(TerminalKind.EWARONG, RESTAURANT), (TerminalKind.ATM, MERCHANT_TYPES[TerminalKind.ATM])]
     for number, (kind, mcc) in enumerate(shapes, 1):
         name = f"{LETTERS[kind]}{number:07d}"
         nowhere = LinkClient("nowhere", 0)  # messages are handed to the bank's lanes, not sent
-        maker = Terminal(nowhere, pinpad, kind, name, f"MERCHANT{number}", clock=clock, first_stan=100_000 * number)
-        posts.append(TerminalPost(kind, name, maker, mcc, today))
+        partial = number == SHOP_IN_PART
+        profile = replace(HIMBARA_PROFILE, partial_fields={MARK: "1"} if partial else {})
+        maker = Terminal(
+            nowhere, pinpad, kind, name, f"MERCHANT{number}", clock=clock, profile=profile, first_stan=100_000 * number
+        )
+        posts.append(TerminalPost(kind, name, maker, mcc, today, partial))
     return posts
 
 

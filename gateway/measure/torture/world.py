@@ -20,7 +20,7 @@ from gateway.app import open_bank
 from gateway.measure.torture import invariants
 from gateway.measure.torture.clocks import Treasury
 from gateway.measure.torture.invariants import Violated
-from gateway.measure.torture.oracle import REMEMBERED_DAYS, UNDECIDED, Family, Programme, Told
+from gateway.measure.torture.oracle import APPROVALS, REMEMBERED_DAYS, UNDECIDED, Family, Programme, Told
 from gateway.measure.torture.order import Asked, explain
 from gateway.measure.torture.process import Process
 from gateway.operations.bank import refresh_business_date
@@ -228,7 +228,7 @@ class World:
             return
         if outcome.reason == "KEY_REUSED":
             return
-        if outcome.reason == "APPROVED" and outcome.approval_code is None:
+        if outcome.reason in APPROVALS and outcome.approval_code is None:
             raise Violated(f"{sent} was approved without an approval code")
         key = (sent.said.key, sent.said.content)
         first, on = self._told.setdefault(key, (outcome, self.today))

@@ -28,6 +28,7 @@ STATUS = {
     "links",
     "links_file",
     "outgoing",
+    "people",
     "connections",
     "keystore",
     "waiting",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from gateway.app import open_bank, open_keystore, run_service
+from gateway.operations import desk
+from gateway.operations.desk import Asked, Done
 from gateway.settings import load_settings
 from gateway.terminals.links_file import DEFAULT_FILE
 from gateway.testlink import ensure_test_link
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from gateway.operations.bank import Transaction
     from tests.gateway.cli.shell import Shell
 
 SHIPPED = DEFAULT_FILE.read_text(encoding="utf-8").replace("[response_codes]", "[link.response_codes]")
@@ -68,13 +72,40 @@ def test_list_and_show(shell: Shell, tmp_path: Path) -> None:
     assert "himbara" in shell.text("link", "list")
 
 
+def test_new_key(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two people offer a link's partner a key, which waits in the queue; what is wrong is one line."""
+    words = ("link", "new-key", "himbara", "--as", "siti", "--checker", "budi")
+    assert "--mac or --pin" in shell.usage(*words)
+    assert "no zone_master_key" in shell.refused(*words, "--pin")
+    keys = 'mac = "optional"\nmac_key = "zak"\nzone_master_key = "zmk"\n'
+    monkeypatch.setenv("KKS_LINKS_FILE", _file(tmp_path, FIRST.replace('mac = "off"\n', keys)))
+    assert "there is no link nobody" in shell.refused("link", "new-key", "nobody", "--mac")
+    hsm = open_keystore(load_settings())
+    hsm.generate(KeyUsage.KEY_BLOCK_PROTECTION, "zmk")
+    hsm.generate(KeyUsage.MAC_RETAIL, "zak")
+    assert "two different people" in shell.refused("link", "new-key", "himbara", "--mac", "--as", "siti")
+    found = shell.json(*words, "--mac")
+    assert ("zak#2", "himbara") == (found["key"], found["link"])
+    assert "Key zak#3, check value " in shell.text(*words, "--mac")
+    (first, second) = shell.json("outgoing", "list")["messages"]
+    assert ("0800", "key zak", f"zak#2, check value {found['kcv']}", "QUEUED") == tuple(
+        first[name] for name in ("mti", "subject", "what", "state")
+    )
+    assert second["what"].startswith("zak#3")
+
+
 @asynccontextmanager
 async def _serving() -> AsyncIterator[int]:
     """A service of the environment's bank. Yields its HTTP port."""
     async with open_bank(load_settings()) as bank:
         ensure_test_link(bank)
+        await desk.once(bank, Asked("himbara", "0320", "k", b"x"), _not_done)
         async with run_service(bank, jobs=False) as service:
             yield service.http_address[1]
+
+
+async def _not_done(_tx: Transaction) -> Done:
+    return Done("25", "an unknown card")
 
 
 def test_status(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +113,15 @@ def test_status(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     with in_thread(_serving) as port:
         monkeypatch.setenv("KKS_HTTP_PORT", str(port))
         found = shell.json("link", "status")
+        for _ in range(100):  # what waits is counted every few seconds
+            if found["people"]:
+                break
+            time.sleep(0.1)
+            found = shell.json("link", "status")
         assert ("himbara", "listening") == (found["links"][0]["name"], found["links"][0]["state"])
         assert {"state": "ok", "why": None} == found["links_file"]
-        assert "listening" in shell.text("link", "status")
+        (waits,) = found["people"]
+        assert ("himbara", 0, 1, []) == (waits["link"], waits["exceptions"], waits["desk"], found["outgoing"])
+        text = shell.text("link", "status")
+        assert ("listening" in text, "himbara: for people 0 exceptions, 1 messages" in text) == (True, True)
     assert "no service answers at http://127.0.0.1:" in shell.refused("link", "status")

@@ -75,6 +75,7 @@ TRIED: dict[str, list[tuple[str, ...]]] = {
     "exceptions list": [("--all",)], "exceptions show": [("1",)],
     "exceptions resolve": [("1", "--note", "seen", "--checker", "budi", *AS)],
     "outgoing list": [(), ("--all",)], "outgoing show": [("1",)], "outgoing retry": [("1", *REASON, *AS)],
+    "outgoing fill": [("himbara", *AS)],
     "outgoing drop": [("1", "--checker", "budi", *REASON, *AS)],
     "desk list": [(), ("--all",)], "desk done": [("1", *REASON, *AS)], "desk totals": [()],
     "day show": [()], "day list": [()], "day verify": [()],
@@ -95,7 +96,7 @@ NOT_TRIED = {
     "knows keys and no cards": ("keys init", "keys generate", "keys component", "keys forget", "keys import", "keys import-rsa",
                                 "keys import-secret", "keys export-public", "keys export", "keys rewrap", "keys rotate",
                                 "keys activate", "keys state", "keys rotate-master", "keys token-init"),
-    "knows profiles and counters, and no cards": ("link check", "link list", "link show", "link status"),
+    "knows profiles and counters, and no cards": ("link check", "link list", "link new-key", "link show", "link status"),
     "is the simulator's, over TCP: test_requirement_16_the_simulators_terminals": (
         "simulate withdraw", "simulate purchase", "simulate balance", "simulate sign-on", "simulate echo", "simulate cases",
         "simulate load", "simulate pin-block", "simulate replay", "simulate host"),

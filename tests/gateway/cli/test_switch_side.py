@@ -135,6 +135,7 @@ def test_a_host_that_cannot(alone: Shell, tmp_path: Path) -> None:
     assert f"rules {path}: rule 1: do must be one of answer" in alone.refused("simulate", "host", str(path))
     assert "there is no profile x" in alone.refused("simulate", "host", "--profile", "x")
     with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert "there is no test key zmk-x" in alone.refused("simulate", "host", "--zmk", "zmk-x")
         port = str(taken.getsockname()[1])
         assert f"cannot listen at 127.0.0.1:{port}" in alone.refused("simulate", "host", "--port", port)
 

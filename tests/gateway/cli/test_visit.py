@@ -28,6 +28,18 @@ def test_an_exchange_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "  can be spent: cash Rp300, food Rp400" == shown.splitlines()[2]
 
 
+def test_a_part_is_shown_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    """What was approved of what was asked for."""
+    part = Exchange(REQUEST, Message("0210", ANSWER.fields | {4: "000002000000", 39: "10"}), 12.4)
+    visit.show(part)
+    shown = capsys.readouterr().out.splitlines()
+    assert "0200 000007 at A0000001: 10 approved for a part of the amount, 12 ms" == shown[0]
+    assert "  card 601301******0018, Rp20.000 of Rp50.000 asked for, approval A1B2C3" == shown[1]
+    assert (True, 50_000, 20_000) == tuple(
+        visit.values_of(part)[name] for name in ("approved", "amount_idr", "approved_idr")
+    )
+
+
 def test_values_hold_no_secret() -> None:
     """Neither PAN nor PIN block; numbers are numbers."""
     values = visit.values_of(Exchange(REQUEST, ANSWER, 12.44))

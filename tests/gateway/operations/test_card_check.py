@@ -293,3 +293,16 @@ async def test_requirement_15_nothing_of_a_card_is_kept(
         }  # fmt: skip
         assert [] == cage.escaped()
         assert IMK[0].hex() not in "".join(cage.seen.values())
+
+
+async def test_a_chip_hears_of_a_partial_approval(bank_settings: Settings, tmp_path: Path) -> None:
+    """The card signed what was asked for; its answer is made over the code that approves a part."""
+    async with street_of(bank_settings, tmp_path, partial_approval="purchases", **CHIP) as street:
+        chip = chip_of(street.card, atc=41)
+        message = street.shop.request(Asked.PURCHASE, street.card, AID_IDR + 10_000)
+        message.fields |= {22: "051", 55: chip.sign(message.fields[4], street.card.expires)}
+        done = await street.shop.send(message)
+        assert ("10", AID_IDR) == (done.code, done.approved_idr)
+        assert chip.believes(message.fields[55], field_55(done), "10")
+        again = await street.shop.repeat(done)
+        assert again.same_answer(done)

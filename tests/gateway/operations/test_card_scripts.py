@@ -257,6 +257,9 @@ async def test_a_script_key_that_may_not_work(bank_settings: Settings, tmp_path:
         assert ("62", "") == (done.code, command_of(done))
         assert ["BLOCK_APPLICATION"] == [one["script"] for one in logged if one["event"] == "script.not_made"]
         assert [("BLOCK_APPLICATION", 1, 1, None)] == await recorded(street.bank)
+        hsm.set_state(hsm.version("imk-ac", 1), KeyState.DEACTIVATED)
+        done = await street.atm.send(with_chip(street.atm, chip))
+        assert ("62", "") == (done.code, field_55(done))
 
 
 async def test_who_has_nothing_to_do_with_chips_pays_nothing(

@@ -9,12 +9,13 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.app import open_keystore
-from gateway.operations import ceremony, key_watch
+from gateway.app import open_bank, open_keystore
+from gateway.operations import ceremony, key_watch, link_keys
 from gateway.operations.custody import custody_of
 from gateway.operations.key_watch import KeyWatch
 from keys.keytypes import KeyUsage
-from tests.gateway.rites import SITI, ZPK
+from tests.gateway.partner_keys import ZONE, block
+from tests.gateway.rites import SITI, ZPK, new_zmk
 from tests.gateway.street import open_street
 
 if TYPE_CHECKING:
@@ -36,6 +37,24 @@ async def test_what_was_changed_is_taken_up(bank: Bank, bank_settings: Settings)
     assert made.kcv == bank.hsm.find("link").kcv
     assert [("keys_changed", 5)] == [(line["event"], line["keys"]) for line in logged]
     assert watch.not_taken_up_since is None
+
+
+async def test_a_key_of_another_process_waits_before_it_is_there(bank: Bank, bank_settings: Settings) -> None:
+    """A key that came over a link elsewhere is known to be pending when it is taken up: nothing is made under it in between."""
+    await new_zmk(bank)
+    async with open_bank(bank_settings) as other:
+        await link_keys.change(other, ZONE, block())
+        refresh, known = bank.hsm.refresh, []
+
+        def watched() -> bool:
+            known.append(bank.key_turns.pending)
+            return refresh()
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(bank.hsm, "refresh", watched)
+            await KeyWatch(bank).look()
+        assert frozenset({("zak", 1)}) == known[0]
+        assert [("zak", 1)] == [(key.label, key.version) for key in bank.hsm.find_all("zak")]
 
 
 @pytest.mark.parametrize("what", ["put back", "damaged", "gone"])

@@ -106,12 +106,12 @@ async def test_cut_off_and_never_sent_again(bank: Bank, clock: Clock) -> None:
     await new_zmk(bank)
     turn = Turn("zak", 1, "himbara", NOW, 60, 3_600)
     async with bank.database.engine.begin() as connection:
-        await stored.begin(connection, turn, bytes(32))
+        assert await stored.begin(connection, turn, bytes(32), NOW)
     clock.move(3_600)
     await link_keys.look(bank)
     assert [(None,)] == await as_owner(bank, "SELECT block_digest FROM link_key WHERE over_at IS NOT NULL")
     async with bank.database.engine.begin() as connection:
-        await stored.begin(connection, turn, bytes(32))
+        assert await stored.begin(connection, turn, bytes(32), NOW)
     bank.hsm.generate(KeySpec(KeyUsage.MAC_RETAIL, state=KeyState.PRE_ACTIVE), "zak")
     await link_keys.look(bank)
     assert [KeyState.DESTROYED] == states(bank)
@@ -123,7 +123,7 @@ async def test_a_version_that_people_brought_in_is_not_the_links(bank: Bank) -> 
     text = block()
     turn = Turn("zak", 1, "himbara", bank.now(), 60, 3_600)
     async with bank.database.engine.begin() as connection:
-        await stored.begin(connection, turn, hashlib.sha256(text.encode()).digest())
+        assert await stored.begin(connection, turn, hashlib.sha256(text.encode()).digest(), NOW)
     await ceremony.generate(bank, SITI, "zak", KeySpec(KeyUsage.MAC_RETAIL))
     await refused(bank, text, "zak#1 was brought in by people")
     assert [KeyState.PRE_ACTIVE] == states(bank)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.rules.account import AccountState
 from gateway.rules.authorise import (
+    APPROVALS,
     PIN_WAS_RIGHT,
     CardView,
     Decision,
@@ -176,7 +177,7 @@ def test_the_earlier_reason_is_told(first: Fault, second: Fault) -> None:
 def test_the_faults_of_these_tests_are_all_there_are() -> None:
     """A new reason needs a fault here. What is told apart elsewhere: reversals, completions, advices, overload and outage."""
     advised = {R.ADVICE_DECLINED, R.ADVICE_UNREADABLE, R.ADVICE_NOT_SERVED}
-    elsewhere = advised | {R.APPROVED, R.ORIGINAL_UNKNOWN, R.REVERSAL_AMOUNT, R.HOLD_AMOUNT, R.OVERLOAD, R.SYSTEM_ERROR}
+    elsewhere = {*advised, *APPROVALS, R.ORIGINAL_UNKNOWN, R.REVERSAL_AMOUNT, R.HOLD_AMOUNT, R.OVERLOAD, R.SYSTEM_ERROR}
     assert set(DeclineReason) - elsewhere == {fault.reason for fault in FAULTS}
     assert {fault.change["state"] for fault in FAULTS if "state" in fault.change} == set(CardState) - {CardState.ACTIVE}
 

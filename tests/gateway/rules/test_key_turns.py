@@ -7,7 +7,18 @@ from typing import NamedTuple
 
 import pytest
 
-from gateway.rules.key_turns import CHANGES_MOST, CHANGES_WITHIN, Due, KeyTurns, Turn
+from gateway.rules.key_turns import (
+    CHANGES_MOST,
+    CHANGES_WITHIN,
+    FAILING_MOST,
+    FAILING_WITHIN_S,
+    FREE_FAILURES,
+    NEW_FOR_S,
+    Attempts,
+    Due,
+    KeyTurns,
+    Turn,
+)
 
 NOW = datetime(2026, 11, 28, 1, 2, 3, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -91,7 +102,58 @@ def test_what_fails_rests() -> None:
 def test_changes_are_so_many_an_hour_of_each_link() -> None:
     """One more than the most is refused until the first of them is an hour old, and does not count itself."""
     turns = KeyTurns()
-    assert [True] * CHANGES_MOST == [turns.may_change("one", NOW + at * SECOND) for at in range(CHANGES_MOST)]
-    assert [False, False] == [turns.may_change("one", NOW + CHANGES_WITHIN - SECOND) for _ in range(2)]
-    assert turns.may_change("other", NOW)
-    assert [True, False] == [turns.may_change("one", NOW + CHANGES_WITHIN) for _ in range(2)]
+    for at in range(CHANGES_MOST):
+        assert [True, True] == [turns.may_change("one", NOW + at * SECOND) for _ in range(2)]
+        turns.changed("one", NOW + at * SECOND)
+    assert [False, True] == [turns.may_change(link, NOW + CHANGES_WITHIN - SECOND) for link in ("one", "other")]
+    assert turns.may_change("one", NOW + CHANGES_WITHIN)
+    turns.changed("one", NOW + CHANGES_WITHIN)
+    assert not turns.may_change("one", NOW + CHANGES_WITHIN)
+
+
+class Caller:
+    """A connection, opened at so many seconds."""
+
+    def __init__(self, since: float = 0.0) -> None:
+        self.since = since
+
+
+def test_who_fails_rests_and_nobody_else() -> None:
+    """From the third on, twice as long each time, to an hour, until one comes right; another connection is not kept waiting."""
+    attempts, one, other = Attempts(), Caller(), Caller()
+    now_s = NEW_FOR_S
+    for _ in range(FREE_FAILURES):
+        attempts.failed(one, now_s)
+        assert attempts.may_try(one, now_s)
+    for pause_s in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 4_096):
+        assert attempts.may_try(one, now_s)
+        attempts.failed(one, now_s)
+        assert [False, True] == [attempts.may_try(who, now_s + pause_s - 0.1) for who in (one, other)]
+        now_s += pause_s
+    attempts.succeeded(one)
+    attempts.succeeded(other)
+    attempts.failed(one, now_s)
+    assert attempts.may_try(one, now_s)
+
+
+def test_who_calls_again_and_again_is_bounded() -> None:
+    """New connections share so many failures an hour; one that has stood for a minute is looked at all the same."""
+    attempts, old = Attempts(), Caller()
+    for number in range(FAILING_MOST):
+        caller = Caller(1_000.0 + number)
+        assert attempts.may_try(caller, caller.since)
+        attempts.failed(caller, caller.since)
+    late = Caller(1_100.0)
+    assert [False, True] == [attempts.may_try(who, 1_100.0) for who in (late, old)]
+    assert [False, True] == [attempts.may_try(late, 1_100.0 + age_s) for age_s in (NEW_FOR_S - 1, NEW_FOR_S)]
+    attempts.failed(old, 1_101.0)
+    again = Caller(1_000.0 + FAILING_WITHIN_S)
+    assert [False, True] == [attempts.may_try(again, again.since - ago_s) for ago_s in (1, 0)]
+
+
+def test_what_failed_is_kept_of_each_link() -> None:
+    """And for as long as there are connections to keep it of."""
+    turns, one = KeyTurns(), Caller()
+    for _ in range(FREE_FAILURES + 1):
+        turns.attempts("one").failed(one, 100.0)
+    assert [False, True] == [turns.attempts(link).may_try(one, 100.5) for link in ("one", "other")]

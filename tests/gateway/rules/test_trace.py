@@ -141,6 +141,13 @@ def test_a_withdrawal_tells_where_and_with_what() -> None:
     assert ("authorisation:92", DAY) == (paid.cause, paid.date)
 
 
+def test_a_purchase_that_was_approved_in_part() -> None:
+    """With what was asked for."""
+    cause = CASH._replace(kind="PURCHASE", reason="PARTIALLY_APPROVED", response_code="10", asked_idr=900)
+    (_, paid) = _tranche(_found(CREDITED, PAID._replace(kind="PURCHASE", cause=cause))).steps
+    assert paid.text.startswith("purchase, approved for a part of Rp900, at ATM 000002:A1 (M1), RRN R1, answered 10,")
+
+
 def test_the_settlement_stands_below() -> None:
     """Of the link, the partner's day and the channel the money is booked under; a hold has none."""
     paid_on = DAY + timedelta(days=2)

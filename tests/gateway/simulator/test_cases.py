@@ -145,6 +145,21 @@ async def test_a_case_for_another_profile_is_not_run(tmp_path: Path) -> None:
     assert mine & theirs == set(shipped_cases(replace(HIMBARA_PROFILE, name="a bank's own")))
 
 
+async def test_a_case_about_parts_is_run_where_there_are_any(tmp_path: Path) -> None:
+    """And one that wants 51 for whatever is more than there is, where there are none."""
+    step = '[[step]]\naction = "echo"\n'
+    in_part, whole = tmp_path / "part.toml", tmp_path / "whole.toml"
+    in_part.write_text(f'name = "part"\nneeds_partial = true\n{step}')
+    whole.write_text(f'name = "whole"\nneeds_whole = true\n{step}')
+    async with FakeIssuer(WALLET, PINPAD) as bank:
+        for partial, not_run in ((False, ("part",)), (True, ("whole",))):
+            profile = replace(HIMBARA_PROFILE, partial_approval=partial)
+            done = await run_cases(
+                [in_part, whole], "127.0.0.1", bank.port, WALLET, PINPAD, clock=clock, profile=profile
+            )
+            assert (1, not_run) == (len(done.cases), done.not_run)
+
+
 async def test_silence_is_a_failure(tmp_path: Path) -> None:
     """A step that is not answered says so; so does a bank that answers nobody."""
     path = write(tmp_path, '[[step]]\naction = "purchase"\namount_idr = 1_000\n')

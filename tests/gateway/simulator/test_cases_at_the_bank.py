@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway.clock import now
 from gateway.simulator.cases import Round, run_cases, shipped_cases
 from gateway.simulator.profile import read_profile, with_keys
+from gateway.simulator.script import read_case
 from gateway.simulator.testkeys import load_test_keys
+from gateway.terminals.links_file import DEFAULT_FILE
 from gateway.testlink import test_keys_path as keys_path
 from tests.gateway.serving import serving
 from tests.gateway.street import AID_IDR, assert_proved
@@ -28,9 +30,16 @@ if TYPE_CHECKING:
     from tests.gateway.serving import Served
 
 PROFILES = ("himbara", "edc", "chip")
-NOT_RUN = {"himbara": 0, "edc": 5, "chip": 0}
-"""About sign-on where there is none, and letters where digits are packed."""
+OF_IT_ALONE = {"himbara": 0, "edc": 5, "chip": 0}
+"""Not run: about sign-on where there is none, and letters where digits are packed."""
 PROOFS = {"mac", "chip", "stripe", "key"}
+IN_PART = {one.name for one in map(read_case, shipped_cases()) if one.needs_partial}
+WHOLE = {one.name for one in map(read_case, shipped_cases()) if one.needs_whole}
+SETTINGS = {
+    "purchases": 'partial_approval = "purchases"\nasked_in_54 = true\n',
+    "marked": 'partial_approval = "marked"\npartial_mark = { field = 60, column = "part" }\n'
+    "layouts = { 60 = { kind = 9, part = 1 } }\n",
+}
 GROUPS = {
     "admin", "advice", "amount", "answer", "balance", "card", "cash", "currency", "duplicate", "echo", "format", "hold",
     "hotlist", "insufficient", "network", "pin", "processing", "purchase", "purse", "raw", "refund", "reversal", "statement",
@@ -46,20 +55,23 @@ class Counter:
     wallet: Wallet
     settings: Settings
 
-    async def play(self, profile: str, plan: Round | None = None, paths: Sequence[Path] = ()) -> RoundResult:
-        """All shipped cases of a profile, or those of PATHS, by a simulator that has just been started."""
+    async def play(
+        self,
+        profile: str,
+        plan: Round | None = None,
+        only: Sequence[str] = ("",),
+        **changes: Any,  # noqa: ANN401
+    ) -> RoundResult:
+        """All shipped cases of a profile, with CHANGES, by a simulator that has just been started.
+
+        ONLY: those with one of these in their names.
+        """
         keys = load_test_keys(keys_path(self.settings.data_dir))
-        chosen = with_keys(read_profile(profile), keys)
+        chosen = replace(with_keys(read_profile(profile), keys), **changes)
         host, port = self.served.links[profile]
+        paths = [path for path in shipped_cases(chosen) if any(one in path.stem for one in only)]
         return await run_cases(
-            paths or shipped_cases(chosen),
-            host,
-            port,
-            self.wallet,
-            chosen.pinpad(keys),
-            clock=now,
-            profile=chosen,
-            plan=plan,
+            paths, host, port, self.wallet, chosen.pinpad(keys), clock=now, profile=chosen, timeout_s=30.0, plan=plan
         )
 
 
@@ -83,7 +95,29 @@ async def test_the_shipped_cases(bank: Bank, bank_settings: Settings, tmp_path: 
         done = await here.play(profile)
     assert [] == failures(done)
     assert many == len(done.cases) + len(done.not_run)
-    assert NOT_RUN[profile] == len(done.not_run)
+    assert len(IN_PART) == len([name for name in done.not_run if name in IN_PART])
+    assert OF_IT_ALONE[profile] + len(IN_PART) == len(done.not_run)
+    await assert_proved(bank)
+
+
+@pytest.mark.parametrize("words", SETTINGS)
+async def test_the_cases_of_a_link_that_approves_in_part(
+    bank: Bank, bank_settings: Settings, tmp_path: Path, words: str
+) -> None:
+    """Whoever asks, where all other cases pass as well; or who says that the terminal can do with a part."""
+    shipped = DEFAULT_FILE.read_text(encoding="utf-8")
+    path = tmp_path / "links.toml"
+    path.write_text(shipped.replace("expiring_in_48 = true\n", SETTINGS[words], 1), encoding="utf-8")
+    changes: dict[str, Any] = {
+        "partial_approval": True,
+        "partial_fields": {60: "0000000001"} if words == "marked" else {},
+    }
+    only, families = {"purchases": ([""], 200), "marked": (["in_part"], 20)}[words]
+    async with counter(bank, bank_settings.model_copy(update={"links_file": path}), tmp_path, families) as here:
+        done = await here.play("himbara", only=only, **changes)
+    assert [] == failures(done)
+    assert set() == IN_PART - {one.name for one in done.cases}
+    assert set() == set(done.not_run) - WHOLE
     await assert_proved(bank)
 
 
@@ -120,10 +154,9 @@ def test_the_tables_are_covered() -> None:
 async def test_chips_go_on_counting_in_the_next_run(bank: Bank, bank_settings: Settings, tmp_path: Path) -> None:
     """The simulator keeps each card's counter: what it signs another time is above what the bank saw, and stays in the window."""
     wanted = ("chip_right", "chip_replayed", "mac_right")
-    paths = [path for path in shipped_cases(read_profile("chip")) if path.stem in wanted]
     async with counter(bank, bank_settings, tmp_path, 8) as here:
-        first = await here.play("chip", Round(repeat=2), paths)
-        again = await here.play("chip", Round(repeat=2, clients=3, stans_from=500_000), paths)
+        first = await here.play("chip", Round(repeat=2), wanted)
+        again = await here.play("chip", Round(repeat=2, clients=3, stans_from=500_000), wanted)
     assert [] == failures(first) + failures(again)
     assert (6, 6) == (len(first.cases), len(again.cases))
     await assert_proved(bank)

@@ -9,6 +9,7 @@ from iso.client import LinkClient
 from iso.message import Message
 
 REQUEST = Message("0200", {3: "300000", 4: "0" * 12, 7: "1123173005", 11: "000001", 41: "A0000001", 49: "360"})
+ASKED = Message("0200", REQUEST.fields | {3: "000000", 4: "000010000000"})
 TOLD = "1002360C000005000000" + "9802360C000001000000"
 
 
@@ -92,3 +93,28 @@ async def test_asking_a_closed_link_is_a_value() -> None:
     """No exception: the exchange says why."""
     exchange = await ask(LinkClient("127.0.0.1", 9), REQUEST)
     assert (None, "not connected") == (exchange.answer, exchange.failure)
+
+
+def test_a_part_is_a_yes_to_less() -> None:
+    """DE4 of the answer is what was approved, and what a reversal is about."""
+    whole = Exchange(ASKED, Message("0210", ASKED.fields | {39: "00"}), 1.0)
+    assert (True, False, 100_000, 100_000, ASKED) == (
+        whole.approved, whole.in_part, whole.asked_idr, whole.approved_idr, whole.taken,
+    )  # fmt: skip
+    part = Exchange(
+        ASKED, Message("0210", ASKED.fields | {4: "000006000000", 39: "10", 54: "0057360C000010000000"}), 1.0
+    )
+    assert (True, True, 100_000, 60_000) == (part.approved, part.in_part, part.asked_idr, part.approved_idr)
+    assert ASKED.fields | {4: "000006000000"} == part.taken.fields
+    assert ([], {}) == (part.faults(), part.balances)
+    refused = Exchange(ASKED, Message("0210", ASKED.fields | {39: "51"}), 1.0)
+    assert (0, ASKED) == (refused.approved_idr, refused.taken)
+
+
+@pytest.mark.parametrize("told", ["000010000000", "000010000100", "000000000000", "00001000000X", ""])
+def test_a_part_that_is_none_is_a_fault(told: str) -> None:
+    """All that was asked for, more, nothing, or no amount."""
+    answer = Message("0210", {number: text for number, text in (ASKED.fields | {4: told, 39: "10"}).items() if text})
+    assert ["field 4 of a partial approval is not a part of what was asked for"] == Exchange(
+        ASKED, answer, 1.0
+    ).faults()

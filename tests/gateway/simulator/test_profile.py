@@ -55,6 +55,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         'dialect = "himbara"\nframe = "binary2"\nframe_inclusive = true\nlargest_frame = 500\nheader = "static"\n'
         'header_hex = "49534F"\nacquirer = "000009"\namount_exponent = 0\npin_scheme = "zpk"\npin_key = "zpk-own"\n'
         'pin_format = 4\npin_block_field = 110\nksn_field = 63\nnew_pin_field = 53\nmac = "on"\nmac_key = "mac-own"\n'
+        'partial_approval = "marked"\npartial_fields = { 48 = "610011" }\n'
         "[changes]\nfields = { 52 = { length = 32 } }\n"
     )
     own = read_profile(str(path))
@@ -62,6 +63,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         own.name, own.acquirer, own.amount_exponent, own.pin_format, own.new_pin_field, own.mac_key, own.dialect.field(52).length,
     )  # fmt: skip
     assert (3, False, True) == (own.port_offset, own.sign_on_required, own.digits_are_text)
+    assert (True, {48: "610011"}) == (own.partial_approval, own.partial_fields)
     assert (True, 500, b"ISO") == (own.framing.inclusive, own.framing.max_length, own.framing.header)
 
 
@@ -89,6 +91,10 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ('stripe_value = "x"', "stripe_value must be one of off, on"),
         ("key_exchange_field = 1", "key_exchange_field are numbers of fields"),
         ("freshness_s = 5", "freshness_s is nothing without a MAC"),
+        ('partial_approval = "on"', "partial_approval must be one of off, marked, purchases"),
+        ('partial_approval = "marked"', "partial_approval = 'marked' and partial_fields go together"),
+        ('partial_fields = { 48 = "61" }', "partial_approval = 'marked' and partial_fields go together"),
+        ('partial_approval = "marked"\npartial_fields = { 1 = "61" }', "1 is not the number of a field"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, text: str, said: str) -> None:

@@ -30,10 +30,12 @@ def write(folder: Path, *keys: dict[str, Any]) -> Path:
 
 def test_every_kind_is_read_and_formed(tmp_path: Path) -> None:
     """Usage by kind and algorithm; a zone key can encipher only."""
-    keys = load_test_keys(write(tmp_path, ZPK, BDK, INITIAL, MAC, MAC | {"label": "mac-t", "algorithm": "T"}))
+    zmk = MAC | {"label": "zmk-x", "kind": "zmk"}
+    keys = load_test_keys(write(tmp_path, ZPK, BDK, INITIAL, MAC, MAC | {"label": "mac-t", "algorithm": "T"}, zmk))
     infos = [keys.hsm.info(one.form(keys.hsm)) for one in keys.keys]
     assert [
         KeyUsage.PIN_ENCRYPTION, KeyUsage.BASE_DERIVATION, KeyUsage.INITIAL_DUKPT, KeyUsage.MAC_CMAC, KeyUsage.MAC_RETAIL,
+        KeyUsage.KEY_BLOCK_PROTECTION,
     ] == [info.usage for info in infos]  # fmt: skip
     assert (KeyMode.ENCRYPT, "FFFF9876543210E00000") == (infos[0].mode, infos[2].attributes.device)
     assert (tmp_path, "FFFF987654") == (keys.folder, keys.key("bdk-x", TestKeyKind.BDK).device.hex().upper())

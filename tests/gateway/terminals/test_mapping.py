@@ -354,6 +354,48 @@ def test_what_is_told_is_the_links_to_say() -> None:
     assert ["10", None, "20"] == [one.get(54) and one.fields[54][:2] for one in answers]
 
 
+@pytest.mark.parametrize(
+    ("mti", "change", "partial"),
+    [
+        ("0200", {"f3": "000000", "f18": "5411"}, True),
+        ("0201", {"f3": "009800", "f18": "6012"}, True),
+        ("0100", {"f3": "000000", "f18": "5411"}, True),
+        ("0100", {"f3": "000000", "f18": "5411", "f90": DE90.replace("0200", "0100", 1)}, False),
+        ("0200", {"f3": "000000", "f18": "6011"}, False),
+        ("0200", {}, False),
+        ("0200", {"f18": "6012"}, False),
+        ("0200", {"f3": "300000"}, False),
+        ("0220", {"f3": "000000", "f18": "5411"}, False),
+        ("0120", {"f3": "000000", "f18": "5411"}, False),
+    ],
+)
+def test_what_may_be_approved_in_part(key: KeyHandle, mti: str, change: dict[str, str], partial: bool) -> None:  # noqa: FBT001 - a fact
+    """Goods, where the link wants it: no cash, at no ATM, no increment, nothing that has happened; asked again, the same."""
+    fields = CASH | {int(name[1:]): value for name, value in change.items()}
+    link = LINK.model_copy(update={"partial_approval": "purchases"})
+    for chosen, expected in ((link, partial), (link, partial), (LINK, False)):
+        assert expected is mapping.to_command(Message(mti, dict(fields)), chosen, key).request.partial
+
+
+def test_a_part_is_told_in_the_answer() -> None:
+    """DE4 is what was approved; what was asked for stands behind the balance, or alone, where the link wants it."""
+    request = Message("0200", CASH | {3: "009800", 4: "000010000000"})
+    outcome = Outcome(
+        DeclineReason.PARTIALLY_APPROVED, "10", "000123", {Purse.CASH: 5, Purse.FOOD: 0}, approved_idr=60_000
+    )
+    told = "1002360C000000000500" + "9802360C000000000000"
+    asked = "9857360C000010000000"
+    for changes, expected in (
+        ({}, told),
+        ({"asked_in_54": True}, told + asked),
+        ({"asked_in_54": True, "balance_in_54": False}, asked),
+        ({"balance_in_54": False}, None),
+    ):
+        answer = mapping.to_answer(request, outcome, LINK.model_copy(update=changes))
+        assert ("000006000000", "10", "000123", expected) == tuple(answer.get(number) for number in (4, 39, 38, 54))
+    assert "000010000000" == request.get(4)
+
+
 def test_places_and_purses_are_the_links(key: KeyHandle) -> None:
     """Where cash is paid and which digits of DE3 choose a purse, the profile says."""
     link = LINK.model_copy(update={"cash_places": {"6017": Channel.AGENT}, "purses": {"20": PurseChoice.CASH}})
@@ -367,3 +409,30 @@ def test_places_and_purses_are_the_links(key: KeyHandle) -> None:
 def test_commands_mask_their_card(key: KeyHandle) -> None:
     """Neither the command nor its parts show the card number in text."""
     assert "6013010000000018" not in f"{command(key)!r} {command(key)}"
+
+
+def test_an_acquirer_is_written_as_the_profile_writes_it(key: KeyHandle) -> None:
+    """However its number is filled, it is one to limits and settlement; one that the profile does not name stays as it came."""
+    for sent, kept in (
+        ("000002", "000002"),
+        ("2", "000002"),
+        ("00000000002", "000002"),
+        ("0014", "0014"),
+        ("14", "14"),
+    ):
+        made = command(key, F32=sent)
+        assert (kept, f"{kept}:A0000001") == (made.origin.acquirer, made.request.terminal)
+
+
+def test_only_acquirers_of_the_profile(key: KeyHandle) -> None:
+    """Its own and those it names, compared as numbers: 58 to others; an advice of others is kept for people."""
+    link = LINK.model_copy(update={"acquirers": ("000014", "7")})
+    for sent in ("000002", "2", "14", "00000000007"):
+        assert RequestKind.CASH is mapping.to_command(Message("0200", CASH | {32: sent}), link, key).request.kind
+    for mti in ("0200", "0100", "0400"):
+        fields = CASH | {3: "000000", 18: "5411", 32: "000003", 90: DE90}
+        with pytest.raises(mapping.Declined, match="DE32 is no acquirer of this link") as refused:
+            mapping.to_command(Message(mti, fields), link, key)
+        assert "58" == refused.value.code
+    advice = mapping.to_command(Message("0420", CASH | {32: "000003", 90: DE90}), link, key)
+    assert (RequestKind.ADVICE, DeclineReason.ADVICE_NOT_SERVED) == (advice.request.kind, advice.request.fault)

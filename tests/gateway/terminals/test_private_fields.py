@@ -24,6 +24,9 @@ KEY = HSM.generate(KeyUsage.PIN_ENCRYPTION, "zpk")
 TOLD = Outcome(DeclineReason.APPROVED, "00", "000001", None, Expiring(date(2026, 12, 31), 200_000))
 
 
+MARKED: dict[str, object] = {"partial_approval": "marked"}
+
+
 def link_of(**changes: object) -> Link:
     """The shipped link with private fields of some structure."""
     return Link.model_validate(read_links(None).first.model_dump(exclude_defaults=True) | changes)
@@ -102,9 +105,55 @@ def test_tags_that_are_none_are_a_format_error(text: str) -> None:
         ({"layouts": {"63": {"name": 5}}, "tags": {"63": "2+2"}}, "has tags and columns"),
         ({"tags": {"63": "4+4"}}, "tags"),
         ({"tags": {"129": "2+2"}}, "129|128"),
+        ({"partial_approval": "marked"}, "go together"),
+        ({"partial_mark": {"field": 48, "tag": "61"}, "tags": {"48": "2+3"}}, "go together"),
+        (MARKED | {"partial_mark": {"field": 48, "tag": "61"}}, "field 48 has no tags like '61'"),
+        (MARKED | {"partial_mark": {"field": 48, "tag": "610"}, "tags": {"48": "2+3"}}, "no tags like '610'"),
+        (MARKED | {"partial_mark": {"field": 60, "column": "part"}}, "field 60 has no column 'part'"),
+        (MARKED | {"partial_mark": {"field": 60, "column": "part"}, "layouts": {"60": {"x": 1}}}, "no column 'part'"),
+        (MARKED | {"partial_mark": {"field": 60}}, "a tag or a column"),
+        (MARKED | {"partial_mark": {"field": 60, "tag": "61", "column": "part"}}, "a tag or a column"),
+        ({"asked_in_54": True}, "asked_in_54 is nothing without"),
     ],
 )
 def test_structures_that_do_not_fit_are_refused(changes: dict[str, object], words: str) -> None:
     """When the profile is read."""
     with pytest.raises(ValidationError, match=words):
         link_of(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text", "marked"),
+    [
+        ({"tags": {"60": "2+3"}, "partial_mark": {"field": 60, "tag": "61"}}, "ZZ00106100510000", True),
+        ({"tags": {"60": "2+3"}, "partial_mark": {"field": 60, "tag": "61"}}, "ZZ00116100501000", False),
+        ({"tags": {"60": "2+3"}, "partial_mark": {"field": 60, "tag": "61"}}, "61001061001 ", False),
+        (
+            {"tags": {"60": "tokens"}, "partial_mark": {"field": 60, "tag": "B4", "value": "P"}},
+            "& 0000200024! B400002 PX",
+            True,
+        ),
+        (
+            {"layouts": {"60": {"kind": 9, "part": 1}}, "partial_mark": {"field": 60, "column": "part"}},
+            "1111111111",
+            True,
+        ),
+        (
+            {"layouts": {"60": {"kind": 9, "part": 1}}, "partial_mark": {"field": 60, "column": "part"}},
+            "1111111110",
+            False,
+        ),
+        (
+            {"layouts": {"60": {"part": "n 2"}}, "partial_mark": {"field": 60, "column": "part", "value": "02"}},
+            "02",
+            True,
+        ),
+    ],
+)
+def test_who_can_do_with_a_part_says_so(changes: dict[str, object], text: str, marked: bool) -> None:  # noqa: FBT001 - a fact
+    """In a tag or a column, which begins with what was agreed; without the field nobody does, nor does a withdrawal."""
+    link = link_of(**MARKED | changes)
+    bought = CASH | {3: "000000", 18: "5411"}
+    assert marked is to_command(Message("0200", bought | {60: text}), link, KEY).request.partial
+    assert not to_command(Message("0200", bought), link, KEY).request.partial
+    assert not to_command(Message("0200", CASH | {60: text}), link, KEY).request.partial

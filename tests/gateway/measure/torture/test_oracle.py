@@ -59,6 +59,26 @@ def test_a_hold_is_completed_and_the_rest_comes_back() -> None:
     assert (None, 0) == (one.check(), sum(stage.held_idr for stage in one.stages))
 
 
+def test_who_can_do_with_less_gets_what_there_is() -> None:
+    """A reversal names what was approved or what was asked for, and gives back what was approved."""
+    for named in (400_000, 900_000):
+        one = family(300_000, 100_000)
+        bought = say("PURCHASE", 900_000, partial=True)
+        assert Told("PARTIALLY_APPROVED", (0, 0)) == one.answer(bought, LATER)
+        assert ([0, 0], 400_000) == (left(one), one.paid_idr["EWARONG"])
+        assert Told("PARTIALLY_APPROVED", (0, 0)) == one.answer(bought, LATER)
+        assert "REVERSAL_AMOUNT" == one.answer(say("REVERSAL", 500_000, original=bought.key), LATER).reason
+        too_much = say("REVERSAL", named, kept_idr=400_001, original=bought.key)
+        assert "REVERSAL_AMOUNT" == one.answer(too_much, LATER).reason
+        assert "APPROVED" == one.answer(say("REVERSAL", named, kept_idr=50_000, original=bought.key), LATER).reason
+        assert ([250_000, 100_000], None) == (left(one), one.check())
+    hold = say("HOLD", 900_000, partial=True)
+    assert "PARTIALLY_APPROVED" == one.answer(hold, LATER).reason
+    assert "HOLD_AMOUNT" == one.answer(say("COMPLETION", 350_001, original=hold.key), LATER).reason
+    assert "APPROVED" == one.answer(say("COMPLETION", 350_000, original=hold.key), LATER).reason
+    assert "INSUFFICIENT_FUNDS" == one.answer(say("PURCHASE", 1, partial=True), LATER).reason
+
+
 def test_wrong_pins_lock_the_card() -> None:
     """A right one in between counts them anew."""
     one = family(100_000)
