@@ -154,6 +154,9 @@ class Link(BaseModel):
     peers: tuple[IPv4Network | IPv6Network, ...] = ()  # addresses that may connect; none: any
     tls: Tls | None = None
     connections_max: int = Field(200, ge=1, le=10_000)
+    trial: bool = (
+        False  # there only where the keystore has its keys, as that of a bank with test keys; else it is not missed
+    )
 
     # what it speaks
     dialect: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
