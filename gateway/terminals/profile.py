@@ -10,7 +10,6 @@ import re
 from datetime import time
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -28,7 +27,7 @@ from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.chip import ScriptUse
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from gateway.terminals.longest import check_room
-from gateway.terminals.stand_in import StandIn
+from gateway.terminals.profile_tables import DataElement, Outgoing, PartialMark, StandIn, Tls
 from iso import private_tlv
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import DialectError, FrameError
@@ -70,10 +69,6 @@ ChipProfiles = Annotated[
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
     Field(min_length=1, max_length=8),
 ]
-DataElement = Annotated[
-    int, BeforeValidator(lambda value: int(value) if isinstance(value, str) else value), Field(ge=2, le=128)
-]
-
 
 EXPIRING_COLUMNS = {"expiring_on": 8, "expiring_amount": 12}
 """Columns of DE48 in which what is lost next is told, where it has columns at all."""
@@ -86,55 +81,6 @@ class Asked(NamedTuple):
     channel: Channel
     purse: PurseChoice
     partial: bool = False
-
-
-class PartialMark(BaseModel):
-    """Where a request says that its terminal can do with a part of what it asks for: a tag or a column of a private field.
-
-    It says so where what stands there begins with `value`, as with Visa's field 60.10 and Mastercard's subelement 61 of DE48.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    field: DataElement
-    tag: str | None = None
-    column: str | None = None
-    value: str = Field(default="1", min_length=1, max_length=40)
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.tag is None) == (self.column is None):
-            raise ValueError("a partial_mark has a tag or a column")
-        return self
-
-
-class Tls(BaseModel):
-    """TLS 1.2 or newer. `authority`: who must have signed the other side's certificate; with it a listening link asks for one.
-
-    `peer_names`: the names (subject alternative names or common name) that the other side's certificate may have: the
-    certificate is bound to the link.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    certificate: Path
-    key: Path
-    authority: Path | None = None
-    peer_names: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _names_need_an_authority(self) -> Self:
-        if self.peer_names and self.authority is None:
-            raise ValueError("peer_names: no certificate is asked for without an authority")
-        return self
-
-
-class Outgoing(BaseModel):
-    """What we send of our own accord, stored and forwarded: head first, repeated until answered or too old."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    hot_list: bool = False  # 0302 where a card of ours is blocked, lost or stolen, or good again
-    hot_list_file: str = Field(default="HOTLIST", pattern=r"^[A-Z0-9 ._-]{1,17}$")  # DE101 of both sides' 0302
-    retry_s: float = Field(default=10.0, gt=0, le=3_600)
-    expire_s: int = Field(default=259_200, ge=60, le=2_592_000)
 
 
 class Link(BaseModel):

@@ -14,7 +14,7 @@ from gateway.settings import load_settings
 from gateway.store import outgoing as store
 from gateway.terminals.forwarding import terms_of
 from gateway.terminals.links_file import DEFAULT_FILE
-from gateway.terminals.profile import Outgoing
+from gateway.terminals.profile_tables import Outgoing
 from iso.message import Message
 from tests.gateway.owner import as_owner
 from tests.gateway.partner import hot_link
