@@ -33,6 +33,7 @@ from iso.dialect import DIALECTS, Dialect
 from iso.errors import DialectError, FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
 from iso.layout import Layout, layout_of
+from iso.original_data import institution_number
 from keys.emv_profile import profiles as emv_profiles
 
 if TYPE_CHECKING:
@@ -367,9 +368,9 @@ class Link(BaseModel):
         return copied
 
     @cached_property
-    def spelled(self) -> dict[str, str]:
+    def spelled(self) -> dict[int, str]:
         """The institution codes of the profile as it writes them, by number: 2, 02 and 000002 are one."""
-        return {number_of(one): one for one in (*self.acquirers, self.acquirer)}
+        return {institution_number(one): one for one in (*self.acquirers, self.acquirer)}
 
     @cached_property
     def asks_after_s(self) -> float:
@@ -401,12 +402,3 @@ class Link(BaseModel):
         """What an advice (0120, 0220, 0420) is told: it is always accepted; what could not be done is kept for people."""
         accepted = [reason for reason in self.response_codes if reason not in ADVICE_NOT_ACCEPTED]
         return self.response_codes | dict.fromkeys(accepted, self.response_codes[DeclineReason.APPROVED])
-
-
-def number_of(acquirer: str) -> str:
-    """An institution code as a number: they are compared so, since hosts fill them each in its own way.
-
-    >>> [number_of(code) for code in ("000002", "2 ", "0")]
-    ['2', '2', '0']
-    """
-    return acquirer.strip().lstrip("0") or "0"
