@@ -48,7 +48,7 @@ from ledger.posting import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.operations.bank import Bank
     from gateway.operations.card_check import CardCheck, CardData, IssuerAnswer
@@ -100,7 +100,6 @@ class AuthoriseCommand(NamedTuple):
     new_pin_block: bytes | None = None  # of a PIN change, under the same key
     script_words: tuple[ScriptTold, ...] = ()  # what the terminal says of scripts that chips were sent
     stand_in: StoodIn | None = None  # it was answered while the books were away, and is posted now
-    digest_before: Callable[[], bytes] | None = None  # its content digest as version 0.1 stored it
 
 
 class Outcome(NamedTuple):
@@ -252,8 +251,6 @@ class _Work:
         command = member.command
         request = command.request
         snapshot = self._with_this_group(command, found.snapshot)
-        if snapshot.earlier is not None:
-            snapshot = seldom.as_stored_before(command, snapshot)
         policy = self.rulebook.policy_at(request.channel, request.mcc)
         decision = decide(request, snapshot, pin, self.today, policy, None if check is None else check.fault)
         if decision.replayed:
@@ -424,14 +421,9 @@ def _with_new_pin(bank: Bank, command: AuthoriseCommand, new_pin_block: bytes) -
     Under a ZPK the same PIN is the same block. Under DUKPT a PIN that is typed again is another block: a repeat is the first
     sending once more, byte for byte, and anything else is other content.
     """
-    block = bank.vault.index(new_pin_block.hex(), "new_pin")
-
-    def with_block(digest: bytes) -> bytes:
-        return hashlib.sha256(digest + block).digest()[:16]
-
-    request, before = command.request, command.digest_before
-    request = request._replace(content_digest=with_block(request.content_digest))
-    return command._replace(request=request, digest_before=before and (lambda: with_block(before())))
+    request, block = command.request, bank.vault.index(new_pin_block.hex(), "new_pin")
+    digest = hashlib.sha256(request.content_digest + block).digest()[:16]
+    return command._replace(request=request._replace(content_digest=digest))
 
 
 def _numbers(values: Sequence[int]) -> str:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from gateway.operations.authorise import AuthoriseCommand, Keyed
     from gateway.operations.bank import Bank
-    from gateway.rules.authorise import Snapshot
     from gateway.store.authorisations import Loaded
     from gateway.store.lane_connection import LaneConnection
 
@@ -61,14 +60,6 @@ async def before_load(bank: Bank, connection: LaneConnection, group: Sequence[Ke
         take_up_keys(bank)
 
 
-def as_stored_before(command: AuthoriseCommand, snapshot: Snapshot) -> Snapshot:
-    """What was found of a message that has an answer. Where version 0.1 has stored that, its content digest is today's then."""
-    earlier, before, digest = snapshot.earlier, command.digest_before, command.request.content_digest
-    if earlier is None or before is None or earlier.content_digest == digest or earlier.content_digest != before():
-        return snapshot
-    return snapshot._replace(earlier=replace(earlier, content_digest=digest))
-
-
 async def find_first_sendings(
     bank: Bank, connection: LaneConnection, group: Sequence[Keyed], loaded: list[Loaded]
 ) -> None:
@@ -84,8 +75,7 @@ async def find_first_sendings(
     for place in places:
         origin, found = group[place].command.origin, loaded[place]
         card = found.account_id, found.card_id or 0, origin.link, origin.terminal, origin.stan, origin.rrn
-        digest, before = group[place].command.request.content_digest, group[place].command.digest_before
-        wanted.append(Repeated(*card, origin.mti[:3], digest, digest if before is None else before()))
+        wanted.append(Repeated(*card, origin.mti[:3], group[place].command.request.content_digest))
     overtaken = []
     for place, one in zip(places, await seldom.first_sendings(connection, wanted, bank.business_date), strict=True):
         if one is None:

@@ -36,10 +36,7 @@ class Unnamed(NamedTuple):
 
 
 class Repeated(NamedTuple):
-    """A repeat whose first sending must be found by what is in it: as Unnamed, its type without the origin, and its content.
-
-    DIGEST_BEFORE: of the same content, as version 0.1 stored it.
-    """
+    """A repeat whose first sending must be found by what is in it: as Unnamed, its type without the origin, and its content."""
 
     account_id: int
     card_id: int
@@ -49,7 +46,6 @@ class Repeated(NamedTuple):
     rrn: str
     kind: str
     digest: bytes
-    digest_before: bytes
 
 
 class Overtaken(NamedTuple):
@@ -231,13 +227,12 @@ TOMBSTONES = """
 FIRST_SENDINGS = """
     SELECT w.place, e.id, e.amount_idr, e.reason, e.response_code, e.answer, e.kind
     FROM unnest(CAST(:account_id AS bigint[]), CAST(:card_id AS bigint[]), CAST(:link AS text[]), CAST(:terminal AS text[]),
-                CAST(:stan AS text[]), CAST(:rrn AS text[]), CAST(:kind AS text[]), CAST(:digest AS bytea[]),
-                CAST(:digest_before AS bytea[]))
-        WITH ORDINALITY AS w (account_id, card_id, link, terminal, stan, rrn, kind, digest, digest_before, place),
+                CAST(:stan AS text[]), CAST(:rrn AS text[]), CAST(:kind AS text[]), CAST(:digest AS bytea[]))
+        WITH ORDINALITY AS w (account_id, card_id, link, terminal, stan, rrn, kind, digest, place),
     LATERAL (
         SELECT * FROM authorisation e
         WHERE e.account_id = w.account_id AND e.account_id > 0 AND e.business_date BETWEEN :since AND :today
           AND e.card_id = w.card_id AND e.link = w.link AND e.terminal = w.terminal AND e.stan = w.stan AND e.rrn = w.rrn
-          AND left(e.mti, 3) = w.kind AND e.content_digest IN (w.digest, w.digest_before)
+          AND left(e.mti, 3) = w.kind AND e.content_digest = w.digest
         ORDER BY e.business_date DESC, e.decided_at DESC LIMIT 1) e
 """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.operations.authorise import AuthoriseCommand, Origin, Outcome
@@ -190,10 +189,7 @@ def _faulty_advice(
     )
     pan, origin = _pan(message), _origin(message, link, message.get(41, ""), None, settlement_date)
     words = script_words(message) if link.chip_scripts else ()
-    return AuthoriseCommand(
-        request, origin, pan, None, None, link.advice_codes, why=why, script_words=words,
-        digest_before=partial(digest_before, message, request),
-    )  # fmt: skip
+    return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why=why, script_words=words)
 
 
 def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None) -> AuthoriseCommand:
@@ -224,7 +220,6 @@ def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: 
         card,
         new_pin_block=new_block,
         script_words=words,
-        digest_before=partial(digest_before, message, request),
     )
 
 
@@ -392,17 +387,6 @@ def _digest(message: Message, *marks: str) -> bytes:
         *marks,
     ]  # fmt: skip
     return hashlib.blake2b("\0".join(told).encode(), digest_size=DIGEST_BYTES).digest()
-
-
-def digest_before(message: Message, request: Request) -> bytes:
-    """The 16 bytes that version 0.1 made of a message: what it has decided is known by them while its answers are kept."""
-    marks: list[str] = []
-    if request.kind is RequestKind.ADVICE and request.fault is not None:
-        marks = [request.fault.value]
-    elif request.kind is not RequestKind.REVERSAL and message.mti[2] == ADVICE:
-        marks = ["advice"] * request.forced + ["declined"] * (request.fault is not None)
-    told = [message.get(number) for number in (3, 4, 37, 41, 42, 49, 90, 95)]
-    return hashlib.sha256(repr((message.mti[1], told, *marks)).encode()).digest()[:DIGEST_BYTES]
 
 
 def _need(message: Message, number: int, name: int | None = None) -> str:
