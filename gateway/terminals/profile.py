@@ -10,7 +10,6 @@ import re
 from datetime import time
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -28,12 +27,13 @@ from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.chip import ScriptUse
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from gateway.terminals.longest import check_room
-from gateway.terminals.stand_in import StandIn
+from gateway.terminals.profile_tables import DataElement, Outgoing, PartialMark, StandIn, Tls
 from iso import private_tlv
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import DialectError, FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
 from iso.layout import Layout, layout_of
+from iso.original_data import institution_number
 from keys.emv_profile import profiles as emv_profiles
 
 if TYPE_CHECKING:
@@ -70,10 +70,6 @@ ChipProfiles = Annotated[
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
     Field(min_length=1, max_length=8),
 ]
-DataElement = Annotated[
-    int, BeforeValidator(lambda value: int(value) if isinstance(value, str) else value), Field(ge=2, le=128)
-]
-
 
 EXPIRING_COLUMNS = {"expiring_on": 8, "expiring_amount": 12}
 """Columns of DE48 in which what is lost next is told, where it has columns at all."""
@@ -86,55 +82,6 @@ class Asked(NamedTuple):
     channel: Channel
     purse: PurseChoice
     partial: bool = False
-
-
-class PartialMark(BaseModel):
-    """Where a request says that its terminal can do with a part of what it asks for: a tag or a column of a private field.
-
-    It says so where what stands there begins with `value`, as with Visa's field 60.10 and Mastercard's subelement 61 of DE48.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    field: DataElement
-    tag: str | None = None
-    column: str | None = None
-    value: str = Field(default="1", min_length=1, max_length=40)
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.tag is None) == (self.column is None):
-            raise ValueError("a partial_mark has a tag or a column")
-        return self
-
-
-class Tls(BaseModel):
-    """TLS 1.2 or newer. `authority`: who must have signed the other side's certificate; with it a listening link asks for one.
-
-    `peer_names`: the names (subject alternative names or common name) that the other side's certificate may have: the
-    certificate is bound to the link.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    certificate: Path
-    key: Path
-    authority: Path | None = None
-    peer_names: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _names_need_an_authority(self) -> Self:
-        if self.peer_names and self.authority is None:
-            raise ValueError("peer_names: no certificate is asked for without an authority")
-        return self
-
-
-class Outgoing(BaseModel):
-    """What we send of our own accord, stored and forwarded: head first, repeated until answered or too old."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    hot_list: bool = False  # 0302 where a card of ours is blocked, lost or stolen, or good again
-    hot_list_file: str = Field(default="HOTLIST", pattern=r"^[A-Z0-9 ._-]{1,17}$")  # DE101 of both sides' 0302
-    retry_s: float = Field(default=10.0, gt=0, le=3_600)
-    expire_s: int = Field(default=259_200, ge=60, le=2_592_000)
 
 
 class Link(BaseModel):
@@ -154,6 +101,9 @@ class Link(BaseModel):
     peers: tuple[IPv4Network | IPv6Network, ...] = ()  # addresses that may connect; none: any
     tls: Tls | None = None
     connections_max: int = Field(200, ge=1, le=10_000)
+    trial: bool = (
+        False  # there only where the keystore has its keys, as that of a bank with test keys; else it is not missed
+    )
 
     # what it speaks
     dialect: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
@@ -418,9 +368,9 @@ class Link(BaseModel):
         return copied
 
     @cached_property
-    def spelled(self) -> dict[str, str]:
+    def spelled(self) -> dict[int, str]:
         """The institution codes of the profile as it writes them, by number: 2, 02 and 000002 are one."""
-        return {number_of(one): one for one in (*self.acquirers, self.acquirer)}
+        return {institution_number(one): one for one in (*self.acquirers, self.acquirer)}
 
     @cached_property
     def asks_after_s(self) -> float:
@@ -452,12 +402,3 @@ class Link(BaseModel):
         """What an advice (0120, 0220, 0420) is told: it is always accepted; what could not be done is kept for people."""
         accepted = [reason for reason in self.response_codes if reason not in ADVICE_NOT_ACCEPTED]
         return self.response_codes | dict.fromkeys(accepted, self.response_codes[DeclineReason.APPROVED])
-
-
-def number_of(acquirer: str) -> str:
-    """An institution code as a number: they are compared so, since hosts fill them each in its own way.
-
-    >>> [number_of(code) for code in ("000002", "2 ", "0")]
-    ['2', '2', '0']
-    """
-    return acquirer.strip().lstrip("0") or "0"
