@@ -24,6 +24,7 @@ from gateway.operations.lane import Lanes
 from gateway.operations.noted_acts import take_in_notes
 from gateway.operations.refusals import Refusals, write_refusals
 from gateway.operations.setup import check_settings_match, create_bank_row
+from gateway.operations.stand_in import StandIn
 from gateway.store import database, partitions
 from gateway.terminals.desk import DESK_MTIS, REJECTS, Desk
 from gateway.terminals.forwarding import Forwarding
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
+OWED_S, OWED_LOOK_S = 60.0, 0.05  # what was stood in for is posted before jobs run, if it can be within so long
 GC_YOUNG = 50_000  # allocations before the collector looks at new objects
 
 
@@ -103,12 +105,14 @@ class Service:
         self.lanes = Lanes(bank)
         self.room = LinkRoom(bank, self.lanes, dict.fromkeys(DESK_MTIS | REJECTS, Desk(bank).serve))
         self.forwarding = Forwarding(bank, self.room)
+        self.stand_in = self.lanes.stand_in = StandIn(bank, self.room.stand_ins)
         self.watch = KeyWatch(bank)
         self.api = ApiServer(bank, self.lanes, self.links_status, self.watch)
         self.scheduler = make_schedule(bank)
         self.http_address = ("", 0)
         self._watch: asyncio.Task[None] | None = None
         self._links_watch: asyncio.Task[None] | None = None
+        self._stand_in_watch: asyncio.Task[None] | None = None
 
     @property
     def link(self) -> Link:
@@ -127,12 +131,21 @@ class Service:
             "connections": self.room.connections,
             "links": self.room.status(),
             "outgoing": self.forwarding.status(),
+            "people": self.forwarding.for_people(),
+            "transaction_log": {
+                "told": "none" if self.room.events is None else self.bank.settings.transaction_log,
+                "lost": 0 if self.room.events is None else self.room.events.lost,
+            },
+            "stand_in": self.stand_in.status(),
             "links_file": {"state": "ok" if self.room.refused is None else "refused", "why": self.room.refused},
         }
 
     async def start(self, *, jobs: bool, say: Callable[[str], None] | None = None) -> None:
         """Catch up missed jobs, then listen. Raises GatewayError where a port is taken."""
         settings = self.bank.settings
+        self.stand_in.open()
+        await self.lanes.start()
+        await self._post_owed()
         if jobs:
             try:
                 await catch_up(self.bank)
@@ -140,19 +153,19 @@ class Service:
                 if say is not None:
                     say(f"jobs: {error}")
             self.scheduler.start()
-        await self.lanes.start()
         await self.room.start()
         await self.forwarding.look()
         self.forwarding.start()
         self._watch = asyncio.create_task(self.watch.run())
         self._links_watch = asyncio.create_task(self.room.run())
+        self._stand_in_watch = asyncio.create_task(self.stand_in.run(self.lanes.nudge))
         self.http_address = await _listen("HTTP", settings.host, settings.http_port, self.api.start)
 
     async def close(self) -> None:
         """Stop taking new work, answer what was accepted, close everything."""
         if self.scheduler.running:
             self.scheduler.shutdown(wait=False)
-        for task in (self._watch, self._links_watch):
+        for task in (self._watch, self._links_watch, self._stand_in_watch):
             if task is not None:
                 task.cancel()
                 with suppress(asyncio.CancelledError):
@@ -160,8 +173,17 @@ class Service:
         await self.forwarding.close()
         await self.room.drain()
         await self.lanes.close()
+        self.stand_in.close()
         await self.room.close()
         await self.api.close()
+
+    async def _post_owed(self) -> None:
+        """What was stood in for before comes before jobs take what a family has; whatever cannot be posted soon waits on."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(OWED_S):
+                while self.stand_in.can_post:
+                    self.lanes.nudge()
+                    await asyncio.sleep(OWED_LOOK_S)
 
 
 def settle_collector() -> None:

@@ -82,7 +82,19 @@ class Settings(BaseSettings):
     retention_years: int = Field(
         10, ge=10, le=100, description="years until a month of the journal is detached and kept apart"
     )
+    message_days: int = Field(
+        400,
+        ge=90,
+        le=36_500,
+        description="days until ended messages of partners and to them are removed; open ones stay",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    transaction_log: Literal["all", "trouble", "none"] = Field(
+        "all",
+        description="messages of partners that have an event in the log, at level info: all; those in trouble (slow, refused, "
+        "unreadable, unanswered, tried again); none",
+    )
+    slow_ms: int = Field(1000, ge=0, description="an answer that takes so many milliseconds is slow: trouble")
 
     @field_validator("*")
     @classmethod

@@ -23,7 +23,8 @@ RUPIAH = "360"
 _FIELD = 54
 _LONGEST = 120
 _EXACT = re.compile(r"([0-9]{2})([0-9]{2})([0-9]{3})([CD])([0-9]{12})")
-_EXACT_LENGTH = 20
+LENGTH = 20
+"""Characters of one amount, as we write it."""
 _UNSIGNED = re.compile(r"([0-9]{2})([0-9])([0-9]{3})()([0-9]{12})")
 _UNSIGNED_LENGTH = 18
 
@@ -57,7 +58,7 @@ def write_additional_amounts(amounts: Iterable[AdditionalAmount], exponent: int)
 
 def read_additional_amounts(text: str, exponent: int) -> tuple[AdditionalAmount, ...]:
     """The amounts of a DE54, of 20 or of 18 characters each. Raises FormatError."""
-    for length, pattern in ((_EXACT_LENGTH, _EXACT), (_UNSIGNED_LENGTH, _UNSIGNED)):
+    for length, pattern in ((LENGTH, _EXACT), (_UNSIGNED_LENGTH, _UNSIGNED)):
         if len(text) <= _LONGEST and len(text) % length == 0:
             parts = [pattern.fullmatch(text[start : start + length]) for start in range(0, len(text), length)]
             return tuple(_read(part, exponent) for part in parts)

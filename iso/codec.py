@@ -2,8 +2,8 @@
 
 Where all is ASCII text a message is taken apart here, as one string: a dialect is compiled once into a step a field, and for each
 bitmap that comes again a function is compiled and kept (a bounded number of them, since messages on a link come in few shapes:
-compiled.py). This way only tells right from wrong; what exactly was wrong is found by the slow walk in wire.py, which also saves
-the fields that are readable.
+compiled.py). This way only tells plain from not. What is not plain is read in wire.py: a field of length zero counts as not
+there, and what exactly was wrong is found by a slow walk, which also saves the fields that are readable.
 Dialects with packed digits, bytes or EBCDIC are read and written in wire.py. ISO 8583:1987, 4.
 Knows no meaning of a field. Read next: dialect.py, message.py; mac.py for the bytes under a MAC.
 """
@@ -59,9 +59,7 @@ def decode(data: bytes, dialect: Dialect = HIMBARA) -> Message:
         if read is None:
             return wire.decode(data, dialect)
     fields = read(text, position)
-    if fields is None:
-        raise diagnose(data, dialect)
-    return Message(mti, fields)
+    return wire.decode(data, dialect) if fields is None else Message(mti, fields)
 
 
 def encode(message: Message, dialect: Dialect = HIMBARA) -> bytes:

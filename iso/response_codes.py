@@ -15,6 +15,7 @@ INVALID_TRANSACTION = "12"
 INVALID_AMOUNT = "13"
 FORMAT_ERROR = "30"
 NOT_PERMITTED = "57"
+TERMINAL_NOT_PERMITTED = "58"
 KEY_ERROR = "81"
 INOPERATIVE = "91"
 MALFUNCTION = "96"
@@ -58,7 +59,7 @@ MEANINGS = MappingProxyType(
         "54": Meaning("expired card", "kartu kedaluwarsa"),
         "55": Meaning("wrong PIN", "PIN salah"),
         NOT_PERMITTED: Meaning("not permitted to cardholder", "transaksi tidak diizinkan untuk kartu ini"),
-        "58": Meaning("not permitted to terminal", "transaksi tidak diizinkan untuk terminal ini"),
+        TERMINAL_NOT_PERMITTED: Meaning("not permitted to terminal", "transaksi tidak diizinkan untuk terminal ini"),
         "61": Meaning("over amount limit", "melebihi batas nominal"),
         "62": Meaning("restricted card", "kartu dibatasi"),
         "63": Meaning("security violation", "pelanggaran keamanan"),

@@ -44,7 +44,11 @@ _Put: TypeAlias = "Callable[[str], bytes | None]"
 
 
 def decode(data: bytes, dialect: Dialect) -> Message:
-    """The message in `data`. Raises FormatError, with `partial`, and nothing else."""
+    """The message in `data`. Raises FormatError, with `partial`, and nothing else.
+
+    A variable field of length zero that holds digits, bytes or a track says nothing: it is read as if its bit were not there, as
+    free text it is kept, empty.
+    """
     plan = _compiled(dialect)
     text, digits = plan.views(data)
     mti, steps, position = plan.head(text, digits)
@@ -58,9 +62,10 @@ def decode(data: bytes, dialect: Dialect) -> Message:
                 raise diagnose(data, dialect)
         position = start + (count + 1 >> 1 if halves else count)
         value = cut(text, digits, start, position, count)
-        if value is None:
+        if value is not None:
+            fields[number] = value
+        elif count or not head:
             raise diagnose(data, dialect)
-        fields[number] = value
     if position != len(data):
         raise diagnose(data, dialect)
     return Message(mti, fields)
@@ -144,7 +149,7 @@ def diagnose(data: bytes, dialect: Dialect) -> FormatError:
         value = cut(text, digits, start, position, count)
         if value is not None:
             fields[number] = value
-        else:
+        elif count or not step[1]:
             field = dialect.field(number)
             as_text = dialect.encoding_of(field) in (Encoding.TEXT, Encoding.HEX)
             faults.append((number, wanted(text[start:position] if as_text else "", field)))

@@ -11,7 +11,8 @@ from gateway.rules.authorise import DeclineReason
 from gateway.terminals.desk import DESK_MTIS
 from gateway.terminals.links_file import read_links
 from gateway.terminals.mapping import FINANCIAL
-from gateway.terminals.profile import Link, Outgoing, PartialMark, Tls
+from gateway.terminals.profile import Link
+from gateway.terminals.profile_tables import Outgoing, PartialMark, StandIn, Tls
 from iso.dialect import DIALECTS
 from iso.framing import FrameKind, HeaderKind
 from tests.repository import ROOT
@@ -34,14 +35,14 @@ def rows(part: str) -> list[list[str]]:
     ]
 
 
-TABLES = (Link, Outgoing, PartialMark, Tls)
+TABLES = (Link, Outgoing, PartialMark, StandIn, Tls)
 
 
 @pytest.mark.parametrize("kind", TABLES)
-def test_every_setting_has_its_row(kind: type[Link | Outgoing | PartialMark | Tls]) -> None:
+def test_every_setting_has_its_row(kind: type[Link | Outgoing | PartialMark | StandIn | Tls]) -> None:
     """And no setting is told that does not exist."""
     told = {name for row in rows(section("Profiles")) for name in re.findall(r"`([a-z_0-9]+)`", row[0])}
-    assert set() == set(kind.model_fields) - told - {"tls", "outgoing", "response_codes"}
+    assert set() == set(kind.model_fields) - told - {"tls", "outgoing", "stand_in", "response_codes"}
     assert set() == told.difference(*(one.model_fields for one in TABLES))
 
 

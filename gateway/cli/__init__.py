@@ -23,6 +23,7 @@ from gateway.cli import (
     service,
     settlement,
     simulate,
+    stand_in,
     story,
     switch_side,
     trace,
@@ -65,6 +66,7 @@ app.add_typer(outgoing.desk, name="desk")
 app.add_typer(keystore.keys, name="keys")
 app.add_typer(vault.vault, name="vault")
 app.add_typer(links.link, name="link")
+app.add_typer(stand_in.stand_in, name="stand-in")
 app.add_typer(simulate.simulate, name="simulate")
 app.add_typer(measure.bench, name="bench")
 days.register()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gateway.terminals.profile import Link
 
 ANSWER_S = 5.0
+COUNTED = ("received", "answered", "refused", "expired", "abandoned", "undecided", "unsent", "unmatched", "timed_out")
+"""Of gateway.terminals.counters, what the table of `status` shows; --json has all."""
 
 link = typer.Typer(help="Partner links: check a file of profiles, list and show them, and how those of a running service stand.",
                    no_args_is_help=True)  # fmt: skip
@@ -76,7 +78,7 @@ def status(as_json: Json = False) -> None:
     chosen = settings()
     found = run(_status(chosen))
     if as_json:
-        output.as_json({"links": found["links"], "links_file": found["links_file"]})
+        output.as_json({name: found[name] for name in ("links", "links_file", "outgoing", "people")})
         return
     columns = (
         "name",
@@ -90,9 +92,20 @@ def status(as_json: Json = False) -> None:
         "profile",
     )
     output.table("", columns, [[one.get(column) for column in columns] for one in found["links"]])
+    counted = {one["name"]: one["counters"] for one in found["links"] if "counters" in one}
+    rows = [[name, *(_total(counters.get(column)) for column in COUNTED)] for name, counters in counted.items()]
+    output.table("", ("since it started", *COUNTED), rows)
     for one in found["links"]:
         if one["why"] is not None:
             output.say(f"{one['name']}: {one['why']}")
+    for one in found["outgoing"]:
+        output.say(
+            "{link}: {waiting} to be sent, {refused} refused, {expired} expired: kks outgoing list".format(**one)
+        )
+    for one in found["people"]:
+        output.say(
+            "{link}: for people {exceptions} exceptions, {desk} messages: kks exceptions list, desk list".format(**one)
+        )
     if found["links_file"]["why"] is not None:
         output.say(f"not taken up: {found['links_file']['why']}")
 
@@ -131,6 +144,11 @@ def new_key(
         )
 
 
+def _total(counter: int | dict[str, int] | None) -> int:
+    """Of one counter, or of all that it is made of."""
+    return sum(counter.values()) if isinstance(counter, dict) else counter or 0
+
+
 def _read(chosen: Settings, file: Path | None) -> Links:
     """The links of a file, TLS files looked at too; one line and exit 1 where something is wrong."""
     from gateway.terminals.links_file import read_links
@@ -146,7 +164,7 @@ def _read(chosen: Settings, file: Path | None) -> Links:
 
 
 def _lacks(chosen: Settings, links: Links) -> dict[str, str]:
-    """Why links cannot be opened, by name. Without a keystore nothing is said of keys."""
+    """Why links cannot be opened, by name; those for trials are not missed. Without a keystore nothing is said of keys."""
     from gateway.app import open_keystore
     from gateway.operations.custody import custody_of
     from gateway.terminals.needed_keys import lacking
@@ -158,7 +176,7 @@ def _lacks(chosen: Settings, links: Links) -> dict[str, str]:
         hsm = open_keystore(chosen)
     except (KeysError, GatewayError) as error:
         refuse(str(error))
-    found = {one.name: lacking(one, hsm) for one in links.link}
+    found = {one.name: lacking(one, hsm) for one in links.link if not one.trial}
     return {name: why for name, why in found.items() if why is not None}
 
 

@@ -90,6 +90,25 @@ def drop(
     _tell(with_bank(lambda bank: operations.drop(bank, who(by), checker, number, reason)), json=json)
 
 
+@outgoing.command("fill")
+def fill(
+    link: Annotated[str, typer.Argument(help="the partner link, which has just begun to keep our hot list")],
+    most: Annotated[int, typer.Option("--most", min=1, help="queue so many at most; the next run goes on")] = 10_000,
+    *,
+    by: As = "",
+    json: Json = False,
+) -> None:
+    """Tell a partner of every card that is stopped already, once: a 0302 each, in its queue behind what waits there."""
+    from gateway.operations import hot_list
+
+    found = with_bank(lambda bank: hot_list.fill(bank, who(by), link, most))
+    if json:
+        output.as_json(found._asdict())
+    else:
+        rest = "every stopped card is told" if found.done else "there are more: run it again when these are sent"
+        output.say(f"link {found.link}: {output.number(found.told)} cards queued; {rest}")
+
+
 @desk.command("list")
 def desk_list(*, everything: All = False, json: Json = False) -> None:
     """What partners sent that somebody must look at, oldest first."""

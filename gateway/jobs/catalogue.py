@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import holidays
 
 from gateway.errors import NotFound, Refused
-from gateway.operations import day, dormancy, holds, outgoing, partitions, reseal, settlement
+from gateway.operations import day, desk, dormancy, holds, outgoing, partitions, reseal, settlement
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -117,6 +117,15 @@ async def _retention(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
     return {"months": [f"{one.month:%Y-%m}" for one in done.months]} | ({"waits": done.waits} if done.waits else {})
 
 
+async def _remove_messages(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
+    """Ages are by the clock: a run for a date that is over is nothing to do."""
+    del run_id
+    if on != bank.business_date:
+        return {"to_partners": 0, "of_partners": 0}
+    to_partners, of_partners = await desk.remove_ended(bank, ACTOR)
+    return {"to_partners": to_partners, "of_partners": of_partners}
+
+
 JOBS = (
     Job("make-partitions", "months of the journal for the days ahead", 0, 5, _make_partitions),
     Job("reseal", "seal under the newest sealing key what is sealed under an older one", 1, 30, _reseal),
@@ -129,7 +138,8 @@ JOBS = (
     Job("settle", "close yesterday's settlement date of every link", 5, 40, _settle),
     Job("treasury-return", "deposit what stands at RPL at kas negara, on working days", 8, 0, _return),
     Job("close-day", "close the days before: lock, hash, checkpoints", 8, 30, _close_day),
+    Job("remove-messages", "ended messages of partners and to them, when they are old", 8, 50, _remove_messages),
     Job("retention", "months older than the retention are detached and kept apart", 9, 0, _retention),
 )
-HOUSEKEEPING = ("make-partitions", "reseal", "expire-outgoing", "close-day", "retention")
+HOUSEKEEPING = ("make-partitions", "reseal", "expire-outgoing", "close-day", "remove-messages", "retention")
 AWAITED = tuple(job.name for job in JOBS if job.name not in HOUSEKEEPING)  # a day is closed when these are done for it

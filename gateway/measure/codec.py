@@ -37,7 +37,7 @@ from keys.software import SoftwareHsm
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.operations.lane import Lanes
+    from gateway.operations.lane import Lanes, Passage
 
 OURS, THEIRS = "ours", "pyiso8583"
 SPEC = pyiso8583_spec(HIMBARA)
@@ -285,9 +285,10 @@ class ApprovingLanes:
         command: AuthoriseCommand,
         answer: Callable[[Outcome | None], None],
         alive: Callable[[], bool] | None = None,
+        passed: Callable[[Passage], None] | None = None,
     ) -> None:
         """Approve."""
-        del command, alive
+        del command, alive, passed
         answer(Outcome(DeclineReason.APPROVED, "00", None, None))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import date, timedelta
+from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.operations import card_scripts, seldom
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from gateway.operations.rulebook import Rulebook
     from gateway.rules.authorise import PinOutcome
     from gateway.rules.chip import ScriptTold
+    from gateway.rules.stand_in import StoodIn
     from gateway.store.chip_scripts import Sending
     from gateway.store.lane_connection import LaneConnection
     from gateway.store.link_exceptions import NewException
@@ -97,6 +99,7 @@ class AuthoriseCommand(NamedTuple):
     why: str = ""
     new_pin_block: bytes | None = None  # of a PIN change, under the same key
     script_words: tuple[ScriptTold, ...] = ()  # what the terminal says of scripts that chips were sent
+    stand_in: StoodIn | None = None  # it was answered while the books were away, and is posted now
 
 
 class Outcome(NamedTuple):
@@ -111,6 +114,7 @@ class Outcome(NamedTuple):
     chip_answer: IssuerAnswer | None = None  # DE55, for the card's chip; never stored
     statement: tuple[Movement, ...] = ()  # newest first
     approved_idr: int | None = None  # of a partial approval, which is less than what was asked for
+    stand_in: int | None = None  # why it was stood in for (gateway.rules.stand_in); None: it was not
 
 
 @dataclass(slots=True)
@@ -154,19 +158,21 @@ class Keyed:
 
 
 async def authorise_group(
-    bank: Bank, connection: LaneConnection, group: Sequence[Keyed], rulebook: Rulebook, ids: Ids
+    bank: Bank, connection: LaneConnection, group: Sequence[Keyed], rulebook: Rulebook, ids: Ids, stamps: list[float]
 ) -> list[Outcome]:
     """Decide and write one group inside the connection's transaction. The caller commits, then answers.
 
-    At most one member a card. Raises PostingError or a database error when the group cannot be written; nothing moved then.
+    At most one member a card. STAMPS gets a time for each step that is done: locked, loaded, checked, decided, written.
+    Raises PostingError or a database error when the group cannot be written; nothing moved then.
     """
     await connection.begin()
+    stamps.append(monotonic())
     today = bank.business_date
     wanted = [
         Wanted(one.cell, one.pan_index, one.message_key, one.original_key, rulebook.counts(one.command.request))
         for one in group
     ]
-    terminals = {one.command.request.terminal for one in group if rulebook.counts_terminal(one.command.request)}
+    terminals = {counted_at(one.command) for one in group if rulebook.counts_terminal(one.command.request)}
     needs_more = any([one.seldom for one in group])  # noqa: C419 - a list is faster than a generator here
     if needs_more:
         await seldom.before_load(bank, connection, group)
@@ -174,6 +180,7 @@ async def authorise_group(
     if needs_more:
         await seldom.find_first_sendings(bank, connection, group, loaded)
         head = await card_scripts.keep_words(bank, connection, head, group, loaded)
+    stamps.append(monotonic())
     work = _Work(bank, rulebook, ids, today)
     commands = [one.command for one in group]
     checks: list[CardCheck | None] = [None] * len(group)
@@ -184,7 +191,9 @@ async def authorise_group(
         pins = check_pins(bank, commands, loaded)
     if needs_more:
         await seldom.after_load(bank, connection, group, loaded, pins)
+    stamps.append(monotonic())
     outcomes = [work.one(*one) for one in zip(group, loaded, pins, checks, strict=True)]
+    stamps.append(monotonic())
     if work.scripts:
         head = await card_scripts.note_sent(bank, connection, head, work.scripts)
     if work.rows:
@@ -200,7 +209,13 @@ async def authorise_group(
         await keep_pins(connection, work.pins)
     if work.holds:
         await extend(connection, work.holds)
+    stamps.append(monotonic())
     return outcomes
+
+
+def counted_at(command: AuthoriseCommand) -> str:
+    """Under what a terminal's use is counted: link:acquirer:terminal, so that no partner uses up what is another's."""
+    return f"{command.origin.link}:{command.request.terminal}"
 
 
 class _Work:
@@ -215,7 +230,8 @@ class _Work:
         self.transfers: list[Transfer] = []
         self.cards: list[tuple[int, int, int, int, str]] = []
         self.undone: list[tuple[int, int, date | None, int, int, str, bool]] = []
-        self.terminals: dict[str, tuple[int, int]] = {}  # in this group: debits and rupiah by acquirer:terminal
+        self.terminals: dict[str, tuple[int, int]] = {}  # in this group: debits and rupiah by counted_at()
+        self.counts_terminals = rulebook.terminal_limits
         self.exceptions: list[NewException] = []
         self.pins: list[ChangedPin] = []
         self.scripts: list[Sending] = []
@@ -223,6 +239,7 @@ class _Work:
             tuple[int, int, date, date]
         ] = []  # to which something was added: they stand as long as that does
         self.settling: list[tuple[bytes | None, bytes | None, int, date]] = []
+        self.stood_in: list[int] = []  # authorisations that were answered while the books were away
 
     @property
     def rows(self) -> bool:
@@ -233,7 +250,7 @@ class _Work:
         """Decide one member and note what is to be written for it."""
         command = member.command
         request = command.request
-        snapshot = self._with_this_group(request, found.snapshot)
+        snapshot = self._with_this_group(command, found.snapshot)
         policy = self.rulebook.policy_at(request.channel, request.mcc)
         decision = decide(request, snapshot, pin, self.today, policy, None if check is None else check.fault)
         if decision.replayed:
@@ -247,16 +264,19 @@ class _Work:
             source = Source("authorisation", authorisation_id, self.today)
             self.transfers += transfers_of(request, decision, found, Account(member.cell, found.account_id), source)
             self._note_original(member, decision, found, authorisation_id)
-            if request.kind in SPENDING:
-                debits, amount = self.terminals.get(request.terminal, (0, 0))
+            if self.counts_terminals and request.kind in SPENDING:
+                debits, amount = self.terminals.get(counted_at(command), (0, 0))
                 taken_idr = request.amount_idr if decision.approved_idr is None else decision.approved_idr
-                self.terminals[request.terminal] = debits + 1, amount + taken_idr
+                self.terminals[counted_at(command)] = debits + 1, amount + taken_idr
         if decision.pin_tries_left is not None and found.card_id is not None:
             state = CardState.PIN_LOCKED if decision.pin_tries_left == 0 else CardState.ACTIVE
             self.cards.append((found.card_id, member.cell, found.account_id, decision.pin_tries_left, state.value))
         if found.new_reference is not None and decision.approved and found.card_id is not None:
             self.pins.append(ChangedPin(member.cell, found.account_id, found.card_id, *found.new_reference))
         outcome = self._outcome(command, decision, found, authorisation_id)
+        if command.stand_in is not None:
+            outcome = outcome._replace(approval_code=command.stand_in.approval, stand_in=command.stand_in.reason)
+            self.stood_in.append(authorisation_id)
         if check is not None and check.key is not None:
             chip = chip_answer(self.bank, command, check, outcome.reason, outcome.response_code)
             outcome = outcome._replace(chip_answer=chip)
@@ -272,21 +292,27 @@ class _Work:
         arrays = post_arrays(self.transfers, transfer_ids) | write_parameters(rows)
         arrays |= columns(("c_id", "c_cell", "c_account", "c_tries", "c_state"), self.cards)
         arrays |= columns(("r_cell", "r_id", "r_date", "r_amount", "r_by", "r_kept", "r_closes"), self.undone)
-        used = [(name, self.today, *use) for name, use in self.terminals.items() if self.rulebook.terminal_limits]
+        used = [(name, self.today, *use) for name, use in self.terminals.items()]
         arrays |= columns(("u_terminal", "u_date", "u_debits", "u_amount"), used)
         parameters: dict[str, Any] = {name: array_text(values) for name, values in arrays.items()}
+        detail = decided.detail_of(rows, parameters, self.today)
+        if self.stood_in:
+            detail["stand_in"] = self.stood_in
         event = audit.chained(
             self.bank.audit_mac, head, stream, self.bank.now(), "iso8583", audit.Operation.AUTHORISE,
-            f"{len(rows)} decided", decided.detail_of(rows, parameters, self.today),
+            f"{len(rows)} decided", detail,
         )  # fmt: skip
         return parameters | audit.event_parameters(event)
 
-    def _with_this_group(self, request: Request, snapshot: Snapshot) -> Snapshot:
-        """The snapshot, with what this group has already let the terminal pay out."""
-        if request.terminal not in snapshot.terminal_uses or request.terminal not in self.terminals:
+    def _with_this_group(self, command: AuthoriseCommand, snapshot: Snapshot) -> Snapshot:
+        """The snapshot, with what the terminal has paid out over its link, what this group has let it among that."""
+        if not snapshot.terminal_uses:
             return snapshot
-        uses = [*snapshot.terminal_uses[request.terminal], TerminalUse(self.today, *self.terminals[request.terminal])]
-        return snapshot._replace(terminal_uses={request.terminal: uses})
+        place = counted_at(command)
+        uses = list(snapshot.terminal_uses.get(place, ()))
+        if place in self.terminals:
+            uses.append(TerminalUse(self.today, *self.terminals[place]))
+        return snapshot._replace(terminal_uses={command.request.terminal: uses})
 
     def _note_original(self, member: Keyed, decision: Decision, found: Loaded, authorisation_id: int) -> None:
         """What a reversal, refund or completion changes of the row it names."""
@@ -315,8 +341,10 @@ class _Work:
         self, member: Keyed, snapshot: Snapshot, decision: Decision, found: Loaded, number: int | None
     ) -> None:
         """What people must look at, and what they need look at no longer. NUMBER: of the authorisation."""
-        request = member.command.request
+        request, stand_in = member.command.request, member.command.stand_in
         reasons = exceptions_for(request, snapshot, decision, advice=member.command.origin.mti[2] == ADVICE)
+        if stand_in is not None and stand_in.approved and decision.reason is not DeclineReason.APPROVED:
+            reasons = (decision.reason.value,)  # its money is out
         if reasons:
             self.exceptions += exceptions_of(member, found, reasons, number, self.today)
         if number is not None and settles_by_itself(request, snapshot, decision):

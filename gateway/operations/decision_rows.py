@@ -76,6 +76,8 @@ def row_of(one: Decided, transfer_ids: list[int], today: date) -> NewAuthorisati
         told += f',"chip":"{member.command.card.chip.mark}"'
         if outcome.chip_answer.script is not None:
             told += f',"script":"{outcome.chip_answer.script.script}"'
+    if outcome.stand_in is not None:
+        told += f',"stand_in":{outcome.stand_in}'
     if outcome.statement:
         told += ',"statement":' + json.dumps([[str(on), kind, amount] for on, kind, amount in outcome.statement])
     amount_idr = request.amount_idr

@@ -19,10 +19,11 @@ from gateway.store.audit import Operation
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gateway.store.desk import DeskMessage, Kept
+    from gateway.store.desk import DeskMessage, ForPeople, Kept
 
 RESPONSE_CODE = 39
 APPROVED, DUPLICATE = "00", "94"
+REMOVED_AT_ONCE = 10_000
 
 _log = structlog.get_logger(__name__)
 
@@ -98,6 +99,29 @@ async def listed(bank: Bank, limit: int, *, everything: bool = False) -> list[De
     """What waits for people, oldest first; EVERYTHING: the newest of all."""
     async with reading(bank) as connection:
         return await desk.newest(connection, limit, everything=everything)
+
+
+async def for_people(bank: Bank) -> list[ForPeople]:
+    """How many exceptions and messages of each link wait for people."""
+    async with reading(bank) as connection:
+        return await desk.for_people(connection)
+
+
+async def remove_ended(bank: Bank, actor: str) -> tuple[int, int]:
+    """Remove messages to partners and of them that ended longer ago than the setting says, chunk by chunk.
+
+    Returns how many of both. What waits for an answer or for people stays however old it is, and so do partners' totals; what
+    each message did is in the audit chain for good.
+    """
+    days = bank.settings.message_days
+    outgoing = of_partners = 0
+    while True:
+        async with transaction(bank, actor) as tx:
+            removed = await desk.remove_ended(tx.connection, days, REMOVED_AT_ONCE)
+            await tx.record(Operation.MESSAGES_REMOVE, f"after {days} days", outgoing=removed[0], desk=removed[1])
+        outgoing, of_partners = outgoing + removed[0], of_partners + removed[1]
+        if max(removed) < REMOVED_AT_ONCE:
+            return outgoing, of_partners
 
 
 async def handle(bank: Bank, actor: str, number: int, reason: str) -> DeskMessage:

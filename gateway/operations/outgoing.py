@@ -93,6 +93,8 @@ async def keep_links(bank: Bank, links: Iterable[LinkTerms]) -> None:
         return
     async with transaction(bank, ACTOR) as tx:
         for name, (hot_list_file, expire_s) in sorted(changed.items()):
+            if hot_list_file is not None and known.get(name, (None, 0))[0] != hot_list_file:
+                _log.warning("hot_list.empty", link=name, fill=f"kks outgoing fill {name}")
             await outgoing.keep_link(tx.connection, name, hot_list_file, expire_s)
             await tx.record(
                 Operation.LINK_EVENT, f"link {name}", event="outgoing", hot_list=hot_list_file, expire_s=expire_s

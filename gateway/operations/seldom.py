@@ -2,7 +2,7 @@
 
 A PIN change makes the card's new reference value; a mini statement reads its lines; a message about a hold finds what was added
 to it; a reversal that does not name its original has it looked for by DE37, DE41 and DE11, and so has a repeat that came with
-another DE7 its first sending. Decides nothing. Read next: authorise.py.
+another DE7 its first sending, or the reversal that overtook both. Decides nothing. Read next: authorise.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gateway.operations.pin_check import as_the_link_has_it, under_version
 from gateway.rules.authorise import DeclineReason, Earlier, PinOutcome, RequestKind
 from gateway.store import seldom
 from gateway.store.authorisations import NewReference, read_original
-from gateway.store.seldom import Repeated, Unnamed
+from gateway.store.seldom import Overtaken, Repeated, Unnamed
 from keys.errors import PinRefusal, PinRefused
 from keys.hsm import PinToVerify
 
@@ -41,6 +41,7 @@ def is_seldom(command: AuthoriseCommand) -> bool:
     return (
         kind in (RequestKind.PIN_CHANGE, RequestKind.STATEMENT)
         or bool(command.script_words)
+        or command.stand_in is not None
         or (original is not None and (command.origin.guessed or (original[0] == "1" and kind in OF_HOLDS)))
         or is_repeat(command)
     )
@@ -75,8 +76,10 @@ async def find_first_sendings(
         origin, found = group[place].command.origin, loaded[place]
         card = found.account_id, found.card_id or 0, origin.link, origin.terminal, origin.stan, origin.rrn
         wanted.append(Repeated(*card, origin.mti[:3], group[place].command.request.content_digest))
+    overtaken = []
     for place, one in zip(places, await seldom.first_sendings(connection, wanted, bank.business_date), strict=True):
         if one is None:
+            overtaken.append(place)
             continue
         digest = group[place].command.request.content_digest
         earlier = Earlier(digest, DeclineReason(one.reason), RequestKind(one.kind), one.amount_idr)
@@ -84,6 +87,25 @@ async def find_first_sendings(
             snapshot=loaded[place].snapshot._replace(earlier=earlier), earlier_code=one.response_code,
             earlier_answer=json.loads(one.answer), earlier_id=one.id,
         )  # fmt: skip
+    if overtaken:
+        await _find_tombstones(bank, connection, group, loaded, overtaken)
+
+
+async def _find_tombstones(
+    bank: Bank, connection: LaneConnection, group: Sequence[Keyed], loaded: list[Loaded], places: Sequence[int]
+) -> None:
+    """Repeats of what nobody has seen, whose reversal came first. It names DE7 of the first sending, so DE37 and DE4 find it."""
+    wanted = []
+    for place in places:
+        command, found = group[place].command, loaded[place]
+        origin = command.origin
+        card = found.account_id, found.card_id or 0, origin.link, origin.terminal, origin.rrn
+        wanted.append(Overtaken(*card, command.request.amount_idr))
+    found_ones = await seldom.reversed_already(connection, wanted, bank.business_date)
+    for place, is_reversed in zip(places, found_ones, strict=True):
+        if is_reversed:
+            snapshot = loaded[place].snapshot._replace(reversed_before=True)
+            loaded[place] = loaded[place]._replace(snapshot=snapshot)
 
 
 async def after_load(
@@ -91,6 +113,10 @@ async def after_load(
 ) -> None:
     """Complete what was LOADED of a group, and what is known of its PINs, in place."""
     today = bank.business_date
+    for place, one in enumerate(group):
+        stand_in = one.command.stand_in  # no PIN block is kept: what was found then counts
+        if stand_in is not None and stand_in.pin_wrong and pins[place] is PinOutcome.MISSING:
+            pins[place] = PinOutcome.WRONG
     await _find_unnamed(connection, group, loaded, today)
     await _add_increments(connection, group, loaded, today)
     await _read_statements(connection, group, loaded, today)

@@ -46,6 +46,7 @@ class Past(NamedTuple):
     limit_id: int | None
     amount_idr: int
     amounts_idr: Mapping[int, int]  # drawn or given back, by programme
+    link: str = ""  # over which the terminal spoke: its use is counted by link
 
 
 @dataclass(slots=True)
@@ -92,7 +93,7 @@ class Spending:
 
     def __init__(self) -> None:
         self._families: dict[int, dict[bytes, Use]] = {}
-        self._terminals: dict[str, dict[date, TerminalUse]] = {}
+        self._terminals: dict[tuple[str, str], dict[date, TerminalUse]] = {}
         self._refused: set[bytes] = set()  # holds that would not have been
         self._added: dict[bytes, list[bytes]] = {}  # holds that added to another
         self.size = 0
@@ -101,9 +102,9 @@ class Spending:
         """A family's debits, for check_limits."""
         return list(self._families.get(account_id, {}).values())
 
-    def terminal_uses(self, terminal: str) -> Sequence[TerminalUse]:
-        """A terminal's days, for check_limits."""
-        return list(self._terminals.get(terminal, {}).values())
+    def terminal_uses(self, past: Past) -> Sequence[TerminalUse]:
+        """The days of a debit's terminal, for check_limits."""
+        return list(self._terminals.get((past.link, past.terminal), {}).values())
 
     def take(self, past: Past) -> None:
         """A debit counts from here on, for its family and its terminal."""
@@ -111,7 +112,7 @@ class Spending:
         if past.original_key is not None:
             self._added.setdefault(past.original_key, []).append(past.key)
         on = past.on
-        days = self._terminals.setdefault(past.terminal, {})
+        days = self._terminals.setdefault((past.link, past.terminal), {})
         before = days.get(on, TerminalUse(on, 0, 0))
         days[on] = TerminalUse(on, before.debits + 1, before.amount_idr + past.amount_idr)
 
@@ -196,7 +197,7 @@ class Replay:
     def _judge(self, past: Past) -> Verdict:
         amounts = past.amounts_idr or {NO_PROGRAMME: past.amount_idr}
         draws = [Draw(0, programme, idr) for programme, idr in amounts.items()]
-        uses, terminal_uses = self._spending.uses(past.account_id), self._spending.terminal_uses(past.terminal)
+        uses, terminal_uses = self._spending.uses(past.account_id), self._spending.terminal_uses(past)
         return check_limits(self._rules, past.on, past.channel, past.terminal, draws, uses, terminal_uses)
 
     def _tally(self, past: Past, verdict: Verdict) -> None:

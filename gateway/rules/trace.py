@@ -281,7 +281,8 @@ def _at(cause: Cause) -> str:
     merchant = f" ({cause.merchant})" if cause.merchant else ""
     message = f"RRN {cause.rrn}" if cause.rrn else f"STAN {cause.stan}"
     card = f", card {cause.pan_masked}" if cause.pan_masked else ""
-    return f"{where}{merchant}, {message}, answered {cause.response_code}{card}"
+    stood_in = "" if cause.stand_in is None else f" by STAND_IN {cause.stand_in}"
+    return f"{where}{merchant}, {message}, answered {cause.response_code}{stood_in}{card}"
 
 
 def _settlement_step(settlement: Settlement, settled: tuple[str, date, str], amount_idr: int) -> Step:

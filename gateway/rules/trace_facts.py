@@ -92,6 +92,7 @@ class Cause(NamedTuple):
     message_key: bytes
     original_key: bytes | None
     pan_masked: str | None
+    stand_in: int | None = None  # why it was answered while the books were away; None: it was not
 
 
 class Movement(NamedTuple):

@@ -58,6 +58,7 @@ class Operation(StrEnum):
     LINK_EVENT = "link.event"
     OUTGOING = "outgoing"
     DESK = "desk"
+    MESSAGES_REMOVE = "messages.remove"
     DAY_LOCK = "day.lock"
     DAY_CLOSE = "day.close"
     CORRECTION = "correction"

@@ -132,7 +132,7 @@ class NewAuthorisation(NamedTuple):
 
 
 def load_parameters(wanted: Sequence[Wanted], terminals: Iterable[str], today: date, stream: str) -> dict[str, Any]:
-    """Parameters of LOAD. TERMINALS: those whose own use is counted (acquirer:terminal). STREAM: the lane's audit chain."""
+    """Parameters of LOAD. TERMINALS: those whose own use is counted (link:acquirer:terminal). STREAM: the lane's audit chain."""
     return {
         "stream": stream,
         "pan": array_text([one.pan_index for one in wanted]),

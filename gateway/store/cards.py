@@ -12,6 +12,7 @@ from gateway.rules.account import AccountState
 from gateway.rules.card import ENDED, CardState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date, datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -69,6 +70,18 @@ async def of_account(connection: AsyncConnection, number: str) -> list[Card]:
 async def ids_in_state(connection: AsyncConnection, state: CardState, limit: int) -> list[int]:
     """Ids of cards in a state, oldest first."""
     return list((await connection.execute(IN_STATE, {"state": state.value, "limit": limit})).scalars())
+
+
+async def stopped_after(
+    connection: AsyncConnection, after: int, states: Sequence[CardState], today: date, limit: int
+) -> list[tuple[int, CardState, bytes]]:
+    """Cards in these states that have not expired, with an id above AFTER, in its order: id, state and sealed PAN.
+
+    None of them changes its state before the transaction ends.
+    """
+    values = {"after": after, "states": [one.value for one in states], "today": today, "limit": limit}
+    rows = await connection.execute(STOPPED_AFTER, values)
+    return [(row.id, CardState(row.state), bytes(row.pan)) for row in rows]
 
 
 async def update(connection: AsyncConnection, card: Card, **changes: Any) -> None:  # noqa: ANN401 - column values
@@ -133,6 +146,11 @@ LOCK_CARD = text(f"{FROM_CARD} WHERE c.id = :id FOR UPDATE OF c, a")
 LOCK_BY_PAN = text(f"{FROM_CARD} WHERE c.pan_index = :index FOR UPDATE OF c, a")
 CARDS_OF_ACCOUNT = text(f"{FROM_CARD} WHERE a.number = :number ORDER BY c.id DESC")
 IN_STATE = text("SELECT id FROM card WHERE state = :state ORDER BY id LIMIT :limit")
+STOPPED_AFTER = text("""
+    SELECT id, state, pan FROM card
+    WHERE id > :after AND state = ANY (CAST(:states AS text[])) AND expires_on >= CAST(:today AS date)
+    ORDER BY id LIMIT :limit FOR SHARE
+""")
 SET_ACCOUNT = text("UPDATE account SET state = :state WHERE cell = :cell AND id = :id")
 SET_MOTHER = text("UPDATE family SET mother_name = :mother WHERE id = :id")
 TAKEN = text("SELECT pan_index FROM card WHERE pan_index = ANY (CAST(:indexes AS bytea[]))")

@@ -48,6 +48,16 @@ class DeskMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class ForPeople:
+    """What of a link waits for people: open exceptions, messages of its partner, and for how long the oldest of them does."""
+
+    link: str
+    exceptions: int
+    desk: int
+    oldest_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class PartnerTotal:
     """A partner's totals of a date beside ours, by name (gateway.rules.partner_totals)."""
 
@@ -91,6 +101,11 @@ async def newest(connection: AsyncConnection, limit: int, *, everything: bool = 
     return [DeskMessage(*row) for row in await connection.execute(NEWEST if everything else WAITING, {"limit": limit})]
 
 
+async def for_people(connection: AsyncConnection) -> list[ForPeople]:
+    """What waits for people, by link; a link of which nothing waits is not there. By the indexes of what is open alone."""
+    return [ForPeople(*row) for row in await connection.execute(FOR_PEOPLE)]
+
+
 async def lock(connection: AsyncConnection, number: int) -> DeskMessage:
     """One message, locked. Raises NotFound."""
     row = (await connection.execute(LOCK, {"id": number})).one_or_none()
@@ -102,6 +117,12 @@ async def lock(connection: AsyncConnection, number: int) -> DeskMessage:
 async def handled(connection: AsyncConnection, number: int, by: str, reason: str) -> None:
     """A person has looked at it."""
     await connection.execute(HANDLED, {"id": number, "by": by, "reason": reason})
+
+
+async def remove_ended(connection: AsyncConnection, days: int, most: int) -> tuple[int, int]:
+    """Remove messages to partners and of them that ended more than DAYS ago, MOST of each. Returns how many of both."""
+    row = (await connection.execute(REMOVE_ENDED, {"days": days, "most": most})).one()
+    return int(row.outgoing), int(row.desk)
 
 
 async def totals(connection: AsyncConnection, on: date, link: str | None = None) -> list[PartnerTotal]:
@@ -134,9 +155,18 @@ KEEP_TOTAL = text("""
 WAITING = text(f"""
     SELECT {COLUMNS} FROM desk_message WHERE trouble IS NOT NULL AND handled_at IS NULL ORDER BY id LIMIT :limit
 """)
+FOR_PEOPLE = text("""
+    SELECT link, count(*) FILTER (WHERE exception), count(*) FILTER (WHERE NOT exception),
+           extract(epoch FROM now() - min(since))::int
+    FROM (SELECT link, true AS exception, opened_at AS since FROM link_exception WHERE state = 'OPEN'
+          UNION ALL
+          SELECT link, false, received_at FROM desk_message WHERE trouble IS NOT NULL AND handled_at IS NULL) x
+    GROUP BY link ORDER BY link
+""")
 NEWEST = text(f"SELECT {COLUMNS} FROM desk_message ORDER BY id DESC LIMIT :limit")
 LOCK = text(f"SELECT {COLUMNS} FROM desk_message WHERE id = :id FOR UPDATE")
 HANDLED = text("UPDATE desk_message SET handled_at = now(), handled_by = :by, reason = :reason WHERE id = :id")
+REMOVE_ENDED = text("SELECT outgoing, desk FROM remove_ended_messages(:days, :most)")
 TOTALS = text("""
     SELECT t.desk_id, t.link, t.settlement_date, d.received_at, t.theirs, t.ours, t.in_balance
     FROM partner_total t JOIN desk_message d ON d.id = t.desk_id

@@ -115,6 +115,7 @@ def _past(row: Any) -> Past:  # noqa: ANN401 - a database row
         limit_id=row.limit_id,
         amount_idr=row.amount_idr,
         amounts_idr=dict(taken),
+        link=row.link,
     )
 
 
@@ -125,7 +126,7 @@ def _kinds(*kinds: RequestKind) -> str:
 # What limits concern: debits that were approved or declined for a limit, and what came of approved ones.
 ROWS = f"""
     SELECT id, account_id, business_date, kind, channel, acquirer, terminal, message_key, original_key, reason, limit_id,
-           amount_idr, programmes, amounts_idr
+           amount_idr, programmes, amounts_idr, link
     FROM authorisation
     WHERE account_id > 0 AND business_date BETWEEN :since AND :until
       AND (kind IN ({_kinds(*SPENDING)}) AND ({APPROVED} OR limit_id IS NOT NULL)

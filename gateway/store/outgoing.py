@@ -7,7 +7,7 @@ of a link be SENT. What changes a message that is on its way names its attempt, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
@@ -15,7 +15,7 @@ from gateway.errors import NotFound
 from gateway.rules.outgoing import FOR_PEOPLE, WAITING, OutgoingState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -59,6 +59,14 @@ class Figures:
     head_attempts: int
     refused: int
     expired: int
+
+
+class Fill(NamedTuple):
+    """Of a link's hot list: its file, if it wants one; the card up to which it was told, 0 for none; when it was told of all."""
+
+    hot_list_file: str | None
+    to: int
+    at: datetime | None
 
 
 async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> None:
@@ -167,6 +175,25 @@ async def hot_list_links(connection: AsyncConnection) -> list[tuple[str, str]]:
     return [(row.link, row.hot_list_file) for row in await connection.execute(HOT_LIST_LINKS)]
 
 
+async def lock_fill(connection: AsyncConnection, link: str) -> Fill:
+    """How far a link has been told of cards stopped before, locked. Raises NotFound."""
+    row = (await connection.execute(LOCK_FILL, {"link": link})).one_or_none()
+    if row is None:
+        raise NotFound(f"no running service has had a link {link}")
+    return Fill(row.hot_list_file, row.filled_to or 0, row.filled_at)
+
+
+async def keep_fill(connection: AsyncConnection, link: str, to: int, *, done: bool) -> None:
+    """It has been told of cards up to this id; DONE: of all."""
+    await connection.execute(KEEP_FILL, {"link": link, "to": to, "done": done})
+
+
+async def told_of(connection: AsyncConnection, link: str, subjects: Sequence[str]) -> set[str]:
+    """Of which of these a link's newest message says that it is on the list: it was sent, or waits for that."""
+    rows = await connection.execute(TOLD_OF, {"link": link, "subjects": list(subjects)})
+    return set(rows.scalars())
+
+
 def _one(row: Any, number: int) -> Outgoing:  # noqa: ANN401 - a database row
     if row is None:
         raise NotFound(f"there is no outgoing message {number}")
@@ -261,7 +288,20 @@ FIGURES = text(f"""
 """)
 LINKS = text("SELECT link, hot_list_file, expire_s FROM outgoing_link ORDER BY link")
 KEEP_LINK = text("""
-    INSERT INTO outgoing_link (link, hot_list_file, expire_s) VALUES (:link, :file, :expire)
-    ON CONFLICT (link) DO UPDATE SET hot_list_file = excluded.hot_list_file, expire_s = excluded.expire_s
+    INSERT INTO outgoing_link AS l (link, hot_list_file, expire_s) VALUES (:link, :file, :expire)
+    ON CONFLICT (link) DO UPDATE SET hot_list_file = excluded.hot_list_file, expire_s = excluded.expire_s,
+        filled_to = CASE WHEN l.hot_list_file = excluded.hot_list_file THEN l.filled_to END,  -- another file is empty
+        filled_at = CASE WHEN l.hot_list_file = excluded.hot_list_file THEN l.filled_at END
 """)
 HOT_LIST_LINKS = text("SELECT link, hot_list_file FROM outgoing_link WHERE hot_list_file IS NOT NULL ORDER BY link")
+LOCK_FILL = text("SELECT hot_list_file, filled_to, filled_at FROM outgoing_link WHERE link = :link FOR UPDATE")
+KEEP_FILL = text("""
+    UPDATE outgoing_link SET filled_to = :to, filled_at = CASE WHEN CAST(:done AS boolean) THEN now() END WHERE link = :link
+""")
+TOLD_OF = text("""
+    SELECT n.subject
+    FROM unnest(CAST(:subjects AS text[])) AS n (subject), LATERAL (
+        SELECT m.deletes, m.state FROM outgoing_message m
+        WHERE m.link = :link AND m.subject = n.subject AND m.mti = '0302' ORDER BY m.id DESC LIMIT 1) m
+    WHERE NOT m.deletes AND m.state <> 'DROPPED'
+""")

@@ -48,6 +48,17 @@ class Repeated(NamedTuple):
     digest: bytes
 
 
+class Overtaken(NamedTuple):
+    """A repeat whose reversal may have come before it: the card, the link, DE41, DE37 and the amount, in rupiah."""
+
+    account_id: int
+    card_id: int
+    link: str
+    terminal: str
+    rrn: str
+    amount_idr: int
+
+
 class FirstSending(NamedTuple):
     """The authorisation that a repeat repeats. ANSWER: as it is stored."""
 
@@ -141,6 +152,14 @@ async def first_sendings(
     return found
 
 
+async def reversed_already(connection: LaneConnection, wanted: Sequence[Overtaken], today: date) -> list[bool]:
+    """Whether a reversal has come that found nothing to reverse and is about the same, for each."""
+    columns = map(list, zip(*wanted, strict=True))
+    values = dict(zip(Overtaken._fields, columns, strict=True)) | _span(today)
+    places = {place for (place,) in await connection.fetch(TOMBSTONES, values)}
+    return [place in places for place in range(1, len(wanted) + 1)]
+
+
 def _span(today: date) -> dict[str, date]:
     dates = dates_of(today)
     return {"since": dates["since"], "today": today}
@@ -193,6 +212,17 @@ UNNAMED = f"""
           AND o.card_id = w.card_id AND o.link = w.link AND o.terminal = w.terminal AND o.stan = w.stan AND o.rrn = w.rrn
           AND o.kind NOT IN ('REVERSAL', 'REFUND', 'ADVICE')
         ORDER BY o.business_date DESC, o.decided_at DESC LIMIT 1) o
+"""
+TOMBSTONES = """
+    SELECT w.place
+    FROM unnest(CAST(:account_id AS bigint[]), CAST(:card_id AS bigint[]), CAST(:link AS text[]), CAST(:terminal AS text[]),
+                CAST(:rrn AS text[]), CAST(:amount_idr AS bigint[]))
+        WITH ORDINALITY AS w (account_id, card_id, link, terminal, rrn, amount_idr, place)
+    WHERE EXISTS (
+        SELECT FROM authorisation x
+        WHERE x.account_id = w.account_id AND x.account_id > 0 AND x.business_date BETWEEN :since AND :today
+          AND x.card_id = w.card_id AND x.link = w.link AND x.terminal = w.terminal AND x.rrn = w.rrn
+          AND x.kind = 'REVERSAL' AND x.reason = 'ORIGINAL_UNKNOWN' AND x.amount_idr = w.amount_idr OFFSET 0)
 """
 FIRST_SENDINGS = """
     SELECT w.place, e.id, e.amount_idr, e.reason, e.response_code, e.answer, e.kind

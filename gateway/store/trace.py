@@ -194,6 +194,7 @@ def _cause(row: Any) -> Cause | None:  # noqa: ANN401 - a database row
     return Cause(
         row.request, row.channel, row.acquirer, row.terminal, row.merchant, row.link, row.rrn, row.stan, row.answer_reason,
         row.response_code, row.asked_idr, row.settlement_date, row.message_key, row.original_key, row.pan_masked,
+        row.stand_in,
     )  # fmt: skip
 
 
@@ -261,7 +262,7 @@ AUTHORISATION_COLUMNS = """a.kind AS request, a.channel, a.acquirer, a.terminal,
            a.reason AS answer_reason, a.response_code,
            CASE WHEN a.reason = 'PARTIALLY_APPROVED' THEN CAST(CAST(a.answer AS json) ->> 'asked' AS bigint) ELSE a.amount_idr END
                AS asked_idr, a.settlement_date, a.message_key,
-           a.original_key, c.pan_masked"""
+           a.original_key, c.pan_masked, CAST(CAST(a.answer AS json) ->> 'stand_in' AS int) AS stand_in"""
 MOVEMENTS = text(f"""
     SELECT x.cell, x.account_id, x.tranche_id, x.id, x.debit, x.credit, x.amount_idr, x.kind, x.source, x.source_id,
            x.corrects, x.business_date, x.posted_at, {AUTHORISATION_COLUMNS}

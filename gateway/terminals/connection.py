@@ -15,18 +15,21 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway import clock
-from gateway.terminals import mapping, network
+from gateway.terminals import mapping, network, replies
+from gateway.terminals.incoming import Incoming
+from gateway.terminals.line import UNMATCHED, UNPROVED
+from gateway.terminals.transaction_log import Told
 from iso.codec import decode, encode
 from iso.describe import summary
 from iso.errors import FormatError, FrameError, LinkClosed, LinkTimeout
 from iso.framing import Deframer
 from iso.message import Message, response_mti
-from iso.response_codes import FORMAT_ERROR, INOPERATIVE, INVALID_TRANSACTION, MALFUNCTION
+from iso.response_codes import FORMAT_ERROR, INOPERATIVE, INVALID_TRANSACTION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.operations.authorise import AuthoriseCommand, Outcome
+    from gateway.operations.authorise import AuthoriseCommand
     from gateway.terminals.line import Line
 
 log = structlog.get_logger(__name__)
@@ -36,7 +39,7 @@ MAY_BE_DROPPED = frozenset({"0100", "0101", "0200", "0201"})
 REJECT_MTI = "0610"  # administrative answer to bytes that are no message at all
 WRITE_HIGH_BYTES = 1_000_000
 CLOSING_S = 1.0  # a peer that reads nothing, or never ends its TLS, may hold a closing connection for so long
-_TRANSMITTED, _STAN, _TERMINAL = 7, 11, 41
+_TRANSMITTED, _STAN, _CODE, _TERMINAL = 7, 11, 39, 41
 
 
 def _everyone(_transport: asyncio.Transport) -> bool:
@@ -59,6 +62,7 @@ class Connection(asyncio.Protocol):
         self._deframer = Deframer(line.framing)
         self._headers = line.framing.message_header_bytes > 0
         self._frames = 0
+        self.echoing = False
         self._unfinished_since: tuple[int, float] | None = None
         self._outgoing: list[bytes] = []
         self._soon = asyncio.get_running_loop().call_soon
@@ -136,7 +140,7 @@ class Connection(asyncio.Protocol):
             await self.gone.wait()
 
     def look(self, now: float) -> None:
-        """End the connection if a message has been unfinished for too long, or nothing came for too long."""
+        """End the connection if a message has been unfinished for too long, or nothing came for too long; before that, ask."""
         link = self.line.link
         unfinished = self._unfinished_since
         if not self._deframer.pending:
@@ -148,9 +152,7 @@ class Connection(asyncio.Protocol):
             log.warning("link.message.unfinished", link=link.name, bytes=self._deframer.pending)
             self.abort()
             return
-        if link.idle_close_s and not self.in_flight and now - self.last >= link.idle_close_s:
-            log.info("link.idle", link=link.name)
-            self.close()
+        network.mind_silence(self, now)
 
     async def ask(self, message: Message, timeout_s: float | None = None) -> Message:
         """Send a request of ours and wait for its answer: the same DE11, and the same DE7 and DE41 where both hold them.
@@ -167,32 +169,49 @@ class Connection(asyncio.Protocol):
         data = line.framing.frame(self._encoded(message, None))
         line.ask_about(question)
         self._write(data)
+        asked, code, stopped = monotonic(), None, None
         try:
             async with asyncio.timeout(seconds):
-                return await question.answer
+                answer = await question.answer
+            code = answer.get(_CODE)
         except TimeoutError:
             line.counters.timed_out += 1
+            stopped = "timed out"
             raise LinkTimeout(f"link {line.link.name}: no answer to {message.mti} within {seconds:g} s") from None
+        except BaseException:
+            stopped = "lost"
+            raise
         finally:
             line.forget(question)
+            if line.events is not None:
+                ended = monotonic()
+                marks = (("answered", ended),)
+                line.events.tell(Told(line.link.name, message, asked, ended, code, stopped, marks=marks, ours=True))
+        return answer
 
-    def reply(self, request: Message, answer: Message, header: bytes | None) -> None:
-        """Queue the answer to REQUEST, which came with HEADER; all answers of one turn of the loop leave in one write."""
-        if self.transport is None:
-            return
+    def reply(self, request: Message, answer: Message, header: bytes | None) -> str | None:
+        """Queue the answer to REQUEST, which came with HEADER; all answers of one turn of the loop leave in one write.
+
+        Returns what kept it from leaving, in a word or two; None: nothing.
+        """
         line = self.line
+        if self.transport is None:
+            line.counters.unsent += 1
+            return "gone"
         try:
             data = line.framing.frame(self._encoded(answer, request), header)
         except (FormatError, FrameError) as error:
             log.error("answer.unwritable", link=line.link.name, reason=str(error))  # noqa: TRY400 - no traceback wanted
-            return
-        code = answer.fields.get(39, "")
+            line.counters.unsent += 1
+            return "unwritable"
+        code = answer.fields.get(_CODE, "")
         answered = line.counters.answered
         answered[code] = answered.get(code, 0) + 1
         self._write(data)
+        return None
 
-    def refuse(self, message: Message | None, code: str, header: bytes | None) -> None:
-        """Answer with a response code alone; what is no message gets a reject."""
+    def refuse(self, message: Message | None, code: str, header: bytes | None) -> str | None:
+        """Answer with a response code alone; what is no message gets a reject. Returns what kept that from leaving."""
         try:
             answer = None if message is None else mapping.refused(message, code)
         except FormatError:
@@ -200,7 +219,7 @@ class Connection(asyncio.Protocol):
         if answer is None:
             stan = "000000" if message is None else message.get(_STAN, "000000")
             answer = Message(REJECT_MTI, {_TRANSMITTED: f"{clock.now():%m%d%H%M%S}", _STAN: stan, 39: code})
-        self.reply(message or answer, answer, header)
+        return self.reply(message or answer, answer, header)
 
     def _take(self, frame: bytes, now: float) -> None:
         """One message: read it, and give it to whom its type belongs."""
@@ -217,19 +236,19 @@ class Connection(asyncio.Protocol):
         serve = _SERVED.get(message.mti, _other)
         if line.proves and serve is not _other and (code := line.security.refusal(message, frame)) is not None:
             log.warning("message.unproved", link=line.link.name, code=code, **summary(message))
-            self.refuse(message, code, header)
+            replies.turn_down(self, message, code, header, now, UNPROVED)
             return
         serve(self, message, frame, header, now)
 
     def _unreadable(self, error: FormatError | FrameError, frame: bytes, header: bytes | None, now: float) -> None:
         self.line.counters.unreadable += 1
-        log.info("message.unreadable", link=self.line.link.name, reason=str(error))
         partial = error.partial if isinstance(error, FormatError) else None
         if partial is not None and not partial.is_request and _plausible(partial.mti):
+            replies.leave(self, partial, now, None, replies.UNREADABLE, str(error))
             return  # an answer that cannot be read is not answered: two hosts could talk for ever
         if partial is not None and self._kept(partial, str(error), frame, header, now):
             return
-        self.refuse(partial, FORMAT_ERROR, header)
+        replies.turn_down(self, partial, FORMAT_ERROR, header, now, replies.UNREADABLE, str(error))
 
     def _kept(self, partial: Message, why: str, frame: bytes, header: bytes | None, now: float) -> bool:
         """Whether an advice of which a field cannot be read went to the lanes all the same, to be kept for people."""
@@ -285,62 +304,19 @@ class Question:
         )
 
 
-class Incoming:
-    """A request that waits for its outcome. Called with it, once: then it is answered."""
-
-    __slots__ = ("_connection", "_header", "_kind", "_message", "_since")
-
-    def __init__(self, connection: Connection, message: Message, header: bytes | None, since: float, kind: str) -> None:
-        """SINCE: when it came, by the monotonic clock. KIND: of request, for the answer times."""
-        self._connection = connection
-        self._message = message
-        self._header = header
-        self._since = since
-        self._kind = kind
-
-    def __call__(self, outcome: Outcome | None) -> None:
-        """Answer. None: no honest answer exists (gateway.operations.lane), or nobody waits for one."""
-        connection, message = self._connection, self._message
-        line = connection.line
-        connection.in_flight -= 1
-        line.leaves()
-        if outcome is None:
-            return
-        if line.tells:
-            log.debug(
-                "authorisation", link=line.link.name, reason=outcome.reason.value, replayed=outcome.replayed,
-                ms=round((monotonic() - self._since) * 1_000, 1), **summary(message),
-            )  # fmt: skip
-        connection.reply(message, mapping.to_answer(message, outcome, line.link), self._header)
-        line.counters.took(self._kind, monotonic() - self._since)
-
-    def alive(self) -> bool:
-        """Whether somebody still waits: asked before it is decided. Where nobody does it is counted, and no money moves."""
-        line = self._connection.line
-        if self._connection.transport is None:
-            line.counters.abandoned += 1
-            return False
-        if monotonic() - self._since > line.link.answer_timeout_s:
-            line.counters.expired += 1
-            return False
-        return True
-
-
 def _money(connection: Connection, message: Message, _data: bytes, header: bytes | None, now: float) -> None:
     """Give a financial message to the lanes."""
     line = connection.line
     if not _may_ask(connection):
-        connection.refuse(message, INOPERATIVE, header)
+        replies.turn_down(connection, message, INOPERATIVE, header, now, replies.kept_out(line))
         return
     try:
         command = mapping.to_command(message, line.link, line.pin_key, line.settlement_date())
     except FormatError as error:
-        log.info("message.wrong", link=line.link.name, field=error.field, reason=error.reason, **summary(message))
-        connection.refuse(message, FORMAT_ERROR, header)
+        replies.turn_down(connection, message, FORMAT_ERROR, header, now, replies.WRONG, str(error))
         return
     except mapping.Declined as error:
-        log.info("message.refused", link=line.link.name, code=error.code, reason=str(error), **summary(message))
-        connection.refuse(message, error.code, header)
+        replies.turn_down(connection, message, error.code, header, now, replies.REFUSED, str(error))
         return
     _submit(connection, message, command, header, now)
 
@@ -355,82 +331,46 @@ def _submit(
     connection: Connection, message: Message, command: AuthoriseCommand, header: bytes | None, now: float
 ) -> None:
     line = connection.line
-    incoming = Incoming(connection, message, header, now, command.request.kind)
+    incoming = Incoming(connection, message, header, now, command.request)
     connection.in_flight += 1
     line.enters()
-    line.lanes.submit(command, incoming, incoming.alive if message.mti in MAY_BE_DROPPED else None)
+    alive = incoming.alive if message.mti in MAY_BE_DROPPED else None
+    if line.events is None:
+        line.lanes.submit(command, incoming, alive)
+    else:
+        line.lanes.submit(command, incoming, alive, incoming.passed)
+        incoming.read = monotonic()
 
 
-def _network(connection: Connection, message: Message, _data: bytes, header: bytes | None, _now: float) -> None:
+def _network(connection: Connection, message: Message, _data: bytes, header: bytes | None, now: float) -> None:
     """Sign-on, sign-off, echo, cut-over, key change."""
     if network.changes_key(connection.line, message):
         connection.in_flight += 1
         connection.line.enters()
-        connection.line.spawn(_change_key(connection, message, header))
+        connection.line.spawn(replies.change_key(connection, message, header, now))
         return
-    connection.reply(message, network.answer(connection, message), header)
+    replies.give(connection, message, network.answer(connection, message), header, now)
 
 
-def _other(connection: Connection, message: Message, data: bytes, header: bytes | None, _now: float) -> None:
+def _other(connection: Connection, message: Message, data: bytes, header: bytes | None, now: float) -> None:
     """An answer to a request of ours, a message with an errand of its own, or one that nobody serves."""
     line = connection.line
     if not message.is_request and _plausible(message.mti):
-        if not line.answered(message, data) and message.mti in line.errands and _may_ask(connection):
-            _send_on(connection, message, header)
+        stopped = line.unmatched(message, data)
+        if stopped == UNMATCHED and message.mti in line.errands and _may_ask(connection):
+            replies.send_on(connection, message, header, now)
+        elif stopped is not None:
+            replies.leave(connection, message, now, None, stopped)
         return
-    errand = line.errands.get(message.mti)
     code = line.security.refusal(message, data) if line.proves else None
-    if (
-        code is None
-        and errand is not None
-        and (line.turns_away or (line.link.sign_on_required and not connection.signed_on))
-    ):
-        code = INOPERATIVE
-    if code is None and errand is not None:
-        _send_on(connection, message, header)
-        return
-    log.info("message.unknown", link=line.link.name, mti=message.mti)
-    connection.refuse(message, code or INVALID_TRANSACTION, header)
-
-
-async def _change_key(connection: Connection, message: Message, header: bytes | None) -> None:
-    """A new key of the link: answered when it is kept."""
-    try:
-        connection.reply(message, await connection.line.security.key_change(message, connection), header)
-    except Exception:
-        log.exception("key.change.failed", link=connection.line.link.name)
-        connection.refuse(message, MALFUNCTION, header)
-    finally:
-        connection.in_flight -= 1
-        connection.line.leaves()
-
-
-def _send_on(connection: Connection, message: Message, header: bytes | None) -> None:
-    connection.in_flight += 1
-    connection.line.enters()
-    connection.line.spawn(_run(connection, message, header))
-
-
-async def _run(connection: Connection, message: Message, header: bytes | None) -> None:
-    """Serve a message that is not the lanes'."""
-    line = connection.line
-    try:
-        answer = await line.errands[message.mti](line.link, message)
-    except FormatError as error:
-        log.info("message.wrong", link=line.link.name, field=error.field, reason=error.reason, **summary(message))
-        connection.refuse(message, FORMAT_ERROR, header)
-    except mapping.Declined as error:
-        log.info("message.refused", link=line.link.name, code=error.code, reason=str(error), **summary(message))
-        connection.refuse(message, error.code, header)
-    except Exception:
-        log.exception("errand.failed", link=line.link.name, mti=message.mti)
-        connection.refuse(message, MALFUNCTION, header)
+    if code is not None:
+        replies.turn_down(connection, message, code, header, now, UNPROVED)
+    elif message.mti not in line.errands:
+        replies.turn_down(connection, message, INVALID_TRANSACTION, header, now, replies.UNKNOWN_TYPE)
+    elif not _may_ask(connection):
+        replies.turn_down(connection, message, INOPERATIVE, header, now, replies.kept_out(line))
     else:
-        if answer is not None:
-            connection.reply(message, answer, header)
-    finally:
-        connection.in_flight -= 1
-        line.leaves()
+        replies.send_on(connection, message, header, now)
 
 
 def _plausible(mti: str) -> bool:

@@ -1,4 +1,4 @@
-"""The calling side of a link: call, sign on, ask an idle partner for an echo, and call again after a loss, slower each time.
+"""The calling side of a link: call, sign on, and call again after a loss, slower each time.
 
 Sign-on is part of calling: where it is refused the connection is closed and the next try waits. What is said on the connection
 is connection.py's.
@@ -16,7 +16,7 @@ import structlog
 from gateway.terminals import network, tls
 from gateway.terminals.connection import CLOSING_S, Connection
 from iso.backoff import Backoff
-from iso.errors import LinkClosed, LinkError, LinkTimeout, SignOnRefused
+from iso.errors import LinkClosed, LinkError, SignOnRefused
 from iso.response_codes import APPROVED
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LOOK_S = 1.0  # a profile may change while a connection is idle
 SIGN_OFF_S = 2.0
 
 
@@ -77,7 +76,7 @@ class Connector:
             else:
                 self.why, self.refused = None, False
                 log.info("link.connected", link=self.line.link.name)
-                await self._hold(connection)
+                await connection.gone.wait()
                 log.warning("link.lost", link=self.line.link.name)
                 if monotonic() - began >= self.line.link.reconnect_most_s:
                     failures = 0
@@ -118,24 +117,6 @@ class Connector:
             raise SignOnRefused(code)
         connection.signed_on = True
         self.line.note("sign-on")
-
-    async def _hold(self, connection: Connection) -> None:
-        """Until the connection is gone; idle for too long it is asked for an echo, and without an answer it is closed."""
-        while not connection.gone.is_set():
-            echo_s = self.line.link.echo_s
-            left = echo_s - (monotonic() - connection.last) if echo_s else LOOK_S
-            if left > 0:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(connection.gone.wait(), min(left, LOOK_S))
-                continue
-            try:
-                await connection.ask(network.ours(self.line, network.ECHO))
-            except LinkTimeout:
-                log.warning("link.silent", link=self.line.link.name)
-                connection.abort()
-            except LinkClosed:
-                pass
-        await connection.gone.wait()
 
     def admits(self, transport: asyncio.Transport) -> bool:
         """Whether whom we called is the link's partner, by its certificate."""

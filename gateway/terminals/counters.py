@@ -21,7 +21,11 @@ class Counters:
     for. UNREADABLE: messages that broke the dialect or the header. EXPIRED: requests that grew too old before they were decided.
     ABANDONED: requests whose connection was gone before. CUT_OFF: connections closed over an unfinished message. BROKEN:
     connections closed over a length that makes no sense. PEERS_REFUSED: connections of a wrong address or certificate. FULL:
-    connections above the most. ASKED and TIMED_OUT: requests of our own, and those nobody answered in time.
+    connections above the most. HANDSHAKES_CUT_OFF and HANDSHAKES_FAILED: of TLS, that took too long, and that broke. SILENT:
+    connections closed since nobody answered our echoes, or nothing came. ASKED and TIMED_OUT: requests of our own, and those
+    nobody answered in time.
+    UNDECIDED: requests without an honest answer, whose commit nobody knows of. UNSENT: answers whose connection was gone, or that
+    could not be written. REFUSED: messages answered with a code alone before anybody decided, by what stopped them.
     UNPROVED: messages whose MAC was missing, wrong or too old, by reason, and changes of keys that were refused.
     """
 
@@ -35,8 +39,14 @@ class Counters:
     broken: int = 0
     peers_refused: int = 0
     full: int = 0
+    handshakes_cut_off: int = 0
+    handshakes_failed: int = 0
+    silent: int = 0
     asked: int = 0
     timed_out: int = 0
+    undecided: int = 0
+    unsent: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
     unproved: Counter[str] = field(default_factory=Counter)
     times: dict[str, list[int]] = field(default_factory=dict)
 
@@ -50,13 +60,9 @@ class Counters:
     def shown(self) -> dict[str, object]:
         """For the status. `answer_ms`: for each kind of request, how many were answered within so many milliseconds."""
         names = (*map(str, ANSWER_MS), "more")
-        counts: dict[str, object] = {
-            one.name: getattr(self, one.name)
-            for one in fields(self)
-            if one.name not in ("answered", "times", "unproved")
-        }
-        counts["answered"] = dict(sorted(self.answered.items()))
-        counts["unproved"] = dict(sorted(self.unproved.items()))
+        counts: dict[str, object] = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "times"}
+        for name in ("answered", "refused", "unproved"):
+            counts[name] = dict(sorted(getattr(self, name).items()))
         counts["answer_ms"] = {
             kind: dict(zip(names, buckets, strict=True)) for kind, buckets in sorted(self.times.items())
         }

@@ -1,6 +1,7 @@
 """All forwarders of one process: one a link of the room, started, changed and stopped as the links file says.
 
-Looks at the room's links each second, tells the bank who keeps a hot list of ours, and keeps how the queues stand for the status.
+Looks at the room's links each second, tells the bank who keeps a hot list of ours, and keeps how the queues stand, and what of
+the links waits for people, for the status.
 Read next: forwarder.py (one link's queue).
 """
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.errors import GatewayError
-from gateway.operations import outgoing
+from gateway.operations import desk, outgoing
 from gateway.operations.outgoing import LinkTerms
 from gateway.store.lane_connection import DATABASE_ERRORS
 from gateway.store.link_locks import LinkLocks
@@ -45,6 +46,7 @@ class Forwarding:
         self._forwarders: dict[str, Forwarder] = {}
         self._links: dict[str, Link] | None = None
         self._figures: list[dict[str, object]] = []
+        self._people: list[dict[str, object]] = []
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -63,6 +65,10 @@ class Forwarding:
     def status(self) -> list[dict[str, object]]:
         """How the queues of all links stood some seconds ago: a link that nothing waits for is not there."""
         return self._figures
+
+    def for_people(self) -> list[dict[str, object]]:
+        """What waited for people some seconds ago: exceptions and messages of each link that has any."""
+        return self._people
 
     async def look(self) -> None:
         """Take up what has changed of the links."""
@@ -88,6 +94,7 @@ class Forwarding:
                 await self.look()
                 if looks % FIGURES_EACH == 0:
                     self._figures = [asdict(one) for one in await outgoing.figures(self._bank)]
+                    self._people = [asdict(one) for one in await desk.for_people(self._bank)]
             except (*DATABASE_ERRORS, KeysError, GatewayError) as error:
                 log.warning("forwarding.waits", error=type(error).__name__)
             looks += 1

@@ -7,7 +7,6 @@ Both roles use it, the listener and the connector. Read next: connection.py.
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from datetime import timedelta
 from time import monotonic
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from gateway.operations.lane import Lanes
     from gateway.terminals.connection import Connection, Question
     from gateway.terminals.profile import Link
+    from gateway.terminals.transaction_log import TransactionLog
     from iso.message import Message
     from keys.hsm import Hsm
 
@@ -38,14 +38,15 @@ log = structlog.get_logger(__name__)
 
 LAST_STAN = 999_999
 LOOKS = 4  # at the connections in the shortest time that one of them may take
+UNMATCHED, UNPROVED = "unmatched", "unproved"
 LOOK_LEAST_S, LOOK_MOST_S = 0.05, 1.0
 
 
 class Line:
     """One link at work. Its profile changes under open connections where their wire stays the same.
 
-    TURNS_AWAY: money is answered 91, since too much is in flight or the line drains. PROVES: messages have MACs. TELLS:
-    every authorisation is logged; asked once, since asking costs more than counting.
+    TURNS_AWAY: money is answered 91, since too much is in flight or the line drains. PROVES: messages have MACs. EVENTS: where
+    each message has its event; None: nowhere.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Line:
         today: Callable[[], date] | None = None,
         errands: Mapping[str, Callable[[Link, Message], Awaitable[Message | None]]] | None = None,
         bank: Bank | None = None,
+        events: TransactionLog | None = None,
     ) -> None:
         """NOTE(link, event) keeps a record of sign-on, sign-off and cut-over. TODAY: the bank's business date.
 
@@ -73,6 +75,7 @@ class Line:
         self.last: float | None = None
         self._drained = asyncio.Event()
         self.errands = errands or {}
+        self.events = events
         self._hsm = hsm
         self._bank = bank
         self._note = note
@@ -88,7 +91,6 @@ class Line:
         self.pin_key = self._hsm.find(link.pin_key)
         self.security = LinkSecurity(link, self._hsm, self._bank, self.counters.unproved)
         self.proves = self.security.proves
-        self.tells = log.is_enabled_for(logging.DEBUG)
         self.link = link
         self.dialect = link.wire
         self.framing = link.framing
@@ -144,20 +146,20 @@ class Line:
         if not same_key:
             self._asked.pop(question.key, None)
 
-    def answered(self, message: Message, data: bytes) -> bool:
+    def unmatched(self, message: Message, data: bytes) -> str | None:
         """Hand an answer to the question it belongs to, on whatever connection it came. DATA: its bytes.
 
-        False: it is proved, and nobody asked.
+        Returns None; UNMATCHED where it is proved and nobody asked, UNPROVED where it is not to be believed.
         """
         code = self.security.refusal(message, data) if self.proves else None
         if code is None:
             for question in self._asked.get((message.mti[:3], message.get(11, "")), ()):
                 if question.fits(message) and not question.answer.done():
                     question.answer.set_result(message)
-                    return True
+                    return None
         self.counters.unmatched += 1
         log.warning("answer.unmatched", link=self.link.name, unproved=code is not None, **summary(message))
-        return code is not None
+        return UNMATCHED if code is None else UNPROVED
 
     def lose(self, connection: Connection) -> None:
         """A connection is gone: what was asked over it is not answered any more."""
@@ -229,6 +231,7 @@ class Line:
         now = monotonic()
         for connection in list(self.connections):
             connection.look(now)
-        shortest = min(self.link.frame_timeout_s, self.link.idle_close_s or self.link.frame_timeout_s)
+        link = self.link
+        shortest = min(filter(None, (link.frame_timeout_s, link.idle_close_s, link.asks_after_s)))
         again = min(max(shortest / LOOKS, LOOK_LEAST_S), LOOK_MOST_S)
         self._timer = asyncio.get_running_loop().call_later(again, self._look)

@@ -23,6 +23,7 @@ from gateway.terminals.links_file import DEFAULT_FILE, read_links
 from gateway.terminals.listener import Listener
 from gateway.terminals.needed_keys import lacking
 from gateway.terminals.tls import context_of
+from gateway.terminals.transaction_log import transaction_log
 from iso.errors import LinkClosed
 from keys.errors import KeysError
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from gateway.operations.bank import Bank
     from gateway.operations.lane import Lanes
+    from gateway.rules.stand_in import StandInPolicy
     from gateway.terminals.profile import Link
     from iso.message import Message
 
@@ -91,6 +93,7 @@ class Place:
         if line is not None:
             shown |= {
                 "connections": len(line.connections),
+                "handshakes": side.handshakes if isinstance(side, Listener) else 0,
                 "signed_on": line.signed_on,
                 "in_flight": line.in_flight,
                 "last_message_at": None if line.last_at is None else line.last_at.isoformat(timespec="seconds"),
@@ -100,7 +103,7 @@ class Place:
 
 
 class LinkRoom:
-    """Every link of a process. REFUSED: why the file that stands there now was not taken; None: it was."""
+    """Every link of a process. REFUSED: why the file that stands there now was not taken; None: it was. EVENTS: of messages."""
 
     def __init__(
         self,
@@ -116,6 +119,7 @@ class LinkRoom:
         self._bank = bank
         self._lanes = lanes
         self._errands = errands
+        self.events = transaction_log(bank.settings)
         self._path = bank.settings.links_file or DEFAULT_FILE
         self._host, self._port = bank.settings.host, bank.settings.iso_port
         self._seen = self._file_state()
@@ -126,12 +130,17 @@ class LinkRoom:
         self._closing = False
         lacks = [lacking(place.link, bank.hsm) for place in self._places.values()]
         if all(lacks):
-            raise Refused("; ".join(why for why in lacks if why is not None))
+            raise Refused("; ".join(why for why in lacks if why is not None) or "the keystore has the keys of no link")
 
     @property
     def places(self) -> list[Place]:
         """Every link, in the order of the file."""
         return list(self._places.values())
+
+    def stand_ins(self) -> dict[str, StandInPolicy]:
+        """What links are stood in for while the books are away, by link; of most links nothing."""
+        links = [place.link for place in self._places.values()]
+        return {link.name: link.stand_in.policy for link in links if link.stand_in is not None}
 
     @property
     def connections(self) -> int:
@@ -215,6 +224,8 @@ class LinkRoom:
         self._closing = True
         await asyncio.gather(*(place.side.close() for place in self._places.values() if place.side is not None))
         await asyncio.gather(*self._leaving, return_exceptions=True)
+        if self.events is not None:
+            self.events.close()
 
     def _file_state(self) -> tuple[int, int] | None:
         try:
@@ -234,9 +245,14 @@ class LinkRoom:
         return state
 
     def _read(self) -> list[Place]:
-        """The file's links, closed. Raises SettingsError."""
+        """The file's links, closed; not those for trials whose keys the keystore lacks. Raises SettingsError."""
+        hsm = self._bank.hsm
         links = read_links(self._bank.settings.links_file)
-        return [Place(link, context_of(link), digest_of(link), papers_of(link)) for link in links.link]
+        return [
+            Place(link, context_of(link), digest_of(link), papers_of(link))
+            for link in links.link
+            if not link.trial or lacking(link, hsm) is None
+        ]
 
     def _check_keys(self, found: list[Place]) -> None:
         """Refuse a file that would close a link that works, for lack of a key. Raises SettingsError."""
@@ -314,6 +330,7 @@ class LinkRoom:
                 today=lambda: self._bank.business_date,
                 errands=self._errands,
                 bank=self._bank,
+                events=self.events,
             )
         except KeysError as error:
             self._stays_closed(place, NO_KEYS, str(error))

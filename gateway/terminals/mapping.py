@@ -19,9 +19,9 @@ from gateway.terminals.profile import Asked, Link
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
 from iso.amount import read_amount, read_replacement, write_amount
 from iso.errors import FormatError
-from iso.original_data import read_original_data
+from iso.original_data import institution_number, read_original_data
 from iso.processing_code import read_processing_code
-from iso.response_codes import INVALID_AMOUNT, INVALID_TRANSACTION, NOT_PERMITTED
+from iso.response_codes import INVALID_AMOUNT, INVALID_TRANSACTION, NOT_PERMITTED, TERMINAL_NOT_PERMITTED
 from keys.errors import PanRefused
 from keys.sensitive import Pan
 
@@ -184,7 +184,7 @@ def _faulty_advice(
         PurseChoice.BY_RULE,
         amount,
         _digest(message, fault.value),  # not WHY, which tells the type: a repeat has another
-        _terminal(message),
+        _terminal(message, link),
         fault=fault,
     )
     pan, origin = _pan(message), _origin(message, link, message.get(41, ""), None, settlement_date)
@@ -196,6 +196,8 @@ def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: 
     if link.structured:
         private_fields.check(message, link)
     pan = _pan(message)
+    if link.acquirers and institution_number(message.get(32, "")) not in link.spelled:
+        raise Declined(TERMINAL_NOT_PERMITTED, "DE32 is no acquirer of this link")
     request = _reversal(message, link) if message.mti[1] == "4" else _request(message, link)
     original = None
     if request.kind in ORIGINALS or request.increments:
@@ -230,7 +232,7 @@ def _origin(
 ) -> Origin:
     get = message.fields.get
     return Origin(
-        link.name, message.mti, terminal.strip(), get(42, "").strip(), get(32) or _need(message, 32),
+        link.name, message.mti, terminal.strip(), get(42, "").strip(), _acquirer(get(32) or _need(message, 32), link),
         get(11) or _need(message, 11),
         get(7) or _need(message, 7), get(37, "").strip(), original, settlement_date,
         original is not None and not _names_another(message),
@@ -244,15 +246,19 @@ def _request(message: Message, link: Link) -> Request:
     if kind in WITHOUT_MONEY:
         _need(message, link.pin_block_field)
         lines = link.statement_lines if kind is RequestKind.STATEMENT else 0
-        return Request(kind, channel, message.fields[18], purse, 0, _digest(message), _terminal(message), lines=lines)
+        return Request(
+            kind, channel, message.fields[18], purse, 0, _digest(message), _terminal(message, link), lines=lines
+        )
     amount = 0 if kind is RequestKind.BALANCE else read_amount(get(4) or _need(message, 4), link.amount_exponent)
     if amount == 0 and kind is not RequestKind.BALANCE:
         raise Declined(INVALID_AMOUNT, "amount is zero")
     if message.mti[2] == ADVICE:
-        return _advised(message, Request(kind, channel, message.fields[18], purse, amount, b"", _terminal(message)))
+        return _advised(
+            message, Request(kind, channel, message.fields[18], purse, amount, b"", _terminal(message, link))
+        )
     if kind in WITH_PIN and get(link.pin_block_field) is None:
         _need(message, link.pin_block_field)
-    request = Request(kind, channel, message.fields[18], purse, amount, _digest(message), _terminal(message))
+    request = Request(kind, channel, message.fields[18], purse, amount, _digest(message), _terminal(message, link))
     if kind is RequestKind.HOLD and _names_another(message):
         return request._replace(increments=True)
     if partial and (link.partial_approval == "purchases" or private_fields.marks_partial(message, link)):
@@ -345,9 +351,14 @@ def _original(message: Message, wanted: str) -> tuple[str, str, str, str]:
     return original.mti[1], original.stan, original.transmitted, str(original.acquirer or _need(message, 32))
 
 
-def _terminal(message: Message) -> str:
+def _terminal(message: Message, link: Link) -> str:
     get = message.fields.get
-    return f"{get(32, '')}:{get(41, '').strip()}"
+    return f"{_acquirer(get(32, ''), link)}:{get(41, '').strip()}"
+
+
+def _acquirer(sent: str, link: Link) -> str:
+    """DE32 as the profile spells it: what is written in two ways is one terminal to a limit, and one payee."""
+    return sent if sent == link.acquirer else link.spelled.get(institution_number(sent), sent)
 
 
 def _pan(message: Message) -> Pan:

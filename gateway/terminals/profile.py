@@ -10,7 +10,6 @@ import re
 from datetime import time
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -27,11 +26,14 @@ from pydantic import (
 from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.chip import ScriptUse
 from gateway.rules.purse import Channel, Purse, PurseChoice
+from gateway.terminals.longest import check_room
+from gateway.terminals.profile_tables import DataElement, Outgoing, PartialMark, StandIn, Tls
 from iso import private_tlv
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import DialectError, FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
 from iso.layout import Layout, layout_of
+from iso.original_data import institution_number
 from keys.emv_profile import profiles as emv_profiles
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ UNSAID = {
 }  # fmt: skip
 """What is told where a profile does not say: of reasons that advices alone meet, and of the standard's own code."""
 LABEL = r"^[a-z0-9-]{1,40}$"
+ACQUIRER = r"^\d{1,11}$"
+ECHO_S = 60.0  # of a link that calls; who is called leaves the echo to the partner
 ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
 
@@ -66,10 +70,6 @@ ChipProfiles = Annotated[
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
     Field(min_length=1, max_length=8),
 ]
-DataElement = Annotated[
-    int, BeforeValidator(lambda value: int(value) if isinstance(value, str) else value), Field(ge=2, le=128)
-]
-
 
 EXPIRING_COLUMNS = {"expiring_on": 8, "expiring_amount": 12}
 """Columns of DE48 in which what is lost next is told, where it has columns at all."""
@@ -84,61 +84,14 @@ class Asked(NamedTuple):
     partial: bool = False
 
 
-class PartialMark(BaseModel):
-    """Where a request says that its terminal can do with a part of what it asks for: a tag or a column of a private field.
-
-    It says so where what stands there begins with `value`, as with Visa's field 60.10 and Mastercard's subelement 61 of DE48.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    field: DataElement
-    tag: str | None = None
-    column: str | None = None
-    value: str = Field(default="1", min_length=1, max_length=40)
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.tag is None) == (self.column is None):
-            raise ValueError("a partial_mark has a tag or a column")
-        return self
-
-
-class Tls(BaseModel):
-    """TLS 1.2 or newer. `authority`: who must have signed the other side's certificate; with it a listening link asks for one.
-
-    `peer_names`: the names (subject alternative names or common name) that the other side's certificate may have: the
-    certificate is bound to the link.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    certificate: Path
-    key: Path
-    authority: Path | None = None
-    peer_names: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _names_need_an_authority(self) -> Self:
-        if self.peer_names and self.authority is None:
-            raise ValueError("peer_names: no certificate is asked for without an authority")
-        return self
-
-
-class Outgoing(BaseModel):
-    """What we send of our own accord, stored and forwarded: head first, repeated until answered or too old."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    hot_list: bool = False  # 0302 where a card of ours is blocked, lost or stolen, or good again
-    hot_list_file: str = Field(default="HOTLIST", pattern=r"^[A-Z0-9 ._-]{1,17}$")  # DE101 of both sides' 0302
-    retry_s: float = Field(default=10.0, gt=0, le=3_600)
-    expire_s: int = Field(default=259_200, ge=60, le=2_592_000)
-
-
 class Link(BaseModel):
     """One partner link. Times in seconds. Validated with the dialects that its file derives in the context, by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str = Field(pattern=r"^[a-z0-9-]{1,20}$")
-    acquirer: str = Field(pattern=r"^\d{1,11}$")
+    acquirer: str = Field(pattern=ACQUIRER)
+    acquirers: tuple[Annotated[str, Field(pattern=ACQUIRER)], ...] = ()
+    # whose terminals it may speak for, by DE32, beside its own; none: anybody's, as a switch does
 
     # how it is reached
     role: Literal["listen", "connect"] = "listen"
@@ -148,6 +101,9 @@ class Link(BaseModel):
     peers: tuple[IPv4Network | IPv6Network, ...] = ()  # addresses that may connect; none: any
     tls: Tls | None = None
     connections_max: int = Field(200, ge=1, le=10_000)
+    trial: bool = (
+        False  # there only where the keystore has its keys, as that of a bank with test keys; else it is not missed
+    )
 
     # what it speaks
     dialect: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
@@ -196,8 +152,11 @@ class Link(BaseModel):
 
     # its life
     sign_on_required: bool
-    echo_s: float = Field(60.0, ge=0, le=3_600)  # an idle link is asked after so long; 0: never
-    idle_close_s: float = Field(0.0, ge=0, le=86_400)  # a silent connection is closed after so long; 0: never
+    echo_s: float | None = Field(
+        None, ge=0, le=3_600
+    )  # an idle connection is asked after so long; 0: never; None: 60 where we call, never where the partner does
+    echo_tries: int = Field(3, ge=1, le=10)  # so many echoes in a row without a byte back: the connection is closed
+    idle_close_s: float = Field(600.0, ge=0, le=86_400)  # a silent connection is closed after so long; 0: never
     frame_timeout_s: float = Field(10.0, gt=0, le=300)  # an unfinished message may take so long
     answer_timeout_s: float = Field(15.0, gt=0, le=300)  # our own requests wait so long
     reconnect_s: float = Field(1.0, gt=0, le=60)
@@ -233,6 +192,7 @@ class Link(BaseModel):
     ] = {}  # private fields that hold tags: characters of tag and length
     cut_over: time | None = None  # Jakarta's wall clock: from then on it is the partner's next day; None: midnight
     outgoing: Outgoing = Outgoing()
+    stand_in: StandIn | None = None  # None: 91 while the books are away
     response_codes: dict[DeclineReason, str]
     _wire: Dialect = PrivateAttr()
 
@@ -368,10 +328,16 @@ class Link(BaseModel):
             _ = self.framing
         except FrameError as error:
             raise ValueError(error.reason) from None
+        plain = self.chip == "off" and self.stripe_value == "off" and self.pin_scheme == "zpk" and self.pin_format == 0
+        if self.stand_in is not None and not plain:
+            raise ValueError(
+                "stand_in needs chip and stripe_value off, pin_scheme zpk and pin_format 0: the rest asks the books"
+            )
         if self.in_flight_resume >= self.in_flight_max:
             raise ValueError("in_flight_resume must be below in_flight_max")
         if self.reconnect_most_s < self.reconnect_s:
             raise ValueError("reconnect_most_s must not be below reconnect_s")
+        check_room(self)
         return self
 
     @cached_property
@@ -397,9 +363,21 @@ class Link(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed copy, which has found out nothing yet."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("asked", "columns", "structured", "more_key"):
+        for name in ("asked", "columns", "structured", "more_key", "spelled", "asks_after_s"):
             copied.__dict__.pop(name, None)
         return copied
+
+    @cached_property
+    def spelled(self) -> dict[int, str]:
+        """The institution codes of the profile as it writes them, by number: 2, 02 and 000002 are one."""
+        return {institution_number(one): one for one in (*self.acquirers, self.acquirer)}
+
+    @cached_property
+    def asks_after_s(self) -> float:
+        """After how long a silent connection is asked for an echo; 0: never."""
+        if self.echo_s is None:
+            return ECHO_S if self.role == "connect" else 0.0
+        return self.echo_s
 
     @property
     def wire(self) -> Dialect:

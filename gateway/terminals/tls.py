@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from gateway.terminals.profile import Link, Tls
+    from gateway.terminals.profile import Link
+    from gateway.terminals.profile_tables import Tls
 
 
 def context_of(link: Link) -> ssl.SSLContext | None:
@@ -76,6 +77,12 @@ def _readable(link: Link, name: str, path: Path) -> None:
         path.read_bytes()
     except OSError as error:
         raise SettingsError(f"link {link.name}: tls.{name}: {path}: {error.strerror}") from None
+
+
+def why(error: OSError) -> str:
+    """Why a handshake failed, in one line."""
+    reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+    return (reason or str(error) or "the connection was closed").replace("_", " ").lower()
 
 
 def _why(error: ssl.SSLError) -> str:

@@ -28,18 +28,22 @@ class Served:
     links: dict[str, tuple[str, int]]
 
 
-@asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[Served]:
-    """The process, until the block ends; then it must stop cleanly on SIGTERM."""
+async def start(settings: Settings, stderr: int | None = None) -> asyncio.subprocess.Process:
+    """The process, which is starting. STDERR: where its log goes, by default where ours does."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("KKS_")} | {
         "KKS_DATABASE_URL": str(settings.database_url), "KKS_DATA_DIR": str(settings.data_dir), "KKS_ISO_PORT": "0",
         "KKS_HTTP_PORT": "0", "KKS_LOG_LEVEL": "warning", "PYTHONPATH": str(ROOT), "COVERAGE_PROCESS_START": "",
     }  # fmt: skip
     if settings.links_file is not None:
         environment["KKS_LINKS_FILE"] = str(settings.links_file)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "gateway", "serve", cwd=settings.data_dir, env=environment, stdout=asyncio.subprocess.PIPE
+    words = (sys.executable, "-m", "gateway", "serve")
+    return await asyncio.create_subprocess_exec(
+        *words, cwd=settings.data_dir, env=environment, stdout=asyncio.subprocess.PIPE, stderr=stderr
     )
+
+
+async def ready(process: asyncio.subprocess.Process) -> Served:
+    """A process that has said where it listens."""
     assert process.stdout is not None
     links = {}
     async with asyncio.timeout(60):
@@ -48,8 +52,16 @@ async def serving(settings: Settings) -> AsyncIterator[Served]:
                 address, _link, name = line.split()[2:5]
                 host, _, port = address.partition(":")
                 links[name.rstrip(",")] = host, int(port)
+    return Served(process.pid, next(iter(links.values())), links)
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[Served]:
+    """The process, until the block ends; then it must stop cleanly on SIGTERM."""
+    process = await start(settings)
+    served = await ready(process)
     try:
-        yield Served(process.pid, next(iter(links.values())), links)
+        yield served
     finally:
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(30):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+from contextlib import redirect_stderr
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -117,7 +118,7 @@ async def story(bank: Bank, folder: Path, server_log: Path) -> Cage:
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     try:
-        with structlog.testing.capture_logs() as events:
+        with structlog.testing.capture_logs() as events, redirect_stderr(io.StringIO()) as told:
             async with open_street(bank, folder, families=2) as street:
                 _know(cage, street, folder)
                 await _lists(bank, folder, cage)
@@ -137,9 +138,11 @@ async def story(bank: Bank, folder: Path, server_log: Path) -> Cage:
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-    assert 10 < len(events)
+    assert events
     cage.seen["structlog"] = "\n".join(f"{event}" for event in events)
     cage.seen["logging"] = logged.getvalue()
+    cage.seen["standard error"] = told.getvalue()
+    assert 10 < told.getvalue().count('"event": "transaction"')
     cage.seen["server log"] = outlets.readable(server_log)[before:]
     cage.seen["keystore"] = (bank.settings.data_dir / "keys" / "keystore.json").read_text(encoding="utf-8")
     outlets.files(bank.settings, cage)

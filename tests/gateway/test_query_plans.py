@@ -232,6 +232,10 @@ def _once(large: Large) -> dict[str, tuple[Any, dict[str, Any], set[str], set[st
             seldom.UNNAMED,
             {"account_id": [17], "card_id": [17], "link": ["himbara"], "terminal": ["A0000001"], "stan": ["000001"],
              "rrn": ["1"], "since": today - timedelta(days=31), "today": today}, recent, set()),
+        "lane: a reversal before a repeat": (
+            seldom.TOMBSTONES,
+            {"account_id": [17], "card_id": [17], "link": ["himbara"], "terminal": ["A0000001"], "rrn": ["1"],
+             "amount_idr": [1], "since": today - timedelta(days=31), "today": today}, recent, set()),
         "lane: what was added to a hold": (
             seldom.INCREMENTS, {"keys": [b"k" * 16], "since": today - timedelta(days=31), "today": today}, recent, set()),
         "lane: a mini statement": (

@@ -37,6 +37,7 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
         ("HTTP_PORT", "http"), ("HTTP_PORT", "65536"), ("ISO_PORT", "-1"), ("BANK", "BCA"), ("CARD_BIN", "60130"),
         ("CARD_BIN", "60130a"), ("CARD_VALID_YEARS", "0"), ("PIN_TRIES", "10"), ("MIN_AGE", "x"), ("LANES", "17"),
         ("GROUP_MAX", "0"), ("QUEUE_MAX", "1.5"), ("POOL_SIZE", "1"), ("LOG_LEVEL", "loud"),
+        ("TRANSACTION_LOG", "some"), ("SLOW_MS", "-1"), ("SLOW_MS", "soon"),
         ("DATABASE_URL", "somewhere"), ("DATABASE_URL", "sqlite:///kks.db"), ("DATABASE_URL", "mysql://host/kks"),
         ("DATABASE_URL", f"postgresql://u:{SECRET}@host:port/kks"),
     ],

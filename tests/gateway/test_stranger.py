@@ -332,7 +332,7 @@ async def test_the_bank_calls(bank: Bank, tmp_path: Path) -> None:
                 mti, asked = await line.receive()
                 assert ("0800", code, {"7", "11", "70"}) == (mti, asked["70"], set(asked))
                 await line.send(line.wire.frame(line.wire.write("0810", asked | {"39": "00"})))
-            assert "301" == (await line.receive())[1]["70"]
+            assert ["301"] * 3 == [(await line.receive())[1]["70"] for _ in range(3)]  # and none is answered
             assert await line.closed()
 
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import iso8583
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
+from iso import wire
 from iso.codec import decode, encode, peek
-from iso.dialect import HIMBARA, pyiso8583_spec
+from iso.dialect import DIALECTS, HIMBARA, Dialect, Kind, pyiso8583_spec
 from iso.errors import FormatError
 from iso.message import Message
 from tests.iso.samples import WITHDRAWAL_BYTES, messages, withdrawal
 
 SPEC = pyiso8583_spec(HIMBARA)
+FILLED = {2: "6013010000000018", 32: "2", 35: "6013010000000018=2912", 55: "9505"}
+ZERO = {  # a length of zero: LL, and LLL of DE55
+    ("himbara", False): b"00", ("himbara", True): b"000", ("edc", False): b"\0", ("edc", True): b"\0\0",
+    ("ebcdic", False): b"\xf0" * 2, ("ebcdic", True): b"\xf0" * 3,
+}  # fmt: skip
+EMPTIABLE = [one.number for one in HIMBARA.fields if one.length_digits]
 
 
 def test_decode_by_hand() -> None:
@@ -197,3 +205,36 @@ def test_peek_agrees_with_decode(message: Message) -> None:
     """The cheap scan finds what the full reading finds."""
     stan = message.get(11)
     assert peek(encode(message)) == (None if stan is None else (message.mti, stan))
+
+
+@given(message=messages(), emptied=st.sets(st.sampled_from(EMPTIABLE), min_size=1, max_size=4))
+def test_a_field_of_length_zero_says_nothing(message: Message, emptied: set[int]) -> None:
+    """pyiso8583 takes it as an empty text; here it is as if its bit were not there. Free text stays, empty."""
+    document = {"t": message.mti} | {str(number): value for number, value in message.fields.items()}
+    document |= {str(number): "" for number in emptied}
+    data = bytes(iso8583.encode(document, SPEC)[0])
+    taken, _ = iso8583.decode(data, SPEC)
+    held = {int(name): value for name, value in taken.items() if name not in ("t", "p", "1")}
+    expected = {
+        number: value for number, value in held.items() if value or HIMBARA.field(number).kind in (Kind.ANS, Kind.ANSB)
+    }
+    assert set(held) == set(message.fields) | emptied
+    for _ in range(3):
+        assert expected == decode(data).fields
+    assert expected == wire.decode(data, HIMBARA).fields
+    with pytest.raises(FormatError) as refused:
+        decode(data + b"0")
+    assert refused.value.partial is not None
+    assert expected == refused.value.partial.fields
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda one: one.name)
+def test_a_field_of_length_zero_in_every_dialect(dialect: Dialect) -> None:
+    """Digits, bytes and tracks of no length are left out; a field without a length must be there."""
+    head = len(encode(Message("0200", {}), dialect))
+    for number, value in FILLED.items():
+        data = encode(Message("0200", {number: value}), dialect)[:head] + ZERO[dialect.name, number == 55]
+        for _ in range(3):
+            assert Message("0200", {}) == decode(data, dialect)
+    with pytest.raises(FormatError, match="field 3"):
+        decode(encode(Message("0200", {3: "010000"}), dialect)[:head], dialect)

@@ -1,10 +1,13 @@
 """Masking: what shows, what does not, and the way around it by name."""
 
+import json
+
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from iso.codec import decode, encode
-from iso.describe import describe, describe_unmasked, mask_pan, mask_tail, masked, summary
+from iso.describe import describe, describe_unmasked, mask_pan, mask_tail, masked, summary, summary_members
 from iso.dialect import DIALECTS, EDC, Dialect, derive
 from iso.message import Message
 from tests.iso.samples import messages, withdrawal
@@ -154,3 +157,21 @@ def test_a_field_that_a_bank_made_longer_is_hidden() -> None:
     own = derive(EDC, "own", {"fields": {"40": {"kind": "ans", "length": 40, "length_digits": 2}, "49": {"kind": "n"}}})
     shown = describe(Message("0200", {40: "6013010000000018", 49: "360", 52: "00" * 8}), own).splitlines()
     assert ["[16 characters]", "360", "[wiped]"] == [line[49:] for line in shown[1:]]
+
+
+FIELDS = st.dictionaries(
+    st.sampled_from([2, 3, 4, 7, 11, 32, 35, 38, 42, 48, 52, 90, 95]),
+    st.text(st.sampled_from('0123456789 "\\{}%\x00\ré'), max_size=20) | st.from_regex(r"[0-9]{13,19}", fullmatch=True),
+    max_size=8,
+)
+
+
+@given(FIELDS)
+def test_members_for_a_log_are_the_summary(fields: dict[int, str]) -> None:
+    """Whatever the fields hold, quotes and control characters too: the same values masked alike, sorted by name, ASCII."""
+    message = Message("0200", fields)
+    members = summary_members(message)
+    told = json.loads("{" + members + "}")
+    assert {name: text for name, text in summary(message).items() if name != "mti"} == told
+    assert sorted(told) == list(told)
+    assert members.isascii()

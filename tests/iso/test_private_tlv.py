@@ -146,7 +146,7 @@ def test_any_text_is_read_or_refused(shape: str, data: st.DataObject) -> None:
 @given(st.text("Z019", max_size=200))
 def test_the_worst_field_takes_no_time(text: str) -> None:
     """Work grows with the characters, not with their square."""
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         assert "".join(f"{tag}{len(value):03d}{value}" for tag, value in private_tlv.parse(text, "2+3", 48)) == text
     except FormatError:

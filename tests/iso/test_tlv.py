@@ -203,7 +203,7 @@ def test_the_worst_field_takes_no_time() -> None:
     """As many objects as a field can hold are read in a moment: work grows with bytes, not with their square."""
     scripts = bytes.fromhex("7100") * 32_000
     deep = b"".join(bytes([0x70, 0x83]) + (60_000).to_bytes(3) for _ in range(10_000))
-    began = time.perf_counter()
+    began = time.process_time()
     assert 32_000 == len(tlv.parse(scripts))
     refused(deep)
-    assert 1.0 > time.perf_counter() - began
+    assert 1.0 > time.process_time() - began

@@ -28,6 +28,8 @@ STATUS = {
     "links",
     "links_file",
     "outgoing",
+    "people",
+    "transaction_log",
     "connections",
     "keystore",
     "waiting",
@@ -47,6 +49,7 @@ async def test_health_and_status(bank: Bank, tmp_path: Path) -> None:
         assert 1 == sum(lane["decided"] for lane in status["lanes"])
         assert STATUS == set(status)
         assert OK == status["keystore"]
+        assert {"told": "all", "lost": 0} == status["transaction_log"]
         assert 404 == (await _get(http, street.service, "/v1/families"))[0]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from gateway.app import open_bank, open_keystore, run_service
+from gateway.operations import desk
+from gateway.operations.desk import Asked, Done
 from gateway.settings import load_settings
 from gateway.terminals.links_file import DEFAULT_FILE
 from gateway.testlink import ensure_test_link
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from gateway.operations.bank import Transaction
     from tests.gateway.cli.shell import Shell
 
 SHIPPED = DEFAULT_FILE.read_text(encoding="utf-8").replace("[response_codes]", "[link.response_codes]")
@@ -95,8 +99,13 @@ async def _serving() -> AsyncIterator[int]:
     """A service of the environment's bank. Yields its HTTP port."""
     async with open_bank(load_settings()) as bank:
         ensure_test_link(bank)
+        await desk.once(bank, Asked("himbara", "0320", "k", b"x"), _not_done)
         async with run_service(bank, jobs=False) as service:
             yield service.http_address[1]
+
+
+async def _not_done(_tx: Transaction) -> Done:
+    return Done("25", "an unknown card")
 
 
 def test_status(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +113,16 @@ def test_status(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     with in_thread(_serving) as port:
         monkeypatch.setenv("KKS_HTTP_PORT", str(port))
         found = shell.json("link", "status")
+        for _ in range(100):  # what waits is counted every few seconds
+            if found["people"]:
+                break
+            time.sleep(0.1)
+            found = shell.json("link", "status")
         assert ("himbara", "listening") == (found["links"][0]["name"], found["links"][0]["state"])
         assert {"state": "ok", "why": None} == found["links_file"]
-        assert "listening" in shell.text("link", "status")
+        (waits,) = found["people"]
+        assert ("himbara", 0, 1, []) == (waits["link"], waits["exceptions"], waits["desk"], found["outgoing"])
+        text = shell.text("link", "status")
+        assert ("listening" in text, "himbara: for people 0 exceptions, 1 messages" in text) == (True, True)
+        assert all(word in text for word in ("listening", "since it started", "expired", "abandoned", "unmatched"))
     assert "no service answers at http://127.0.0.1:" in shell.refused("link", "status")

@@ -86,3 +86,18 @@ def test_messages_of_partners(shell: Shell) -> None:
     assert "OUT OF BALANCE" in shell.text("desk", "totals", "--link", "himbara")
     assert {"totals": []} == shell.json("desk", "totals", "--date", "2026-01-01")
     assert "--date: 'soon' is not a date" in shell.refused("desk", "totals", "--date", "soon")
+
+
+def test_fill(shell: Shell) -> None:
+    """What was queued, and whether there is more; a link that wants no cards, or that nobody has had, is one line."""
+
+    async def work() -> None:
+        async with open_bank(load_settings()) as bank:
+            await outgoing.keep_links(bank, [outgoing.LinkTerms("himbara", "HOTLIST", 600)])
+
+    asyncio.run(work())
+    assert "link himbara: 0 cards queued; every stopped card is told" in shell.text(
+        "outgoing", "fill", "himbara", "--as", "siti"
+    )
+    assert "was told of all stopped cards on" in shell.refused("outgoing", "fill", "himbara", "--as", "siti")
+    assert "no running service has had a link alto" == shell.refused("outgoing", "fill", "alto", "--as", "siti")

@@ -31,7 +31,7 @@ def test_a_job_is_found_by_its_name() -> None:
     assert list(JOBS) == [job_named(job.name) for job in JOBS]
     with pytest.raises(
         NotFound,
-        match=r"there is no job nothing; jobs: make-partitions, reseal, expire-outgoing, release-holds, .*close-day, retention$",
+        match=r"there is no job nothing; jobs: make-partitions, reseal, expire-outgoing, .*, remove-messages, retention$",
     ):
         job_named("nothing")
 
@@ -63,6 +63,21 @@ async def test_expire_outgoing_is_for_links_nobody_serves(bank: Bank) -> None:
     assert {"expired": 1} == (await run_job(bank, job_named("expire-outgoing"), bank.business_date)).summary
     assert ["QUEUED", "EXPIRED"] == [one.state for one in await outgoing.listed(bank, 10)]
     assert "expire-outgoing" not in AWAITED
+
+
+async def test_messages_are_removed_on_the_day_it_is(bank: Bank) -> None:
+    """Not for a date that is caught up, and no day waits for it."""
+    number = await put(bank)
+    await as_owner(
+        bank,
+        "UPDATE outgoing_message SET state = 'DROPPED', ended_at = now() - interval '500 days' WHERE id = :id",
+        id=number,
+    )
+    job = job_named("remove-messages")
+    yesterday = bank.business_date - timedelta(days=1)
+    assert {"to_partners": 0, "of_partners": 0} == (await run_job(bank, job, yesterday)).summary
+    assert {"to_partners": 1, "of_partners": 0} == (await run_job(bank, job, bank.business_date)).summary
+    assert "remove-messages" not in AWAITED
 
 
 async def test_reseal_seals_anew_what_is_under_an_older_key(bank: Bank, tmp_path: Path) -> None:

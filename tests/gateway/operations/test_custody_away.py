@@ -31,20 +31,25 @@ BANK_ON_A_TOKEN_TAKEN_OUT = """
         async with open_bank(settings) as bank, open_street(bank, folder, families=1) as street:
             host, port = street.service.http_address
 
+            async def ready():
+                async with aiohttp.ClientSession() as http, http.get(f"http://{host}:{port}/health/ready") as response:
+                    return (await response.json())["status"]
+
             async def note():
                 told["codes"].append((await street.atm.withdraw(street.wallet.cards[0], 50_000)).code)
-                async with aiohttp.ClientSession() as http, http.get(f"http://{host}:{port}/health/ready") as response:
-                    told["ready"].append((await response.json())["status"])
+                told["ready"].append(await ready())
 
             await note()
             for _ in range(2):
                 (folder / "user.pin").rename(folder / "away.pin")  # so it stays away: nobody has its PIN
                 take_out(bank.hsm._workshop._token)
                 await note()
-                await asyncio.sleep(2.5)
+                await asyncio.sleep(2.5)  # the watch over the keys has looked at least once
                 await note()
                 (folder / "away.pin").rename(folder / "user.pin")
-                await asyncio.sleep(2.5)
+                async with asyncio.timeout(60):
+                    while await ready() != "ready":
+                        await asyncio.sleep(0.05)
                 await note()
             await assert_proved(bank)
         print(json.dumps(told))

@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from gateway.errors import NotFound, Refused
 from gateway.operations import desk
@@ -104,3 +105,41 @@ async def test_what_is_kept_beside_a_message_is_kept_with_it(bank: Bank) -> None
     assert 0 == await one_value(bank, "SELECT count(*) FROM desk_message")
     await desk.once(bank, REQUEST, act)
     assert numbers[1:] == [one.id for one in await desk.listed(bank, 10, everything=True)]
+
+
+async def test_ended_messages_are_removed_when_they_are_old(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In chunks, with a record; never what waits, has just ended, or tells totals; nobody may ask for fewer than 90 days."""
+    monkeypatch.setattr(desk, "REMOVED_AT_ONCE", 2)
+    for number, done in enumerate(
+        (Done("00", "done"), Done("25", "open"), Done("25", "handled"), Done("25", "just handled"))
+    ):
+        await desk.once(bank, Asked("himbara", "0320", str(number), b"x"), acting(done)[1])
+    await desk.once(bank, Asked("himbara", "0500", "t", b"x"), acting(Done("00", "totals"))[1])
+    await as_owner(bank, "INSERT INTO partner_total VALUES (5, 'himbara', '2026-01-01', '{}', '{}', true)")
+    for number in (3, 4):
+        await desk.handle(bank, "siti", number, "looked at")
+    await as_owner(bank, "UPDATE desk_message SET received_at = now() - interval '401 days'")
+    await as_owner(bank, "UPDATE desk_message SET handled_at = now() - interval '401 days' WHERE id = 3")
+    await desk.once(bank, Asked("himbara", "0320", "new", b"x"), acting(Done("00", "done"))[1])
+    for state in ("ANSWERED", "DROPPED", "REFUSED", "EXPIRED", "QUEUED", "SENT", "ANSWERED"):
+        await as_owner(bank, OUTGOING, state=state)
+    await as_owner(bank, "UPDATE outgoing_message SET ended_at = now() - interval '399 days' WHERE id = 7")
+    assert (2, 2) == await desk.remove_ended(bank, "jobs")
+    assert (0, 0) == await desk.remove_ended(bank, "jobs")
+    assert [2, 4, 5, 6] == [one.id for one in reversed(await desk.listed(bank, 10, everything=True))]
+    left = [row.state for row in await as_owner(bank, "SELECT state FROM outgoing_message ORDER BY id")]
+    assert ["REFUSED", "EXPIRED", "QUEUED", "SENT", "ANSWERED"] == left
+    events = "SELECT detail::jsonb ->> 'desk' FROM audit_event WHERE operation = 'messages.remove' ORDER BY seq"
+    assert ["2", "0", "0"] == [row[0] for row in await as_owner(bank, events)]
+    bank.settings = bank.settings.model_copy(update={"message_days": 89})
+    with pytest.raises(DBAPIError, match="messages are kept for 90 days at least, not 89"):
+        await desk.remove_ended(bank, "jobs")
+
+
+OUTGOING = """
+    INSERT INTO outgoing_message (id, link, mti, stan, transmitted, reference, content, subject, what, deletes, state, attempts,
+        queued_at, expires_at, first_sent_at, last_sent_at, answer_code, ended_at)
+    SELECT nextval('outgoing_message_id_seq'), 'himbara', '0302', '000001', '1123120000', '632712000001', '', 'card 1', 'x',
+           false, CAST(:state AS text), 1, t, t, t, t, '00', CASE WHEN :state NOT IN ('QUEUED', 'SENT') THEN t END
+    FROM (SELECT now() - interval '500 days' AS t) x
+"""

@@ -130,7 +130,7 @@ async def test_whoever_hung_up_while_the_database_was_away_gets_nothing_posted(
         assert line is not None
         gone = street.atm.request(Asked.CASH, street.card, 100_000)
         with monkeypatch.context() as patch:
-            _no_connections(patch, after=0, error=ConnectionRefusedError("no server"))
+            no_connections(patch, after=0, error=ConnectionRefusedError("no server"))
             async with raw_link(street.service) as link:
                 await link.send(framed(street.switch.network_message(NetworkCode.SIGN_ON)))
                 await link.receive()
@@ -301,7 +301,7 @@ async def test_an_outcome_nobody_knows_is_not_answered(
         message = street.atm.request(Asked.CASH, street.card, 50_000)
         with monkeypatch.context() as patch:
             lose_commits(patch, committed=True, times=1)
-            _no_connections(patch, after=1, error=error)
+            no_connections(patch, after=1, error=error)
             waiting = asyncio.ensure_future(street.switch.client.request(message))
             await asyncio.wait({waiting}, timeout=0.8)
             assert (False, 1) == (waiting.done(), _unknown(street))
@@ -319,7 +319,7 @@ async def test_without_a_database_new_requests_are_answered_91(
     async with open_street(bank, tmp_path) as street:
         for error in (ConnectionRefusedError("no server"), STARTING_UP):
             with monkeypatch.context() as patch:
-                _no_connections(patch, after=0, error=error)
+                no_connections(patch, after=0, error=error)
                 assert "91" == (await street.atm.withdraw(street.card, 50_000)).code
             assert "00" == (await street.atm.withdraw(street.card, 50_000)).code
 
@@ -372,7 +372,7 @@ def lose_commits(patch: pytest.MonkeyPatch, *, committed: bool, times: int) -> N
     patch.setattr(LaneConnection, "commit", losing)
 
 
-def _no_connections(patch: pytest.MonkeyPatch, *, after: int, error: Exception | None = None) -> None:
+def no_connections(patch: pytest.MonkeyPatch, *, after: int, error: Exception | None = None) -> None:
     """After AFTER transactions the lanes get no connection."""
     connected = Lanes._connected
     asked = 0

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.errors import NotFound, Refused
+from gateway.migrations import versions
 from gateway.operations import limits, setup
 from gateway.rules import replay
+from gateway.rules.authorise import RequestKind
 from gateway.rules.replay import Total
 from gateway.store.policy import DEFAULT_FILE
-from tests.gateway.owner import one_value
+from tests.gateway.owner import as_owner, one_value
 from tests.gateway.past import add_past
 from tests.gateway.street import open_street
+from tests.gateway.till import open_till
 from tests.gateway.world import MAKER
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from gateway.operations.bank import Bank
 
 DAY = """
@@ -102,6 +105,25 @@ async def test_a_limit_at_the_terminals(bank: Bank, tmp_path: Path) -> None:
     assert ("LIMIT_AMOUNT", 5, [1, 2, 3, 4, 5]) == (found.reason, found.limit_id, [one.rule.id for one in shown])
     assert ["draft-day"] == [one.rule.name for one in shown if one.decided]
     assert (2, 300_000) == (shown[-1].count_before, shown[-1].spent_before_idr)
+
+
+async def test_a_terminal_is_counted_by_link(bank: Bank, tmp_path: Path) -> None:
+    """Two links whose messages name the same acquirer and terminal do not use up each other's limit; nor in a dry run."""
+    day = draft(tmp_path, 300_000, "TERMINAL")
+    await setup.load_policy(bank, MAKER, day)
+    async with open_till(bank, tmp_path) as till:
+        asked = [
+            await till.ask(RequestKind.CASH, 200_000, card=0, link=link) for link in ("himbara", "other", "himbara")
+        ]
+        asked += await asyncio.gather(
+            till.ask(RequestKind.CASH, 100_000, card=0, link="other"),
+            till.ask(RequestKind.CASH, 100_000, card=1, link="himbara"),
+        )
+        assert [True, True, False, True, True] == [one.approved for one in asked]
+        used = "SELECT string_agg(terminal || '=' || amount_idr, ' ' ORDER BY terminal) FROM terminal_use"
+        assert "himbara:000002:T1=300000 other:000002:T1=300000" == await one_value(bank, used)
+    outcome = (await limits.dry_run(bank, draft(tmp_path, 250_000, "TERMINAL"))).outcome
+    assert (Total(4, 600_000), Total(2, 400_000)) == (outcome.approved_before, outcome.approved_after)
 
 
 async def test_the_span_of_a_dry_run(bank: Bank, tmp_path: Path) -> None:
@@ -191,3 +213,26 @@ async def test_limits_of_a_date(bank: Bank, tmp_path: Path) -> None:
     assert [] == await limits.in_force(bank, date(2016, 12, 31))
     with pytest.raises(Refused, match="a row is there already or breaks a rule of the table"):
         await setup.load_policy(bank, MAKER, path)
+
+
+async def test_what_terminals_have_paid_out_is_carried_over(bank: Bank) -> None:
+    """The migration counts the newest month again by link; earlier months, which no limit looks at, stay as they were."""
+    today, before = date(2026, 11, 23), date(2026, 10, 31)
+    await setup.move_business_date(bank, MAKER, before)
+    await add_past(bank, 1, 300, before, terminal="T1")
+    await setup.move_business_date(bank, MAKER, today)
+    for number, terminal, reason in (
+        (2, "T1", "APPROVED"),
+        (3, "T1", "APPROVED"),
+        (4, "T1", "LIMIT_AMOUNT"),
+        (5, "T2", "APPROVED"),
+    ):
+        await add_past(bank, number, 100 * number, today, terminal=terminal, reason=reason)
+    for on in (before, today):
+        await as_owner(bank, "INSERT INTO terminal_use VALUES ('000200:T1', :on, 9, 999)", on=on)
+    script = (Path(versions.__file__).parent.parent / "sql" / "0011_link_life.sql").read_text(encoding="utf-8")
+    await as_owner(bank, script.partition("DO NOTHING;")[0] + "DO NOTHING")
+    rows = await as_owner(bank, "SELECT terminal, business_date, count, amount_idr FROM terminal_use ORDER BY 1, 2")
+    assert [("000200:T1", before, 9, 999), ("000200:T1", today, 9, 999), ("himbara:000200:T1", today, 2, 500)] == [
+        tuple(row) for row in rows
+    ]

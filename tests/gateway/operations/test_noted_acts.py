@@ -273,19 +273,26 @@ async def test_too_many_notes_are_refused(custody: Custody, monkeypatch: pytest.
 
 
 CHILD = """
-    import asyncio, sys
+    import asyncio, os, sys
     from pathlib import Path
     from gateway.app import open_bank
     from gateway.settings import load_settings
 
     async def main(url, folder):
-        settings = load_settings(database_url=url, data_dir=Path(folder), log_level="error")
-        print("ready", flush=True)
-        sys.stdin.readline()
-        async with open_bank(settings):
+        async with open_bank(load_settings(database_url=url, data_dir=Path(folder), log_level="error")):
             pass
 
-    asyncio.run(main(*sys.argv[1:]))
+    while sys.stdin.readline():  # each time a process of its own that opens the bank: what it imports is there already
+        child = os.fork()
+        if child == 0:
+            try:
+                asyncio.run(main(*sys.argv[1:]))
+                os._exit(0)
+            finally:
+                os._exit(1)
+        print(child, flush=True)
+        sys.stdin.readline()  # until it was killed its number is nobody else's
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -293,28 +300,26 @@ async def test_a_bank_that_is_killed_while_it_takes_them_in(custody: Custody, ba
     """By -9 at any moment of its opening, again and again: at the end each is in the chain, once."""
     chance, seen = random.Random(20261128), set()
     await _open(bank_settings)
-    for _ in range(KILLS):
-        with pytest.raises(Refused):
-            set_up_token(custody, SITI, Path("none"), 1)
-        words = [
-            sys.executable,
-            "-c",
-            textwrap.dedent(CHILD),
-            str(bank_settings.database_url),
-            str(bank_settings.data_dir),
-        ]
-        with subprocess.Popen(  # noqa: S603, ASYNC220 - our own script
-            words, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as child:
-            assert child.stdin is not None
-            assert child.stdout is not None
-            assert b"ready\n" == child.stdout.readline()
-            child.stdin.write(b"go\n")
-            child.stdin.flush()
+    where = [str(bank_settings.database_url), str(bank_settings.data_dir)]
+    with subprocess.Popen(  # noqa: S603, ASYNC220 - our own script
+        [sys.executable, "-c", textwrap.dedent(CHILD), *where],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as parent:  # fmt: skip
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        for _ in range(KILLS):
+            with pytest.raises(Refused):
+                set_up_token(custody, SITI, Path("none"), 1)
+            parent.stdin.write(b"go\n")
+            parent.stdin.flush()
+            child = int(parent.stdout.readline())
             time.sleep(chance.uniform(0, 0.12))  # noqa: ASYNC251 - the child works
-            child.kill()
-            assert child.wait() in (0, -signal.SIGKILL)
-        seen.add(bool(lines(custody)))
+            os.kill(child, signal.SIGKILL)
+            parent.stdin.write(b"killed\n")
+            parent.stdin.flush()
+            assert int(parent.stdout.readline()) in (0, -signal.SIGKILL)
+            seen.add(bool(lines(custody)))
+        parent.stdin.close()
     async with open_bank(bank_settings) as bank:
         assert 2 * KILLS == len(await told(bank))
         assert 2 * KILLS == len({one["note"] for one in await details(bank)})

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.simulator.terminal import Asked
 from iso.message import Message
 from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street
 
@@ -79,3 +80,23 @@ async def test_one_that_does_not_say_so_is_another_message(bank: Bank, tmp_path:
         done = await street.atm.withdraw(street.card, 20_000)
         assert "00" == (await street.atm.send(Message("0200", done.request.fields | {7: LATER}))).code
         assert AID_IDR - 40_000 == await available_idr(bank, street.families[0].family_id)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"), [({}, "68"), ({"de37": "633200000999"}, "00"), ({"de4": "000003000000"}, "00")]
+)
+async def test_its_reversal_came_first(bank: Bank, tmp_path: Path, changes: dict[str, str], code: str) -> None:
+    """A request that was lost, its reversal, and then its repeat with a time of its own: nothing moves, however often."""
+    async with open_street(bank, tmp_path) as street:
+        lost = street.atm.request(Asked.CASH, street.card, 50_000)
+        reversal = {number: text for number, text in lost.fields.items() if number not in (52, 35, 22)}
+        named = f"0200{lost.fields[11]}{lost.fields[7]}{lost.fields[32]:0>11}" + "0" * 11
+        told = await street.atm.send(Message("0420", reversal | {11: "000888", 90: named}))
+        assert "00" == told.code
+        fields = lost.fields | {7: LATER} | {int(name[2:]): text for name, text in changes.items()}
+        for _ in range(2):
+            assert code == (await street.atm.send(Message("0201", fields))).code
+        assert code == (await street.atm.send(Message("0201", fields | {7: LATEST}))).code
+        moved_idr = 0 if code == "68" else int(fields[4]) // 100
+        assert AID_IDR - moved_idr == await available_idr(bank, street.families[0].family_id)
+    await assert_proved(bank)

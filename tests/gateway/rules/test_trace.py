@@ -222,5 +222,7 @@ def test_an_authorisation_that_moved_nothing() -> None:
         12, DAY, CASH._replace(reason="CARD_LOST", response_code="41", rrn=None, merchant=None)
     )
     assert "cash at ATM 000002:A1, STAN 000001, answered 41, card 6013*1: refused: CARD_LOST" == refused.text
+    stood_in = authorisation_step(90, DAY, CASH._replace(stand_in=1003, reason="INSUFFICIENT_FUNDS"))
+    assert "answered 00 by STAND_IN 1003, card 6013*1" in stood_in.text
     balance = authorisation_step(13, DAY, CASH._replace(kind="BALANCE", asked_idr=0))
     assert ("authorisation:13", 0, True) == (balance.reference, balance.amount_idr, "moved nothing" in balance.text)

@@ -132,7 +132,7 @@ async def test_unanswered_withdrawal_is_taken_back() -> None:
         return None if request.fields.get(3, "").startswith("01") and request.mti == "0200" else answer
 
     async with FakeIssuer(WALLET, PINPAD, twist=lose_cash) as bank:
-        tally = await play(bank, Errand.CASH_AT_ATM, timeout_s=0.2)
+        tally = await play(bank, Errand.CASH_AT_ATM, timeout_s=1)
         assert bank.paid_idr == 0
     assert (0, {"00": 2, "none": 1}) == (tally.withdrawn_idr, tally.codes)
     assert len(tally.surprises) == 1

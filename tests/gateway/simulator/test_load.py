@@ -65,7 +65,7 @@ async def test_messages_are_those_of_a_terminal() -> None:
 async def test_no_card_is_in_flight_twice() -> None:
     """Where no withdrawal is answered, each place has sent one message of a card of its own, and all stay unanswered."""
     async with FakeIssuer(WALLET, PINPAD, twist=lambda r, a: a if r.mti == "0800" else None) as bank:
-        result = await short(bank, timeout_s=0.1)
+        result = await short(bank, timeout_s=1)
         cards = [message.fields[2] for message in bank.seen if message.mti == "0200"]
     assert (8, 0, 8, 0.0, 0.0) == (result.sent, result.answered, result.unanswered, result.per_s, result.p99_ms)
     assert len(set(cards)) == len(cards) == 8
@@ -82,7 +82,7 @@ async def test_fixed_rate_sends_no_more_than_asked() -> None:
 async def test_fixed_rate_counts_waiting_for_a_place() -> None:
     """A bank that answers nobody holds all places; what was due later is never sent."""
     async with FakeIssuer(WALLET, PINPAD, twist=lambda r, a: a if r.mti == "0800" else None) as bank:
-        result = await short(bank, rate_per_s=1000, timeout_s=0.1)
+        result = await short(bank, rate_per_s=1000, timeout_s=1)
     assert (8, 8) == (result.sent, result.unanswered)
 
 

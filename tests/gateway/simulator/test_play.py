@@ -35,7 +35,7 @@ async def play(
     card, unknown = WALLET.cards
 
     def new_link() -> Switch:
-        return Switch("127.0.0.1", bank.port, clock=clock, timeout_s=0.5)
+        return Switch("127.0.0.1", bank.port, clock=clock, timeout_s=2)
 
     return await Play(read_case(path), new_link, PINPAD, (card, unknown), place, cutter).run()
 

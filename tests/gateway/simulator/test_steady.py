@@ -24,7 +24,7 @@ PINPAD = make_pinpad()
 
 def link_to(bank: FakeIssuer, cutter: Cutter | None = None, *, signs_on: bool = True) -> SteadyLink:
     """A link that is not open."""
-    return SteadyLink(Switch("127.0.0.1", bank.port, clock=clock, timeout_s=2), cutter, signs_on=signs_on)
+    return SteadyLink(Switch("127.0.0.1", bank.port, clock=clock, timeout_s=10), cutter, signs_on=signs_on)
 
 
 def test_cutter_strikes_a_share() -> None:
@@ -67,7 +67,7 @@ async def test_silence_on_a_standing_link_is_not_repeated() -> None:
     async with FakeIssuer(
         WALLET, PINPAD, twist=lambda request, answer: answer if request.mti == "0800" else None
     ) as bank:
-        link = SteadyLink(Switch("127.0.0.1", bank.port, clock=clock, timeout_s=0.05))
+        link = SteadyLink(Switch("127.0.0.1", bank.port, clock=clock, timeout_s=1))
         await link.open()
         terminal = link.switch.terminal(PINPAD, TerminalKind.ATM, 1)
         exchange = await link.ask_on(terminal.request(Asked.CASH, CARD, 10_000))

@@ -59,7 +59,7 @@ async def test_refused_sign_on_closes_the_connection() -> None:
 async def test_unanswered_sign_on_is_a_closed_link() -> None:
     """The reason is the client's."""
     async with FakeIssuer(WALLET, PINPAD, twist=lambda _request, _answer: None) as bank:
-        switch = Switch("127.0.0.1", bank.port, clock=clock, timeout_s=0.1)
+        switch = Switch("127.0.0.1", bank.port, clock=clock, timeout_s=1)
         with pytest.raises(LinkClosed, match="no answer"):
             await switch.__aenter__()
 

@@ -146,14 +146,14 @@ async def test_record_is_kept_of_answered_and_unanswered(tmp_path: Path) -> None
     path = tmp_path / "journal"
     bank = FakeIssuer(WALLET, PINPAD, twist=lambda request, answer: None if request.mti == "0200" else answer)
     async with bank:
-        switch = Switch("127.0.0.1", bank.port, clock=clock, timeout_s=0.2)
+        switch = Switch("127.0.0.1", bank.port, clock=clock, timeout_s=1)
         await switch.connect()
         with TerminalJournal(path) as record:
             terminal = switch.terminal(PINPAD, TerminalKind.ATM, 1, record=record)
             exchange = await terminal.balance(CARD)
             await terminal.reverse(exchange)
         await switch.close()
-    assert (None, "no answer to 0200 within 0.2 s") == (exchange.answer, exchange.failure)
+    assert (None, "no answer to 0200 within 1 s") == (exchange.answer, exchange.failure)
     events = [(entry.event, entry.mti) for entry in read_journal(path)]
     expected = [(Event.SENT, "0200"), (Event.UNANSWERED, "0200"), (Event.SENT, "0420"), (Event.ANSWERED, "0420")]
     assert expected == events

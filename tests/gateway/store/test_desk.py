@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,6 +47,24 @@ async def test_a_kept_answer_comes_back_as_it_was(bank: Bank) -> None:
         assert None is await desk.find(connection, "himbara", "3", "k")
     assert kept is not None
     assert (b"x", {39: "00", 97: "C0000000000000000"}) == (kept.digest, kept.answer)
+
+
+async def test_what_waits_for_people(bank: Bank, tmp_path: Path) -> None:
+    """Open exceptions and messages that somebody must look at, by link, and nothing that is over."""
+    async with bank.database.engine.connect() as connection:
+        assert [] == await desk.for_people(connection)
+    for number, link in enumerate(("himbara", "himbara", "alto")):
+        asked = Asked(link, "0320", str(number), b"x")
+        await operations.once(bank, asked, acting(Done("25", "a card"))[1])
+    await operations.handle(bank, "siti", 1, "looked at")
+    async with open_till(bank, tmp_path) as till:
+        paid = await till.ask(RequestKind.CASH, 1_000)
+        other = replace(paid, origin=paid.origin._replace(stan="999999"))
+        for amount in (1_000, 1_001):
+            await till.ask(RequestKind.REVERSAL, amount, original=other)
+        found = await operations.for_people(bank)
+    assert [("alto", 0, 1), ("himbara", 2, 1)] == [(one.link, one.exceptions, one.desk) for one in found]
+    assert all(0 <= one.oldest_s < 600 for one in found)
 
 
 async def test_what_settles_nothing_is_counted(bank: Bank, tmp_path: Path) -> None:

@@ -6,15 +6,19 @@ Lanes that hold what they get until a test lets it go; a partner that sends byte
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from gateway.operations.authorise import Outcome
 from gateway.rules.authorise import DeclineReason
+from gateway.telemetry import Outlet
 from gateway.terminals.line import Line
 from gateway.terminals.links_file import read_links
 from gateway.terminals.listener import Listener
 from gateway.terminals.profile import Link
+from gateway.terminals.transaction_log import TransactionLog
 from iso.codec import decode, encode
 from iso.framing import Deframer
 from iso.message import Message
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from gateway.operations.authorise import AuthoriseCommand
-    from gateway.operations.lane import Lanes
+    from gateway.operations.lane import Lanes, Passage
 
 WAIT_S = 10.0
 SHIPPED = read_links(None).first
@@ -54,6 +58,24 @@ def reversal(mti: str = "0420") -> Message:
     )
 
 
+class Heard(TransactionLog):
+    """A transaction log that a test reads."""
+
+    def __init__(self, *, every: bool = True, slow_ms: int = 0) -> None:
+        self.file = io.StringIO()
+        super().__init__(Outlet(self.file), every=every, slow_ms=slow_ms)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """What was written so far."""
+        return [json.loads(line) for line in self.file.getvalue().splitlines()]
+
+    async def has(self, count: int) -> list[dict[str, Any]]:
+        """Wait until so many are written; all of them."""
+        await until(lambda: len(self.lines) >= count)
+        return self.lines
+
+
 class HeldLanes:
     """Lanes that keep every request until a test decides it."""
 
@@ -65,8 +87,10 @@ class HeldLanes:
         command: AuthoriseCommand,
         answer: Callable[[Outcome | None], None],
         alive: Callable[[], bool] | None = None,
+        passed: Callable[[Passage], None] | None = None,
     ) -> None:
         """Keep it."""
+        del passed
         self.held.append((command, answer, alive))
 
     def release(self, count: int = 1) -> None:

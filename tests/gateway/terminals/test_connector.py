@@ -157,8 +157,27 @@ async def test_an_idle_link_is_asked() -> None:
             await until(lambda: host.codes.count("301") >= 2)
             assert 1 == len(partners)
             host.answers["301"] = None
+            before = host.codes.count("301")
             await until(lambda: len(partners) >= 2)
-            assert 1 <= line.counters.timed_out
+            assert (3, 1) == (line.counters.timed_out, line.counters.silent)
+            assert 3 <= host.codes.count("301") - before
+
+
+async def test_a_busy_host_keeps_its_connection() -> None:
+    """An echo that is answered late, or never while other messages come, gives nobody up."""
+    host = Host(c301=None)
+    link = a_link(**QUICK | {"answer_timeout_s": 0.1}, echo_s=0.1)
+    async with switch_host(link, host.serve) as (calling, partners):
+        line = a_line(calling)
+        async with _connecting(line):
+            await until(lambda: line.ready)
+            for number in range(1, 9):
+                await partners[0].send(Message("0800", ECHO.fields | {11: f"{number:06d}"}))
+                await asyncio.sleep(0.1)
+            assert (1, 0) == (len(partners), line.counters.silent)
+            host.answers["301"] = "00"
+            await asyncio.sleep(0.5)
+            assert (1, 0) == (len(partners), line.counters.silent)
 
 
 async def test_a_host_that_takes_each_call_and_drops_it_is_called_slower_each_time() -> None:
@@ -174,7 +193,7 @@ async def test_a_host_that_takes_each_call_and_drops_it_is_called_slower_each_ti
 
     away = a_link(reconnect_s=0.05, reconnect_most_s=5.0)
     async with switch_host(away, take_and_drop) as (link, _), _connecting(a_line(link)):
-        await asyncio.sleep(0.8)
+        await asyncio.gather(asyncio.sleep(0.8), until(lambda: 2 <= len(calls)))
     assert 2 <= len(calls) <= 6
 
 

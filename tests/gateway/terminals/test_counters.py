@@ -20,7 +20,17 @@ def test_every_counter_is_shown() -> None:
     counters = Counters(received=3, unmatched=1)
     counters.answered.update({"91": 1, "00": 2})
     counters.unproved["no MAC"] += 1
+    counters.refused["full"] += 2
     shown = counters.shown()
     assert (3, 1, ["00", "91"]) == (shown["received"], shown["unmatched"], list(shown["answered"]))  # type: ignore[call-overload]
-    assert {"no MAC": 1} == shown["unproved"]
-    assert {"abandoned", "expired", "cut_off", "peers_refused", "unreadable", "timed_out"} <= set(shown)
+    assert ({"no MAC": 1}, {"full": 2}) == (shown["unproved"], shown["refused"])
+    assert {
+        "undecided",
+        "unsent",
+        "abandoned",
+        "expired",
+        "cut_off",
+        "peers_refused",
+        "unreadable",
+        "timed_out",
+    } <= set(shown)

@@ -409,3 +409,30 @@ def test_places_and_purses_are_the_links(key: KeyHandle) -> None:
 def test_commands_mask_their_card(key: KeyHandle) -> None:
     """Neither the command nor its parts show the card number in text."""
     assert "6013010000000018" not in f"{command(key)!r} {command(key)}"
+
+
+def test_an_acquirer_is_written_as_the_profile_writes_it(key: KeyHandle) -> None:
+    """However its number is filled, it is one to limits and settlement; one that the profile does not name stays as it came."""
+    for sent, kept in (
+        ("000002", "000002"),
+        ("2", "000002"),
+        ("00000000002", "000002"),
+        ("0014", "0014"),
+        ("14", "14"),
+    ):
+        made = command(key, F32=sent)
+        assert (kept, f"{kept}:A0000001") == (made.origin.acquirer, made.request.terminal)
+
+
+def test_only_acquirers_of_the_profile(key: KeyHandle) -> None:
+    """Its own and those it names, compared as numbers: 58 to others; an advice of others is kept for people."""
+    link = LINK.model_copy(update={"acquirers": ("000014", "7")})
+    for sent in ("000002", "2", "14", "00000000007"):
+        assert RequestKind.CASH is mapping.to_command(Message("0200", CASH | {32: sent}), link, key).request.kind
+    for mti in ("0200", "0100", "0400"):
+        fields = CASH | {3: "000000", 18: "5411", 32: "000003", 90: DE90}
+        with pytest.raises(mapping.Declined, match="DE32 is no acquirer of this link") as refused:
+            mapping.to_command(Message(mti, fields), link, key)
+        assert "58" == refused.value.code
+    advice = mapping.to_command(Message("0420", CASH | {32: "000003", 90: DE90}), link, key)
+    assert (RequestKind.ADVICE, DeclineReason.ADVICE_NOT_SERVED) == (advice.request.kind, advice.request.fault)

@@ -29,6 +29,16 @@ SHIPPED = read_links(None).first
         ({"purses": {"1": "CASH"}}, "an account type is 2 digits"),
         ({"account_types": {"CASH": "1", "FOOD": "98"}}, "an account type is 2 digits"),
         ({"account_types": {"CASH": "10"}}, "no account type for FOOD"),
+        *(
+            ({"stand_in": {"most_idr": 1, "most_card_idr": 1}} | changes, "stand_in needs chip and stripe_value off")
+            for changes in (
+                {"chip": "optional"},
+                {"stripe_value": "required"},
+                {"pin_scheme": "dukpt"},
+                {"pin_format": 3},
+            )
+        ),
+        ({"stand_in": {"most_idr": 0, "most_card_idr": 1}}, "most_idr"),
         ({"tls": {"certificate": "a", "key": "b", "peer_names": ["c"]}}, "without an authority"),
     ],
 )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.errors import SettingsError
-from gateway.terminals.tls import context_of, is_named
+from gateway.terminals.listener import Listener
+from gateway.terminals.tls import context_of, is_named, why
 from tests.gateway.terminals.certificates import Authority, Papers
-from tests.gateway.terminals.counterpart import ECHO, a_line, a_link, calling, listening
+from tests.gateway.terminals.counterpart import ECHO, a_line, a_link, calling, listening, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +72,88 @@ async def test_a_refused_certificate_is_counted(tmp_path: Path) -> None:
     ):
         assert await partner.is_closed()
     assert (1, 0) == (line.counters.peers_refused, len(line.connections))
+
+
+async def test_handshakes_are_counted_from_the_first_byte(tmp_path: Path) -> None:
+    """Sockets that never shake hands take half of the room at most, are cut off in time, and leave nothing behind."""
+    authority = Authority(tmp_path)
+    bank = authority.sign("bank")
+    tls = {"certificate": str(bank.certificate), "key": str(bank.key)}
+    line = a_line(a_link(tls=tls, connections_max=7, frame_timeout_s=0.6))
+    listener = Listener(line, context_of(line.link))
+    address = await listener.start("127.0.0.1", 0)
+    client = _client(None, authority.path)
+    async with AsyncExitStack() as stack:
+        silent = [await stack.enter_async_context(calling(address, line.link)) for _ in range(9)]
+        await until(lambda: line.counters.full == 5)
+        assert (4, 0, 0) == (listener.handshakes, len(line.connections), line.counters.handshakes_cut_off)
+        partly = silent[0]
+        await partly.raw(b"\x16\x03\x01\x02\x00")  # a record's head, and no more
+        assert [True] * 9 == [await one.is_closed() for one in silent]
+        await until(lambda: not listener.handshakes)
+        assert (4, 5) == (line.counters.handshakes_cut_off, line.counters.full)
+        async with calling(address, line.link, client) as partner:
+            assert "00" == await partner.ask(ECHO)
+        async with calling(address, line.link) as stranger:
+            await stranger.raw(b"GET / HTTP/1.1\r\n\r\n")
+            await until(lambda: line.counters.handshakes_failed == 1)
+        waiting = await stack.enter_async_context(calling(address, line.link))
+        await until(lambda: listener.handshakes == 1)
+        await listener.close()
+        assert await waiting.is_closed()
+    assert 0 == listener.handshakes
+
+
+async def test_connections_and_handshakes_share_the_room(tmp_path: Path) -> None:
+    """What stands counts, what is on its way counts, and nothing more comes in."""
+    authority = Authority(tmp_path)
+    bank = authority.sign("bank")
+    line = a_line(a_link(tls={"certificate": str(bank.certificate), "key": str(bank.key)}, connections_max=2))
+    client = _client(None, authority.path)
+    async with (
+        listening(line, context_of(line.link)) as address,
+        calling(address, line.link, client) as one,
+        calling(address, line.link),
+    ):
+        assert "00" == await one.ask(ECHO)
+        with pytest.raises(OSError):  # noqa: PT011 - a reset or an SSLError, as the race goes
+            await asyncio.open_connection(*address, ssl=client)
+        assert (1, 1) == (line.counters.full, len(line.connections))
+
+
+async def test_an_address_that_is_not_allowed_gets_no_handshake(tmp_path: Path) -> None:
+    """It is closed before a byte of TLS is read, and counted as refused, not as a handshake."""
+    authority = Authority(tmp_path)
+    bank = authority.sign("bank")
+    tls = {"certificate": str(bank.certificate), "key": str(bank.key)}
+    line = a_line(a_link(tls=tls, peers=["10.0.0.0/8"]))
+    async with listening(line, context_of(line.link)) as address, calling(address, line.link) as partner:
+        assert await partner.is_closed()
+    counters = line.counters
+    assert (1, 0, 0) == (counters.peers_refused, counters.handshakes_failed, counters.handshakes_cut_off)
+
+
+async def test_what_comes_with_the_last_byte_of_a_handshake_is_served(tmp_path: Path) -> None:
+    """A partner need not wait before it sends; many do it at once."""
+    authority = Authority(tmp_path)
+    bank = authority.sign("bank")
+    line = a_line(a_link(tls={"certificate": str(bank.certificate), "key": str(bank.key)}))
+    client = _client(None, authority.path)
+
+    async def once(address: tuple[str, int]) -> str:
+        async with calling(address, line.link, client) as partner:
+            return await partner.ask(ECHO)
+
+    async with listening(line, context_of(line.link)) as address:
+        assert ["00"] * 40 == await asyncio.gather(*(once(address) for _ in range(40)))
+    assert {"00": 40} == line.counters.answered
+
+
+def test_why_a_handshake_failed() -> None:
+    """In one line, whoever says it."""
+    assert "connection reset by peer" == why(ConnectionResetError(104, "Connection reset by peer"))
+    assert "the connection was closed" == why(ConnectionResetError())
+    assert "took too long" == why(OSError("took too long"))
 
 
 async def test_old_versions_are_refused(tmp_path: Path) -> None:
