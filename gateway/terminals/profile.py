@@ -74,7 +74,6 @@ DataElement = Annotated[
     int, BeforeValidator(lambda value: int(value) if isinstance(value, str) else value), Field(ge=2, le=128)
 ]
 
-
 EXPIRING_COLUMNS = {"expiring_on": 8, "expiring_amount": 12}
 """Columns of DE48 in which what is lost next is told, where it has columns at all."""
 
@@ -162,9 +161,7 @@ class Link(BaseModel):
     largest_frame: int = Field(ge=64, le=65_535)
     polls: bool = False  # a length of zero asks whether the line is up, and is sent back
     header: Literal["none", "tpdu", "static"] = "none"
-    header_hex: str = Field(
-        "", pattern=r"^(?:[0-9A-Fa-f]{2}){0,64}$"
-    )  # of what we send first; answers mirror the request's
+    header_hex: str = Field("", pattern=r"^(?:[0-9A-Fa-f]{2}){0,64}$")  # of what we send first; answers mirror it
     amount_exponent: Literal[0, 2]
 
     # keys and proofs, by label
@@ -188,13 +185,9 @@ class Link(BaseModel):
     chip_scripts: tuple[ScriptUse, ...] = ()  # what for an answer may tell a chip something: block, pin
     chip_script_key: str = Field("imk-smi", pattern=LABEL)  # of their MACs
     stripe_value: Policy = "off"  # CVV of track 2
-    stripe_value_at: int = Field(
-        5, ge=0, le=20
-    )  # where in track 2 it stands, from the first character after the service code
+    stripe_value_at: int = Field(5, ge=0, le=20)  # where in track 2 it stands, counted from behind the service code
     stripe_key: str = Field("cvk", pattern=LABEL)
-    zone_master_key: str | None = Field(
-        None, pattern=LABEL
-    )  # opens the keys that come in an 0800 with DE70 101; none: refused
+    zone_master_key: str | None = Field(None, pattern=LABEL)  # opens keys of an 0800 (DE70 101); none: refused
     key_exchange_field: DataElement = 48
     key_exchange_code: Literal["101", "161"] = "161"  # DE70 of a change of keys that the bank asks for
     key_overlap_s: int = Field(3_600, ge=0, le=604_800)  # how long the key before works beside a new one
@@ -202,9 +195,8 @@ class Link(BaseModel):
 
     # its life
     sign_on_required: bool
-    echo_s: float | None = Field(
-        None, ge=0, le=3_600
-    )  # an idle connection is asked after so long; 0: never; None: 60 where we call, never where the partner does
+    # an idle connection is asked after so long; 0: never; None: 60 where we call, never where the partner does
+    echo_s: float | None = Field(None, ge=0, le=3_600)
     echo_tries: int = Field(3, ge=1, le=10)  # so many echoes in a row without a byte back: the connection is closed
     idle_close_s: float = Field(600.0, ge=0, le=86_400)  # a silent connection is closed after so long; 0: never
     frame_timeout_s: float = Field(10.0, gt=0, le=300)  # an unfinished message may take so long
@@ -217,11 +209,8 @@ class Link(BaseModel):
 
     # what it may ask and is told
     key_fields: tuple[DataElement, ...] = (7, 11, 32)  # with link, class and card: which message it is
-    cash_places: dict[str, Channel] = {
-        "6011": Channel.ATM,
-        "6010": Channel.AGENT,
-        "6012": Channel.AGENT,
-    }  # DE18 of cash
+    # DE18 of cash
+    cash_places: dict[str, Channel] = {"6011": Channel.ATM, "6010": Channel.AGENT, "6012": Channel.AGENT}
     purses: dict[str, PurseChoice] = {
         "00": PurseChoice.BY_RULE, "10": PurseChoice.CASH, "96": PurseChoice.CASH, "98": PurseChoice.FOOD,
     }  # third and fourth digit of DE3  # fmt: skip
@@ -234,12 +223,10 @@ class Link(BaseModel):
     statement_field: DataElement = 125  # of a mini statement
     statement_lines: int = Field(5, ge=1, le=10)
     file_actions: bool = True  # it may report cards of ours (0302)
-    layouts: dict[
-        DataElement, dict[str, int | str]
-    ] = {}  # columns of positional fields: name -> characters, or digits "n 12"
-    tags: dict[
-        DataElement, Literal["2+2", "2+3", "3+3", "tokens"]
-    ] = {}  # private fields that hold tags: characters of tag and length
+    # columns of positional fields: name -> characters, or digits "n 12"
+    layouts: dict[DataElement, dict[str, int | str]] = {}
+    # private fields that hold tags: characters of tag and length
+    tags: dict[DataElement, Literal["2+2", "2+3", "3+3", "tokens"]] = {}
     cut_over: time | None = None  # Jakarta's wall clock: from then on it is the partner's next day; None: midnight
     outgoing: Outgoing = Outgoing()
     stand_in: StandIn | None = None  # None: 91 while the books are away
@@ -365,8 +352,7 @@ class Link(BaseModel):
             raise ValueError(f"mac = {self.mac!r} needs mac_key")
         if self.pin_format == 4 and self.pin_block_field == 52:  # noqa: PLR2004 - ISO 9564-1 format, data element
             raise ValueError("pin_format = 4 needs a pin_block_field other than 52, which is too short")
-        unknown = [name for name in self.chip_profile if name not in emv_profiles()]
-        if unknown:
+        if unknown := [name for name in self.chip_profile if name not in emv_profiles()]:
             raise ValueError(f"there is no chip_profile {unknown[0]}")
         if self.chip == "off" and self.chip_scripts:
             raise ValueError("chip_scripts are nothing without chip data: chip is 'off'")
