@@ -49,9 +49,9 @@ def ensure_test_link(bank: Bank) -> Path:
                 bank.hsm.find(label)
             except KeyRefused:
                 components = [secrets.token_bytes(COMPONENT_BYTES), secrets.token_bytes(COMPONENT_BYTES)]
-                bank.hsm.form(spec, label, components)
+                handle = bank.hsm.form(spec, label, components)
                 written = [one.hex().upper() for one in components]
-                algorithm = (spec.algorithm or Algorithm.TDES).value
+                algorithm = bank.hsm.info(handle).algorithm.value
                 made.append(
                     {"link": link.name, "label": label, "kind": kind, "algorithm": algorithm, "components": written}
                 )

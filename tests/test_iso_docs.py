@@ -11,8 +11,8 @@ from gateway.rules.authorise import DeclineReason
 from gateway.terminals.desk import DESK_MTIS
 from gateway.terminals.links_file import read_links
 from gateway.terminals.mapping import FINANCIAL
-from gateway.terminals.profile import Link, Outgoing, PartialMark, Tls
-from gateway.terminals.stand_in import StandIn
+from gateway.terminals.profile import Link
+from gateway.terminals.profile_tables import Outgoing, PartialMark, StandIn, Tls
 from iso.dialect import DIALECTS
 from iso.framing import FrameKind, HeaderKind
 from tests.repository import ROOT

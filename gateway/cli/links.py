@@ -164,7 +164,7 @@ def _read(chosen: Settings, file: Path | None) -> Links:
 
 
 def _lacks(chosen: Settings, links: Links) -> dict[str, str]:
-    """Why links cannot be opened, by name. Without a keystore nothing is said of keys."""
+    """Why links cannot be opened, by name; those for trials are not missed. Without a keystore nothing is said of keys."""
     from gateway.app import open_keystore
     from gateway.operations.custody import custody_of
     from gateway.terminals.needed_keys import lacking
@@ -176,7 +176,7 @@ def _lacks(chosen: Settings, links: Links) -> dict[str, str]:
         hsm = open_keystore(chosen)
     except (KeysError, GatewayError) as error:
         refuse(str(error))
-    found = {one.name: lacking(one, hsm) for one in links.link}
+    found = {one.name: lacking(one, hsm) for one in links.link if not one.trial}
     return {name: why for name, why in found.items() if why is not None}
 
 

@@ -64,7 +64,7 @@ def cases(
     from gateway.simulator.profile import read_profile
 
     with in_one_line():
-        paths = files or shipped_cases(read_profile(profile).name)
+        paths = files or shipped_cases(read_profile(profile))
         if show_list:
             _list_cases(paths, json=json)
             return

@@ -51,18 +51,21 @@ THE OTHER SIDE
   --host and --port   where the bank listens (127.0.0.1, KKS_ISO_PORT)
   --profile NAME      what the link speaks: himbara (ASCII, 4 digits of
                       length, PIN under a zone key), edc (packed, TPDU,
-                      DUKPT), or a TOML file of your own, a copy of
-                      gateway/simulator/profiles/himbara.toml
+                      DUKPT), chip (as himbara, with MACs, chips and
+                      stripes' values), or a TOML file of your own, a
+                      copy of gateway/simulator/profiles/chip.toml
                       A link that approves purchases in part has a file with
                       partial_approval = "purchases", or "marked" and
                       partial_fields, which each purchase then carries
   --wallet FILE       test cards with their PINs; never real ones
-  --keys FILE         clear test keys, for PIN pads and MACs:
+  --keys FILE         clear test keys, for PIN pads, MACs and cards:
                       [{"label": "bdk-edc", "kind": "bdk",
                         "key_set": "FFFF987654",
                         "components": ["HEX", "HEX"]}]
-                      kind: zpk, bdk, initial (with "ksn") or mac;
-                      "algorithm": "A" where it is AES
+                      kind: zpk, bdk, initial (with "ksn"), mac,
+                      imk-ac (chips), cvk (stripes) or zmk (new keys);
+                      "algorithm": "A" where it is AES. Chips count on
+                      in chip-counters.txt beside the file
 
 \b
 CERTIFICATION OF A LINK, in this order; go on when each step is clean
@@ -77,6 +80,9 @@ CERTIFICATION OF A LINK, in this order; go on when each step is clean
   5  kks simulate withdraw --amount 50000 --then-reverse --capture B
      kks simulate replay B --renew        on the system that goes live:
        the same answers as on the one that was certified
+  6  kks simulate cases --profile chip    MACs, chips, stripes, new keys:
+       on the link `chip` of a bank with test keys, or on one of your own
+       whose profile says which of them it wants; then as in 3 and 4
 A case of your own: copy one of gateway/simulator/cases/ and name it.
 
 \b
@@ -100,7 +106,12 @@ A SWITCH THAT MISBEHAVES
   perhaps `first` or `every`, and what to `do`: answer, late, drop,
   close, answer_and_close, wrong, garbage; with code, set, delay_ms.
   The first rule that fits acts; without one the answer is sensible.
-  gateway/simulator/rules/example.toml shows each of them.
+  To certify what the bank sends, a rule also has `expect` (as in a
+  case) for what it takes, `keep` for values that come again, and
+  `at_least`, how often it must come: exit 1 where that is not so. With
+  --profile chip answers have a MAC (`mac` wrong or none: not), and what
+  comes must have one. gateway/simulator/rules/example.toml shows each
+  deed, rules/outgoing.toml holds a bank's hot list against the manual.
 
 \b
 `explain HEX` reads a message, with or without its headers, and masks
@@ -110,7 +121,7 @@ LOCAL = "127.0.0.1"
 PORT_HELP = "port of the bank; the default is KKS_ISO_PORT"
 WALLET_HELP = "wallet of test cards; the default is demo/wallet.json in KKS_DATA_DIR"
 HIMBARA = "himbara"
-PROFILE_HELP = "what it speaks: himbara, edc, or a TOML file of your own"
+PROFILE_HELP = "what it speaks: himbara, edc, chip, or a TOML file of your own"
 KEYS_HELP = (
     "test keys beside those of the wallet; the default is simulator/test-keys.json in KKS_DATA_DIR, where it is there"
 )

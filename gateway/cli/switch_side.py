@@ -60,7 +60,10 @@ def host(
     *,
     json: Json = False,
 ) -> None:
-    """A switch that listens and answers by rules: to try an outgoing link, its time-outs and its store-and-forward."""
+    """A switch that listens and answers by rules: to try an outgoing link, its time-outs and its store-and-forward.
+
+    A rule may also say how what it takes must be (`expect`, `keep`) and how often it must come (`at_least`): exit 1 if not so.
+    """
     from gateway.simulator.host import RulesHost
     from gateway.simulator.host_keys import host_keys
     from gateway.simulator.rules import read_rules
@@ -74,14 +77,7 @@ def host(
             told = _tell_json if json else _tell
             taken = host_keys(spoken, outfit.keys, zmk) if zmk else None
             async with RulesHost(
-                chosen,
-                port,
-                host=address,
-                dialect=spoken.dialect,
-                framing=spoken.framing,
-                on_seen=told,
-                capture=file,
-                keys=taken,
+                chosen, port, host=address, profile=spoken, on_seen=told, capture=file, keys=taken
             ) as listening:
                 output.say(f"listens at {address}:{listening.port}, profile {spoken.name}")
                 await _stay(listening, seconds, echo_s)
@@ -93,10 +89,15 @@ def host(
         "requests": len(done.seen), "answers": dict(sorted(done.answers.items())), "connections": done.connections,
         "unreadable": done.unreadable, "unmatched": done.unmatched, "port": done.port,
     }  # fmt: skip
+    faults = [*done.failures, *done.missing]
     if json:
-        output.as_json(figures)
+        output.as_json(figures | {"faults": faults})
     else:
         output.say(", ".join(f"{name} {value}" for name, value in figures.items()))
+        for line in faults[:SHOWN]:
+            output.say(line)
+    if faults:
+        refuse(f"{len(faults)} faults")
 
 
 def replay(

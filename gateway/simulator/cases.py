@@ -114,12 +114,12 @@ class _Bank:
         )  # fmt: skip
 
 
-def shipped_cases(profile: str = HIMBARA_PROFILE.name) -> list[Path]:
-    """The files of the cases that come with the simulator and are for a profile of that name, sorted: those of a group together.
+def shipped_cases(profile: Profile = HIMBARA_PROFILE) -> list[Path]:
+    """The files of the cases that come with the simulator and are for PROFILE, sorted: those of a group together.
 
-    Raises CaseError.
+    Those about what the profile has not (MACs, chips) are not among them. Raises CaseError.
     """
-    return [path for path in sorted(FOLDER.glob("*.toml")) if read_case(path).profile in ("", profile)]
+    return [path for path in sorted(FOLDER.glob("*.toml")) if _is_for(read_case(path), profile)]
 
 
 async def run_cases(
@@ -144,7 +144,7 @@ async def run_cases(
     plan = plan or Round()
     read = [read_case(path) for path in paths]
     fitting = [case for case in read if _fits(case, profile)]
-    cases = fitting * plan.repeat
+    cases = [*fitting, *[case for case in fitting if not case.once] * (plan.repeat - 1)]
     bank = _Bank(host, port, clock, timeout_s, profile, capture)
     own, of_load = _shared_out(wallet, plan)
     stop = asyncio.Event()
@@ -173,9 +173,21 @@ async def run_cases(
     return RoundResult(*done, traffic, tuple(case.name for case in read if case not in fitting))
 
 
+def _is_for(case: Case, profile: Profile) -> bool:
+    """Whether the case is about such a link."""
+    wanted = (
+        (case.needs_mac, profile.mac_key),
+        (case.needs_fresh, profile.freshness_s),
+        (case.needs_chip, profile.chip),
+        (case.needs_stripe, profile.stripe_value),
+        (case.needs_key_change, profile.zone_master_key),
+    )
+    return case.profile in ("", profile.name) and all(has for needs, has in wanted if needs)
+
+
 def _fits(case: Case, profile: Profile) -> bool:
     """Whether the case can be played in this profile."""
-    if case.profile not in ("", profile.name) or (case.careless and not profile.digits_are_text):
+    if not _is_for(case, profile) or (case.careless and not profile.digits_are_text):
         return False
     if case.needs_whole if profile.partial_approval else case.needs_partial:
         return False

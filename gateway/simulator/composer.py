@@ -10,22 +10,25 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from gateway.simulator.card_reader import CARD_FIELDS
+from gateway.simulator.errors import CaseError
 from gateway.simulator.exchange import repeated
 from gateway.simulator.matching import fill
 from gateway.simulator.pinpad import other_pin, wrong_pin
-from gateway.simulator.script import Action, MacWord, NewPin, Slot, TypedPin
+from gateway.simulator.script import Action, MacWord, NewPin, Slot, Step, TypedPin
 from gateway.simulator.switch import NetworkCode
 from gateway.simulator.terminal import JAKARTA, Asked, TerminalKind, track2
 from iso.amount import read_amount, read_replacement, write_amount
 from iso.mac import mac_field
 from iso.message import Message
+from iso.response_codes import FORMAT_ERROR
 from keys.sensitive import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gateway.simulator.exchange import Exchange
-    from gateway.simulator.script import Case, Step
+    from gateway.simulator.script import Case
     from gateway.simulator.switch import Switch
     from gateway.simulator.terminal import Terminal
     from gateway.simulator.wallet import TestCard
@@ -48,6 +51,7 @@ _ASKED = MappingProxyType(
         Action.HOLD: ("0100", Asked.PURCHASE),
     }
 )
+_SHOWS = (*_ASKED, Action.PIN_CHANGE, Action.INCREMENT)
 _ABOUT = MappingProxyType(
     {
         Action.COMPLETE: ("0220", Asked.PURCHASE),
@@ -59,13 +63,18 @@ _COUNT_DIGITS, _SUM_DIGITS = 10, 16
 _ADD, _HOT_LIST = "1", "HOTLIST"
 _TEXT = "KKS SIMULATOR"
 _KEPT = 95
+_TRANSMITTED = 7
+_OLDER_S = 60
+_NOT_PROVED = "63"
 _ONE_DAY = timedelta(days=1)
 
 
 class Composer:
     """The messages of one case.
 
-    `variables` has from the start "pan", "unknown_pan", "track2", "now" (as in DE7) and "yesterday" (as in DE15).
+    Its terminals read no cards: the composer shows them, as each step says. `variables` has from the start "pan",
+    "unknown_pan", "track2", "now" (as in DE7), "yesterday" (as in DE15) and "undated": what a message without DE7
+    is told, which is too old where messages must be fresh.
     """
 
     def __init__(
@@ -74,7 +83,8 @@ class Composer:
         now = link.now()
         self.variables = {
             "pan": card.pan.reveal(), "unknown_pan": unknown.pan.reveal(), "track2": track2(card), "now": f"{now:%m%d%H%M%S}",
-            "yesterday": f"{now.astimezone(JAKARTA) - _ONE_DAY:%m%d}", **case.variables,
+            "yesterday": f"{now.astimezone(JAKARTA) - _ONE_DAY:%m%d}",
+            "undated": _NOT_PROVED if link.profile.freshness_s else FORMAT_ERROR, **case.variables,
         }  # fmt: skip
         self._link = link
         self._terminals = terminals
@@ -93,14 +103,32 @@ class Composer:
         """What STEP sends, changed as it says. Raises CaseError for a variable without value, FormatError, KeyRefused."""
         message = self._made(step)
         fields = dict(message.fields)
-        for number, text in step.set.items():
-            fields[number] = fill(text, self.variables)
-        made = Message(step.mti or message.mti, {number: text for number, text in fields.items() if text})
+        changes = {number: fill(text, self.variables) for number, text in step.set.items()}
+        if step.mac is MacWord.STALE:
+            old = self._link.now() - timedelta(seconds=self._link.profile.freshness_s + _OLDER_S)
+            fields[_TRANSMITTED] = f"{old:%m%d%H%M%S}"
+        made = self._with_card(step, Message(step.mti or message.mti, fields | changes))
+        made.fields.update({number: text for number, text in changes.items() if number in CARD_FIELDS})
+        made = Message(made.mti, {number: text for number, text in made.fields.items() if text})
         if step.mac is MacWord.WRONG:
             number = mac_field(made)
             made.fields[number] = "0" * self._link.profile.dialect.field(number).length
         self._messages[step.name] = made
         return made
+
+    def _with_card(self, step: Step, message: Message) -> Message:
+        """MESSAGE as the card is shown: a request of a card as a good one is; another where the step says how."""
+        reader = self._link.profile.reader
+        if step.shown.says_nothing and step.action not in _SHOWS:
+            return message
+        if reader is None:
+            if step.shown.says_nothing:
+                return message
+            raise CaseError(
+                "the profile reads neither chips nor stripes: read, chip, stripe and skips mean nothing there"
+            )
+        today = self._link.now().astimezone(JAKARTA).date()
+        return reader.put(message, self._cards[step.card], today, step.shown)
 
     def answered(self, step: Step, exchange: Exchange) -> None:
         """Take in what the answer changes: the card's PIN, what totals count."""
@@ -114,13 +142,14 @@ class Composer:
     def pin_back(self) -> Message:
         """The message that gives the card the PIN back that it had when the case began."""
         card = self._cards[Slot.OWN]
-        return self._terminals[TerminalKind.ATM].pin_change(card, self._pins[Slot.OWN], card.pin)
+        message = self._terminals[TerminalKind.ATM].pin_change(card, self._pins[Slot.OWN], card.pin)
+        return self._with_card(Step(Action.PIN_CHANGE), message)
 
     def _made(self, step: Step) -> Message:
         terminal, card = self._terminals[step.at], self._cards[step.card]
         action = step.action
         if action in _NETWORK:
-            return self._link.network_message(_NETWORK[action])
+            return self._network(step)
         if action in _ASKED:
             mti, asked = _ASKED[action]
             message = terminal.request(asked, card, step.amount_idr, self._typed(step), step.purse, mti)
@@ -141,6 +170,15 @@ class Composer:
         if action is Action.PIN_CHANGE:
             return terminal.pin_change(card, self._typed(step), self._new_pin(step))
         return terminal.plain(*self._about_no_terminal(action, card))
+
+    def _network(self, step: Step) -> Message:
+        message = self._link.network_message(_NETWORK[step.action])
+        profile = self._link.profile
+        if step.action is not Action.KEY_CHANGE or profile.courier is None or profile.key_exchange_field in step.set:
+            return message
+        block, check_value = profile.courier.block(step.key, step.under)
+        self.variables |= {"block": block, "kcv": check_value}
+        return Message(message.mti, message.fields | {profile.key_exchange_field: block})
 
     def _about_no_terminal(self, action: Action, card: TestCard) -> tuple[str, dict[int, str]]:
         if action is Action.TOTALS:

@@ -42,3 +42,7 @@ class CaptureError(SimulatorError):
 
 class WrongMac(SimulatorError, LinkError):
     """An answer came without the MAC that the link's profile asks for, or with a wrong one."""
+
+
+class WrongArpc(SimulatorError, LinkError):
+    """An answer does not prove to the card's chip that it is its issuer's: tag 91 of DE55 is missing, or wrong."""

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Self
 
 from gateway.simulator.errors import SimulatorError
 from gateway.simulator.matching import fill
-from gateway.simulator.rules import Chooser, Deed, Rule, Rules
+from gateway.simulator.profile import Profile
+from gateway.simulator.rules import AnswerMac, Chooser, Deed, Rule, Rules
 from iso.codec import decode, encode
 from iso.dialect import HIMBARA, Dialect
 from iso.errors import FormatError, FrameError, LinkClosed, LinkTimeout
 from iso.framing import HIMBARA_FRAMING, Deframer, LengthFraming
+from iso.mac import mac_field
 from iso.message import Message, response_mti
 from iso.response_codes import APPROVED, FORMAT_ERROR
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 LOCAL = "127.0.0.1"
 _NO_MESSAGE = b"NO MESSAGE"
 _SEEN_MOST = 100_000
+_FAILURES_MOST = 1_000
+_NETWORK = "8"
 _STANS = 999_999
 _MS = 1_000
 _ARRIVALS, _REJECTED = ("0100", "0101", "0200", "0201"), "0610"
@@ -50,7 +54,9 @@ class RulesHost:
 
     `seen` holds the requests in the order they came, the first 100,000 of them; `answers` counts them by what became of them:
     a DE39, or the deed of the rule that took them. `on_seen` is told of each request once it was answered (or not).
-    `unreadable` counts frames that held no message of the dialect, `unmatched` answers to nothing that was asked.
+    `unreadable` counts frames that held no message of the dialect, `unmatched` answers to nothing that was asked. `failures`:
+    a line for each request that was not as its rule expects, the first 1,000. PROFILE: whose MACs it makes and wants, by default
+    none; then it speaks the profile's dialect and frame.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class RulesHost:
         host: str = LOCAL,
         dialect: Dialect = HIMBARA,
         framing: LengthFraming = HIMBARA_FRAMING,
+        profile: Profile | None = None,
         on_seen: Callable[[Seen], None] | None = None,
         capture: Capture | None = None,
         keys: HostKeys | None = None,
@@ -72,8 +79,9 @@ class RulesHost:
         self.connections = 0
         self.unreadable = 0
         self.unmatched = 0
-        self.dialect = dialect
-        self.framing = framing
+        self.failures: list[str] = []
+        self.profile = profile or Profile(dialect=dialect, framing=framing)
+        self.dialect, self.framing = self.profile.dialect, self.profile.framing
         self._host = host
         self._rules = Rules() if rules is None else rules
         self._chooser = Chooser(self._rules)
@@ -110,6 +118,11 @@ class RulesHost:
     def is_connected(self) -> bool:
         """Whether somebody is there."""
         return bool(self._links)
+
+    @property
+    def missing(self) -> list[str]:
+        """Which rules took fewer messages than were to come, a line each."""
+        return self._chooser.missing
 
     def cut(self) -> None:
         """Close every connection at once, as a broken line does."""
@@ -158,8 +171,19 @@ class RulesHost:
                 if not answer.done():
                     answer.set_exception(LinkClosed("the connection was closed before the answer came"))
 
-    def goes(self, message: Message) -> bytes:
+    def _sealed(self, message: Message, mac: AnswerMac) -> Message:
+        """MESSAGE with such a MAC, where the profile has MACs."""
+        if self.profile.sign is None or mac is AnswerMac.NONE:
+            return message
+        if mac is AnswerMac.RIGHT:
+            return self.profile.sealed(message)
+        number = mac_field(message)
+        return Message(message.mti, message.fields | {number: "0" * self.dialect.field(number).length})
+
+    def goes(self, message: Message, mac: AnswerMac = AnswerMac.RIGHT) -> bytes:
         """Bytes of a message that leaves. Called by a connection."""
+        if self._keys is None:
+            message = self._sealed(message, mac)
         if self._capture is not None:
             self._capture.sent(message)
         return encode(message, self.dialect) if self._keys is None else self._keys.encoded(message, self.dialect)
@@ -192,6 +216,7 @@ class RulesHost:
         if len(self.seen) < _SEEN_MOST:
             self.seen.append(request)
         rule = self._chooser.choose(request)
+        self._judge(rule, request)
         answer = self._sensible(request) if rule is None else _by_rule(request, rule)
         self.answers[_became(rule, answer)] += 1
         wait_ms = 0 if rule is None else self._rules.wait_ms(rule)
@@ -204,6 +229,13 @@ class RulesHost:
         self._came.set()
         if self._on_seen is not None:
             self._on_seen(Seen(request, "" if rule is None else rule.title, answer))
+
+    def _judge(self, rule: Rule | None, request: Message) -> None:
+        """Write down where REQUEST is not as it should be."""
+        found = [] if rule is None else self._chooser.differences(rule, request)
+        if self._keys is None and not self.profile.mac_is_right(request) and request.mti[1:2] != _NETWORK:
+            found.append(f"{request.mti}: has no MAC, or a wrong one")
+        self.failures += found[: _FAILURES_MOST - len(self.failures)]
 
     def _sensible(self, request: Message) -> Message:
         return (self._keys and self._keys.answer(request)) or sensible_answer(request)
@@ -254,14 +286,14 @@ class _Link(asyncio.Protocol):
         elif rule is not None and deed is Deed.GARBAGE:
             self._write(bytes.fromhex(rule.hex) or self._host.framing.frame(_NO_MESSAGE, self._answering(header)))
         elif answer is not None:
-            self.send(answer, header)
+            self.send(answer, header, AnswerMac.RIGHT if rule is None else rule.mac)
             if deed is Deed.ANSWER_AND_CLOSE:
                 self._close()
 
-    def send(self, message: Message, header: bytes | None = None) -> None:
+    def send(self, message: Message, header: bytes | None = None, mac: AnswerMac = AnswerMac.RIGHT) -> None:
         """Send. HEADER: the message header of the request that is answered."""
         framing = self._host.framing
-        self._write(framing.frame(self._host.goes(message), self._answering(header)))
+        self._write(framing.frame(self._host.goes(message, mac), self._answering(header)))
 
     def abort(self) -> None:
         """Close at once."""

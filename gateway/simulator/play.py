@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.simulator.composer import Composer
-from gateway.simulator.errors import CaseError
+from gateway.simulator.errors import CaseError, WalletError
 from gateway.simulator.exchange import Exchange, ask
 from gateway.simulator.matching import differences, fill
 from gateway.simulator.script import Action, Connection, MacWord
@@ -21,6 +21,7 @@ from gateway.simulator.switch import NetworkCode
 from gateway.simulator.terminal import TerminalKind
 from iso.codec import decode, encode
 from iso.errors import FormatError, FrameError, LinkClosed, LinkError, LinkTimeout
+from iso.response_codes import MALFUNCTION
 from keys.errors import KeysError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _STANS_A_TERMINAL = 1_000
 _PLACES = 890  # terminals whose trace numbers do not meet
 _STANS = 999_999
 _MS = 1_000
+_KEY_CHANGE_TRIES, _KEY_CHANGE_PAUSE_S = 100, 0.2
 
 
 class Play:
@@ -63,7 +65,7 @@ class Play:
         self._line = SteadyLink(new_link(), cutter, signs_on=case.sign_on)
         terminals = {
             kind: self._line.switch.terminal(
-                pinpad, kind, place + 1, first_stan=_first_stan(3 * place + number, stans_from)
+                pinpad, kind, place + 1, first_stan=_first_stan(3 * place + number, stans_from), reads=False
             )
             for number, kind in enumerate(TerminalKind)
         }
@@ -103,9 +105,19 @@ class Play:
                 return []
             if not step.awaits_answer:
                 return await self._play_unanswered(step, message)
-            return self._judged(step, await self._ask(step, message))
-        except (CaseError, FormatError, FrameError, KeysError) as error:
+            return self._judged(step, await self._insist(step, message))
+        except (CaseError, WalletError, FormatError, FrameError, KeysError) as error:
             return [str(error)]
+
+    async def _insist(self, step: Step, message: Message) -> Exchange:
+        """The exchange. A key change that is told 96 while another is under way is asked for again, as it should be."""
+        exchange = await self._ask(step, message)
+        for _ in range(_KEY_CHANGE_TRIES):
+            if step.action is not Action.KEY_CHANGE or exchange.code != MALFUNCTION:
+                break
+            await asyncio.sleep(_KEY_CHANGE_PAUSE_S)
+            exchange = await self._ask(step, message)
+        return exchange
 
     async def _ask(self, step: Step, message: Message) -> Exchange:
         """The exchange; over a second connection where the step says so, and never cut where it looks at the time."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.simulator.capture import Way
+from gateway.simulator.card_reader import Entry, Shown, StripeWord
 from gateway.simulator.errors import CaptureError
 from gateway.simulator.exchange import Exchange, ask
 from gateway.simulator.terminal import JAKARTA, reference, track2
@@ -37,6 +38,7 @@ _DIFFERENCES_MOST = 1_000
 _WAITING_MOST = 10_000
 _CANNOT = frozenset({34, 36, 45, 53, 55, 102, 103, 125})
 _MACS = (64, 128)
+_TRACK2, _CHIP = 35, 55
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +124,7 @@ class _Replay:
     skipped: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
+    readings: dict[tuple[str, str, str], dict[int, str]] = field(default_factory=dict)
     sent: int = 0
     compared: int = 0
     unanswered: int = 0
@@ -224,11 +227,12 @@ class _Replay:
         if card is None:
             self.skipped["needs a card that the wallet does not have"] += 1
             return None
-        cannot = sorted((line.left & _CANNOT | line.left & self.link.profile.pin_fields) - {block})
+        read = self._read(line, message, card)
+        cannot = sorted((line.left & _CANNOT | line.left & self.link.profile.pin_fields) - {block, *read})
         if cannot:
             self.skipped[f"needs what a wallet does not have: fields {', '.join(map(str, cannot))}"] += 1
             return None
-        known = {2: card.pan.reveal(), 14: f"{card.expires:%y%m}", 35: track2(card)}
+        known = {2: card.pan.reveal(), 14: f"{card.expires:%y%m}", 35: track2(card)} | read
         fields = message.fields | {number: known[number] for number in line.left if number in known}
         if block in line.left or (self.plan.new_pins and block in fields):
             if self.pinpad is None:
@@ -239,6 +243,19 @@ class _Replay:
             if entry.ksn is not None:
                 fields[self.link.profile.ksn_field] = entry.ksn
         return Message(message.mti, fields)
+
+    def _read(self, line: Line, message: Message, card: TestCard) -> dict[int, str]:
+        """What the card's chip or stripe says now, where the profile reads them: the same to a repeat as to its original."""
+        reader = self.link.profile.reader
+        left = line.left & {_TRACK2, _CHIP}
+        if reader is None or not left:
+            return {}
+        key = message.mti[:3], message.get(11, ""), message.get(7, "")
+        if key not in self.readings:
+            by_chip = Entry.CHIP if _CHIP in left else Entry.STRIPE
+            shown = Shown(by_chip, stripe=StripeWord.RIGHT if _TRACK2 in left else None)
+            self.readings[key] = reader.put(message, card, self.link.now().astimezone(JAKARTA).date(), shown).fields
+        return {number: self.readings[key][number] for number in left}
 
     def _card(self, line: Line, message: Message) -> TestCard | None:
         """The wallet's card that a line speaks of, by its place, or by its number where that is there."""

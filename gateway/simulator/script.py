@@ -7,11 +7,14 @@ on its connection).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from gateway.simulator.card_reader import ChipWord, Entry, Shown, StripeWord
 from gateway.simulator.errors import CaseError
+from gateway.simulator.key_courier import NewKey, Under
 from gateway.simulator.tables import Tables
 from gateway.simulator.terminal import Purse, TerminalKind
 
@@ -34,7 +37,7 @@ class Action(StrEnum):
     ECHO = "echo"
     """0800, DE70 301."""
     KEY_CHANGE = "key_change"
-    """0800, DE70 101; the key itself is put in with `set`."""
+    """0800, DE70 101: a new key for `key`, under the zone master key or (`under`) another; of other blocks with `set`."""
     WITHDRAW = "withdraw"
     """0200, DE3 01: cash."""
     PURCHASE = "purchase"
@@ -108,6 +111,8 @@ class MacWord(StrEnum):
     """Zeros."""
     NONE = "none"
     """The message goes without."""
+    STALE = "stale"
+    """Right, over a DE7 that is a minute older than the profile's `freshness_s`."""
 
 
 class Slot(StrEnum):
@@ -128,6 +133,11 @@ class Connection(StrEnum):
     """A second one, made for this message (signed on as the first is) and closed after its answer."""
 
 
+_SERVICE_CODE = re.compile(r"\d{3}", re.ASCII)
+_WITHOUT_CARD = (
+    *(Action.SIGN_ON, Action.SIGN_OFF, Action.CUT_OVER, Action.ECHO, Action.KEY_CHANGE),
+    *(Action.TOTALS, Action.FILE_ACTION, Action.ADMIN, Action.RAW, Action.HEAR),
+)
 _FOLLOWING = (Action.REVERSE, Action.REPEAT, Action.COMPLETE, Action.INCREMENT, Action.RELEASE, Action.REFUND)
 
 
@@ -142,6 +152,10 @@ class Step:
     a variable's name to the field of the answer that fills it. `wait_ms`: pause before it is sent. `within_ms`: the longest
     its answer may take. In place of an answer: `expect_closed`, the bank closes the connection; `expect_silence_ms`, nothing
     comes for so long.
+
+    How the card is shown (card_reader.Shown), in messages of a card: `read`, `chip`, `stripe`, `skips`, `service_code`.
+    `mac`: of the message, where the profile has MACs. `key` and `under`: what a `key_change` brings; its block and its check
+    value are then the variables `block` and `kcv`.
     """
 
     action: Action
@@ -157,7 +171,14 @@ class Step:
     kept_idr: int = 0
     marked: bool = False
     mti: str = ""
+    read: Entry | None = None
+    chip: ChipWord | None = None
+    stripe: StripeWord | None = None
+    skips: int = 0
+    service_code: str = ""
     mac: MacWord = MacWord.RIGHT
+    key: NewKey = NewKey.PIN
+    under: Under = Under.RIGHT
     hex: str = ""
     text: str = ""
     send: bool = True
@@ -184,6 +205,11 @@ class Step:
         return self.action in (Action.RAW, Action.HEAR)
 
     @property
+    def shown(self) -> Shown:
+        """How the card is shown."""
+        return Shown(self.read, self.chip, self.stripe, self.skips, self.service_code)
+
+    @property
     def title(self) -> str:
         """What a person calls it."""
         return self.name or self.says or self.action
@@ -195,8 +221,10 @@ class Case:
 
     `profile`: the only one it is run in, as one with bytes in it is; any where it is left out. `sign_on`: whether it starts
     signed on. `careless`: whether its link lets any character stand in any field; not run where digits are packed.
-    `needs_sign_on`: not run where the profile says that the bank wants no sign-on. `needs_partial`, `needs_whole`: only run
-    where purchases may be approved in part, or never are. `variables`: first values of variables.
+    `needs_sign_on`, `needs_mac`, `needs_fresh`, `needs_chip`, `needs_stripe`, `needs_key_change`: not run where the profile says
+    that the bank wants none (no sign-on, MACs, DE7 of now, chips, stripes' values), or takes no keys over the link.
+    `needs_partial`, `needs_whole`: only run where purchases may be approved in part, or never are.
+    `once`: run once in a round, however often the others are. `variables`: first values of variables.
     """
 
     path: Path
@@ -210,6 +238,12 @@ class Case:
     sign_on: bool = True
     careless: bool = False
     needs_sign_on: bool = False
+    needs_mac: bool = False
+    needs_fresh: bool = False
+    needs_chip: bool = False
+    needs_stripe: bool = False
+    needs_key_change: bool = False
+    once: bool = False
     needs_partial: bool = False
     needs_whole: bool = False
     variables: dict[str, str] = field(default_factory=dict)
@@ -252,7 +286,12 @@ def _step(place: str, table: dict[str, Any]) -> Step:
         ("pin", TypedPin),
         ("card", Slot),
         ("connection", Connection),
+        ("read", Entry),
+        ("chip", ChipWord),
+        ("stripe", StripeWord),
         ("mac", MacWord),
+        ("key", NewKey),
+        ("under", Under),
     )
     for key, kind in words:
         if key in parts:
@@ -286,8 +325,12 @@ def _fault(step: Step) -> str:
         return "expect, same_as, keep and within_ms want an answer: they do not go with expect_closed and expect_silence_ms"
     if step.expect_closed and step.expect_silence_ms:
         return "expect_closed and expect_silence_ms: give one of them"
-    if min(step.wait_ms, step.within_ms, step.expect_silence_ms, step.amount_idr, step.kept_idr) < 0:
-        return "wait_ms, within_ms, expect_silence_ms, amount_idr and kept_idr cannot be below zero"
+    if min(step.wait_ms, step.within_ms, step.expect_silence_ms, step.amount_idr, step.kept_idr, step.skips) < 0:
+        return "wait_ms, within_ms, expect_silence_ms, amount_idr, kept_idr and skips cannot be below zero"
+    if step.service_code and _SERVICE_CODE.fullmatch(step.service_code) is None:
+        return "service_code must be three digits"
+    if not step.shown.says_nothing and step.action in _WITHOUT_CARD:
+        return f"{step.action} shows no card: read, chip, stripe, skips and service_code do not go with it"
     return ""
 
 

@@ -11,7 +11,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
-from gateway.simulator.errors import WrongMac
+from gateway.simulator.errors import WrongArpc, WrongMac
 from gateway.simulator.exchange import Exchange, ask
 from gateway.simulator.profile import HIMBARA_PROFILE, Profile
 from gateway.simulator.rawline import RawLine
@@ -19,6 +19,7 @@ from gateway.simulator.terminal import Terminal, TerminalKind
 from iso.client import LinkClient
 from iso.dialect import HIMBARA, Dialect, Encoding, Kind
 from iso.errors import LinkClosed, SignOnRefused
+from iso.mac import mac_field
 from iso.message import Message
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ CARELESS = careless(HIMBARA)
 
 
 class SealingClient(LinkClient):
-    """A link client that gives its requests the MAC of its profile, wants one in answers, and writes both into a capture."""
+    """A link client that gives its requests the MAC of its profile, wants answers proved, and writes both into a capture."""
 
     def __init__(
         self, host: str, port: int, profile: Profile, *, timeout_s: float, capture: Capture | None = None
@@ -67,19 +68,28 @@ class SealingClient(LinkClient):
         self._capture = capture
 
     async def request(self, message: Message, *, again: bool = False) -> Message:
-        """Send `message` with its MAC and wait for its answer. Raises WrongMac too, a LinkError."""
-        answer = await self.request_unsealed(self._profile.sealed(message), again=again)
-        if not self._profile.mac_is_right(answer):
-            raise WrongMac(f"the answer to {message.mti} has no MAC, or a wrong one")
-        return answer
+        """Send `message` with its MAC and wait for its answer. Raises WrongMac and WrongArpc too, which are LinkErrors."""
+        return self._proved(message, await self._exchanged(self._profile.sealed(message), again=again), needs_mac=True)
 
     async def request_unsealed(self, message: Message, *, again: bool = False) -> Message:
-        """Send `message` as it is, and take any answer."""
+        """Send `message` as it is. Its answer may lack a MAC, but not have a wrong one."""
+        return self._proved(message, await self._exchanged(message, again=again), needs_mac=False)
+
+    async def _exchanged(self, message: Message, *, again: bool) -> Message:
         if self._capture is None:
             return await super().request(message, again=again)
         self._capture.sent(message)
         answer = await super().request(message, again=again)
         self._capture.received(answer)
+        return answer
+
+    def _proved(self, message: Message, answer: Message, *, needs_mac: bool) -> Message:
+        """ANSWER, where its MAC is right and the card that was asked with believes it."""
+        profile = self._profile
+        if (needs_mac or mac_field(answer) in answer.fields) and not profile.mac_is_right(answer):
+            raise WrongMac(f"the answer to {message.mti} has no MAC, or a wrong one")
+        if profile.reader is not None and (fault := profile.reader.fault(message, answer)):
+            raise WrongArpc(fault)
         return answer
 
 
@@ -167,8 +177,9 @@ class Switch:
         *,
         first_stan: int = 1,
         record: TerminalJournal | None = None,
+        reads: bool = True,
     ) -> Terminal:
-        """A terminal on this connection, named after its kind and number."""
+        """A terminal on this connection, named after its kind and number. `reads`: whether its card reader works."""
         letter = _LETTERS[kind]
         terminal_id, merchant_id = f"{letter}{number:07d}", f"SIM{letter}{number:011d}"
         return Terminal(
@@ -182,4 +193,5 @@ class Switch:
             profile=self.profile,
             first_stan=first_stan,
             record=record,
+            reads=reads,
         )

@@ -77,7 +77,10 @@ _NAMES = MappingProxyType(
 
 
 class Terminal:
-    """A terminal on a link. `clock` gives aware UTC time; `first_stan` keeps the trace numbers of many terminals apart."""
+    """A terminal on a link. `clock` gives aware UTC time; `first_stan` keeps the trace numbers of many terminals apart.
+
+    `reads`: whether it puts what its card reader reads into its requests, where the profile has one.
+    """
 
     def __init__(
         self,
@@ -92,6 +95,7 @@ class Terminal:
         profile: Profile = HIMBARA_PROFILE,
         first_stan: int = 1,
         record: TerminalJournal | None = None,
+        reads: bool = True,
     ) -> None:
         self.kind = kind
         self.terminal_id = terminal_id
@@ -104,6 +108,7 @@ class Terminal:
         self._clock = clock
         self._stan = first_stan - 1
         self._record = record
+        self._reader = profile.reader if reads else None
         self._reversals: dict[tuple[str, str], Message] = {}
 
     async def withdraw(
@@ -167,7 +172,7 @@ class Terminal:
         local = now.astimezone(JAKARTA)
         stan = self._next_stan()
         marked = self._profile.partial_fields if asked is Asked.PURCHASE else {}
-        return Message(
+        message = Message(
             mti,
             {
                 2: card.pan.reveal(),
@@ -190,6 +195,7 @@ class Terminal:
             | self._typed(card, card.pin if pin is None else pin)
             | marked,
         )
+        return message if self._reader is None else self._reader.put(message, card, local.date())
 
     def reversal(self, original: Message, kept_idr: int = 0, *, repeat: bool = False) -> Message:
         """The 0420 that takes `original` back; with `repeat` the 0421 of the reversal sent before, if there was one."""

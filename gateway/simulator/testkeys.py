@@ -4,13 +4,15 @@
      {"label": "bdk-edc", "kind": "bdk", "key_set": "FFFF987654", "components": ["...", "..."]},
      {"label": "ik-edc", "kind": "initial", "ksn": "FFFF9876543210E00000", "components": ["...", "..."]},
      {"label": "mac-himbara", "kind": "mac", "algorithm": "A", "components": ["...", "..."]},
+     {"label": "imk-ac", "kind": "imk-ac", "components": ["...", "..."]},
      {"label": "zmk-himbara", "kind": "zmk", "algorithm": "A", "components": ["...", "..."]}]
 
 `algorithm`: T triple DES (components of 16 or 24 bytes), where nothing else is said; A AES (16, 24 or 32); XORed the components
 are the key. `key_set`: what the KSN of a base derivation key begins with, 5 bytes (AES: 4); one of our own where nothing is
 said. `ksn`: the device's initial KSN, 10 bytes with counter zero (AES: its initial key id, 8). A MAC key of triple DES makes
-retail MACs, one of AES CMACs. A bank with test keys writes such a file; what is in it for other uses is passed over. Knows no
-real key. Read next: pinpad.py, profile.py.
+retail MACs, one of AES CMACs. An issuer's keys of test cards are there too: `imk-ac` signs as their chips do, `cvk` makes the
+values of their stripes; `zmk` carries new keys over the link. A bank with test keys writes such a file; what is in it for other
+uses is passed over. Knows no real key. Read next: pinpad.py, profile.py.
 """
 
 from __future__ import annotations
@@ -18,6 +20,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import reduce
+from operator import xor
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from gateway.simulator.errors import ProfileError
@@ -36,7 +41,7 @@ _BYTES = {Algorithm.TDES: (16, 24), Algorithm.AES: (16, 24, 32)}
 _KEY_SETS = {Algorithm.TDES: "FFFF987654", Algorithm.AES: "12345678"}
 _KEY_SET_BYTES = {Algorithm.TDES: 5, Algorithm.AES: 4}
 _DEVICE_BYTES = {Algorithm.TDES: 10, Algorithm.AES: 8}
-_OTHER_USES = ("imk-ac", "imk-smi", "cvk")
+_OTHER_USES = ("imk-smi", "imk-smc")
 
 
 class TestKeyKind(StrEnum):
@@ -51,8 +56,21 @@ class TestKeyKind(StrEnum):
     INITIAL = "initial"
     """The initial DUKPT key of one device, which all simulated terminals are then."""
     MAC = "mac"
+    IMK = "imk-ac"
+    """An issuer's master key of cryptograms: test cards sign with keys that come of it."""
+    CVK = "cvk"
+    """A card verification key: makes the values of test cards' stripes."""
     ZMK = "zmk"
-    """A zone master key: opens the keys that the bank brings (host_keys.py)."""
+    """A zone master key: other keys travel under it."""
+
+
+_USAGES = MappingProxyType(
+    {
+        TestKeyKind.IMK: KeyUsage.ISSUER_CRYPTOGRAM,
+        TestKeyKind.CVK: KeyUsage.CARD_VERIFICATION,
+        TestKeyKind.ZMK: KeyUsage.KEY_BLOCK_PROTECTION,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +84,11 @@ class TestKey:
     algorithm: Algorithm
     components: tuple[bytes, ...] = field(repr=False)
     device: bytes = b""
+
+    @property
+    def value(self) -> bytes:
+        """The key itself, for what a card does with it: test keys are no secret."""
+        return bytes(reduce(xor, column) for column in zip(*self.components, strict=True))
 
     def form(self, hsm: Hsm) -> KeyHandle:
         """Bring the key into HSM, for the terminal's half of its use alone. Raises ProfileError where it is no key."""
@@ -82,8 +105,8 @@ class TestKey:
         if self.kind is TestKeyKind.INITIAL:
             attributes = KeyAttributes(device=self.device.hex().upper())
             return KeySpec(KeyUsage.INITIAL_DUKPT, self.algorithm, attributes=attributes)
-        if self.kind is TestKeyKind.ZMK:
-            return KeySpec(KeyUsage.KEY_BLOCK_PROTECTION, self.algorithm)
+        if self.kind in _USAGES:
+            return KeySpec(_USAGES[self.kind], self.algorithm)
         return KeySpec(KeyUsage.MAC_RETAIL if self.algorithm is Algorithm.TDES else KeyUsage.MAC_CMAC, self.algorithm)
 
 

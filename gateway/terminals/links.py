@@ -130,7 +130,7 @@ class LinkRoom:
         self._closing = False
         lacks = [lacking(place.link, bank.hsm) for place in self._places.values()]
         if all(lacks):
-            raise Refused("; ".join(why for why in lacks if why is not None))
+            raise Refused("; ".join(why for why in lacks if why is not None) or "the keystore has the keys of no link")
 
     @property
     def places(self) -> list[Place]:
@@ -245,9 +245,14 @@ class LinkRoom:
         return state
 
     def _read(self) -> list[Place]:
-        """The file's links, closed. Raises SettingsError."""
+        """The file's links, closed; not those for trials whose keys the keystore lacks. Raises SettingsError."""
+        hsm = self._bank.hsm
         links = read_links(self._bank.settings.links_file)
-        return [Place(link, context_of(link), digest_of(link), papers_of(link)) for link in links.link]
+        return [
+            Place(link, context_of(link), digest_of(link), papers_of(link))
+            for link in links.link
+            if not link.trial or lacking(link, hsm) is None
+        ]
 
     def _check_keys(self, found: list[Place]) -> None:
         """Refuse a file that would close a link that works, for lack of a key. Raises SettingsError."""

@@ -15,11 +15,11 @@ from gateway.rules.authorise import WITH_PIN, DeclineReason, Request, RequestKin
 from gateway.rules.purse import Channel, PurseChoice
 from gateway.terminals import private_fields
 from gateway.terminals.card_data import card_data, chip_field, new_pin_block, pin_block, script_words
-from gateway.terminals.profile import Asked, Link, number_of
+from gateway.terminals.profile import Asked, Link
 from iso.additional_amounts import AdditionalAmount, AmountType, write_additional_amounts
 from iso.amount import read_amount, read_replacement, write_amount
 from iso.errors import FormatError
-from iso.original_data import read_original_data
+from iso.original_data import institution_number, read_original_data
 from iso.processing_code import read_processing_code
 from iso.response_codes import INVALID_AMOUNT, INVALID_TRANSACTION, NOT_PERMITTED, TERMINAL_NOT_PERMITTED
 from keys.errors import PanRefused
@@ -196,7 +196,7 @@ def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: 
     if link.structured:
         private_fields.check(message, link)
     pan = _pan(message)
-    if link.acquirers and number_of(message.get(32, "")) not in link.spelled:
+    if link.acquirers and institution_number(message.get(32, "")) not in link.spelled:
         raise Declined(TERMINAL_NOT_PERMITTED, "DE32 is no acquirer of this link")
     request = _reversal(message, link) if message.mti[1] == "4" else _request(message, link)
     original = None
@@ -358,7 +358,7 @@ def _terminal(message: Message, link: Link) -> str:
 
 def _acquirer(sent: str, link: Link) -> str:
     """DE32 as the profile spells it: what is written in two ways is one terminal to a limit, and one payee."""
-    return sent if sent == link.acquirer else link.spelled.get(number_of(sent), sent)
+    return sent if sent == link.acquirer else link.spelled.get(institution_number(sent), sent)
 
 
 def _pan(message: Message) -> Pan:

@@ -10,7 +10,6 @@ import re
 from datetime import time
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -28,12 +27,13 @@ from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.chip import ScriptUse
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from gateway.terminals.longest import check_room
-from gateway.terminals.stand_in import StandIn
+from gateway.terminals.profile_tables import DataElement, Outgoing, PartialMark, StandIn, Tls
 from iso import private_tlv
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import DialectError, FrameError
 from iso.framing import FrameKind, HeaderKind, LengthFraming
 from iso.layout import Layout, layout_of
+from iso.original_data import institution_number
 from keys.emv_profile import profiles as emv_profiles
 
 if TYPE_CHECKING:
@@ -70,9 +70,6 @@ ChipProfiles = Annotated[
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
     Field(min_length=1, max_length=8),
 ]
-DataElement = Annotated[
-    int, BeforeValidator(lambda value: int(value) if isinstance(value, str) else value), Field(ge=2, le=128)
-]
 
 EXPIRING_COLUMNS = {"expiring_on": 8, "expiring_amount": 12}
 """Columns of DE48 in which what is lost next is told, where it has columns at all."""
@@ -85,55 +82,6 @@ class Asked(NamedTuple):
     channel: Channel
     purse: PurseChoice
     partial: bool = False
-
-
-class PartialMark(BaseModel):
-    """Where a request says that its terminal can do with a part of what it asks for: a tag or a column of a private field.
-
-    It says so where what stands there begins with `value`, as with Visa's field 60.10 and Mastercard's subelement 61 of DE48.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    field: DataElement
-    tag: str | None = None
-    column: str | None = None
-    value: str = Field(default="1", min_length=1, max_length=40)
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.tag is None) == (self.column is None):
-            raise ValueError("a partial_mark has a tag or a column")
-        return self
-
-
-class Tls(BaseModel):
-    """TLS 1.2 or newer. `authority`: who must have signed the other side's certificate; with it a listening link asks for one.
-
-    `peer_names`: the names (subject alternative names or common name) that the other side's certificate may have: the
-    certificate is bound to the link.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    certificate: Path
-    key: Path
-    authority: Path | None = None
-    peer_names: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _names_need_an_authority(self) -> Self:
-        if self.peer_names and self.authority is None:
-            raise ValueError("peer_names: no certificate is asked for without an authority")
-        return self
-
-
-class Outgoing(BaseModel):
-    """What we send of our own accord, stored and forwarded: head first, repeated until answered or too old."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    hot_list: bool = False  # 0302 where a card of ours is blocked, lost or stolen, or good again
-    hot_list_file: str = Field(default="HOTLIST", pattern=r"^[A-Z0-9 ._-]{1,17}$")  # DE101 of both sides' 0302
-    retry_s: float = Field(default=10.0, gt=0, le=3_600)
-    expire_s: int = Field(default=259_200, ge=60, le=2_592_000)
 
 
 class Link(BaseModel):
@@ -153,6 +101,9 @@ class Link(BaseModel):
     peers: tuple[IPv4Network | IPv6Network, ...] = ()  # addresses that may connect; none: any
     tls: Tls | None = None
     connections_max: int = Field(200, ge=1, le=10_000)
+    trial: bool = (
+        False  # there only where the keystore has its keys, as that of a bank with test keys; else it is not missed
+    )
 
     # what it speaks
     dialect: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
@@ -161,7 +112,9 @@ class Link(BaseModel):
     largest_frame: int = Field(ge=64, le=65_535)
     polls: bool = False  # a length of zero asks whether the line is up, and is sent back
     header: Literal["none", "tpdu", "static"] = "none"
-    header_hex: str = Field("", pattern=r"^(?:[0-9A-Fa-f]{2}){0,64}$")  # of what we send first; answers mirror it
+    header_hex: str = Field(
+        "", pattern=r"^(?:[0-9A-Fa-f]{2}){0,64}$"
+    )  # of what we send first; answers mirror the request's
     amount_exponent: Literal[0, 2]
 
     # keys and proofs, by label
@@ -185,9 +138,13 @@ class Link(BaseModel):
     chip_scripts: tuple[ScriptUse, ...] = ()  # what for an answer may tell a chip something: block, pin
     chip_script_key: str = Field("imk-smi", pattern=LABEL)  # of their MACs
     stripe_value: Policy = "off"  # CVV of track 2
-    stripe_value_at: int = Field(5, ge=0, le=20)  # where in track 2 it stands, counted from behind the service code
+    stripe_value_at: int = Field(
+        5, ge=0, le=20
+    )  # where in track 2 it stands, from the first character after the service code
     stripe_key: str = Field("cvk", pattern=LABEL)
-    zone_master_key: str | None = Field(None, pattern=LABEL)  # opens keys of an 0800 (DE70 101); none: refused
+    zone_master_key: str | None = Field(
+        None, pattern=LABEL
+    )  # opens the keys that come in an 0800 with DE70 101; none: refused
     key_exchange_field: DataElement = 48
     key_exchange_code: Literal["101", "161"] = "161"  # DE70 of a change of keys that the bank asks for
     key_overlap_s: int = Field(3_600, ge=0, le=604_800)  # how long the key before works beside a new one
@@ -195,8 +152,9 @@ class Link(BaseModel):
 
     # its life
     sign_on_required: bool
-    # an idle connection is asked after so long; 0: never; None: 60 where we call, never where the partner does
-    echo_s: float | None = Field(None, ge=0, le=3_600)
+    echo_s: float | None = Field(
+        None, ge=0, le=3_600
+    )  # an idle connection is asked after so long; 0: never; None: 60 where we call, never where the partner does
     echo_tries: int = Field(3, ge=1, le=10)  # so many echoes in a row without a byte back: the connection is closed
     idle_close_s: float = Field(600.0, ge=0, le=86_400)  # a silent connection is closed after so long; 0: never
     frame_timeout_s: float = Field(10.0, gt=0, le=300)  # an unfinished message may take so long
@@ -209,8 +167,11 @@ class Link(BaseModel):
 
     # what it may ask and is told
     key_fields: tuple[DataElement, ...] = (7, 11, 32)  # with link, class and card: which message it is
-    # DE18 of cash
-    cash_places: dict[str, Channel] = {"6011": Channel.ATM, "6010": Channel.AGENT, "6012": Channel.AGENT}
+    cash_places: dict[str, Channel] = {
+        "6011": Channel.ATM,
+        "6010": Channel.AGENT,
+        "6012": Channel.AGENT,
+    }  # DE18 of cash
     purses: dict[str, PurseChoice] = {
         "00": PurseChoice.BY_RULE, "10": PurseChoice.CASH, "96": PurseChoice.CASH, "98": PurseChoice.FOOD,
     }  # third and fourth digit of DE3  # fmt: skip
@@ -223,10 +184,12 @@ class Link(BaseModel):
     statement_field: DataElement = 125  # of a mini statement
     statement_lines: int = Field(5, ge=1, le=10)
     file_actions: bool = True  # it may report cards of ours (0302)
-    # columns of positional fields: name -> characters, or digits "n 12"
-    layouts: dict[DataElement, dict[str, int | str]] = {}
-    # private fields that hold tags: characters of tag and length
-    tags: dict[DataElement, Literal["2+2", "2+3", "3+3", "tokens"]] = {}
+    layouts: dict[
+        DataElement, dict[str, int | str]
+    ] = {}  # columns of positional fields: name -> characters, or digits "n 12"
+    tags: dict[
+        DataElement, Literal["2+2", "2+3", "3+3", "tokens"]
+    ] = {}  # private fields that hold tags: characters of tag and length
     cut_over: time | None = None  # Jakarta's wall clock: from then on it is the partner's next day; None: midnight
     outgoing: Outgoing = Outgoing()
     stand_in: StandIn | None = None  # None: 91 while the books are away
@@ -352,7 +315,8 @@ class Link(BaseModel):
             raise ValueError(f"mac = {self.mac!r} needs mac_key")
         if self.pin_format == 4 and self.pin_block_field == 52:  # noqa: PLR2004 - ISO 9564-1 format, data element
             raise ValueError("pin_format = 4 needs a pin_block_field other than 52, which is too short")
-        if unknown := [name for name in self.chip_profile if name not in emv_profiles()]:
+        unknown = [name for name in self.chip_profile if name not in emv_profiles()]
+        if unknown:
             raise ValueError(f"there is no chip_profile {unknown[0]}")
         if self.chip == "off" and self.chip_scripts:
             raise ValueError("chip_scripts are nothing without chip data: chip is 'off'")
@@ -404,9 +368,9 @@ class Link(BaseModel):
         return copied
 
     @cached_property
-    def spelled(self) -> dict[str, str]:
+    def spelled(self) -> dict[int, str]:
         """The institution codes of the profile as it writes them, by number: 2, 02 and 000002 are one."""
-        return {number_of(one): one for one in (*self.acquirers, self.acquirer)}
+        return {institution_number(one): one for one in (*self.acquirers, self.acquirer)}
 
     @cached_property
     def asks_after_s(self) -> float:
@@ -438,12 +402,3 @@ class Link(BaseModel):
         """What an advice (0120, 0220, 0420) is told: it is always accepted; what could not be done is kept for people."""
         accepted = [reason for reason in self.response_codes if reason not in ADVICE_NOT_ACCEPTED]
         return self.response_codes | dict.fromkeys(accepted, self.response_codes[DeclineReason.APPROVED])
-
-
-def number_of(acquirer: str) -> str:
-    """An institution code as a number: they are compared so, since hosts fill them each in its own way.
-
-    >>> [number_of(code) for code in ("000002", "2 ", "0")]
-    ['2', '2', '0']
-    """
-    return acquirer.strip().lstrip("0") or "0"

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from gateway.terminals.profile import Link, Tls
+    from gateway.terminals.profile import Link
+    from gateway.terminals.profile_tables import Tls
 
 
 def context_of(link: Link) -> ssl.SSLContext | None:

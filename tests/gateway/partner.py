@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from gateway.terminals.links_file import read_links
-from gateway.terminals.profile import Outgoing
+from gateway.terminals.profile_tables import Outgoing
 from iso.client import LinkClient
 from iso.codec import decode, encode
 from iso.dialect import HIMBARA

@@ -61,19 +61,21 @@ async def test_every_key_of_every_link(bank: Bank, tmp_path: Path) -> None:
     path = testlink.test_keys_path(bank.settings.data_dir)
     assert 0o600 == stat.S_IMODE(path.stat().st_mode)
     first = json.loads(path.read_text(encoding="utf-8"))
-    assert [("himbara", "zpk-himbara", "zpk"), ("edc", "bdk-edc", "bdk")] == [
-        (one["link"], one["label"], one["kind"]) for one in first
-    ]
-    more = 'mac = "required"\nmac_key = "zak"\nchip = "optional"\nstripe_value = "optional"\nzone_master_key = "zmk"'
+    assert [
+        ("himbara", "zpk-himbara", "zpk"), ("edc", "bdk-edc", "bdk"), ("chip", "zpk-chip", "zpk"), ("chip", "mac-chip", "mac"),
+        ("chip", "imk-ac", "imk-ac"), ("chip", "cvk", "cvk"), ("chip", "zmk-chip", "zmk"),
+    ] == [(one["link"], one["label"], one["kind"]) for one in first]  # fmt: skip
+    more = 'mac = "required"\nmac_key = "zak"\nchip = "optional"\nchip_key = "imk-2"\nzone_master_key = "zmk"'
     more += '\nchip_scripts = ["block"]'
     links.write_text(text.replace('mac = "off"', more), encoding="utf-8")
     testlink.ensure_test_link(bank)
     found = json.loads(path.read_text(encoding="utf-8"))
-    assert (first, {"mac", "imk-ac", "imk-smi", "cvk", "zmk"}) == (found[:2], {one["kind"] for one in found[2:]})
-    assert [None] * 2 == [lacking(link, bank.hsm) for link in read_links(links).link]
+    assert (first, ["mac", "imk-ac", "imk-smi", "zmk"]) == (found[:7], [one["kind"] for one in found[7:]])
+    assert [None] * 3 == [lacking(link, bank.hsm) for link in read_links(links).link]
     for one in found:
         parts = [bytes.fromhex(part) for part in one["components"]]
         info = bank.hsm.info(bank.hsm.find(one["label"]))
+        assert info.algorithm.value == one["algorithm"]
         formed = SoftwareHsm.in_memory().form(KeySpec(info.usage, algorithm=info.algorithm), "x", parts)
         assert bank.hsm.find(one["label"]).kcv == formed.kcv
 

@@ -19,7 +19,7 @@ from gateway.measure.torture.wire import Wire
 from gateway.operations.lane import Lanes
 from gateway.terminals.links_file import read_links
 from gateway.terminals.mapping import to_command
-from gateway.terminals.profile import PartialMark
+from gateway.terminals.profile_tables import PartialMark
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL

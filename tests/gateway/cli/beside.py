@@ -58,9 +58,9 @@ def in_thread(opened: Callable[[], AbstractAsyncContextManager[int]]) -> Iterato
 
 
 @asynccontextmanager
-async def serving(folder: Path, families: int = FAMILIES) -> AsyncIterator[int]:
-    """The bank of the environment with families, cards and money."""
+async def serving(folder: Path, families: int = FAMILIES, link: str = "himbara") -> AsyncIterator[int]:
+    """The bank of the environment with families, cards and money. Yields the port of LINK."""
     async with open_bank(load_settings()) as bank, open_street(bank, folder, families=families) as street:
         (folder / "var" / "demo").mkdir()
         street.wallet.save(folder / "var" / "demo" / "wallet.json")
-        yield street.service.iso_address[1]
+        yield next(place.address[1] for place in street.service.room.places if place.link.name == link)

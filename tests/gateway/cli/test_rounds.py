@@ -10,6 +10,7 @@ import pytest
 
 from gateway.simulator.cases import shipped_cases
 from gateway.simulator.pinpad import pinpad_of
+from gateway.simulator.profile import read_profile
 from tests.gateway.cli.beside import FAMILIES, in_thread, serving
 from tests.gateway.simulator.fake_issuer import FakeIssuer, make_wallet
 
@@ -49,7 +50,7 @@ def test_the_list_of_cases(shell: Shell, tmp_path: Path) -> None:
     assert {"raw", "  cash_atm: 0200 with DE3 010000 and DE18 6011.", f"{len(shipped_cases())} cases"} <= set(shown)
     assert "edc" not in shown
     found = shell.json("simulate", "cases", "--list", "--profile", "edc")["cases"]
-    assert [path.name for path in shipped_cases("edc")] == [one["file"] for one in found]
+    assert [path.name for path in shipped_cases(read_profile("edc"))] == [one["file"] for one in found]
     assert "none.toml" in shell.refused("simulate", "cases", "--list", str(tmp_path / "none.toml"))
     assert "there is no profile nobody" in shell.refused("simulate", "cases", "--profile", "nobody")
 
@@ -62,6 +63,22 @@ def test_cases_again_and_at_once_with_cuts_under_load(shell: Shell, tmp_path: Pa
         found = shell.json("simulate", "cases", *paths, *words, "--port", str(port))
     assert (12, 0, True) == (found["passed"], found["failed"], found["cuts"] > 0)
     assert (8, True) == (found["load"]["cards"], found["load"]["books"]["agrees"])
+
+
+def test_a_link_that_wants_proof(shell: Shell, tmp_path: Path) -> None:
+    """Cases, single messages and load of a profile that signs; the chips' counters go on from one command to the next."""
+    names = ("mac_right", "chip_replayed", "stripe_right")
+    paths = [str(path) for path in shipped_cases(read_profile("chip")) if path.stem in names]
+    with in_thread(lambda: serving(tmp_path, 5, "chip")) as port:
+        there = ("--profile", "chip", "--port", str(port))
+        found = shell.json("simulate", "cases", *paths, *there)
+        assert (3, 0, []) == (found["passed"], found["failed"], found["not_run"])
+        assert "00" == shell.json("simulate", "withdraw", "--amount", "10000", "--card", "1", *there)["code"]
+        load = shell.json("simulate", "load", "--seconds", "0.3", "--clients", "3", *there)
+        assert ({"00": load["answered"]}, True) == (load["codes"], load["books"]["agrees"])
+        assert "00" == shell.json("simulate", "echo", *there)["code"]
+    counters = (tmp_path / "var" / "simulator" / "chip-counters.txt").read_text(encoding="ascii").splitlines()
+    assert len(counters) > load["answered"]
 
 
 def test_load(bank: Shell) -> None:

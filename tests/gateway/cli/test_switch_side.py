@@ -104,6 +104,30 @@ def test_a_host_tells_programs_and_asks_echoes(alone: Shell) -> None:
     assert "echo: 00 approved" in out
 
 
+def test_a_host_that_holds_a_bank_to_its_manual(alone: Shell) -> None:
+    """The shipped rules of what a bank sends: an update and its repeat are as they must be, or it is said and exit 1."""
+    path = next(str(one) for one in shipped_rules() if one.stem == "outgoing")
+    update = Message(
+        "0302",
+        {2: PAN, 7: "1123173005", 11: "000041", 37: "632717000041", 60: "3000", 91: "1", 101: "HOTLIST"},
+    )
+    for again, faults in (
+        (Message("0303", update.fields), []),
+        (
+            Message("0303", update.fields | {7: "1123173006"}),
+            ["it comes again as a repeat, the same in every field: field 7: expected 1123173005, got '1123173006'"],
+        ),
+    ):
+        port = free_port()
+        thread = asking(port, update, again)
+        code, out, _err = alone.run("simulate", "host", path, "--port", str(port), "--seconds", "1.5", "--json")
+        thread.join()
+        last = json.loads(out.splitlines()[-1])
+        assert (bool(faults), 2, faults) == (bool(code), last["requests"], last["faults"])
+    refused = alone.refused("simulate", "host", path, "--port", str(free_port()), "--seconds", "0.1")
+    assert "2 faults" in refused
+
+
 def test_a_host_that_cannot(alone: Shell, tmp_path: Path) -> None:
     """A wrong file, a taken port, a profile that is none: one line each."""
     path = tmp_path / "rules.toml"

@@ -15,6 +15,7 @@ from gateway.simulator.pinpad import Pad, PinPad, other_pin, pinpad_of
 from gateway.simulator.profile import HIMBARA_PROFILE, Profile
 from gateway.simulator.testkeys import TestKey, TestKeyKind, TestKeys
 from gateway.simulator.wallet import TestCard, Wallet
+from iso import tlv
 from iso.additional_amounts import AdditionalAmount, write_additional_amounts
 from iso.amount import read_amount, read_replacement
 from iso.codec import decode, encode
@@ -22,6 +23,8 @@ from iso.errors import FormatError, FrameError
 from iso.framing import Deframer
 from iso.message import Message
 from iso.original_data import read_original_data
+from keys import emv
+from keys.emv_profile import profiles
 from keys.hsm import Dukpt
 from keys.keytypes import Algorithm, KeyUsage
 from keys.luhn import check_digit
@@ -76,6 +79,16 @@ TEST_KEYS = TestKeys(
     )
 )
 """What a bank and its terminals share; the bank forms its own half."""
+CHIP_KEYS = TestKeys(
+    tuple(
+        TestKey(label, kind, Algorithm.AES if kind is TestKeyKind.ZMK else Algorithm.TDES, COMPONENTS)
+        for label, kind in (
+            ("zpk-chip", TestKeyKind.ZPK), ("mac-chip", TestKeyKind.MAC), ("imk-ac", TestKeyKind.IMK), ("cvk", TestKeyKind.CVK),
+            ("zmk-chip", TestKeyKind.ZMK),
+        )
+    )
+)  # fmt: skip
+"""The same of profile chip."""
 _BDK = TEST_KEYS.hsm.form(KeyUsage.BASE_DERIVATION, "bank-bdk", BDK.components)
 
 
@@ -310,6 +323,10 @@ class _Link(asyncio.Protocol):
             else:
                 answer = self._answer(request) if profile.mac_is_right(request) else _coded(request, "05")
             self._bank.seen.append(request)
+            if profile.chip and 55 in request.fields:
+                answer.fields[55] = issuer_proof(
+                    request, answer.fields[39], CHIP_KEYS.key("imk-ac", TestKeyKind.IMK).value
+                )
             twisted = self._bank.twist(request, Message(answer.mti, dict(answer.fields)))
             if twisted is not None and self._transport is not None:
                 data = encode(profile.sealed(twisted), profile.dialect)
@@ -327,6 +344,15 @@ def _dukpt_block(pin: Pin, card: TestCard, ksn: str) -> str:
     """The block that a terminal of TEST_KEYS makes with the key of KSN."""
     key = Dukpt(_BDK, bytes.fromhex(ksn))
     return TEST_KEYS.hsm.encipher_pin(pin, key, card.pan).hex().upper()
+
+
+def issuer_proof(request: Message, code: str, imk: bytes) -> str:
+    """DE55 of the answer to a chip of NSICCS: ARPC by method 1 (EMV book 2, 8.2), and the code."""
+    scheme, told = profiles()["nsiccs"], dict(tlv.parse(bytes.fromhex(request.fields[55])))
+    master = emv.issuer(imk).derive(scheme.master_data(Pan(request.fields[2]), "00"))
+    session = master.derive(emv.session_data(scheme.read(told).r))  # type: ignore[arg-type]
+    arc = code.encode("ascii")
+    return tlv.build([("91", emv.arpc_1(session, told["9F26"], arc) + arc)]).hex().upper()
 
 
 def _key(message: Message) -> tuple[str, ...]:

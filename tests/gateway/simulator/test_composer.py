@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.simulator.card_reader import ChipWord, Entry
 from gateway.simulator.composer import Composer
 from gateway.simulator.errors import CaseError
 from gateway.simulator.exchange import Exchange
 from gateway.simulator.pinpad import other_pin, wrong_pin
-from gateway.simulator.script import Action, Case, Slot, Step, TypedPin
+from gateway.simulator.profile import read_profile, with_keys
+from gateway.simulator.script import Action, Case, MacWord, Slot, Step, TypedPin
 from gateway.simulator.switch import Switch
 from gateway.simulator.terminal import TerminalKind
+from iso import tlv
 from iso.codec import decode, encode
 from iso.original_data import read_original_data
 from keys.sensitive import Pin
-from tests.gateway.simulator.fake_issuer import clock, make_pinpad, make_wallet
+from tests.gateway.simulator.fake_issuer import CHIP_KEYS, clock, make_pinpad, make_wallet
 
 if TYPE_CHECKING:
     from iso.message import Message
@@ -38,7 +41,8 @@ def test_variables_from_the_start(composer: Composer) -> None:
     """The card's number and track, the time of now as in DE7, and Jakarta's yesterday as in DE15."""
     assert {
         "pan": CARD.pan.reveal(), "unknown_pan": UNKNOWN.pan.reveal(), "track2": f"{CARD.pan.reveal()}=311160100000",
-        "now": "1123173005", "yesterday": "1123", "sum": "000000000700",
+        "now": "1123173005", "yesterday": "1123", "undated": "30",
+        "sum": "000000000700",
     } == composer.variables  # fmt: skip
 
 
@@ -197,3 +201,69 @@ def test_changes_of_a_step(composer: Composer) -> None:
     assert {41, 52} & set(message.fields) == set()
     with pytest.raises(CaseError, match="variable nothing has no value"):
         composer.message(Step(Action.ECHO, set={48: "${nothing}"}))
+
+
+@pytest.fixture
+def proving() -> Composer:
+    """Of a link that wants proof: MACs, chips, stripes; and takes new keys."""
+    profile = with_keys(read_profile("chip"), CHIP_KEYS)
+    switch = Switch("127.0.0.1", 9, clock=clock, profile=profile)
+    pinpad = profile.pinpad(CHIP_KEYS)
+    terminals = {
+        kind: switch.terminal(pinpad, kind, 1, first_stan=1 + 100 * n, reads=False)
+        for n, kind in enumerate(TerminalKind)
+    }
+    return Composer(Case(Path("x"), "x", ()), switch, terminals, CARD, UNKNOWN)
+
+
+@pytest.mark.parametrize(
+    ("step", "fields"),
+    [
+        (Step(Action.WITHDRAW, amount_idr=1_000), {22, 55}),
+        (Step(Action.HOLD, amount_idr=1_000), {22, 55}),
+        (Step(Action.PIN_CHANGE, new_pin="other"), {22, 55}),
+        (Step(Action.WITHDRAW, amount_idr=1_000, chip=ChipWord.NONE), {22}),
+        (Step(Action.WITHDRAW, amount_idr=1_000, read=Entry.STRIPE), {22, 35}),
+        (Step(Action.ADVICE, amount_idr=1_000), {22}),
+        (Step(Action.ADVICE, amount_idr=1_000, chip=ChipWord.RIGHT), {22, 55}),
+        (Step(Action.ECHO), set()),
+    ],
+    ids=lambda one: str(one.action) if isinstance(one, Step) else "",
+)
+def test_which_messages_show_the_card(proving: Composer, step: Step, fields: set[int]) -> None:
+    """Requests of a card, as a good one is shown; others where the step says so."""
+    assert fields == {22, 35, 55} & set(proving.message(step).fields)
+
+
+def test_the_chip_signs_what_the_message_says(proving: Composer) -> None:
+    """What `set` puts in place is signed; a repeat keeps what was signed; what `set` says of the card itself counts."""
+    paid = Step(Action.WITHDRAW, name="paid", amount_idr=1_000, set={4: "000000200000", 49: "840"})
+    first = proving.message(paid)
+    told = dict(tlv.parse(bytes.fromhex(first.fields[55])))
+    assert ("000000200000", "0840") == (told["9F02"].hex(), told["5F2A"].hex())
+    assert first.fields == proving.message(Step(Action.REPEAT, of="paid")).fields
+    own = proving.message(Step(Action.BALANCE, set={22: "021", 55: ""}))
+    assert ("021", False) == (own.fields[22], 55 in own.fields)
+
+
+def test_a_stale_message_is_a_minute_too_old(proving: Composer) -> None:
+    """By the profile's freshness; what lacks DE7 is told so too."""
+    assert "1123172405" == proving.message(Step(Action.BALANCE, mac=MacWord.STALE)).fields[7]
+    assert "63" == proving.variables["undated"]
+
+
+def test_a_new_key_and_the_same_block_again(proving: Composer) -> None:
+    """Block and check value are variables from then on; `set` puts another block, or none."""
+    first = proving.message(Step(Action.KEY_CHANGE))
+    block, check_value = proving.variables["block"], proving.variables["kcv"]
+    assert ("101", block, 6) == (first.fields[70], first.fields[48], len(check_value))
+    again = proving.message(Step(Action.KEY_CHANGE, set={48: "${block}"}))
+    assert (block, check_value) == (again.fields[48], proving.variables["kcv"])
+    assert 48 not in proving.message(Step(Action.KEY_CHANGE, set={48: ""})).fields
+
+
+def test_cards_are_shown_where_the_profile_reads_them(composer: Composer) -> None:
+    """Elsewhere the words mean nothing, and a case that has them says so."""
+    with pytest.raises(CaseError, match="reads neither chips nor stripes"):
+        composer.message(Step(Action.BALANCE, chip=ChipWord.WRONG))
+    assert 48 not in composer.message(Step(Action.KEY_CHANGE)).fields

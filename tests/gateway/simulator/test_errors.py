@@ -12,7 +12,7 @@ def test_every_error_of_the_room_is_a_simulator_error() -> None:
     found = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
     expected = {
         "SimulatorError", "WalletError", "CaseError", "JournalError", "LoadError", "RuleError", "ProfileError", "CaptureError",
-        "WrongMac",
+        "WrongArpc", "WrongMac",
     }  # fmt: skip
     assert expected == {kind.__name__ for kind in found if issubclass(kind, errors.SimulatorError)}
     assert expected == {kind.__name__ for kind in found if kind.__module__ == errors.__name__}

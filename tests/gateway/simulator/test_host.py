@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.simulator.errors import SimulatorError
+from gateway.simulator.errors import SimulatorError, WrongMac
 from gateway.simulator.host import RulesHost, Seen, sensible_answer
+from gateway.simulator.profile import HIMBARA_PROFILE, with_keys
 from gateway.simulator.rawline import RawLine
-from gateway.simulator.rules import Deed, Rule, Rules
+from gateway.simulator.rules import AnswerMac, Deed, Rule, Rules
+from gateway.simulator.switch import SealingClient
 from iso.client import LinkClient
 from iso.codec import decode
 from iso.errors import LinkClosed, LinkError, LinkTimeout
 from iso.framing import HIMBARA_FRAMING, FrameKind, HeaderKind, LengthFraming
 from iso.message import Message
+from tests.gateway.simulator.fake_issuer import TEST_KEYS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,6 +29,7 @@ CASH = Message(
     "0200", {3: "010000", 4: "000005000000", 7: "1123173005", 11: "000041", 37: "632717000041", 41: "A0000001"}
 )
 ECHO = Message("0800", {7: "1123173005", 11: "000042", 70: "301"})
+SEALED = with_keys(replace(HIMBARA_PROFILE, mac_key="mac-himbara"), TEST_KEYS)
 
 
 @asynccontextmanager
@@ -208,3 +213,55 @@ def test_a_sensible_answer_echoes() -> None:
     """What our side matches answers by."""
     answer = sensible_answer(CASH)
     assert {7, 11, 37, 41} <= set(answer.fields)
+
+
+async def test_what_came_is_held_against_the_rules() -> None:
+    """A line for each difference, with the rule's name; what was kept of one message is expected of the next."""
+    update = Message("0302", {2: "6013010000000018", 7: "1123173005", 11: "000041", 91: "1", 101: "HOTLIST"})
+    found = rules(
+        Rule(Deed.DROP, "lost", {"mti": "0302"}, expect={"91": "/[12]/"}, keep={"trace": 11}),
+        Rule(name="again", when={"mti": "0303"}, expect={"11": "${trace}", "101": "HOTLIST", "60": "*"}, at_least=2),
+        Rule(name="echo", when={"mti": "0800"}, at_least=1),
+    )
+    async with RulesHost(found) as host, client_of(host, 0.1) as client:
+        with pytest.raises(LinkTimeout):
+            await client.request(update)
+        await client.request(Message("0303", update.fields | {60: "3000"}))
+        assert ([], ["again: 1 came, at least 2 were to come", "echo: 0 came, at least 1 were to come"]) == (
+            host.failures, host.missing,
+        )  # fmt: skip
+        await client.request(Message("0303", update.fields | {11: "000042"}))
+        await client.request(ECHO)
+    assert [
+        "again: field 11: expected 000041, got '000042'",
+        "again: field 60: expected *, got nothing",
+    ] == host.failures
+    assert [] == host.missing
+
+
+async def test_a_value_that_was_never_kept() -> None:
+    """The message that should have brought it did not come."""
+    found = rules(Rule(name="again", when={"mti": "0303"}, expect={"11": "${trace}"}))
+    async with RulesHost(found) as host, client_of(host) as client:
+        await client.request(Message("0303", {7: "1123173005", 11: "000041"}))
+    assert ["again: variable trace has no value"] == host.failures
+
+
+async def test_a_host_with_macs() -> None:
+    """It makes them and wants them; a rule may have its answer go without, or with a wrong one."""
+    found = rules(
+        Rule(when={"11": "000051"}, mac=AnswerMac.WRONG),
+        Rule(when={"11": "000052"}, mac=AnswerMac.NONE),
+    )
+    async with RulesHost(found, profile=SEALED) as host:
+        client = SealingClient("127.0.0.1", host.port, SEALED, timeout_s=3.0)
+        await client.connect()
+        assert "00" == (await client.request(CASH)).fields[39]
+        assert [] == host.failures
+        for stan in ("000051", "000052"):
+            with pytest.raises(WrongMac):
+                await client.request(Message("0200", CASH.fields | {11: stan}))
+        await client.request_unsealed(Message("0200", CASH.fields | {11: "000053"}))
+        await client.request_unsealed(ECHO)
+        await client.close()
+    assert ["0200: has no MAC, or a wrong one"] == host.failures

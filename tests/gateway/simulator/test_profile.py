@@ -9,18 +9,20 @@ import pytest
 
 from gateway.simulator.cases import run_cases, shipped_cases
 from gateway.simulator.errors import ProfileError
+from gateway.simulator.pinpad import wrong_pin
 from gateway.simulator.play import Play
 from gateway.simulator.profile import HIMBARA_PROFILE, Profile, read_profile, shipped_profiles, with_keys
 from gateway.simulator.script import read_case
 from gateway.simulator.switch import Switch
 from gateway.simulator.terminal import TerminalKind
+from gateway.simulator.testkeys import TestKeys
 from gateway.simulator.traffic import Plan, run_traffic
 from iso.dialect import EDC
 from iso.errors import SignOnRefused
 from iso.framing import FrameKind, HeaderKind
 from iso.message import Message
 from keys.pinblock import PinFormat
-from tests.gateway.simulator.fake_issuer import SERVED, TEST_KEYS, FakeIssuer, clock, make_wallet
+from tests.gateway.simulator.fake_issuer import CHIP_KEYS, SERVED, TEST_KEYS, FakeIssuer, clock, make_wallet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +40,7 @@ def issuer(profile: Profile) -> FakeIssuer:
 
 def test_the_shipped_ones() -> None:
     """The first is what everything speaks by default; the second is packed, with a TPDU and DUKPT."""
-    assert ["edc", "himbara"] == shipped_profiles()
+    assert ["chip", "edc", "himbara"] == shipped_profiles()
     assert HIMBARA_PROFILE == read_profile("himbara")
     assert (EDC, FrameKind.BINARY2, HeaderKind.TPDU, "dukpt") == (
         EDC_PROFILE.dialect, EDC_PROFILE.framing.kind, EDC_PROFILE.framing.header_kind, EDC_PROFILE.pin_scheme,
@@ -84,6 +86,11 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("[changes]\nremove = [1]", "there is no field 1"),
         ('colour = "red"', "colour is not known"),
         ('pin_format = "0"', "pin_format must be of the kind int"),
+        ('chip = "required"', "chip must be one of off, on"),
+        ('chip_profile = "x"', "chip_profile must be one of"),
+        ('stripe_value = "x"', "stripe_value must be one of off, on"),
+        ("key_exchange_field = 1", "key_exchange_field are numbers of fields"),
+        ("freshness_s = 5", "freshness_s is nothing without a MAC"),
         ('partial_approval = "on"', "partial_approval must be one of off, marked, purchases"),
         ('partial_approval = "marked"', "partial_approval = 'marked' and partial_fields go together"),
         ('partial_fields = { 48 = "61" }', "partial_approval = 'marked' and partial_fields go together"),
@@ -102,7 +109,7 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, said: str) -> None:
 
 def test_a_name_that_is_none() -> None:
     """The names there are."""
-    with pytest.raises(ProfileError, match="there is no profile x: edc, himbara, or a TOML file"):
+    with pytest.raises(ProfileError, match="there is no profile x: chip, edc, himbara, or a TOML file"):
         read_profile("x")
     with pytest.raises(ProfileError, match="No such file"):
         read_profile("x.toml")
@@ -145,7 +152,7 @@ async def test_cases_and_load_of_profile_edc(tmp_path: Path) -> None:
             WALLET.cards,
             pinpad,
             lambda: Switch("127.0.0.1", bank.port, clock=clock, profile=EDC_PROFILE),
-            Plan(0.2, 2, 1),
+            Plan(0.2, 2, 1, stans_from=200_000),  # the clock stands still: no message of the case may come again
         )
     assert [()] == [one.failures for one in done.cases]
     assert () == done.not_run
@@ -155,7 +162,7 @@ async def test_cases_and_load_of_profile_edc(tmp_path: Path) -> None:
 async def test_shipped_cases_of_profile_edc() -> None:
     """Those that are about sign-on, or about letters in digits, are not for it; the others pass."""
     wallet = make_wallet(40)
-    paths = [path for path in shipped_cases("edc") if path.stem in SERVED]
+    paths = [path for path in shipped_cases(EDC_PROFILE) if path.stem in SERVED]
     pinpad = EDC_PROFILE.pinpad(TEST_KEYS)
     async with FakeIssuer(wallet, pinpad, profile=EDC_PROFILE) as bank:
         done = await run_cases(paths, "127.0.0.1", bank.port, wallet, pinpad, clock=clock, profile=EDC_PROFILE)
@@ -196,3 +203,44 @@ def test_keys_that_are_not_there() -> None:
     with pytest.raises(ProfileError, match="there is no test key zpk-x"):
         replace(HIMBARA_PROFILE, pin_key="zpk-x").pinpad(TEST_KEYS)
     assert HIMBARA_PROFILE is with_keys(HIMBARA_PROFILE, TEST_KEYS)
+
+
+def test_profile_chip_and_its_keys(tmp_path: Path) -> None:
+    """Every proof; each key is named where the test keys lack it; chips go on counting beside the keys."""
+    bare = read_profile("chip")
+    assert (True, True, 300, "zmk-chip", None, None) == (
+        bare.chip, bare.stripe_value, bare.freshness_s, bare.zone_master_key, bare.reader, bare.courier,
+    )  # fmt: skip
+    for label in ("mac-chip", "imk-ac", "cvk", "zmk-chip"):
+        fewer = TestKeys(tuple(one for one in CHIP_KEYS.keys if one.label != label))
+        with pytest.raises(ProfileError, match=f"there is no test key {label}"):
+            with_keys(bare, fewer)
+    at_home = replace(CHIP_KEYS, folder=tmp_path)
+    for counter in (1, 2):
+        profile = with_keys(bare, at_home)
+        assert profile.reader is not None
+        signed = profile.reader.put(Message("0200", {}), CARDS[0], clock().date()).fields[55]
+        assert f"9F3602{counter:04X}" in signed
+    assert profile.courier is not None
+
+
+def _without_chip_data(answer: Message) -> Message:
+    return Message(answer.mti, {number: text for number, text in answer.fields.items() if number != 55})
+
+
+async def test_terminals_show_cards_and_believe_their_issuer_alone() -> None:
+    """An approval without ARPC counts as no answer, a decline does not need it."""
+    profile = replace(with_keys(read_profile("chip"), CHIP_KEYS), freshness_s=0)
+    pinpad = profile.pinpad(CHIP_KEYS)
+    bank = FakeIssuer(WALLET, pinpad, profile=profile, twist=lambda _request, answer: _without_chip_data(answer))
+    async with bank, Switch("127.0.0.1", bank.port, clock=clock, profile=profile) as switch:
+        atm = switch.terminal(pinpad, TerminalKind.ATM, 1)
+        approved = await atm.withdraw(CARDS[0], 10_000)
+        declined = await atm.withdraw(CARDS[0], 10_000, wrong_pin(CARDS[0].pin))
+        shown = [message for message in bank.seen if message.mti == "0200"]
+    assert (None, "the approval of 0200 has no ARPC (DE55, tag 91)") == (approved.answer, approved.failure)
+    assert "55" == declined.code
+    good = FakeIssuer(WALLET, pinpad, profile=profile)
+    async with good, Switch("127.0.0.1", good.port, clock=clock, profile=profile) as switch:
+        assert (await switch.terminal(pinpad, TerminalKind.ATM, 1).withdraw(CARDS[0], 10_000)).approved
+    assert [("051", True)] * 2 == [(message.fields[22], 55 in message.fields) for message in shown]

@@ -11,15 +11,16 @@ import pytest
 
 from gateway.clock import now
 from gateway.simulator.capture import Capture, Line, Way, read_capture
+from gateway.simulator.card_reader import Entry, Shown
 from gateway.simulator.errors import CaptureError
 from gateway.simulator.profile import HIMBARA_PROFILE, Profile, read_profile, with_keys
 from gateway.simulator.replay import ReplayPlan, ReplayResult, read_message, replay
 from gateway.simulator.switch import Switch
-from gateway.simulator.terminal import TerminalKind
+from gateway.simulator.terminal import Asked, TerminalKind
 from iso.codec import encode
 from iso.errors import LinkClosed
 from iso.message import Message
-from tests.gateway.simulator.fake_issuer import TEST_KEYS, FakeIssuer, make_wallet
+from tests.gateway.simulator.fake_issuer import CHIP_KEYS, TEST_KEYS, FakeIssuer, make_wallet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,3 +190,31 @@ def test_messages_with_and_without_headers() -> None:
         assert [echo, echo, None, None] == [
             read_message(one, profile) for one in (data, profile.framing.frame(data), data[:-1], b"\0\xff\0")
         ]
+
+
+async def test_chips_and_stripes_are_read_again(tmp_path: Path) -> None:
+    """What a capture left out of DE35 and 55 is what the card says now, and the same to a repeat as to its original."""
+    profile = replace(with_keys(read_profile("chip"), CHIP_KEYS), freshness_s=0)
+    pinpad = profile.pinpad(CHIP_KEYS)
+    path = tmp_path / "visit.capture"
+    async with FakeIssuer(WALLET, pinpad, profile=profile) as bank:
+        with Capture(path, profile, WALLET.cards, clock=now) as capture:
+            async with Switch("127.0.0.1", bank.port, clock=now, profile=profile, capture=capture) as switch:
+                terminal = switch.terminal(pinpad, TerminalKind.ATM, 1, first_stan=501)
+                cash = await terminal.withdraw(CARD, 50_000)
+                await terminal.repeat(cash, marked=True)
+                assert profile.reader is not None
+                by_stripe = profile.reader.put(
+                    terminal.request(Asked.BALANCE, CARD, 0), CARD, now().date(), Shown(Entry.STRIPE)
+                )
+                await terminal.send(by_stripe)
+                before = [message.fields.get(55) for message in bank.seen if message.mti[:2] == "02"]
+    async with FakeIssuer(WALLET, pinpad, profile=profile) as bank:
+        link = Switch("127.0.0.1", bank.port, clock=now, profile=profile, timeout_s=3)
+        done = await replay(
+            read_capture(path), link, RENEWED, cards=WALLET.cards, pinpad=pinpad, clock=now, first_stan=7_001
+        )
+        first, second, third = (message.fields for message in bank.seen if message.mti[:2] == "02")
+    assert ((), {}, 5) == (done.differences, done.skipped, done.compared)
+    assert first[55] == second[55] != before[0]
+    assert (by_stripe.fields[35], False) == (third[35], 55 in third)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.simulator.errors import RuleError
-from gateway.simulator.rules import Chooser, Deed, Rule, Rules, read_rules, shipped_rules
+from gateway.simulator.rules import AnswerMac, Chooser, Deed, Rule, Rules, read_rules, shipped_rules
 from iso.message import Message
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ do = "answer"
 code = "05"
 set = { 44 = "x" }
 delay_ms = 20
+expect = { 11 = "*" }
+keep = { trace = "11" }
+at_least = 2
+mac = "none"
 
 [[rule]]
 do = "garbage"
@@ -50,7 +54,10 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert ("All keys", "Each once.", 500) == (rules.name, rules.about, rules.asker_timeout_ms)
     first, second, third = rules.rules
     when = {"mti": "0200", "3": "/01..../", "70": "!"}
-    assert Rule(Deed.ANSWER, "one", when, 3, 2, "05", {44: "x"}, 20) == first
+    assert Rule(
+        Deed.ANSWER, "one", when, 3, 2, "05", {44: "x"}, 20, expect={"11": "*"}, keep={"trace": 11}, at_least=2,
+        mac=AnswerMac.NONE,
+    ) == first  # fmt: skip
     assert (Deed.GARBAGE, "00ff", "garbage") == (second.do, second.hex, second.title)
     assert (Rule(), "one") == (third, first.title)
 
@@ -66,6 +73,10 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ("first = -1", "cannot be below zero"),
         ("every = -1", "cannot be below zero"),
         ("delay_ms = -1", "cannot be below zero"),
+        ("at_least = -1", "cannot be below zero"),
+        ('mac = "old"', "mac must be one of right, wrong, none"),
+        ('expect = { 4 = "/(/" }', "expect: 4 is no regular expression"),
+        ('keep = { trace = "x" }', "x is not the number of a field"),
         ('hex = "00"', "hex goes with garbage"),
         ('do = "garbage"\nhex = "0"', "hex is not hex digits"),
         ("code = 5", "code must be of the kind str"),

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.simulator.card_reader import ChipWord, Entry, Shown, StripeWord
 from gateway.simulator.errors import CaseError
-from gateway.simulator.script import Action, Connection, Slot, TypedPin, read_case
+from gateway.simulator.key_courier import NewKey, Under
+from gateway.simulator.script import Action, Connection, MacWord, Slot, TypedPin, read_case
 from gateway.simulator.terminal import Purse, TerminalKind
 
 if TYPE_CHECKING:
@@ -23,6 +25,12 @@ profile = "edc"
 sign_on = false
 careless = true
 needs_sign_on = true
+needs_mac = true
+needs_fresh = true
+needs_chip = true
+needs_stripe = true
+needs_key_change = true
+once = true
 variables = { amount = "000000000500" }
 
 [[step]]
@@ -59,6 +67,20 @@ hex = "30303030"
 expect_closed = true
 
 [[step]]
+action = "hold"
+read = "fallback"
+chip = "other amount"
+stripe = "of the chip"
+skips = 7
+service_code = "601"
+mac = "stale"
+
+[[step]]
+action = "key_change"
+key = "mac"
+under = "wrong"
+
+[[step]]
 action = "echo"
 expect_silence_ms = 20
 """
@@ -78,7 +100,13 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         case.name, case.needs_idr, case.sign_on, case.careless, case.needs_sign_on, case.variables,
     )  # fmt: skip
     assert (3, 2, "edc") == (case.needs_food_idr, case.needs_cash_idr, case.profile)
-    first, second, third, fourth, fifth = case.steps
+    assert (True,) * 6 == (
+        case.needs_mac, case.needs_fresh, case.needs_chip, case.needs_stripe, case.needs_key_change, case.once,
+    )  # fmt: skip
+    first, second, third, fourth, shown, changed, fifth = case.steps
+    assert Shown(Entry.FALLBACK, ChipWord.OTHER_AMOUNT, StripeWord.OF_THE_CHIP, 7, "601") == shown.shown
+    assert (MacWord.STALE, True) == (shown.mac, first.shown.says_nothing)
+    assert (NewKey.MAC, Under.WRONG) == (changed.key, changed.under)
     assert (Action.WITHDRAW, TerminalKind.EWARONG, TypedPin.WRONG, Purse.FOOD, Slot.UNKNOWN) == (
         first.action, first.at, first.pin, first.purse, first.card,
     )  # fmt: skip
@@ -135,6 +163,18 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ('action = "echo"\nexpect_silence_ms = 5\nexpect_closed = true', "give one of them"),
         ('action = "echo"\nwait_ms = -1', "cannot be below zero"),
         ('action = "echo"\nexpect = { 39 = "/[/" }', "39 is no regular expression"),
+        (
+            'action = "balance"\nchip = "good"',
+            "chip must be one of right, wrong, replayed, ahead, other amount, declined, none",
+        ),
+        ('action = "balance"\nread = "by hand"', "read must be one of chip, stripe, fallback, typed"),
+        ('action = "balance"\nstripe = "x"', "stripe must be one of right, wrong, of the chip, no value, none"),
+        ('action = "balance"\nmac = "old"', "mac must be one of right, wrong, none, stale"),
+        ('action = "balance"\nskips = -1', "cannot be below zero"),
+        ('action = "balance"\nservice_code = "60"', "service_code must be three digits"),
+        ('action = "echo"\nchip = "right"', "echo shows no card"),
+        ('action = "key_change"\nkey = "zmk"', "key must be one of pin, mac, other"),
+        ('action = "key_change"\nunder = "it"', "under must be one of right, wrong"),
     ],
 )
 def test_wrong_step_is_named_with_its_fault(tmp_path: Path, step: str, said: str) -> None:

@@ -43,11 +43,23 @@ def test_every_kind_is_read_and_formed(tmp_path: Path) -> None:
 
 def test_the_file_that_a_bank_writes(tmp_path: Path) -> None:
     """Keys of other uses are passed over; a base key without a key set has one of ours."""
-    others = [{"link": "x", "label": kind, "kind": kind, "components": [ONE, TWO]} for kind in ("imk-ac", "cvk")]
+    others = [{"link": "x", "label": kind, "kind": kind, "components": [ONE, TWO]} for kind in ("imk-smi", "imk-smc")]
     bdk = {"link": "edc", "label": "bdk-edc", "kind": "bdk", "components": [ONE, TWO]}
     (key,) = load_test_keys(write(tmp_path, *others, bdk)).keys
     assert ("bdk-edc", "FFFF987654", Algorithm.TDES) == (key.label, key.device.hex().upper(), key.algorithm)
     assert key.form(TestKeys().hsm)
+
+
+def test_keys_of_an_issuer_and_of_a_zone(tmp_path: Path) -> None:
+    """Each of the usage that the bank's half has; the value is what a card keeps of it."""
+    kinds = ("imk-ac", "cvk", "zmk")
+    entries = [{"label": kind, "kind": kind, "algorithm": "T", "components": [ONE, TWO]} for kind in kinds]
+    keys = load_test_keys(write(tmp_path, *entries))
+    assert [KeyUsage.ISSUER_CRYPTOGRAM, KeyUsage.CARD_VERIFICATION, KeyUsage.KEY_BLOCK_PROTECTION] == [
+        keys.hsm.info(one.form(keys.hsm)).usage for one in keys.keys
+    ]
+    value = f"{int(ONE, 16) ^ int(TWO, 16):032x}"
+    assert [value] * 3 == [one.value.hex() for one in keys.keys]
 
 
 def test_keys_by_label_and_kind(tmp_path: Path) -> None:

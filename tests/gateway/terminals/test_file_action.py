@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.terminals.file_action import serve
-from gateway.terminals.profile import Outgoing
+from gateway.terminals.profile_tables import Outgoing
 from iso.errors import FormatError
 from iso.message import Message
 from tests.gateway.owner import as_owner, one_value

@@ -14,7 +14,7 @@ from gateway.settings import load_settings
 from gateway.store import outgoing as store
 from gateway.terminals.forwarding import terms_of
 from gateway.terminals.links_file import DEFAULT_FILE
-from gateway.terminals.profile import Outgoing
+from gateway.terminals.profile_tables import Outgoing
 from iso.message import Message
 from tests.gateway.owner import as_owner
 from tests.gateway.partner import hot_link
@@ -62,7 +62,7 @@ async def test_a_running_service_tells_its_partner(bank: Bank, tmp_path: Path) -
         await _until(bank, "ANSWERED")
         _links(file, hot_list=False)
         service.room.wake()
-        await _taken_up(bank, {"edc": QUIET, "himbara": QUIET})
+        await _taken_up(bank, {"chip": QUIET, "edc": QUIET, "himbara": QUIET})
         await card_operations.change_state(bank, "siti", families[1].card_id, CardEvent.REPORT_LOST, "as asked")
         assert [1] == [one.id for one in await outgoing.listed(bank, 10, ended=True)]
         assert [] == service.forwarding.status()
@@ -76,7 +76,7 @@ async def test_links_come_and_go(bank: Bank, tmp_path: Path) -> None:
     async with open_bank(settings) as serving, run_service(serving, jobs=False) as service:
         file.write_text(file.read_text(encoding="utf-8").replace('name = "himbara"', 'name = "alto"'), encoding="utf-8")
         service.room.wake()
-        await _taken_up(bank, {"alto": ("CARDS", 259_200), "edc": QUIET, "himbara": QUIET})
+        await _taken_up(bank, {"alto": ("CARDS", 259_200), "chip": QUIET, "edc": QUIET, "himbara": QUIET})
 
 
 def test_terms_of_a_link() -> None:

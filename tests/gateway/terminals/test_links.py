@@ -289,6 +289,21 @@ async def test_the_shipped_terminals(bank: Bank) -> None:
             assert ("6002030001", "0210", "14") == (header.hex(), answer.mti, answer.get(39))
 
 
+async def test_a_link_of_trials_is_there_with_its_keys_alone(bank: Bank, desk: Desk) -> None:
+    """Without them nobody misses it: it is neither opened nor told of. Alone in a file it is no link to serve."""
+    both = _link("one"), _link("two", "trial = true", "port_offset = 1", pin_key='"zpk-two"')
+    desk.write(*both)
+    async with run_service(bank, jobs=False) as service:
+        assert {"one": "listening"} == _states(service)
+    bank.hsm.generate(KeyUsage.PIN_ENCRYPTION, "zpk-two")
+    async with run_service(bank, jobs=False) as service:
+        assert {"one": "listening", "two": "listening"} == _states(service)
+    desk.write(_link("two", "trial = true", pin_key='"zpk-three"'))
+    with pytest.raises(Refused, match="the keystore has the keys of no link"):
+        async with run_service(bank, jobs=False):
+            pass
+
+
 async def test_a_renewed_certificate_is_taken_up(bank: Bank, desk: Desk, tmp_path: Path) -> None:
     """The profile's digest covers the files of its TLS: SIGHUP after renewing them opens the link with the new ones."""
     papers = Authority(tmp_path).sign("bank")

@@ -130,7 +130,7 @@ def test_tables_of_another_shape_are_refused(tmp_path: Path, text: str) -> None:
 
 def test_the_shipped_terminals() -> None:
     """Binary, behind a TPDU, DUKPT, one port further; the codes of both links stand in one table."""
-    first, edc = read_links(None).link
+    first, edc, _ = read_links(None).link
     assert ("edc", "binary2", "tpdu", "dukpt", 1) == (
         edc.wire.name,
         edc.frame,
@@ -142,12 +142,23 @@ def test_the_shipped_terminals() -> None:
     assert first.response_codes == edc.response_codes
 
 
+def test_the_shipped_link_of_trials() -> None:
+    """Wants all that a link can want, shares no key that changes, and is not missed where its keys are not there."""
+    *others, chip = read_links(None).link
+    assert (True, "required", "required", "required", 300) == (
+        chip.trial, chip.mac, chip.chip, chip.stripe_value, chip.freshness_s,
+    )  # fmt: skip
+    assert "zmk-chip" == chip.zone_master_key
+    assert [False, False] == [link.trial for link in others]
+    assert others[0].response_codes == chip.response_codes
+
+
 def test_codes_of_all_links_and_of_one(tmp_path: Path) -> None:
     """What a link says itself goes before what all are told."""
     path = tmp_path / "links.toml"
     path.write_text(SHIPPED + '[link.response_codes]\nCARD_UNKNOWN = "56"\n', encoding="utf-8")
     codes = [link.response_codes[DeclineReason.CARD_UNKNOWN] for link in read_links(path).link]
-    assert ["14", "56"] == codes
+    assert ["14", "14", "56"] == codes
 
 
 OWN = """

@@ -1,4 +1,4 @@
-"""Tests of gateway.terminals.stand_in: off unless a profile asks for it, and bounded."""
+"""Tests of gateway.terminals.profile_tables: what stands in tables of its own. More in test_profile.py."""
 
 from __future__ import annotations
 
