@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.operations.authorise import Ids, Keyed, Outcome, authorise_group
-from gateway.operations.bank import refresh_business_date
-from gateway.operations.rulebook import Rulebook
+from gateway.operations.rulebook import Rulebook, read_rulebook
 from gateway.rules.authorise import DeclineReason
 from gateway.rules.issuing import cell_of_pan
-from gateway.store import policy
 from gateway.store.lane_connection import DATABASE_ERRORS, LaneConnection, cause, unreachable
 from keys.errors import KeysError
 from ledger.posting import PostingError
@@ -38,6 +36,8 @@ IDS_AHEAD = 2_000  # ids taken from the sequences at once
 POLICY_AGE_S = 5.0  # purse rules and the business date are read again after this long
 RETRIES = 5
 RETRY_WAIT_S = 0.2
+DATABASE_WAIT_S = 8.0  # for a group's decision, and again for its commit; a PostgreSQL that takes longer is away
+AWAY_WAIT_S = 2.0  # the same while it is away
 STEPS = ("locked", "loaded", "checked", "decided", "written", "committed")
 """What a group goes through, in this order: a stamp each."""
 
@@ -263,13 +263,17 @@ class Lanes:
                 return outcomes
             try:
                 found = await self._transact(lane, [group[place] for place in left], passage.begin())
-            except CommitUnknown:
+            except CommitUnknown as error:
                 for place in left:
                     group[place].commit_sent = True
+                if isinstance(error.__cause__, TimeoutError):
+                    break
             except DATABASE_ERRORS as error:
                 if not unreachable(error):
                     raise
                 log.warning("database.away", lane=lane.number, error=type(error).__name__, cause=cause(error))
+                if isinstance(error, TimeoutError):  # it is silent: whoever waits has waited long
+                    break
             else:
                 lane.away = False
                 for place, outcome in zip(left, found, strict=True):
@@ -337,17 +341,20 @@ class Lanes:
 
         Raises what the database raises, PostingError, or CommitUnknown.
         """
+        limit_s = AWAY_WAIT_S if lane.away else DATABASE_WAIT_S
         try:
-            connection = await self._connected(lane)
-            rulebook = await self._prepare(lane, connection, len(group))
-            outcomes = await authorise_group(
-                self._bank, connection, [member.keyed for member in group], rulebook, lane.ids, stamps
-            )
+            async with asyncio.timeout(limit_s):
+                connection = await self._connected(lane)
+                rulebook = await self._prepare(lane, connection, len(group))
+                outcomes = await authorise_group(
+                    self._bank, connection, [member.keyed for member in group], rulebook, lane.ids, stamps
+                )
         except BaseException:
             await self._reset(lane)
             raise
         try:
-            await connection.commit()
+            async with asyncio.timeout(limit_s):
+                await connection.commit()
         except DATABASE_ERRORS as error:
             await self._reset(lane)
             if unreachable(error):
@@ -371,18 +378,9 @@ class Lanes:
             lane.ids.transfers += await connection.take_ids("transfer_id_seq", IDS_AHEAD)
         now = asyncio.get_running_loop().time()
         if lane.rulebook is None or now - lane.rulebook_at > POLICY_AGE_S:
-            lane.rulebook = await self._read_rulebook()
+            lane.rulebook = await read_rulebook(self._bank)
             lane.rulebook_at = now
         return lane.rulebook
-
-    async def _read_rulebook(self) -> Rulebook:
-        today = await refresh_business_date(self._bank)
-        async with self._bank.database.engine.connect() as connection:
-            known = await policy.programmes(connection, today)
-            purse_of = {one.number: one.purse for one in known.values()}
-            purse_rules, limits = await policy.purse_rules(connection), await policy.limit_rules(connection)
-            clocks = await policy.clock_policies(connection)
-            return Rulebook(purse_rules, purse_of, self._bank.settings.pin_tries, limits, clocks)
 
     async def _reset(self, lane: _Lane) -> None:
         """Drop the lane's connection; the next group opens another."""

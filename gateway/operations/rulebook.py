@@ -5,18 +5,22 @@ Answers what is the same for many requests once. Decides nothing: gateway.rules 
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gateway.operations.bank import refresh_business_date
 from gateway.rules.authorise import SPENDING, Policy, Request
 from gateway.rules.dormancy import TrancheClock
 from gateway.rules.expiring import lost_on
 from gateway.rules.limits import LimitPeriod, LimitScope
+from gateway.store import policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
 
+    from gateway.operations.bank import Bank
     from gateway.rules.authorise import TrancheView
     from gateway.rules.dormancy import ClockPolicy
     from gateway.rules.limits import LimitRule
@@ -80,3 +84,34 @@ class Rulebook:
             and limit.terminal in (None, request.terminal)
             for limit in self.limits
         )
+
+
+async def read_rulebook(bank: Bank) -> Rulebook:
+    """Policy as the database has it now. Raises what the database raises.
+
+    Whoever gives up waiting for it is free at once: a read's own end may wait for a PostgreSQL that is silent.
+    """
+    reading = asyncio.ensure_future(_read(bank))
+    try:
+        await asyncio.wait({reading})
+    except asyncio.CancelledError:
+        reading.add_done_callback(_unheard)
+        reading.cancel()
+        raise
+    return reading.result()
+
+
+async def _read(bank: Bank) -> Rulebook:
+    today = await refresh_business_date(bank)
+    async with bank.database.engine.connect() as connection:
+        known = await policy.programmes(connection, today)
+        purse_of = {one.number: one.purse for one in known.values()}
+        purse_rules, limits = await policy.purse_rules(connection), await policy.limit_rules(connection)
+        clocks = await policy.clock_policies(connection)
+        return Rulebook(purse_rules, purse_of, bank.settings.pin_tries, limits, clocks)
+
+
+def _unheard(reading: asyncio.Future[Rulebook]) -> None:
+    """Nobody waits for its error any more."""
+    if not reading.cancelled():
+        reading.exception()

@@ -29,7 +29,7 @@ START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 300  # its last checkpoint, on a busy machine
 LOOK_S = 0.05
 DYING_S = 3
-SOCKET_PATH_MAX = 100  # a Unix socket address holds 107 bytes
+SOCKET_PATH_MAX = 107 - len("/.s.PGSQL.5432")  # a Unix socket address holds 107 bytes, PostgreSQL's own name among them
 SERVER_OPTIONS = {
     "listen_addresses": "''",
     "unix_socket_permissions": "0700",

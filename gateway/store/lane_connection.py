@@ -86,12 +86,12 @@ class LaneConnection:
     async def open(cls, engine: AsyncEngine, lane: int) -> LaneConnection:
         """Take a connection from the pool and make it ready."""
         pooled = await engine.connect()
+        raw = await pooled.get_raw_connection()
+        opened = cls(lane, pooled, raw.driver_connection)
         try:
-            raw = await pooled.get_raw_connection()
-            opened = cls(lane, pooled, raw.driver_connection)
             await opened._make_ready()
         except BaseException:
-            await _throw_away(pooled)
+            await opened.close()
             raise
         return opened
 
@@ -136,7 +136,8 @@ class LaneConnection:
         await self._driver.execute("COMMIT")
 
     async def close(self) -> None:
-        """Close it for good; what was not committed is rolled back."""
+        """Close it for good; what was not committed is rolled back. Waits for no PostgreSQL, which may be silent."""
+        self._driver.terminate()
         await _throw_away(self._pooled)
 
     async def _make_ready(self) -> None:

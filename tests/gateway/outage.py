@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+import os
+import signal
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.app import open_bank
@@ -15,7 +18,6 @@ from tests.servers import kill
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     import pytest
 
@@ -74,6 +76,36 @@ async def until_posted(street: Street) -> None:
     async with asyncio.timeout(WAIT_S):
         while street.service.stand_in.owes_any:  # noqa: ASYNC110 - nobody announces it
             await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def frozen(bank: Bank) -> AsyncIterator[None]:
+    """With a PostgreSQL that neither answers nor closes a connection until the block ends."""
+    server = bank.database.embedded
+    assert server is not None
+    postmaster = server.postmaster_pid()
+    assert postmaster is not None
+    os.kill(postmaster, signal.SIGSTOP)  # first: it makes no more of them
+    found = [postmaster, *children_of(postmaster)]
+    for pid in found[1:]:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in reversed(found):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
+def children_of(parent: int) -> list[int]:
+    """Process ids."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state = path.read_text().rpartition(")")[2].split()
+            if int(state[1]) == parent:
+                found.append(int(path.parent.name))
+    return found
 
 
 @asynccontextmanager

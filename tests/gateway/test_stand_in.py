@@ -5,23 +5,44 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import pytest
 from sqlalchemy import text
 
-from gateway.operations import link_exceptions
+from gateway.operations import lane, link_exceptions
 from gateway.operations.bank import reading
 from gateway.simulator.terminal import Asked
 from keys.sensitive import Pin
-from tests.gateway.outage import away, stood_in_street, until_posted
+from tests.gateway.outage import POLICY, away, frozen, stood_in_street, until_posted
 from tests.gateway.street import AID_IDR, assert_proved, available_idr, reasons
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
-
     from gateway.operations.bank import Bank
 
 WRONG = Pin("999931")
+
+
+@pytest.mark.parametrize("policy", ["", POLICY])
+async def test_a_database_that_is_silent_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, policy: str) -> None:
+    """PostgreSQL hangs with every connection open: soon requests are answered 91, or stood in for, and it all goes on later."""
+    monkeypatch.setattr(lane, "DATABASE_WAIT_S", 1.0)
+    monkeypatch.setattr(lane, "AWAY_WAIT_S", 0.3)
+    async with stood_in_street(tmp_path, monkeypatch, policy=policy) as (bank, street):
+        (card,) = street.wallet.cards
+        assert "00" == (await street.atm.withdraw(card, 50_000)).code
+        code, left_idr = ("00", AID_IDR - 200_000) if policy else ("91", AID_IDR - 100_000)
+        async with frozen(bank):
+            async with asyncio.timeout(20):
+                assert code == (await street.atm.withdraw(card, 50_000)).code
+                assert code == (await street.atm.withdraw(card, 50_000)).code
+                assert "91" == (await street.atm.balance(card)).code
+        await until_posted(street)
+        async with asyncio.timeout(20):
+            while (paid := await street.atm.withdraw(card, 50_000)).code == "91":  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0.1)
+        assert ("00", left_idr) == (paid.code, await available_idr(bank, street.families[0].family_id))
+        await assert_proved(bank)
 
 
 async def test_within_its_bounds_and_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

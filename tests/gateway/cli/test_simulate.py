@@ -193,7 +193,7 @@ def test_wrong_arguments(alone: Shell) -> None:
         (("balance", "--card", "1", "--account", "1"), "give one of them"),
         (("balance", "--account", "77"), "--account"),
         (("explain", "nonsense"), "is not hex"),
-        (("explain", "00", "--profile", "morse"), "there is no profile morse: edc, himbara"),
+        (("explain", "00", "--profile", "morse"), "there is no profile morse: chip, edc, himbara"),
         (("balance", "--profile", "edc"), "there is no test key bdk-edc"),
         (("balance", "--unmasked-capture"), "goes with --capture"),
     ):

@@ -410,7 +410,7 @@ def test_the_whole_bankon_a_token(database_url: str, tmp_path: Path) -> None:
     assert "Pkcs11Hsm" == told["back end"]
     assert sorted(f"{label}#1" for label in BANK_KEYS) == told["keys"]
     assert ["00", "55", "00"] == [told[name] for name in ("paid", "wrong PIN", "after")]
-    assert (True, 8, 2, 1, "text", 9) == (
+    assert (True, 13, 2, 1, "text", 14) == (
         told["resealed"], told["rewrapped"], told["head"], told["refused"], told["worker"], told["again"],
     )  # fmt: skip
     assert "CKR_PIN_INCORRECT" in str(told["wrong officer"])

@@ -140,6 +140,9 @@ def test_a_deep_folder_gets_a_short_socket(tmp_path: Path) -> None:
     assert EmbeddedServer(long).socket_dir == EmbeddedServer(long).socket_dir
     assert EmbeddedServer(long).socket_dir != EmbeddedServer(tmp_path / ("e" * 100)).socket_dir
     assert str(EmbeddedServer(long).socket_dir) in EmbeddedServer(long).url
+    for depth in range(60, 110):  # whatever is beside still has room for PostgreSQL's own name
+        folder = Path("/" + "d" * depth)
+        assert len(str(EmbeddedServer(folder).socket_dir / ".s.PGSQL.5432")) <= 107
 
 
 def test_the_packaged_programs_are_there() -> None:
