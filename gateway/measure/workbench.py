@@ -185,7 +185,7 @@ async def start_gateway(settings: Settings, port: int = 0) -> Gateway:
     """Start `kks serve` and wait until it is ready. Raises GatewayError where it does not come up."""
     environment = {
         **os.environ, "KKS_DATA_DIR": str(settings.data_dir), "KKS_ISO_PORT": str(port), "KKS_HTTP_PORT": "0",
-        "KKS_LOG_LEVEL": "warning", "KKS_LANES": str(settings.lanes), "KKS_DATABASE_URL": "",
+        "KKS_LOG_LEVEL": "info", "KKS_LANES": str(settings.lanes), "KKS_DATABASE_URL": "",
     }  # fmt: skip
     with (settings.data_dir / "gateway.log").open("ab") as errors:
         process = await asyncio.create_subprocess_exec(

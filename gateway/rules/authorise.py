@@ -369,7 +369,7 @@ def _decide_funds(
     drawable = _oldest_first(snapshot.tranches, programmes, TrancheState.OPEN, today)
     there_idr = sum([draw.amount_idr for draw in drawable])
     if there_idr < request.amount_idr:
-        if request.partial and there_idr > 0:
+        if request.partial and not request.forced and there_idr > 0:
             return Decision(DeclineReason.PARTIALLY_APPROVED, tuple(drawable), tries, approved_idr=there_idr)
         blocked = _oldest_first(snapshot.tranches, programmes, TrancheState.BLOCKED, today)
         with_blocked = sum(draw.amount_idr for draw in (*drawable, *blocked))

@@ -43,7 +43,10 @@ class Cutter:
 
 
 class SteadyLink:
-    """A switch's connection that is made again when it is gone. `signs_on`: whether it signs on whenever it connects."""
+    """A switch's connection that is made again when it is gone. `signs_on`: whether it signs on whenever it connects.
+
+    It is cut again only when as many answers have come as were lost by cuts before: a slow bank is cut as often, and goes on.
+    """
 
     def __init__(self, switch: Switch, cutter: Cutter | None = None, *, signs_on: bool = True) -> None:
         self.switch = switch
@@ -51,6 +54,7 @@ class SteadyLink:
         self.reconnects = 0
         self.repeats = 0
         self._cutter = cutter
+        self._lost = 0
         self._lock = asyncio.Lock()
         self._up = False
 
@@ -69,12 +73,12 @@ class SteadyLink:
         """
         await self.restore()
         client = self.switch.client
-        if self._cutter is None or not may_cut or not self._cutter.strikes():
-            return await ask(client, message, self.switch.profile.amount_exponent)
+        if self._cutter is None or not may_cut or self._lost or not self._cutter.strikes():
+            return self._counted(await ask(client, message, self.switch.profile.amount_exponent))
         asked = asyncio.create_task(ask(client, message, self.switch.profile.amount_exponent))
         await asyncio.sleep(self._cutter.moment_s())
         await client.close()
-        return await asked
+        return self._counted(await asked)
 
     async def ask_on(self, message: Message, *, may_cut: bool = True) -> Exchange:
         """The same; where the connection was lost before the answer, the repeat of MESSAGE is sent (exchange.repeated)."""
@@ -106,6 +110,14 @@ class SteadyLink:
                     pause_s *= 2
                 else:
                     self.reconnects += 1
+
+    def _counted(self, exchange: Exchange) -> Exchange:
+        """An exchange, counted as lost with its connection, or as one that was lost less."""
+        if exchange.answer is not None:
+            self._lost = max(0, self._lost - 1)
+        elif self._cutter is not None and not self.switch.client.connected:
+            self._lost += 1
+        return exchange
 
     async def _connect(self) -> None:
         self._up = False

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 START_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 300  # its last checkpoint, on a busy machine
 LOOK_S = 0.05
 DYING_S = 3
 SOCKET_PATH_MAX = 100  # a Unix socket address holds 107 bytes
@@ -80,16 +81,17 @@ class EmbeddedServer:
         """Stop the server if no other process uses it."""
         if self._use is None:
             return
-        with self._alone():
+        with self._alone(), self._use as use:
+            self._use = None
             try:
-                fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 pass  # somebody else still uses it
             else:
                 if self.is_running():
-                    self._run("pg_ctl", "-D", str(self.data), "-w", "-s", "-m", "fast", "stop")
-            self._use.close()
-            self._use = None
+                    self._run(
+                        "pg_ctl", "-D", str(self.data), "-w", "-t", str(STOP_TIMEOUT_S), "-s", "-m", "fast", "stop"
+                    )
 
     def reset_database(self) -> None:
         """Drop the database kks and make an empty one. Raises DatabaseUnavailable while anyone is connected to it."""

@@ -28,6 +28,7 @@ STATUS = {
     "links",
     "links_file",
     "outgoing",
+    "stand_in",
     "people",
     "transaction_log",
     "connections",

@@ -56,6 +56,11 @@ def test_who_cannot_do_with_less_gets_nothing() -> None:
     assert Decision(R.APPROVED, ALL) == facts(request=BUY._replace(amount_idr=350_000)).decide()
 
 
+def test_what_has_happened_is_never_in_part() -> None:
+    """The money is out already: all of it, or it is for people."""
+    assert Decision(R.INSUFFICIENT_FUNDS) == facts(request=BUY._replace(forced=True)).decide()
+
+
 def test_where_there_is_nothing_nothing_is_approved() -> None:
     """No money, or none through this purse."""
     assert Decision(R.INSUFFICIENT_FUNDS) == facts(tranches=()).decide()

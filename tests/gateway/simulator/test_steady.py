@@ -36,6 +36,25 @@ def test_cutter_strikes_a_share() -> None:
     assert 0 <= Cutter(1, random.Random(1)).moment_s() <= 0.005
 
 
+async def test_what_was_lost_comes_back_before_the_next_cut() -> None:
+    """Whoever would cut every message cuts each once: its repeat is answered, whatever the dice say."""
+
+    class AtOnce(Cutter):
+        def moment_s(self) -> float:
+            return 0.0
+
+    async with FakeIssuer(WALLET, PINPAD) as bank:
+        cutter = AtOnce(1, random.Random(1))
+        link = link_to(bank, cutter)
+        await link.open()
+        terminal = link.switch.terminal(PINPAD, TerminalKind.ATM, 1)
+        for asked in range(1, 6):
+            exchange = await link.ask_on(terminal.request(Asked.CASH, CARD, 10_000))
+            assert (True, asked, asked) == (exchange.approved, cutter.cuts, link.repeats)
+        await link.close()
+    assert 50_000 == bank.paid_idr
+
+
 async def test_a_cut_message_is_repeated_and_moves_money_once() -> None:
     """Every message loses its connection once; its repeat (0201) gets the answer, signed on again."""
 

@@ -96,6 +96,19 @@ def test_the_short_way_makes_the_same_line(
     assert round(found["ms"] * 1_000) == sum(round(step * 1_000) for step in found["steps"].values())
 
 
+async def test_what_was_stood_in_for_says_so() -> None:
+    """With its reason, at its place in the line; and is told where only trouble is."""
+    passage, outcome = _passage(), OUTCOME._replace(stand_in=1003)
+    told = Told("himbara", cash(7), 10.0, 10.02, "00", request=REQUEST, outcome=outcome, read=10.001, passage=passage)
+    found = _one(told)
+    assert 1003 == found["stand_in"]
+    assert sorted(found) == list(found)
+    heard = Heard(every=False, slow_ms=500)
+    heard.tell(told)
+    await asyncio.sleep(0)
+    assert [1003] == [one["stand_in"] for one in heard.lines]
+
+
 NO_PASSAGE = dict.fromkeys(("group", "lane", "attempts"))
 
 
