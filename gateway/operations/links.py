@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from gateway.operations.bank import Bank
 
 
-async def note_link_event(bank: Bank, link: str, event: str) -> None:
-    """Keep a link event in the audit chain."""
+async def note_link_event(bank: Bank, link: str, event: str, times: int = 1) -> None:
+    """Keep a link event in the audit chain, and how often it happened where that was more than once."""
     async with transaction(bank, f"link {link}") as tx:
-        await tx.record(Operation.LINK_EVENT, f"link {link}", event=event)
+        often = {"times": times} if times > 1 else {}
+        await tx.record(Operation.LINK_EVENT, f"link {link}", event=event, **often)
 
 
 async def note_links_taken_up(bank: Bank, profiles: Mapping[str, str], **what: list[str]) -> None:

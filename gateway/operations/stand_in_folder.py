@@ -20,14 +20,14 @@ from gateway.rules.stand_in import Since
 from gateway.store import stand_in_journal as journals
 from gateway.store import stand_in_list as lists
 from keys.errors import KeysError
-from keys.master import belong_to
+from keys.master import belong_to, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
-LIST, NEW_LIST, JOURNAL, LOCK = "cards.list", ".cards.list.new", "journal", "lock"
+LIST, NEW_LIST, JOURNAL, NEW_JOURNAL, LOCK = "cards.list", ".cards.list.new", "journal", ".journal.begun", "lock"
 NUMBERS = 100_000
 """Approval codes of stand-in: S and five digits."""
 
@@ -164,21 +164,24 @@ class StandInFolder:
     def install(self, cards: lists.CardList, count_before: int, at: datetime) -> bool:
         """Take up a list that was written beside the one in use, with a new journal. COUNT_BEFORE: entries before its snapshot.
 
-        False: something was stood in for since, or waits, which the new list does not know of: it is dropped. Raises OSError,
-        KeysError.
+        False: something was stood in for since, or waits, which the new list does not know of: it is dropped. Raises KeysError
+        and OSError. What needs room on the disk comes first, so that one that is full changes nothing.
         """
         new = self.path / NEW_LIST
         if self.waiting or self._count != count_before or self.broken:
             cards.close()
             lists.drop(new)
             return False
-        if self._count:
-            (self.path / JOURNAL).replace(self.path / f"journal.{at:%Y%m%dT%H%M%S}")
-        lists.place(new, self.path / LIST)
         first = int(at.timestamp()) % NUMBERS
         journal = journals.Journal.create(
-            self.path / JOURNAL, self._mac, {"list": cards.header.id, "first": first, "opened_at": at.isoformat()}
+            self.path / NEW_JOURNAL, self._mac, {"list": cards.header.id, "first": first, "opened_at": at.isoformat()}
         )
+        try:
+            self._put_in_place(new, at)
+        except OSError as error:  # which journal stands where is not known: nothing is to go into the one of before
+            journal.close()
+            self._break(f"the journal cannot be put in place ({error.strerror})")
+            raise
         self._let_go()
         self._journal, self._first, self._count = journal, first, 0
         self.entries, self._since = {}, {}
@@ -217,6 +220,14 @@ class StandInFolder:
             self.why = "the list of cards is not the one that the journal counts against"
             return
         self.cards, self.why = cards, ""
+
+    def _put_in_place(self, new_list: Path, at: datetime) -> None:
+        """A list and its journal where the ones of before are; all that was in these is posted."""
+        if self._count:
+            (self.path / JOURNAL).replace(self.path / f"journal.{at:%Y%m%dT%H%M%S}")
+        lists.place(new_list, self.path / LIST)
+        (self.path / NEW_JOURNAL).replace(self.path / JOURNAL)
+        sync_folder(self.path)
 
     def _count_in(self, entry: Entry) -> None:
         self._count = max(self._count, entry.seq + 1)

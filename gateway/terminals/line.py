@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from gateway import clock
 from gateway.errors import Refused
 from gateway.rules.settlement import PartnerDay
 from gateway.terminals.counters import Counters
+from gateway.terminals.link_notes import LinkNotes
 from gateway.terminals.security import LinkSecurity
 from iso.describe import summary
 from iso.errors import LinkClosed
@@ -55,13 +57,13 @@ class Line:
         lanes: Lanes,
         hsm: Hsm,
         *,
-        note: Callable[[str, str], Coroutine[object, object, None]] | None = None,
+        note: Callable[[str, str, int], Coroutine[object, object, None]] | None = None,
         today: Callable[[], date] | None = None,
         errands: Mapping[str, Callable[[Link, Message], Awaitable[Message | None]]] | None = None,
         bank: Bank | None = None,
         events: TransactionLog | None = None,
     ) -> None:
-        """NOTE(link, event) keeps a record of sign-on, sign-off and cut-over. TODAY: the bank's business date.
+        """NOTE(link, event, times) keeps a record of sign-on, sign-off and cut-over. TODAY: the bank's business date.
 
         ERRANDS: who answers a message of that MTI that is not the lanes'; None: no answer. BANK: where keys that come over the
         line are kept; without it none is taken. Raises KeyRefused without a PIN key.
@@ -78,7 +80,7 @@ class Line:
         self.events = events
         self._hsm = hsm
         self._bank = bank
-        self._note = note
+        self._notes = None if note is None else LinkNotes(partial(note, link.name))
         self._today = today
         self._stan = 0
         self._asked: dict[tuple[str, str], list[Question]] = {}
@@ -202,8 +204,8 @@ class Line:
     def note(self, event: str) -> None:
         """Keep a record of a link event without holding up the answer."""
         log.info("link.event", link=self.link.name, link_event=event)
-        if self._note is not None:
-            self.spawn(self._note(self.link.name, event))
+        if self._notes is not None:
+            self._notes.add(event)
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:
         """Run WORK beside the messages; finish() waits for it."""
@@ -225,6 +227,8 @@ class Line:
         await asyncio.gather(*(connection.end() for connection in list(self.connections)))
         if self._background:
             await asyncio.gather(*self._background, return_exceptions=True)
+        if self._notes is not None:
+            await self._notes.finish()
 
     def _look(self) -> None:
         """Look at every connection, and again in a while: one timer for all of them, none for a message."""

@@ -367,9 +367,9 @@ class LinkRoom:
             port = self._port and self._port + link.port_offset
         return link.host or self._host, port or place.address[1]
 
-    async def _note(self, link: str, event: str) -> None:
+    async def _note(self, link: str, event: str, times: int) -> None:
         try:
-            await note_link_event(self._bank, link, event)
+            await note_link_event(self._bank, link, event, times)
         except (
             GatewayError,
             KeysError,

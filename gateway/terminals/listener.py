@@ -80,7 +80,12 @@ class Listener:
         peer = _address(transport)
         if not self._is_allowed(peer) or not self._has_room(peer):
             return
-        taken = transport.get_extra_info("socket").dup()  # the transport goes, the connection stays
+        try:
+            taken = transport.get_extra_info("socket").dup()  # the transport goes, the connection stays
+        except OSError as error:  # as many files are open as may be
+            self.line.counters.handshakes_failed += 1
+            log.warning("link.handshake.failed", link=self.line.link.name, peer=peer, reason=error.strerror)
+            return
         task = asyncio.get_running_loop().create_task(self._shake(taken, peer))
         self._peers[peer] += 1
         self._handshakes.add(task)

@@ -151,7 +151,7 @@ def test_the_worst_field_takes_no_time(text: str) -> None:
         assert "".join(f"{tag}{len(value):03d}{value}" for tag, value in private_tlv.parse(text, "2+3", 48)) == text
     except FormatError:
         assert refused(text, "2+3")
-    assert 1.0 > time.perf_counter() - began
+    assert 1.0 > time.process_time() - began
 
 
 @pytest.mark.parametrize(("shape", "size"), [("2+3", 2), ("3+3", 3), ("tokens", 2)])

@@ -23,8 +23,12 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
     DELETE FROM outgoing_message WHERE id IN (
-        SELECT id FROM outgoing_message
-        WHERE state IN ('ANSWERED', 'DROPPED') AND ended_at < now() - make_interval(days => days) ORDER BY ended_at LIMIT most);
+        SELECT m.id FROM outgoing_message m
+        WHERE m.state IN ('ANSWERED', 'DROPPED') AND m.ended_at < now() - make_interval(days => days)
+          -- nor what says that an earlier one, which still waits for people, is no longer true
+          AND NOT EXISTS (SELECT FROM outgoing_message e WHERE e.link = m.link AND e.subject = m.subject AND e.id < m.id
+                          AND e.state NOT IN ('ANSWERED', 'DROPPED'))
+        ORDER BY m.ended_at LIMIT most);
     GET DIAGNOSTICS outgoing = ROW_COUNT;
     DELETE FROM desk_message WHERE id IN (
         SELECT m.id FROM desk_message m

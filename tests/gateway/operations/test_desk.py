@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from gateway.errors import NotFound, Refused
-from gateway.operations import desk
+from gateway.operations import desk, outgoing
 from gateway.operations.desk import Asked, Done
 from tests.gateway.owner import as_owner, one_value
 
@@ -134,6 +134,18 @@ async def test_ended_messages_are_removed_when_they_are_old(bank: Bank, monkeypa
     bank.settings = bank.settings.model_copy(update={"message_days": 89})
     with pytest.raises(DBAPIError, match="messages are kept for 90 days at least, not 89"):
         await desk.remove_ended(bank, "jobs")
+
+
+async def test_what_overtook_an_open_message_is_kept_with_it(bank: Bank) -> None:
+    """A card was to be put on a partner's list, which was refused, and is good again: the first is never sent again."""
+    for state in ("REFUSED", "ANSWERED"):
+        await as_owner(bank, OUTGOING, state=state)
+    assert (0, 0) == await desk.remove_ended(bank, "jobs")
+    with pytest.raises(Refused, match="overtaken by 2"):
+        await outgoing.retry(bank, "siti", 1, "please")
+    await outgoing.drop(bank, "siti", "budi", 1, "the card is good")
+    await as_owner(bank, "UPDATE outgoing_message SET ended_at = now() - interval '401 days'")
+    assert (2, 0) == await desk.remove_ended(bank, "jobs")
 
 
 OUTGOING = """

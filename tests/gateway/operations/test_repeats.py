@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.operations import link_exceptions
 from gateway.simulator.terminal import Asked
+from gateway.terminals import mapping
 from iso.message import Message
+from keys.sensitive import Pin
 from tests.gateway.street import AID_IDR, assert_proved, available_idr, open_street
 
 if TYPE_CHECKING:
@@ -99,4 +103,41 @@ async def test_its_reversal_came_first(bank: Bank, tmp_path: Path, changes: dict
         assert code == (await street.atm.send(Message("0201", fields | {7: LATEST}))).code
         moved_idr = 0 if code == "68" else int(fields[4]) // 100
         assert AID_IDR - moved_idr == await available_idr(bank, street.families[0].family_id)
+    await assert_proved(bank)
+
+
+def digest_of_0_1(message: Message, *marks: str) -> bytes:
+    """The content digest that version 0.1 stored with an authorisation."""
+    told = [message.get(number) for number in (3, 4, 37, 41, 42, 49, 90, 95)]
+    return hashlib.sha256(repr((message.mti[1], told, *marks)).encode()).digest()[:16]
+
+
+async def test_what_was_decided_before_an_upgrade_is_known(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of version 0.1 have another content digest: their repeats, with the same DE7 or another, move nothing all the same."""
+    async with open_street(bank, tmp_path, families=2) as street:
+        first, second = street.wallet.cards
+        with monkeypatch.context() as patch:
+            patch.setattr(mapping, "_digest", digest_of_0_1)
+            cash, held = await street.atm.withdraw(first, 50_000), await street.shop.hold(first, 70_000)
+            gone = await street.atm.withdraw(second, 60_000)
+            back = await street.atm.reverse(gone)
+            advice = await street.shop.send(street.shop.advice(Asked.PURCHASE, second, 40_000))
+            refused = Message("0120", advice.request.fields | {11: "000777", 37: "633200000777", 39: "51"})
+            told = await street.shop.send(refused)
+            change = await street.atm.send(street.atm.pin_change(second, second.pin, Pin("271828")))
+        done = (cash, held, gone, back, advice, told, change)
+        assert {"00"} == {one.code for one in done}
+        for one in done:
+            for marked in (False, True):
+                assert (await street.atm.repeat(one, marked=marked)).same_answer(one)
+        for one in (cash, held, gone, advice):
+            late = await street.atm.send(again(one, de7=LATER))
+            assert (one.answer or one.request).get(38) == (late.answer or late.request).get(38)
+        other = Message("0200", cash.request.fields | {4: "000000100000"})
+        assert "94" == (await street.atm.send(other)).code
+        left = [await available_idr(bank, one.family_id) for one in street.families]
+        assert [AID_IDR - 120_000, AID_IDR - 40_000] == left
+        assert ([], []) == await link_exceptions.overview(bank)
     await assert_proved(bank)

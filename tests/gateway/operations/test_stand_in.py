@@ -142,6 +142,35 @@ async def test_a_disk_that_fails_stands_in_for_nobody(
     await assert_proved(bank)
 
 
+async def test_a_disk_that_is_full_when_the_list_is_renewed_loses_nothing(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list and journal of before stay as they were: what is decided after that is posted by the next process too."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        async with _street(bank, tmp_path, monkeypatch) as street:
+            with patch.context() as away:
+                no_connections(away, after=0)
+                assert "00" == (await street.atm.withdraw(street.card, 50_000)).code
+            await until_posted(street)
+            with patch.context() as disk:
+                disk.setattr(os, "pwrite", full)
+                with pytest.raises(OSError, match="No space left"):
+                    await street.service.stand_in.renew()
+            no_connections(patch, after=0)
+            assert "00" == (await street.atm.withdraw(street.card, 70_000)).code
+    async with run_service(bank, jobs=False) as service:
+        assert service.stand_in.status()["stands_in"]
+        async with stand_before(bank, service, street.wallet, street.families) as again:
+            await until_posted(again)
+            assert AID_IDR - 120_000 == await available_idr(bank, street.families[0].family_id)
+            assert await service.stand_in.renew()
+    await assert_proved(bank)
+
+
 async def test_a_disk_of_which_nothing_is_known_leaves_silence(
     bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

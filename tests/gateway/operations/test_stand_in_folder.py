@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
+import os
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
 
@@ -100,6 +102,33 @@ async def test_a_new_list_only_when_nothing_waits(bank: Bank, tmp_path: Path) ->
         folder, AT.replace(minute=1)
     ).items()
     folder.close()
+
+
+async def test_a_list_that_cannot_be_put_in_place_ends_it(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing more goes into a journal that may have been put aside; the next process begins anew."""
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    folder = _folder(tmp_path / "stand-in")
+    assert folder.take()
+    assert await _install(bank, folder)
+    await folder.append([_entry(0, EntryKind.APPROVED, 100, 100)])
+    folder.mark_posted([(folder.entries[bytes(16)], "APPROVED")])
+    with monkeypatch.context() as patch:
+        patch.setattr(lists, "place", broken)
+        with pytest.raises(OSError, match="Input/output error"):
+            await _install(bank, folder, 1)
+    assert (True, None) == (folder.broken, folder.cards)
+    assert "cannot be put in place" in folder.why
+    folder.close()
+    again = _folder(folder.path)
+    assert again.take()
+    assert (False, 0) == (again.broken, again.waiting)
+    assert await _install(bank, again)
+    again.close()
 
 
 async def test_a_journal_counts_against_its_own_list(bank: Bank, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ async def test_sign_on_is_part_of_connecting() -> None:
     """It is ready once its sign-on is answered 00, serves what the host asks, and signs off when it goes."""
     host, noted = Host(), []
 
-    async def note(_link: str, event: str) -> None:
+    async def note(_link: str, event: str, _times: int) -> None:
         noted.append(event)
 
     lanes = HeldLanes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import json
 import socket
 from dataclasses import replace
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from gateway.simulator.switch import NetworkCode
 from gateway.simulator.terminal import JAKARTA, Asked
 from gateway.terminals import line as line_module
 from gateway.terminals import listener
+from gateway.terminals.link_notes import AT_ONCE
 from gateway.terminals.links_file import DEFAULT_FILE
 from gateway.testlink import ensure_test_link
 from iso.codec import encode
@@ -114,6 +116,21 @@ async def test_link_events_are_recorded(bank: Bank) -> None:
     assert ["cut-over", "sign-off", "sign-on"] == sorted(
         word for word in EVENTS for one in details if f'"{word}"' in str(one)
     )
+
+
+async def test_sign_ons_without_end_are_counted(bank: Bank) -> None:
+    """A partner may sign on as often as it likes: a few records say how often it did, and nobody waits for them."""
+    ensure_test_link(bank)
+    async with run_service(bank, jobs=False) as service, raw_link(service) as link:
+        await link.send(framed(SIGN_ON) * 1_000)
+        for _ in range(1_000):
+            assert "00" == (await link.receive()).get(39)
+    async with reading(bank) as connection:
+        found = await connection.execute(text("SELECT detail FROM audit_event WHERE operation = 'link.event'"))
+        details = [json.loads(one) if isinstance(one, str) else one for one in found.scalars()]
+    signed_on = [one.get("times", 1) for one in details if one["event"] == "sign-on"]
+    assert 1_000 == sum(signed_on)
+    assert len(signed_on) <= AT_ONCE + 1
 
 
 async def test_unknown_types_are_answered(service: Service) -> None:

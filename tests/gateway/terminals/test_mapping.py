@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,17 @@ def test_content_tells_messages_apart(field: int, digit: int) -> None:
     assert (
         command(key).request.content_digest == command(key, f12="101010", f22="051", mti="0201").request.content_digest
     )
+
+
+@given(place=st.text(st.characters(codec="ascii"), min_size=1, max_size=15), declined=st.booleans())
+def test_the_digest_is_what_stored_answers_have(place: str, declined: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
+    """Written once, it is compared with for as long as answers are kept: no version of this software changes it."""
+    key = SoftwareHsm.in_memory().generate(KeyUsage.PIN_ENCRYPTION, "zpk-himbara")
+    marks = ("advice", "declined") if declined else ("advice",)
+    values = [CASH[3], CASH[4], CASH[37], CASH[41], place, CASH[49], None, None]
+    stored = hashlib.sha256(repr(("1", values, *marks)).encode()).digest()[:16]
+    found = command(key, "0120", f42=place, f39="51" if declined else "00").request.content_digest
+    assert stored == found
 
 
 def test_a_reversal_names_its_original(key: KeyHandle) -> None:

@@ -15,7 +15,7 @@ from tests.gateway.terminals.counterpart import a_line, a_link
 async def _asked(code: str | None, **changes: object) -> tuple[Any, Message, list[str]]:
     noted: list[str] = []
 
-    async def note(_link: str, event: str) -> None:
+    async def note(_link: str, event: str, _times: int) -> None:
         noted.append(event)
 
     line = a_line(a_link(**changes), note=note)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import ssl
+from asyncio.trsock import TransportSocket
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -102,6 +105,27 @@ async def test_handshakes_are_counted_from_the_first_byte(tmp_path: Path) -> Non
         await listener.close()
         assert await waiting.is_closed()
     assert 0 == listener.handshakes
+
+
+async def test_without_a_descriptor_left_a_connection_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would stand open else, and count nowhere; the next one comes in."""
+
+    def none_left(_socket: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    authority = Authority(tmp_path)
+    bank = authority.sign("bank")
+    line = a_line(a_link(tls={"certificate": str(bank.certificate), "key": str(bank.key)}))
+    async with listening(line, context_of(line.link)) as address:
+        with monkeypatch.context() as patch:
+            patch.setattr(TransportSocket, "dup", none_left)
+            async with calling(address, line.link) as partner:
+                assert await partner.is_closed()
+        assert 1 == line.counters.handshakes_failed
+        async with calling(address, line.link, _client(None, authority.path)) as partner:
+            assert "00" == await partner.ask(ECHO)
 
 
 async def test_connections_and_handshakes_share_the_room(tmp_path: Path) -> None:
