@@ -65,11 +65,16 @@ def summary_members(message: Message) -> str:
 
 def describe(message: Message, dialect: Dialect = HIMBARA, *, long_bin: bool = False) -> str:
     """Every field on its own line, named as in `dialect`, masked. `long_bin`: eight digits of a card number show, not six."""
+    return _lines(message, masked_fields(message, dialect, long_bin=long_bin), dialect)
+
+
+def masked_fields(message: Message, dialect: Dialect = HIMBARA, *, long_bin: bool = False) -> dict[int, str]:
+    """What describe() shows of each field, by number. Where `dialect` has made a field longer, its length alone."""
     shown = {}
     for number, value in message.fields.items():
         usual = _as_usual(number, dialect) or number in _SECRET
         shown[number] = masked(number, value, long_bin=long_bin) if usual else _length_of(value)
-    return _lines(message, shown, dialect)
+    return shown
 
 
 def describe_unmasked(message: Message, dialect: Dialect = HIMBARA) -> str:

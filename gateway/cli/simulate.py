@@ -65,7 +65,8 @@ THE OTHER SIDE
                       kind: zpk, bdk, initial (with "ksn"), mac,
                       imk-ac (chips), cvk (stripes) or zmk (new keys);
                       "algorithm": "A" where it is AES. Chips count on
-                      in chip-counters.txt beside the file
+                      in chip-counters.txt beside the file, DUKPT
+                      terminals in bdk-edc.devices (the key's label)
 
 \b
 CERTIFICATION OF A LINK, in this order; go on when each step is clean
@@ -275,11 +276,12 @@ def explain(
     unmasked: Annotated[bool, typer.Option("--unmasked", help="show card number, PIN block and tracks too")] = False,
     profile: ProfileName = HIMBARA,
     *,
+    long_bin: Annotated[bool, typer.Option("--long-bin", help="show eight digits of the card number, not six")] = False,
     json: Json = False,
 ) -> None:
     """Field by field what a message says; what is secret is masked. Asks no bank."""
     from gateway.simulator.profile import read_profile
-    from iso.describe import describe, describe_unmasked, masked
+    from iso.describe import describe, describe_unmasked, masked_fields
     from iso.errors import FormatError
 
     with in_one_line():
@@ -291,10 +293,12 @@ def explain(
     except FormatError as error:
         fault, found = str(error), error.partial
     if found is not None and json:
-        shown = {str(n): value if unmasked else masked(n, value) for n, value in sorted(found.fields.items())}
-        output.as_json({"mti": found.mti, "fields": shown, "fault": fault})
+        fields = found.fields if unmasked else masked_fields(found, spoken.dialect, long_bin=long_bin)
+        output.as_json({"mti": found.mti, "fields": {str(n): fields[n] for n in sorted(fields)}, "fault": fault})
+    elif found is not None and unmasked:
+        output.say(describe_unmasked(found, spoken.dialect))
     elif found is not None:
-        output.say((describe_unmasked if unmasked else describe)(found, spoken.dialect))
+        output.say(describe(found, spoken.dialect, long_bin=long_bin))
     if fault is not None:
         refuse(fault)
 

@@ -6,6 +6,7 @@ Their keys can only encipher, and live in memory alone: what the bank does with 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 from dataclasses import dataclass
@@ -58,6 +59,10 @@ class PinPad:
         """The pad of one more terminal: this one."""
         return self
 
+    def by_card(self) -> PinPad:
+        """Where many ask at once: this one."""
+        return self
+
     def block(self, pan: Pan, pin: Pin) -> str:
         """One block: 16 hexadecimal characters, 32 of format 4. Raises KeyRefused where the key may not encipher."""
         return self._hsm.encipher_pin(pin, self._zpk, pan, self._format).hex().upper()
@@ -84,6 +89,10 @@ class DukptPinPad:
         """The pad of one more terminal: another device, or this one where there is but one initial key."""
         return self if self._make is None else self._make()
 
+    def by_card(self) -> DukptPinPad | CardPads:
+        """Where many ask at once: a device for each card, or this one where there is but one initial key."""
+        return self if self._make is None else CardPads(self._make)
+
     def enter(self, pan: Pan, *pins: Pin) -> PinEntry:
         """The blocks of one transaction, under its key. Raises KsnRefused where the device has used all its keys."""
         ksn = self._next_ksn()
@@ -92,8 +101,35 @@ class DukptPinPad:
         return PinEntry(blocks, ksn.hex().upper())
 
 
-Pad: TypeAlias = PinPad | DukptPinPad
-"""Either kind."""
+class CardPads:
+    """A device for each card, made by `make`, for terminals that ask before they are answered.
+
+    What is sent side by side arrives in any order, and a bank takes no number of a device after a higher one. A card is asked
+    of once at a time.
+    """
+
+    def __init__(self, make: Callable[[], DukptPinPad]) -> None:
+        self._make = make
+        self._devices: dict[str, DukptPinPad] = {}
+
+    def for_terminal(self) -> CardPads:
+        """The pads of one more terminal: these."""
+        return self
+
+    def by_card(self) -> CardPads:
+        """These."""
+        return self
+
+    def enter(self, pan: Pan, *pins: Pin) -> PinEntry:
+        """The blocks of one transaction, typed at the card's own device."""
+        device = self._devices.get(pan.reveal())
+        if device is None:
+            device = self._devices[pan.reveal()] = self._make()
+        return device.enter(pan, *pins)
+
+
+Pad: TypeAlias = PinPad | DukptPinPad | CardPads
+"""Any kind."""
 
 
 def pinpad_of(wallet: Wallet) -> PinPad:
@@ -120,13 +156,44 @@ def dukpt_pad(keys: TestKeys, label: str, pin_format: PinFormat) -> DukptPinPad:
     if key.kind is TestKeyKind.INITIAL:
         kept = None if keys.folder is None else keys.folder / f"{label}.ksn"
         return DukptPinPad(keys.hsm, handle, _Counter(_initial_ksn(key, 0), kept), None, pin_format)
-    dice = random.SystemRandom()  # two runs must not be the same devices, whose numbers are used up
+    devices = _Devices(_DEVICES[key.algorithm], None if keys.folder is None else keys.folder / f"{label}.devices")
 
     def make() -> DukptPinPad:
-        ksn = _initial_ksn(key, dice.randrange(1, _DEVICES[key.algorithm]))
+        ksn = _initial_ksn(key, devices.following())
         return DukptPinPad(keys.hsm, handle, _Counter(ksn), make, pin_format)
 
     return make()
+
+
+class _Devices:
+    """Numbers of devices, 1 and up: none comes twice before all were there, as a bank knows how far each has counted.
+
+    The last one is kept in a file, where there is one, of which several programs may take. The first is any.
+    """
+
+    def __init__(self, most: int, kept: Path | None) -> None:
+        """MOST: above the highest number."""
+        self._most = most
+        self._kept = kept
+        self._last = random.SystemRandom().randrange(1, most)
+
+    def following(self) -> int:
+        """The next one. Raises ProfileError."""
+        if self._kept is None:
+            self._last = self._last % (self._most - 1) + 1
+            return self._last
+        try:
+            with os.fdopen(os.open(self._kept, os.O_RDWR | os.O_CREAT, 0o600), "r+", encoding="ascii") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                self._last = int(file.read() or self._last) % (self._most - 1) + 1
+                file.seek(0)
+                file.truncate()
+                file.write(f"{self._last}\n")
+        except OSError as error:
+            raise ProfileError(f"{self._kept}: {error.strerror}") from None
+        except ValueError:
+            raise ProfileError(f"{self._kept}: is not the number of the last device") from None
+        return self._last
 
 
 class _Counter:

@@ -100,7 +100,8 @@ async def replay(
     `cards` and `pinpad`: the wallet's, for what was left out. Raises CaptureError where nothing can be sent, LinkError where
     there is no connection.
     """
-    run = _Replay(link, plan, cards, pinpad, _Renewal(clock, first_stan) if plan.renew else None)
+    renewal = _Renewal(clock, first_stan) if plan.renew else None
+    run = _Replay(link, plan, cards, None if pinpad is None else pinpad.by_card(), renewal)
     shots = run.shots(lines)
     if not shots:
         raise CaptureError(f"no message of the capture can be sent: {run.why_not()}")

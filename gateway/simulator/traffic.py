@@ -152,7 +152,7 @@ async def run_traffic(
     """
     if len(cards) < plan.clients:
         raise LoadError(f"{plan.clients} at once need as many cards; the wallet has {len(cards)}")
-    traffic = _Traffic(plan, pinpad, new_link)
+    traffic = _Traffic(plan, pinpad.by_card(), new_link)
     try:
         await traffic.open()
         await traffic.begin(cards)

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iso.codec import decode, encode
-from iso.describe import describe, describe_unmasked, mask_pan, mask_tail, masked, summary, summary_members
+from iso.describe import (
+    describe,
+    describe_unmasked,
+    mask_pan,
+    mask_tail,
+    masked,
+    masked_fields,
+    summary,
+    summary_members,
+)
 from iso.dialect import DIALECTS, EDC, Dialect, derive
 from iso.message import Message
 from tests.iso.samples import messages, withdrawal
@@ -157,6 +166,7 @@ def test_a_field_that_a_bank_made_longer_is_hidden() -> None:
     own = derive(EDC, "own", {"fields": {"40": {"kind": "ans", "length": 40, "length_digits": 2}, "49": {"kind": "n"}}})
     shown = describe(Message("0200", {40: "6013010000000018", 49: "360", 52: "00" * 8}), own).splitlines()
     assert ["[16 characters]", "360", "[wiped]"] == [line[49:] for line in shown[1:]]
+    assert {40: "[16 characters]"} == masked_fields(Message("0200", {40: "6013010000000018"}), own)
 
 
 FIELDS = st.dictionaries(

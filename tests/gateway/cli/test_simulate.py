@@ -237,6 +237,20 @@ def test_explain_in_another_profile(alone: Shell) -> None:
     assert "MTI" in alone.refused("simulate", "explain", data.hex())
 
 
+def test_explain_hides_the_same_in_json(alone: Shell, tmp_path: Path) -> None:
+    """A field that a bank made longer may hold anything; a BIN of eight digits shows where that is said."""
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'name = "own"\ndialect = "himbara"\n[changes]\nfields.40 = { kind = "ans", length = 40, length_digits = 2 }\n'
+    )
+    data = encode(Message("0200", {2: PAN, 40: PAN}), read_profile(str(own)).dialect).hex()
+    for flags, card in (((), "601301******0018"), (("--long-bin",), "60130100****0018")):
+        words = alone.text("simulate", "explain", data, "--profile", str(own), *flags)
+        fields = alone.json("simulate", "explain", data, "--profile", str(own), *flags)["fields"]
+        assert (True, True, False) == (card in words, "[16 characters]" in words, PAN in words)
+        assert {"2": card, "40": "[16 characters]"} == fields
+
+
 def test_a_capture_of_a_visit(bank: Shell, tmp_path: Path) -> None:
     """A new file of what was sent and answered, without the card; whole only where that was said by name."""
     masked, whole = tmp_path / "masked", tmp_path / "whole"

@@ -99,6 +99,39 @@ def test_each_terminal_of_a_base_key_is_a_device_of_its_own() -> None:
     assert 2 == len(entries[1].blocks) == len(set(entries[1].blocks))
 
 
+def test_no_device_comes_twice(tmp_path: Path) -> None:
+    """A bank has counted with the devices of earlier runs: a new run has others, until all have been there."""
+    keys = TestKeys((dukpt_key(TestKeyKind.BDK, "FFFF987654"),), tmp_path)
+    devices = []
+    for _ in range(2):
+        pad = dukpt_pad(keys, "k", PinFormat.ISO_0)
+        entries = [one.enter(PAN, PIN) for one in (pad, pad.for_terminal())]
+        devices += [TdesKsn.parse(entry.ksn or "").device_id for entry in entries]
+    kept = tmp_path / "k.devices"
+    last = int(kept.read_text())
+    assert ([number % 524_287 + 1 for number in devices[:-1]], last) == (devices[1:], devices[-1])
+    assert 0o600 == kept.stat().st_mode & 0o777
+    kept.write_text("524287\n")
+    assert 1 == TdesKsn.parse(dukpt_pad(keys, "k", PinFormat.ISO_0).enter(PAN, PIN).ksn or "").device_id
+    kept.write_text("nonsense")
+    with pytest.raises(ProfileError, match="is not the number of the last device"):
+        dukpt_pad(keys, "k", PinFormat.ISO_0)
+
+
+def test_a_card_has_a_device_of_its_own_where_many_ask_at_once() -> None:
+    """What is sent side by side arrives in any order, and a device's numbers must not; a zone key has none."""
+    pad = dukpt_pad(TestKeys((dukpt_key(TestKeyKind.BDK, "FFFF987654"),)), "k", PinFormat.ISO_0).by_card()
+    assert pad is pad.for_terminal() is pad.by_card()
+    other = Pan("6013010000000026")
+    numbers = [TdesKsn.parse(pad.enter(pan, PIN).ksn or "") for pan in (PAN, other, PAN)]
+    assert ([1, 1, 2], True) == (
+        [ksn.counter for ksn in numbers],
+        numbers[0].device == numbers[2].device != numbers[1].device,
+    )
+    zone = pinpad_of(make_wallet(1))
+    assert zone is zone.by_card()
+
+
 def test_an_initial_key_counts_on_where_it_stopped(tmp_path: Path) -> None:
     """One device for all terminals, whose counter is kept beside the keys, readable by its owner alone."""
     key = dukpt_key(TestKeyKind.INITIAL, "FFFF9876543210E00000")

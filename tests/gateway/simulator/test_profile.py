@@ -21,6 +21,7 @@ from iso.dialect import EDC
 from iso.errors import SignOnRefused
 from iso.framing import FrameKind, HeaderKind
 from iso.message import Message
+from keys.ksn import TdesKsn
 from keys.pinblock import PinFormat
 from tests.gateway.simulator.fake_issuer import CHIP_KEYS, SERVED, TEST_KEYS, FakeIssuer, clock, make_wallet
 
@@ -131,7 +132,7 @@ async def test_terminals_of_profile_edc() -> None:
         numbers = [message.fields[62] for message in bank.seen if message.mti == "0200"]
     assert {"000014"} == {message.fields[32] for message in bank.seen if 32 in message.fields}
     assert len(numbers) == len(set(numbers)) == 6
-    assert 2 == len({number[:14] for number in numbers})
+    assert 2 == len({TdesKsn.parse(number).device for number in numbers})
 
 
 async def test_cases_and_load_of_profile_edc(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from gateway.simulator.terminal import Asked, TerminalKind
 from iso.codec import encode
 from iso.errors import LinkClosed
 from iso.message import Message
+from keys.ksn import TdesKsn
 from tests.gateway.simulator.fake_issuer import CHIP_KEYS, TEST_KEYS, FakeIssuer, make_wallet
 
 if TYPE_CHECKING:
@@ -167,6 +168,23 @@ async def test_silence_is_a_difference(tmp_path: Path) -> None:
         result = await again(lines, bank)
     assert 1 == result.unanswered
     assert any("(0200" in line and "no answer" in line for line in result.differences)
+
+
+async def test_each_card_is_typed_at_a_device_of_its_own(tmp_path: Path) -> None:
+    """DUKPT numbers of one device would come in any order, as messages are sent before the last is answered."""
+    edc, path = read_profile("edc"), tmp_path / "two.capture"
+    async with issuer(edc) as bank:
+        with Capture(path, edc, WALLET.cards, clock=now) as capture:
+            async with Switch("127.0.0.1", bank.port, clock=now, profile=edc, capture=capture) as switch:
+                terminal = switch.terminal(edc.pinpad(TEST_KEYS), TerminalKind.ATM, 1, first_stan=501)
+                for card in WALLET.cards[:2]:
+                    await terminal.withdraw(card, 50_000)
+        seen = len(bank.seen)
+        assert () == (await again(read_capture(path), bank, RENEWED, edc)).differences
+        typed = {
+            message.fields[2]: TdesKsn.parse(message.fields[62]) for message in bank.seen[seen:] if 62 in message.fields
+        }
+    assert ([1, 1], 2) == ([ksn.counter for ksn in typed.values()], len({ksn.device for ksn in typed.values()}))
 
 
 async def test_profile_edc_and_macs(tmp_path: Path) -> None:

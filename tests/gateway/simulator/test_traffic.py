@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.clock import now
 from gateway.simulator.errors import LoadError
+from gateway.simulator.profile import read_profile
 from gateway.simulator.switch import Switch
 from gateway.simulator.traffic import Kind, Plan, TrafficResult, read_mix, run_traffic
 from iso.errors import LinkError
-from tests.gateway.simulator.fake_issuer import FakeIssuer, make_pinpad, make_wallet
+from keys.ksn import TdesKsn
+from tests.gateway.simulator.fake_issuer import TEST_KEYS, FakeIssuer, make_pinpad, make_wallet
 
 if TYPE_CHECKING:
     from iso.message import Message
 
 WALLET = make_wallet(24)
 PINPAD = make_pinpad()
+EDC_PROFILE = read_profile("edc")
 EVERYTHING = {Kind.WITHDRAW: 4.0, Kind.PURCHASE: 2.0, Kind.BALANCE: 2.0, Kind.REVERSE: 2.0, Kind.HOLD: 2.0}
 
 
@@ -60,6 +64,20 @@ async def test_a_mix_at_a_fixed_rate() -> None:
     assert set(EVERYTHING) == set(result.kinds)
     assert result.sent == 100 + result.kinds["reverse"] + result.kinds["hold"]
     assert {"0100", "0200", "0220", "0420", "0800"} == types
+
+
+async def test_dukpt_numbers_of_a_device_come_in_order() -> None:
+    """A bank with lanes decides what comes side by side in any order: no device has two messages on their way."""
+    pad = EDC_PROFILE.pinpad(TEST_KEYS)
+    plan = Plan(seconds=0.3, clients=4, connections=2, mix=EVERYTHING)
+    async with FakeIssuer(WALLET, pad, profile=EDC_PROFILE, money_idr=10**9) as bank:
+        link = partial(Switch, "127.0.0.1", bank.port, clock=now, timeout_s=2, profile=EDC_PROFILE)
+        assert adds_up(await run_traffic(WALLET.cards, pad, link, plan), bank)
+        cards: dict[str, set[str]] = {}
+        for message in bank.seen:
+            if 62 in message.fields:
+                cards.setdefault(TdesKsn.parse(message.fields[62]).device, set()).add(message.fields[2])
+    assert (24, {1}) == (len(cards), {len(pans) for pans in cards.values()})
 
 
 async def test_cut_connections_and_books_that_agree() -> None:
