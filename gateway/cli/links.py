@@ -96,6 +96,8 @@ def status(as_json: Json = False) -> None:
     rows = [[name, *(_total(counters.get(column)) for column in COUNTED)] for name, counters in counted.items()]
     output.table("", ("since it started", *COUNTED), rows)
     for one in found["links"]:
+        for host in one.get("hosts", []):
+            output.say("{link}: {address} {signed_on} of {wanted} signed on".format(link=one["name"], **host))
         if one["why"] is not None:
             output.say(f"{one['name']}: {one['why']}")
     for one in found["outgoing"]:
@@ -182,8 +184,9 @@ def _lacks(chosen: Settings, links: Links) -> dict[str, str]:
 
 def _row(one: Link) -> dict[str, object]:
     port = f"KKS_ISO_PORT+{one.port_offset}" if one.port is None else one.port
+    here = f"{one.host or 'KKS_HOST'}:{port}"
     return {
-        "name": one.name, "acquirer": one.acquirer, "role": one.role, "address": f"{one.host or 'KKS_HOST'}:{port}",
+        "name": one.name, "acquirer": one.acquirer, "role": one.role, "address": ", ".join((here, *one.more_hosts)),
         "dialect": one.dialect, "frame": one.frame.value, "header": one.header, "tls": "no" if one.tls is None else "yes",
         "mac": one.mac, "pin": f"{one.pin_scheme} {one.pin_key}",
     }  # fmt: skip

@@ -47,15 +47,19 @@ def _everyone(_transport: asyncio.Transport) -> bool:
 
 
 class Connection(asyncio.Protocol):
-    """One connection of a line. SIGNED_ON: whether either side has, and nobody signed off since. ASKED: how often by us."""
+    """One connection of a line. SIGNED_ON: whether either side has, and nobody signed off since.
 
-    def __init__(self, line: Line, admits: Callable[[asyncio.Transport], bool] = _everyone) -> None:
+    ASKED: which of the line's requests of ours was the last on this one, by number. RANK: a lower one is asked first.
+    """
+
+    def __init__(self, line: Line, admits: Callable[[asyncio.Transport], bool] = _everyone, rank: int = 0) -> None:
         """A connection that has not signed on. ADMITS: whether this one may stay."""
         self.line = line
         self._admits = admits
         self.signed_on = False
         self.in_flight = 0
         self.asked = 0
+        self.rank = rank
         self.gone = asyncio.Event()
         self.since = self.last = monotonic()
         self.transport: asyncio.Transport | None = None
@@ -164,10 +168,10 @@ class Connection(asyncio.Protocol):
         seconds = line.link.answer_timeout_s if timeout_s is None else timeout_s
         if self.transport is None:
             raise LinkClosed(f"link {line.link.name}: the connection is gone")
-        self.asked += 1
         question = Question(self, message, asyncio.get_running_loop().create_future())
         data = line.framing.frame(self._encoded(message, None))
         line.ask_about(question)
+        self.asked = line.counters.asked
         self._write(data)
         asked, code, stopped = monotonic(), None, None
         try:

@@ -120,14 +120,15 @@ class Line:
         self._look()
 
     async def ask(self, message: Message, timeout_s: float | None = None) -> Message:
-        """Send a request of ours on the connection that was asked least, of those that are signed on, and wait for its answer.
+        """Send a request of ours and wait for its answer.
 
+        Of the connections that are signed on those of the lowest rank are asked, in turn: whose last turn was longest ago.
         Raises LinkClosed where there is none, LinkTimeout, or what Connection.ask raises.
         """
         if not self.draining:
             open_ones = [one for one in self.connections if one.signed_on or not self.link.sign_on_required]
             if open_ones:
-                return await min(open_ones, key=lambda one: one.asked).ask(message, timeout_s)
+                return await min(open_ones, key=lambda one: (one.rank, one.asked)).ask(message, timeout_s)
         raise LinkClosed(f"link {self.link.name} is not signed on")
 
     def ask_about(self, question: Question) -> None:

@@ -99,6 +99,8 @@ class Place:
                 "last_message_at": None if line.last_at is None else line.last_at.isoformat(timespec="seconds"),
                 "counters": line.counters.shown(),
             }
+        if isinstance(side, Connector):
+            shown["hosts"] = side.shown()
         return shown
 
 

@@ -27,7 +27,7 @@ from gateway.rules.authorise import DeclineReason, RequestKind
 from gateway.rules.chip import ScriptUse
 from gateway.rules.purse import Channel, Purse, PurseChoice
 from gateway.terminals.longest import check_room
-from gateway.terminals.profile_tables import DataElement, Outgoing, PartialMark, StandIn, Tls
+from gateway.terminals.profile_tables import DataElement, Host, Outgoing, PartialMark, StandIn, Tls, host_of
 from iso import private_tlv
 from iso.dialect import DIALECTS, Dialect
 from iso.errors import DialectError, FrameError
@@ -59,8 +59,8 @@ ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
 
 WIRE = (
-    "role", "host", "port", "port_offset", "peers", "tls", "dialect", "frame", "frame_inclusive", "largest_frame", "polls",
-    "header", "header_hex",
+    "role", "host", "port", "port_offset", "more_hosts", "connections", "spread", "peers", "tls", "dialect", "frame",
+    "frame_inclusive", "largest_frame", "polls", "header", "header_hex",
 )  # fmt: skip
 """Settings that are fixed with a connection: where one changes, the link is drained and opened anew."""
 
@@ -98,6 +98,9 @@ class Link(BaseModel):
     host: str | None = None  # listen: the address of the service; connect: the partner's, needed
     port: int | None = Field(None, ge=0, le=65_535)  # listen: KKS_ISO_PORT plus port_offset; connect: needed
     port_offset: int = Field(0, ge=0, le=1_000)
+    more_hosts: tuple[str, ...] = Field((), max_length=15)  # connect: further ones of the partner, "10.0.0.2:8583"
+    connections: int = Field(1, ge=1, le=16)  # connect: how many to each host
+    spread: Literal["round", "first"] = "round"  # connect: who gets our requests: each in turn, or the first that is up
     peers: tuple[IPv4Network | IPv6Network, ...] = ()  # addresses that may connect; none: any
     tls: Tls | None = None
     connections_max: int = Field(200, ge=1, le=10_000)
@@ -307,10 +310,23 @@ class Link(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _calls(self) -> Self:
+        """Whom a link calls is for one that calls to say, and each host once."""
+        if self.role != "connect":
+            if self.more_hosts or self.connections > 1 or self.spread != "round":
+                raise ValueError("more_hosts, connections and spread are of a link that calls: role is 'listen'")
+            return self
+        if self.host is None or not self.port:
+            raise ValueError("a link of role connect needs host and port")
+        hosts = self.hosts
+        twice = next((host for host in hosts if hosts.count(host) > 1), None)
+        if twice is not None:
+            raise ValueError(f"more_hosts: {twice} is named twice")
+        return self
+
+    @model_validator(mode="after")
     def _fits_together(self) -> Self:
         """What no setting says alone."""
-        if self.role == "connect" and (self.host is None or not self.port):
-            raise ValueError("a link of role connect needs host and port")
         if self.mac != "off" and self.mac_key is None:
             raise ValueError(f"mac = {self.mac!r} needs mac_key")
         if self.pin_format == 4 and self.pin_block_field == 52:  # noqa: PLR2004 - ISO 9564-1 format, data element
@@ -391,6 +407,11 @@ class Link(BaseModel):
         return LengthFraming(
             self.frame, self.frame_inclusive, self.largest_frame, HeaderKind(self.header), header, polls=self.polls
         )
+
+    @property
+    def hosts(self) -> tuple[Host, ...]:
+        """Whom a link of role connect calls, in the order of the profile."""
+        return Host(self.host or "", self.port or 0), *map(host_of, self.more_hosts)
 
     def same_wire(self, other: Link) -> bool:
         """Whether connections of this profile can go on under the OTHER one."""

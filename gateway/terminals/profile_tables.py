@@ -5,8 +5,9 @@ docs/iso8583.md, "Profiles", is the table of these settings. Read next: profile.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -16,6 +17,27 @@ from gateway.rules.stand_in import StandInPolicy
 DataElement = Annotated[
     int, BeforeValidator(lambda value: int(value) if isinstance(value, str) else value), Field(ge=2, le=128)
 ]
+
+HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\s:\[\]]+)):(\d{1,5})")
+
+
+class Host(NamedTuple):
+    """Where a partner is called."""
+
+    name: str
+    port: int
+
+    def __str__(self) -> str:
+        """As a profile writes it: an IPv6 address in brackets (RFC 3986, 3.2.2)."""
+        return f"[{self.name}]:{self.port}" if ":" in self.name else f"{self.name}:{self.port}"
+
+
+def host_of(written: str) -> Host:
+    """A host as a profile writes it: `10.0.0.2:8583`, `switch.example:8583`, `[2001:db8::2]:8583`. Raises ValueError."""
+    found = HOST.fullmatch(written)
+    if found is None or not 0 < int(found[3]) <= 65_535:  # noqa: PLR2004 - ports of TCP
+        raise ValueError(f"more_hosts: a host is written like 10.0.0.2:8583 or [2001:db8::2]:8583, not {written!r}")
+    return Host(found[1] or found[2], int(found[3]))
 
 
 class Tls(BaseModel):

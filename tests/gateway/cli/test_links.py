@@ -94,6 +94,23 @@ def test_new_key(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert second["what"].startswith("zak#3")
 
 
+def test_status_of_a_link_that_calls(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its hosts with what it has and shall have, and why one has not; `list` names them too."""
+    calls = 'name = "switch"\nrole = "connect"\nhost = "127.0.0.1"\nport = 1\nmore_hosts = ["[::1]:1"]\nconnections = 2'
+    file = _file(tmp_path, FIRST + FIRST.replace('name = "himbara"', calls))
+    monkeypatch.setenv("KKS_LINKS_FILE", file)
+    with in_thread(_serving) as port:
+        monkeypatch.setenv("KKS_HTTP_PORT", str(port))
+        for _ in range(100):  # it calls while we look
+            text = shell.text("link", "status")
+            if "switch: 127.0.0.1:1: " in text:
+                break
+            time.sleep(0.1)
+        assert "switch: 127.0.0.1:1 0 of 2 signed on\nswitch: [::1]:1 0 of 2 signed on\n" in text
+        assert "switch: 127.0.0.1:1: Connect call failed" in text
+    assert "127.0.0.1:1, [::1]:1" == shell.json("link", "list", file)["links"][1]["address"]
+
+
 @asynccontextmanager
 async def _serving() -> AsyncIterator[int]:
     """A service of the environment's bank. Yields its HTTP port."""

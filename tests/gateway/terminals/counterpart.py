@@ -203,9 +203,12 @@ async def at_the_line(line: Line) -> AsyncIterator[Partner]:
 
 @asynccontextmanager
 async def switch_host(
-    link: Link, serve: Callable[[Partner], Any], context: ssl.SSLContext | None = None
+    link: Link, serve: Callable[[Partner], Any], context: ssl.SSLContext | None = None, port: int = 0
 ) -> AsyncIterator[tuple[Link, list[Partner]]]:
-    """A host to call, which gives each connection to SERVE. Yields the calling link's profile and the connections so far."""
+    """A host to call, which gives each connection to SERVE. PORT: 0: a free one.
+
+    Yields the calling link's profile and the connections so far.
+    """
     partners: list[Partner] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -215,7 +218,7 @@ async def switch_host(
             await serve(partner)
         await partner.hang_up()
 
-    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(talk, "127.0.0.1", port, ssl=context)
     port = server.sockets[0].getsockname()[1]
     try:
         yield link.model_copy(update={"role": "connect", "host": "127.0.0.1", "port": port}), partners

@@ -6,8 +6,10 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from gateway.terminals import connector as connector_module
 from gateway.terminals.connector import Connector
 from gateway.terminals.tls import context_of
+from iso.backoff import Backoff
 from iso.message import Message
 from tests.gateway.terminals.certificates import Authority
 from tests.gateway.terminals.counterpart import (
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
+
+    import pytest
 
     from gateway.terminals.line import Line
     from gateway.terminals.profile import Link
@@ -220,3 +224,113 @@ async def test_without_a_sign_on_policy() -> None:
         async with _connecting(line):
             await until(lambda: line.ready)
         assert [] == host.codes
+
+
+@asynccontextmanager
+async def _two_hosts(first: Host, second: Host, **changes: object) -> AsyncIterator[tuple[Line, list[Partner]]]:
+    """A line that calls two hosts. Yields it and the connections of the first."""
+    link = a_link(**QUICK)
+    async with switch_host(link, first.serve) as (calls, partners), switch_host(link, second.serve) as (other, _):
+        more = {"role": "connect", "host": "127.0.0.1", "port": calls.port, "more_hosts": [f"127.0.0.1:{other.port}"]}
+        yield a_line(a_link(**QUICK | more | changes)), partners
+
+
+async def _ask(line: Line, times: int) -> None:
+    for _ in range(times):
+        request = Message("0800", ECHO.fields | {11: line.next_stan()})
+        assert "00" == (await line.ask(request)).get(39)
+
+
+def _asked(*hosts: Host) -> list[int]:
+    """How many requests of ours each got since this was asked last."""
+    found = [host.codes.count("301") for host in hosts]
+    for host in hosts:
+        host.codes.clear()
+    return found
+
+
+async def test_one_of_two_hosts_goes_and_comes_back() -> None:
+    """Both are used alike; while one is away the other has everything; back again it has its share, and no more."""
+    first, second = Host(), Host()
+    async with _two_hosts(first, second) as (line, _):
+        pass
+    one, other = line.link.hosts
+    async with switch_host(line.link, first.serve, port=one.port), _connecting(line) as connector:
+        for _ in range(2):
+            await until(lambda: connector.why is not None and line.ready)
+            await _ask(line, 6)
+            assert [6, 0] == _asked(first, second)
+            assert f"{other}: Connect call failed" in str(connector.why)
+            assert [1, 0] == [shown["signed_on"] for shown in connector.shown()]
+            async with switch_host(line.link, second.serve, port=other.port):
+                await until(lambda: line.signed_on == 2)
+                await _ask(line, 6)
+                assert ([3, 3], None, False) == (_asked(first, second), connector.why, connector.refused)
+
+
+async def test_the_first_host_and_its_spare() -> None:
+    """The first that is signed on has everything; the spare is signed on too, and has it at once when the first has gone."""
+    first, second = Host(), Host()
+    async with _two_hosts(first, second, spread="first") as (line, partners), _connecting(line):
+        await until(lambda: line.signed_on == 2)
+        await _ask(line, 4)
+        assert [4, 0] == _asked(first, second)
+        first.answers["001"] = "91"
+        await partners[0].hang_up()
+        await until(lambda: line.signed_on == 1)
+        await _ask(line, 4)
+        assert [0, 4] == _asked(first, second)
+        first.answers["001"] = "00"
+        await until(lambda: line.signed_on == 2)
+        await _ask(line, 4)
+        assert [4, 0] == _asked(first, second)
+
+
+async def test_one_host_refuses_and_the_other_takes_us() -> None:
+    """The link is ready by one; which host refuses is told."""
+    refusing = Host(c001="91")
+    async with _two_hosts(refusing, Host()) as (line, _), _connecting(line) as connector:
+        await until(lambda: line.ready and connector.why)
+        one, other = connector.shown()
+        assert f"{one['address']}: sign-on refused with response code 91" == connector.why
+        assert (1, 0, "sign-on refused with response code 91") == (one["wanted"], one["signed_on"], one["why"])
+        assert (1, 1, None) == (other["wanted"], other["signed_on"], other["why"])
+
+
+async def test_several_connections_to_each_host() -> None:
+    """So many to each, all signed on and used alike."""
+    first, second = Host(), Host()
+    async with _two_hosts(first, second, connections=2) as (line, _), _connecting(line) as connector:
+        await until(lambda: line.signed_on == 4)
+        await _ask(line, 8)
+        assert [4, 4] == _asked(first, second)
+        assert [2, 2, 2, 2] == [shown[name] for shown in connector.shown() for name in ("wanted", "signed_on")]
+        await connector.close()
+        assert [["002", "002"], ["002", "002"]] == [first.codes, second.codes]
+
+
+async def test_a_name_that_is_none() -> None:
+    """Is one more host that cannot be called, and told as such."""
+    async with _two_hosts(Host(), Host(), more_hosts=["a..example:1"]) as (line, _), _connecting(line) as connector:
+        await until(lambda: line.ready and connector.why)
+        assert str(connector.why).startswith("a..example:1: ")
+
+
+async def test_each_host_backs_off_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failures of one that refuses us do not make the other, lost once, wait longer."""
+    failures: dict[str, list[int]] = {}
+
+    class Noted(Backoff):
+        def wait_s(self, failures_in_a_row: int) -> float:
+            task = asyncio.current_task()
+            assert task is not None
+            failures.setdefault(task.get_name(), []).append(failures_in_a_row)
+            return 0.01
+
+    monkeypatch.setattr(connector_module, "Backoff", Noted)
+    async with _two_hosts(Host(), Host(c001="91")) as (line, partners), _connecting(line) as connector:
+        one, other = (f"link-{line.link.name}-{shown['address']}" for shown in connector.shown())
+        await until(lambda: line.ready and len(failures.get(other, ())) >= 4)
+        await partners[0].hang_up()
+        await until(lambda: len(partners) == 2 and line.ready)
+        assert ([1], [1, 2, 3, 4]) == (failures[one], failures[other][:4])

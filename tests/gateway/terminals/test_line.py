@@ -44,7 +44,7 @@ async def test_ready_is_signed_on() -> None:
 
 
 async def test_our_requests_go_round_the_connections() -> None:
-    """The one that was asked least is asked next; one that has gone is not."""
+    """The one whose turn was longest ago is asked next; one that has gone is not; one that is new gets no more than its turn."""
     line = a_line(a_link(sign_on_required=False))
     async with listening(line) as address, calling(address, line.link) as first, calling(address, line.link) as second:
         await until(lambda: len(line.connections) == 2)
@@ -57,6 +57,14 @@ async def test_our_requests_go_round_the_connections() -> None:
         last = asyncio.ensure_future(line.ask(ECHO))
         await second.send(_answer(await second.receive()))
         assert "00" == (await last).get(39)
+        async with calling(address, line.link) as third:
+            await until(lambda: len(line.connections) == 2)
+            asking = [
+                asyncio.ensure_future(line.ask(Message("0800", ECHO.fields | {11: f"{n:06d}"}))) for n in range(4)
+            ]
+            for partner in (third, second, third, second):
+                await partner.send(_answer(await partner.receive()))
+            assert ["00"] * 4 == [(await one).get(39) for one in asking]
 
 
 def _answer(request: Message) -> Message:

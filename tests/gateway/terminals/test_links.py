@@ -395,14 +395,8 @@ async def test_a_link_that_calls(bank: Bank, desk: Desk) -> None:
     """States from calling to signed on; our own request reaches the host; it signs off when the service ends."""
     host = Host(c001="05")
     async with switch_host(a_link(), host.serve) as (link, _):
-        lines = (
-            'role = "connect"',
-            'host = "127.0.0.1"',
-            f"port = {link.port}",
-            "reconnect_s = 0.05",
-            "reconnect_most_s = 0.1",
-        )
-        desk.write(_link(), _link("switch", *lines))
+        lines = 'role = "connect"', 'host = "127.0.0.1"', f"port = {link.port}", "reconnect_s = 0.05"
+        desk.write(_link(), _link("switch", *lines, "reconnect_most_s = 0.1"))
         async with run_service(bank, jobs=False) as service:
             await until(lambda: _states(service)["switch"] == "refused")
             assert "sign-on refused with response code 05" == service.room.status()[1]["why"]
@@ -414,6 +408,23 @@ async def test_a_link_that_calls(bank: Bank, desk: Desk) -> None:
             assert "00" == (await service.room.ask("switch", Message("0800", ECHO.fields))).get(39)
             assert not service.room.ready("nobody")
         assert "002" == host.codes[-1]
+
+
+async def test_another_host_is_called_too(bank: Bank, desk: Desk) -> None:
+    """The link is opened anew, signed off where it was; the status says which host is up."""
+    one, two = Host(), Host()
+    async with switch_host(a_link(), one.serve) as (first, _), switch_host(a_link(), two.serve) as (second, _):
+        lines = 'role = "connect"', 'host = "127.0.0.1"', f"port = {first.port}"
+        desk.write(_link(), _link("switch", *lines))
+        async with run_service(bank, jobs=False) as service:
+            await until(lambda: service.room.ready("switch"))
+            assert "hosts" not in service.room.status()[0]
+            desk.write(_link(), _link("switch", *lines, f'more_hosts = ["127.0.0.1:{second.port}"]'))
+            await service.room.look()
+            await until(lambda: "002" in one.codes and service.room.status()[1]["signed_on"] == 2)
+            up = {"wanted": 1, "signed_on": 1, "why": None}
+            hosts = [{"address": f"127.0.0.1:{link.port}"} | up for link in (first, second)]
+            assert hosts == service.room.status()[1]["hosts"]
 
 
 async def test_a_wrong_file_at_start(bank: Bank, desk: Desk) -> None:

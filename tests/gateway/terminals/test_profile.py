@@ -15,6 +15,22 @@ SHIPPED = read_links(None).first
     ("changes", "words"),
     [
         ({"role": "connect"}, "needs host and port"),
+        ({"more_hosts": ["10.0.0.2:8583"]}, "more_hosts, connections and spread are of a link that calls"),
+        ({"connections": 2}, "more_hosts, connections and spread are of a link that calls"),
+        ({"spread": "first"}, "more_hosts, connections and spread are of a link that calls"),
+        *(
+            ({"role": "connect", "host": "10.0.0.1", "port": 8583} | changes, words)
+            for changes, words in (
+                ({"more_hosts": ["10.0.0.2"]}, "more_hosts: a host is written like"),
+                ({"more_hosts": ["10.0.0.2:0"]}, "more_hosts: a host is written like"),
+                ({"more_hosts": ["10.0.0.2:65536"]}, "more_hosts: a host is written like"),
+                ({"more_hosts": ["2001:db8::2:8583"]}, "more_hosts: a host is written like"),
+                ({"more_hosts": ["10.0.0.1:8583"]}, "10.0.0.1:8583 is named twice"),
+                ({"more_hosts": ["10.0.0.2:8583", "10.0.0.2:08583"]}, "10.0.0.2:8583 is named twice"),
+                ({"connections": 0}, "connections"),
+                ({"spread": "hash"}, "spread"),
+            )
+        ),
         ({"mac": "required"}, "needs mac_key"),
         ({"pin_format": 4}, "needs a pin_block_field other than 52"),
         ({"chip_profile": "unknown"}, "there is no chip_profile unknown"),
@@ -54,3 +70,21 @@ def test_a_link_that_connects() -> None:
         SHIPPED.model_dump(exclude_defaults=True) | {"role": "connect", "host": "127.0.0.1", "port": 9000}
     )
     assert ("connect", "127.0.0.1", 9000) == (link.role, link.host, link.port)
+    assert ("127.0.0.1:9000",) == tuple(str(one) for one in link.hosts)
+
+
+def test_more_hosts_of_a_partner() -> None:
+    """In their order, after the first; a change of any opens the link anew."""
+    calls = {"role": "connect", "host": "10.0.0.1", "port": 8583}
+    plain = Link.model_validate(SHIPPED.model_dump(exclude_defaults=True) | calls)
+    for changes in (
+        {"more_hosts": ["[2001:db8::2]:8583", "switch.example:1"]},
+        {"connections": 2},
+        {"spread": "first"},
+    ):
+        assert not plain.same_wire(Link.model_validate(SHIPPED.model_dump(exclude_defaults=True) | calls | changes))
+    more = Link.model_validate(
+        SHIPPED.model_dump(exclude_defaults=True) | calls | {"more_hosts": ["[2001:db8::2]:8583", "switch.example:1"]}
+    )
+    assert [("10.0.0.1", 8583), ("2001:db8::2", 8583), ("switch.example", 1)] == list(more.hosts)
+    assert ["10.0.0.1:8583", "[2001:db8::2]:8583", "switch.example:1"] == [str(one) for one in more.hosts]
