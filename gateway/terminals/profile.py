@@ -54,6 +54,8 @@ UNSAID = {
 """What is told where a profile does not say: of reasons that advices alone meet, and of the standard's own code."""
 LABEL = r"^[a-z0-9-]{1,40}$"
 ACQUIRER = r"^\d{1,11}$"
+PLAIN_CARD = ("off", "off", "zpk", 0)
+"""chip, stripe_value, pin_scheme and pin_format of a link that wants nothing of a card but its number and a plain PIN block."""
 ECHO_S = 60.0  # of a link that calls; who is called leaves the echo to the partner
 ACCOUNT_TYPE = re.compile(r"\d\d")
 MCC = re.compile(r"\d{4}")
@@ -328,7 +330,7 @@ class Link(BaseModel):
             _ = self.framing
         except FrameError as error:
             raise ValueError(error.reason) from None
-        plain = self.chip == "off" and self.stripe_value == "off" and self.pin_scheme == "zpk" and self.pin_format == 0
+        plain = (self.chip, self.stripe_value, self.pin_scheme, self.pin_format) == PLAIN_CARD
         if self.stand_in is not None and not plain:
             raise ValueError(
                 "stand_in needs chip and stripe_value off, pin_scheme zpk and pin_format 0: the rest asks the books"
@@ -356,6 +358,12 @@ class Link(BaseModel):
         return bool(self.layouts or self.tags)
 
     @cached_property
+    def plain(self) -> bool:
+        """Whether a message is its standard fields and a PIN block of format 0 under a ZPK, and nothing more is wanted of it."""
+        asks_more = self.structured or self.acquirers or self.more_key or self.chip_scripts
+        return not asks_more and (self.chip, self.stripe_value, self.pin_scheme, self.pin_format) == PLAIN_CARD
+
+    @cached_property
     def more_key(self) -> tuple[int, ...]:
         """Which fields tell messages apart beside those that always do."""
         return tuple(number for number in self.key_fields if number not in KEY_FIELDS_NEEDED)
@@ -363,7 +371,7 @@ class Link(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A changed copy, which has found out nothing yet."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("asked", "columns", "structured", "more_key", "spelled", "asks_after_s"):
+        for name in ("asked", "columns", "structured", "plain", "more_key", "spelled", "asks_after_s"):
             copied.__dict__.pop(name, None)
         return copied
 

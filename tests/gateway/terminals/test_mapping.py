@@ -20,6 +20,7 @@ from gateway.terminals.links_file import read_links
 from iso.errors import FormatError
 from iso.message import Message
 from keys.keytypes import KeyUsage
+from keys.sensitive import Pan
 from keys.software import SoftwareHsm
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ LINK = read_links(None).first
 CASH = {2: "6013010000000018", 3: "010000", 4: "000010000000", 7: "1123120000", 11: "000007", 18: "6011", 32: "000002",
         37: "632712000007", 41: "A0000001", 42: "SIMA00000000001", 49: "360", 52: "0123456789ABCDEF"}  # fmt: skip
 DE90 = "0200" + "000006" + "1123115959" + "00000000002" + "0" * 11
+
+
+PIN_KEY = SoftwareHsm.in_memory().generate(KeyUsage.PIN_ENCRYPTION, "zpk-himbara")
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +150,41 @@ def test_content_tells_messages_apart(field: int, digit: int) -> None:
     assert (
         command(key).request.content_digest == command(key, f12="101010", f22="051", mti="0201").request.content_digest
     )
+
+
+@given(
+    st.sampled_from(("0200", "0201", "0100", "0220", "0400")),
+    st.dictionaries(
+        st.sampled_from((2, 3, 4, 7, 11, 18, 32, 37, 41, 42, 49, 52, 90)),
+        st.sampled_from(("", "000000", "310000", "380000", "900000", "5411", "9999", "0", "0" * 12, "000000000050", "2", "x y")),
+        max_size=3,
+    ),
+)  # fmt: skip
+def test_the_short_way_says_what_the_long_one_says(mti: str, changes: dict[int, str]) -> None:
+    """Whatever is missing, wrong or another thing: the same command, or the same refusal."""
+    message = Message(mti, {number: value for number, value in (CASH | changes).items() if value})
+    said = []
+    for plain in (True, False):
+        link = LINK.model_copy()
+        link.__dict__["plain"] = plain
+        for _ in range(2):  # the first time nothing is known of such messages
+            try:
+                found: object = mapping.to_command(message, link, PIN_KEY)._replace(pan=Pan(CASH[2]))
+            except (FormatError, mapping.Declined) as error:
+                found = type(error), str(error)
+            said.append(found)
+    assert [said[0]] * 4 == said
+
+
+def test_the_short_way_is_gone() -> None:
+    """Cash at the shipped link, from the second message on; never at a link that wants more."""
+    link, message = LINK.model_copy(), Message("0200", CASH)
+    assert mapping.frequent_command(message, link, PIN_KEY, None) is None
+    taken = mapping.to_command(message, link, PIN_KEY)
+    found = mapping.frequent_command(message, link, PIN_KEY, None)
+    assert found is not None
+    assert (taken.request, taken.origin, taken.pan.reveal()) == (found.request, found.origin, found.pan.reveal())
+    assert (True, False) == (LINK.plain, LINK.model_copy(update={"chip": "optional"}).plain)
 
 
 @given(place=st.text(st.characters(codec="ascii"), min_size=1, max_size=15), declined=st.booleans())
