@@ -86,3 +86,13 @@ def test_every_data_element_has_its_row() -> None:
 def test_every_word_of_the_wire(word: str) -> None:
     """Frames, headers and dialects."""
     assert f"`{word}`" in TEXT
+
+
+def test_every_shipped_link_has_its_column() -> None:
+    """With its acquirer and whether MACs are wanted."""
+    table = TEXT[TEXT.index("\nThe shipped links:") :].split("\n\n", 2)[1].splitlines()
+    rows = {cells[1].strip(): [cell.strip() for cell in cells[2:-1]] for cells in (row.split("|") for row in table)}
+    links = read_links(None).link
+    assert [f"`{link.name}`" for link in links] == [head.split(",")[0] for head in rows[""]]
+    assert [link.acquirer for link in links] == rows["acquirer"]
+    assert [link.mac for link in links] == [cell.split(",")[0] for cell in rows["MAC"]]

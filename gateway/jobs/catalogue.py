@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import holidays
 
 from gateway.errors import NotFound, Refused
-from gateway.operations import day, desk, dormancy, holds, outgoing, partitions, reseal, settlement
+from gateway.operations import day, desk, dormancy, holds, outgoing, partitions, reseal, settlement, stand_in_report
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -121,9 +121,10 @@ async def _remove_messages(bank: Bank, on: date, run_id: int) -> dict[str, Any]:
     """Ages are by the clock: a run for a date that is over is nothing to do."""
     del run_id
     if on != bank.business_date:
-        return {"to_partners": 0, "of_partners": 0}
+        return {"to_partners": 0, "of_partners": 0, "journals": 0}
     to_partners, of_partners = await desk.remove_ended(bank, ACTOR)
-    return {"to_partners": to_partners, "of_partners": of_partners}
+    journals = await stand_in_report.remove_ended(bank, ACTOR)
+    return {"to_partners": to_partners, "of_partners": of_partners, "journals": journals}
 
 
 JOBS = (

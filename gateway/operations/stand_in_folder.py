@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import re
 from collections import deque
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gateway.errors import Refused
@@ -24,10 +26,10 @@ from keys.master import belong_to, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
     from pathlib import Path
 
 LIST, NEW_LIST, JOURNAL, NEW_JOURNAL, LOCK = "cards.list", ".cards.list.new", "journal", ".journal.begun", "lock"
+_PUT_ASIDE, _PUT_ASIDE_AT = re.compile(r"journal\.(\d{8}T\d{6})", re.ASCII), "%Y%m%dT%H%M%S"
 NUMBERS = 100_000
 """Approval codes of stand-in: S and five digits."""
 
@@ -51,9 +53,9 @@ def folder_of(data_dir: Path) -> Path:
     return data_dir / "stand-in"
 
 
-def read_journal(folder: Path, verify: Callable[[bytes, bytes], bool]) -> Kept | None:
-    """The journal of a folder; None where there is none. Raises Refused where it was changed."""
-    found = journals.read(folder / JOURNAL, verify)
+def read_journal(folder: Path, verify: Callable[[bytes, bytes], bool], name: str = JOURNAL) -> Kept | None:
+    """The journal of a folder; None where there is none. NAME: of one that was put aside. Raises Refused where it was changed."""
+    found = journals.read(folder / name, verify)
     if found is None:
         return None
     entries: dict[int, Entry] = {}
@@ -63,6 +65,25 @@ def read_journal(folder: Path, verify: Callable[[bytes, bytes], bool]) -> Kept |
         for seq, reason in part.get("posted", ()):
             entries[seq].posted = reason
     return Kept(found.head["list"], found.head["first"], entries, found)
+
+
+def ended_journals(folder: Path, verify: Callable[[bytes, bytes], bool], before: datetime) -> list[Path]:
+    """Journals put aside before a time (UTC) of which everything is posted, the oldest first.
+
+    One that has something unposted, or cannot be trusted, is for people, however old it is.
+    """
+    found = []
+    for path in sorted(folder.glob(f"{JOURNAL}.*")):
+        name = _PUT_ASIDE.fullmatch(path.name)
+        if name is None:
+            continue
+        with suppress(Refused, KeyError, ValueError, TypeError):
+            if datetime.strptime(name[1], _PUT_ASIDE_AT).replace(tzinfo=UTC) >= before:
+                continue
+            kept = read_journal(folder, verify, path.name)
+            if kept is not None and not kept.torn and all(entry.posted for entry in kept.entries.values()):
+                found.append(path)
+    return found
 
 
 class StandInFolder:
@@ -224,7 +245,7 @@ class StandInFolder:
     def _put_in_place(self, new_list: Path, at: datetime) -> None:
         """A list and its journal where the ones of before are; all that was in these is posted."""
         if self._count:
-            (self.path / JOURNAL).replace(self.path / f"journal.{at:%Y%m%dT%H%M%S}")
+            (self.path / JOURNAL).replace(self.path / f"{JOURNAL}.{at:{_PUT_ASIDE_AT}}")
         lists.place(new_list, self.path / LIST)
         (self.path / NEW_JOURNAL).replace(self.path / JOURNAL)
         sync_folder(self.path)

@@ -1,26 +1,32 @@
-"""What people see of stand-in, read from its folder alone: the books may be away, and the service too.
+"""What people see of stand-in, read from its folder alone: the books may be away, and the service too. And what is removed of it.
 
 Shows no card number: the bank's number of a card, amounts, and what was told. Read next: stand_in_folder.py.
 """
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gateway.errors import Refused
+from gateway.operations.bank import transaction
 from gateway.operations.stand_in_entry import EntryKind
-from gateway.operations.stand_in_folder import LIST, LOCK, read_journal
+from gateway.operations.stand_in_folder import LIST, LOCK, ended_journals, folder_of, read_journal
 from gateway.rules.authorise import DeclineReason
+from gateway.store.audit import Operation
 from gateway.store.stand_in_list import CardList
+from keys.master import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
     from pathlib import Path
 
+    from gateway.operations.bank import Bank
     from gateway.operations.stand_in_entry import Entry
 
 
@@ -67,6 +73,22 @@ def look(folder: Path, verify: Callable[[bytes, bytes], bool]) -> StandInReport:
     except Refused as error:
         wrong = str(error)
     return StandInReport(_held(folder / LOCK), made_at, cards, wrong, torn, entries)
+
+
+async def remove_ended(bank: Bank, actor: str) -> int:
+    """Remove journals of this data folder that are posted, and older than messages are kept. Returns how many.
+
+    What they hold are messages, sealed; what each did is in the audit chain for good, and so is that they were removed.
+    """
+    days, folder = bank.settings.message_days, folder_of(bank.settings.data_dir)
+    ended = await asyncio.to_thread(ended_journals, folder, bank.audit_verify, bank.now() - timedelta(days=days))
+    if ended:
+        async with transaction(bank, actor) as tx:
+            await tx.record(Operation.MESSAGES_REMOVE, f"after {days} days", journals=[path.name for path in ended])
+        for path in ended:
+            path.unlink(missing_ok=True)
+        sync_folder(folder)
+    return len(ended)
 
 
 def _held(lock: Path) -> bool:

@@ -9,6 +9,7 @@ Read next: gateway.operations.card_check, which verifies.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import TYPE_CHECKING
 
 from gateway.operations.card_check import CardData, Chip, IssuerAnswer, Stripe
@@ -17,7 +18,7 @@ from iso import tlv
 from iso.errors import FormatError
 from keys.cvv import CardValue
 from keys.emv import AC_BYTES, ATC_BYTES
-from keys.emv_profile import ATC, CRYPTOGRAM, profiles
+from keys.emv_profile import ATC, CRYPTOGRAM, ISSUER_DATA, profiles
 from keys.errors import KsnRefused
 from keys.ksn import AES_BYTES, AesKsn, TdesKsn
 from keys.pinblock import PinFormat
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.terminals.profile import Link
+    from gateway.terminals.unread_tags import UnreadTags
     from iso.message import Message
     from keys.emv_profile import Profile
 
@@ -45,10 +47,10 @@ _TRACK2 = re.compile(r"(\d{8,19})[=D](\d{4})(\d{3})(\d*)F?", re.ASCII)
 _VALUE_DIGITS = 3
 
 
-def card_data(message: Message, link: Link) -> CardData | None:
+def card_data(message: Message, link: Link, unread: UnreadTags | None = None) -> CardData | None:
     """What came with the card; None at a link that wants nothing but a PIN block of format 0 under its ZPK.
 
-    Raises FormatError.
+    UNREAD: where the tags of chip data are counted that the bank does not read. Raises FormatError.
     """
     if link.chip == "off" and link.stripe_value == "off" and link.pin_scheme == "zpk" and link.pin_format == 0:
         return None
@@ -56,7 +58,7 @@ def card_data(message: Message, link: Link) -> CardData | None:
         link.chip, link.stripe_value, link.chip_fallback == "allowed", link.chip_window, link.chip_scripts
     )
     entry = entry_of(message.get(22, ""))
-    chip = None if link.chip == "off" else _chip(message, link)
+    chip = None if link.chip == "off" else _chip(message, link, unread)
     stripe = None if link.chip == "off" and link.stripe_value == "off" else _stripe(message, link, entry)
     shown = Shown(
         entry,
@@ -135,7 +137,7 @@ def _words(results: bytes) -> Iterator[ScriptTold]:
             yield ScriptTold(*found, result)
 
 
-def _chip(message: Message, link: Link) -> Chip | None:
+def _chip(message: Message, link: Link, unread: UnreadTags | None) -> Chip | None:
     """Chip data, with every tag that the card's cryptogram is made of; None: none came."""
     text = message.get(tlv.CHIP_DATA)
     if text is None:
@@ -144,10 +146,20 @@ def _chip(message: Message, link: Link) -> Chip | None:
         tags = dict(tlv.parse(bytes.fromhex(text)))
     except ValueError:
         raise FormatError(tlv.CHIP_DATA, "is not hexadecimal") from None
+    if unread is not None:
+        unread.add(tlv.CHIP_DATA, tags.keys() - _read_of_chips(link.chip_profile, scripts=bool(link.chip_scripts)))
     return Chip(
         _signers(link, tags), link.chip_key, link.chip_script_key, tags, _sequence(message, tags.get(_SEQUENCE)),
         _signed_this(message, tags),
     )  # fmt: skip
+
+
+@cache
+def _read_of_chips(names: tuple[str, ...], *, scripts: bool) -> frozenset[str]:
+    """Tags of chip data that the bank reads, where cards are of these profiles. SCRIPTS: whether the link carries any."""
+    signed = {one.tag for name in names for one in profiles()[name].data}
+    told = {RESULTS, _VERIFICATION} if scripts else set()
+    return frozenset(signed | told | {CRYPTOGRAM, ATC, ISSUER_DATA, _AMOUNT, _CURRENCY, _SEQUENCE, _INFORMATION})
 
 
 def _signers(link: Link, tags: dict[str, bytes]) -> tuple[Profile, ...]:

@@ -315,7 +315,7 @@ def _money(connection: Connection, message: Message, _data: bytes, header: bytes
         replies.turn_down(connection, message, INOPERATIVE, header, now, replies.kept_out(line))
         return
     try:
-        command = mapping.to_command(message, line.link, line.pin_key, line.settlement_date())
+        command = mapping.to_command(message, line.link, line.pin_key, line.settlement_date(), line.unread)
     except FormatError as error:
         replies.turn_down(connection, message, FORMAT_ERROR, header, now, replies.WRONG, str(error))
         return

@@ -26,7 +26,8 @@ class Counters:
     nobody answered in time.
     UNDECIDED: requests without an honest answer, whose commit nobody knows of. UNSENT: answers whose connection was gone, or that
     could not be written. REFUSED: messages answered with a code alone before anybody decided, by what stopped them.
-    UNPROVED: messages whose MAC was missing, wrong or too old, by reason, and changes of keys that were refused.
+    UNPROVED: messages whose MAC was missing, wrong or too old, by reason, changes of keys that were refused, and messages of ours
+    that no key made a MAC for. UNREAD_TAGS: tags that the bank does not read itself, by field and tag (unread_tags.py).
     """
 
     received: int = 0
@@ -48,6 +49,7 @@ class Counters:
     unsent: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     unproved: Counter[str] = field(default_factory=Counter)
+    unread_tags: Counter[str] = field(default_factory=Counter)
     times: dict[str, list[int]] = field(default_factory=dict)
 
     def took(self, kind: str, seconds: float) -> None:
@@ -61,7 +63,7 @@ class Counters:
         """For the status. `answer_ms`: for each kind of request, how many were answered within so many milliseconds."""
         names = (*map(str, ANSWER_MS), "more")
         counts: dict[str, object] = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "times"}
-        for name in ("answered", "refused", "unproved"):
+        for name in ("answered", "refused", "unproved", "unread_tags"):
             counts[name] = dict(sorted(getattr(self, name).items()))
         counts["answer_ms"] = {
             kind: dict(zip(names, buckets, strict=True)) for kind, buckets in sorted(self.times.items())

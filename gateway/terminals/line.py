@@ -21,6 +21,7 @@ from gateway.rules.settlement import PartnerDay
 from gateway.terminals.counters import Counters
 from gateway.terminals.link_notes import LinkNotes
 from gateway.terminals.security import LinkSecurity
+from gateway.terminals.unread_tags import unread_tags
 from iso.describe import summary
 from iso.errors import LinkClosed
 
@@ -93,6 +94,7 @@ class Line:
         self.pin_key = self._hsm.find(link.pin_key)
         self.security = LinkSecurity(link, self._hsm, self._bank, self.counters.unproved)
         self.proves = self.security.proves
+        self.unread = unread_tags(link, self.counters.unread_tags)
         self.link = link
         self.dialect = link.wire
         self.framing = link.framing

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from gateway.store.authorisations import Movement
+    from gateway.terminals.unread_tags import UnreadTags
     from iso.message import Message
     from keys.keytypes import KeyHandle
 
@@ -79,19 +80,23 @@ class Declined(Exception):
 
 
 def to_command(
-    message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None = None
+    message: Message,
+    link: Link,
+    pin_key: KeyHandle,
+    settlement_date: date | None = None,
+    unread: UnreadTags | None = None,
 ) -> AuthoriseCommand:
     """The command in a financial, authorisation or reversal message. Raises FormatError or Declined.
 
-    SETTLEMENT_DATE: the partner's day; None: the business date. An advice is never refused where its card and key can be read:
-    what is wrong with it goes with the command, to be kept for people.
+    SETTLEMENT_DATE: the partner's day; None: the business date. UNREAD: counts tags that nobody reads. An advice is never
+    refused where its card and key can be read: what is wrong with it goes with the command, to be kept for people.
     """
     if message.mti[2] != ADVICE:
         return frequent_command(message, link, pin_key, settlement_date) or _command(
-            message, link, pin_key, settlement_date
+            message, link, pin_key, settlement_date, unread
         )
     try:
-        return _command(message, link, pin_key, settlement_date)
+        return _command(message, link, pin_key, settlement_date, unread)
     except FormatError as error:
         return unreadable_advice(message, link, str(error), settlement_date)
     except Declined as error:
@@ -226,9 +231,11 @@ def _faulty_advice(
     return AuthoriseCommand(request, origin, pan, None, None, link.advice_codes, why=why, script_words=words)
 
 
-def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None) -> AuthoriseCommand:
+def _command(
+    message: Message, link: Link, pin_key: KeyHandle, settlement_date: date | None, unread: UnreadTags | None
+) -> AuthoriseCommand:
     if link.structured:
-        private_fields.check(message, link)
+        private_fields.check(message, link, unread)
     pan = _pan(message)
     if link.acquirers and institution_number(message.get(32, "")) not in link.spelled:
         raise Declined(TERMINAL_NOT_PERMITTED, "DE32 is no acquirer of this link")
@@ -238,7 +245,7 @@ def _command(message: Message, link: Link, pin_key: KeyHandle, settlement_date: 
         original = _original(message, ORIGINALS.get(request.kind, "1"))
     origin = _origin(message, link, message.fields.get(41) or _need(message, 41), original, settlement_date)
     codes: Mapping[DeclineReason, str] = link.advice_codes if message.mti[2] == ADVICE else link.response_codes
-    card = card_data(message, link) if request.kind in WITH_PIN and not request.forced else None
+    card = card_data(message, link, unread) if request.kind in WITH_PIN and not request.forced else None
     new_block = None
     if request.kind is RequestKind.PIN_CHANGE:
         _need(message, link.new_pin_field)

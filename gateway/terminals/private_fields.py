@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from gateway.terminals.profile import Link
+    from gateway.terminals.unread_tags import UnreadTags
     from iso.message import Message
 
 PRIVATE = 48
@@ -23,12 +24,16 @@ TAGS = {"2+2": "EX", "2+3": "EX", "3+3": "EXP", "tokens": "EX"}
 """Under which tag DE48 tells what is lost next, by the shape of its tags."""
 
 
-def check(message: Message, link: Link) -> None:
-    """Raise FormatError where a private field is not made as the profile says."""
+def check(message: Message, link: Link, unread: UnreadTags | None = None) -> None:
+    """Raise FormatError where a private field is not made as the profile says. UNREAD: counts tags that nobody reads."""
     fields = message.fields
     for number, shape in link.tags.items():
         if number in fields:
-            private_tlv.parse(fields[number], shape, number)
+            items = private_tlv.parse(fields[number], shape, number)
+            if unread is not None:
+                mark = link.partial_mark
+                read = mark.tag if mark is not None and mark.field == number else None
+                unread.add(number, [tag for tag, _ in items if tag != read])
     for number, layout in link.columns.items():
         if number in fields:
             layout.read(fields[number])

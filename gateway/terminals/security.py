@@ -47,12 +47,15 @@ log = structlog.get_logger(__name__)
 MISSING, WRONG, MISPLACED = "no MAC", "a wrong MAC", "a MAC that is not the last field"
 NO_KEY, STALE = "a MAC, and no key verifies MACs today", "a DE7 that is too old or too new"
 TOO_SOON = "a change of keys too soon after one that failed"
+NOT_MADE = "a message of ours without its MAC"
 MAC_FIELDS = frozenset({64, 128, 192})
 MAC_BYTES = 8
 DE7_DIGITS = 10
 HALF_A_YEAR = timedelta(days=182)
 REMEMBERED = timedelta(days=ANSWERED_DAYS - 1)
 """So long the answer to a message is known by its key, a day of grace taken off."""
+TELL_EVERY_S = 60.0
+"""Between two lines of the log that say that no MAC was made: whoever reaches the port could have one for each message."""
 LOOK_EVERY_S = 1.0
 """How long the versions of a key are believed to be as they were: as often as the keystore is looked at."""
 AES_PIN_FORMAT = 4
@@ -66,7 +69,7 @@ class _MacKey(NamedTuple):
 
 
 class LinkSecurity:
-    """Of one link, as its profile says. REFUSED: how many messages were, by reason: counted on where it is given."""
+    """Of one link, as its profile says. REFUSED: messages, by reason, and ours without a MAC: counted on where it is given."""
 
     def __init__(
         self,
@@ -88,6 +91,7 @@ class LinkSecurity:
         self._keys: list[_MacKey] = []
         self._keys_until = 0.0
         self._changing = False
+        self._not_made, self._tell_at = 0, 0.0
 
     def refusal(self, message: Message, data: bytes) -> str | None:
         """DE39 for a message whose MAC is missing, misplaced or wrong, or that is too old; None where all is well.
@@ -130,7 +134,7 @@ class LinkSecurity:
         except KeysError as refused:
             self._keys_until = 0.0
             error = str(refused)
-        log.error("mac.not_made", link=self._link.name, mti=message.mti, error=error)
+        self._without(message, error)
         return encode(message, dialect)
 
     async def key_change(self, request: Message, asker: Asker | None = None) -> Message:
@@ -180,6 +184,15 @@ class LinkSecurity:
             attempts.succeeded(asker)
         log.info("key.changed", link=zone.link, key_name=info.name, kcv=info.kcv.value)
         return APPROVED, info.kcv.value
+
+    def _without(self, message: Message, error: str) -> None:
+        """Count a message of ours that goes out without the MAC it should have; a line of the log tells of so many TIMES."""
+        self.refused[NOT_MADE] += 1
+        self._not_made += 1
+        now = monotonic()
+        if now >= self._tell_at:
+            log.error("mac.not_made", link=self._link.name, mti=message.mti, error=error, times=self._not_made)
+            self._not_made, self._tell_at = 0, now + TELL_EVERY_S
 
     def _needs(self, message: Message) -> bool:
         """Whether a message must have a MAC: where the link requires it, and of network management only as it says.

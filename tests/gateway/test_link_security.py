@@ -9,6 +9,7 @@ from unittest.mock import Mock
 
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
+from structlog.testing import capture_logs
 
 from gateway import clock
 from gateway.app import open_bank, run_service
@@ -16,8 +17,9 @@ from gateway.operations import key_watch, link_keys
 from gateway.operations.refusals import write_refusals
 from gateway.rules import key_turns
 from gateway.terminals.links_file import DEFAULT_FILE
-from gateway.terminals.security import MISSING, STALE, WRONG
+from gateway.terminals.security import MISSING, NOT_MADE, STALE, WRONG
 from iso.codec import decode, encode
+from iso.dialect import HIMBARA
 from iso.framing import HIMBARA_FRAMING, Deframer
 from iso.mac import mac_field, mac_input, seal
 from iso.message import Message
@@ -28,6 +30,7 @@ from tests.gateway.owner import as_owner
 from tests.gateway.partner_keys import ONE, TWO, block, states
 from tests.gateway.rites import assert_no_material, details, new_zmk, told
 from tests.gateway.street import TIMEOUT_S, assert_proved
+from tests.gateway.terminals.test_security import CASH, security
 from tests.gateway.world import PIN, activate, credit, open_families, pin_block
 from tests.keys.samples import components
 
@@ -317,3 +320,19 @@ async def test_what_is_not_the_partners_fault(
                 go_on.set()
                 assert ("00", "08D7B4", None) == await first
             assert {} == counted(service)
+
+
+def test_answers_without_a_mac_are_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reaches the port could fill the log: what was left out is counted in the next line, and in the link's counters."""
+    at = 1_000.0
+    monkeypatch.setattr("gateway.terminals.security.monotonic", lambda: at)
+    guard = security(SoftwareHsm.in_memory())
+    with capture_logs() as lines:
+        for seconds in (0.0, 30.0, 29.9, 0.1, 59.9, 60.0):
+            at += seconds
+            for _ in range(3):
+                assert encode(CASH) == guard.encode(CASH, HIMBARA, CASH)
+    assert [("mac.not_made", "error", times) for times in (1, 9, 6)] == [
+        (line["event"], line["log_level"], line["times"]) for line in lines
+    ]
+    assert {NOT_MADE: 18} == dict(guard.refused)

@@ -6,14 +6,23 @@ import errno
 import hashlib
 import hmac
 import os
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.operations.bank import reading
 from gateway.operations.stand_in_entry import Entry, EntryKind
-from gateway.operations.stand_in_folder import JOURNAL, LIST, NEW_LIST, StandInFolder, folder_of, read_journal, status
+from gateway.operations.stand_in_folder import (
+    JOURNAL,
+    LIST,
+    NEW_LIST,
+    StandInFolder,
+    ended_journals,
+    folder_of,
+    read_journal,
+    status,
+)
 from gateway.rules.stand_in import Since
 from gateway.store import policy
 from gateway.store import stand_in_list as lists
@@ -101,6 +110,32 @@ async def test_a_new_list_only_when_nothing_waits(bank: Bank, tmp_path: Path) ->
     assert {"stands_in": True, "why": None, "waiting": 0, "list_age_s": 60}.items() <= status(
         folder, AT.replace(minute=1)
     ).items()
+    folder.close()
+
+
+async def test_journals_that_ended_are_found_when_they_are_old(bank: Bank, tmp_path: Path) -> None:
+    """Not one put aside later, with something unposted, cut off, changed or of another bank; nor the one in use."""
+    folder = _folder(tmp_path / "stand-in")
+    assert folder.take()
+    assert await _install(bank, folder)
+    await folder.append([_entry(0, EntryKind.APPROVED, 100, 100), _entry(1, EntryKind.PIN_WRONG, 5, 5)])
+    path, journal = folder.path, folder.path / JOURNAL
+    folder.mark_posted([(folder.entries[bytes(16)], "APPROVED")])
+    (path / "journal.20250101T000001").write_bytes(journal.read_bytes())
+    folder.mark_posted([(folder.entries[(1).to_bytes(16)], "PIN_WRONG")])
+    whole = journal.read_bytes()
+    assert await _install(bank, folder, 2)
+    put_aside = path / "journal.20261123T030000"
+    assert [] == ended_journals(path, verify, AT)
+    assert [put_aside] == ended_journals(path, verify, AT + timedelta(seconds=1))
+    assert [] == ended_journals(path, lambda *_: False, AT + timedelta(seconds=1))
+    for number, data in enumerate((whole + b"\0", whole[:-1], whole[:50] + b"x" + whole[51:], b""), 2):
+        (path / f"journal.20250101T00000{number}").write_bytes(data)
+    (path / "journal.20250101T000000").write_bytes(whole)
+    for name in ("journal.torn", "journal.20251301T000000", "journal.20250101T000000.torn"):
+        (path / name).write_bytes(whole)
+    assert [path / "journal.20250101T000000", put_aside] == ended_journals(path, verify, AT + timedelta(seconds=1))
+    assert [] == ended_journals(tmp_path / "none", verify, AT)
     folder.close()
 
 

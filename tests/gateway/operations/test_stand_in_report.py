@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gateway.operations import lane as lane_module
 from gateway.operations.stand_in_folder import JOURNAL, LIST, folder_of
-from gateway.operations.stand_in_report import look
+from gateway.operations.stand_in_report import look, remove_ended
+from gateway.store.stand_in_journal import Journal
 from tests.gateway.operations.test_lane import no_connections
 from tests.gateway.outage import links_file, until_listed, until_posted
+from tests.gateway.owner import as_owner
 from tests.gateway.street import open_street
 
 if TYPE_CHECKING:
@@ -53,3 +56,19 @@ async def test_what_is_there(bank: Bank, tmp_path: Path, monkeypatch: pytest.Mon
     assert (None, 2) == ((found := look(folder, bank.audit_verify)).wrong, found.torn_bytes)
     (folder / LIST).write_bytes(b"x" + (folder / LIST).read_bytes()[1:])
     assert "was changed" in (look(folder, bank.audit_verify).wrong or "")
+
+
+async def test_journals_of_past_outages_are_removed_with_a_record(bank: Bank) -> None:
+    """Where all of them is posted and they are older than messages are kept; the one in use is never looked at."""
+    folder = folder_of(bank.settings.data_dir)
+    folder.mkdir(parents=True)
+    days = bank.settings.message_days
+    names = [f"{JOURNAL}.{bank.now() - timedelta(days=days + more):%Y%m%dT%H%M%S}" for more in (1, 2, -1)]
+    for name in (*names, JOURNAL):
+        journal = Journal.create(folder / name, bank.audit_mac, {"list": "x", "first": 0})
+        journal.close()
+    assert 2 == await remove_ended(bank, "jobs")
+    assert sorted((JOURNAL, names[2])) == sorted(path.name for path in folder.iterdir())
+    assert 0 == await remove_ended(bank, "jobs")
+    events = "SELECT detail::jsonb ->> 'journals' FROM audit_event WHERE operation = 'messages.remove'"
+    assert [f'["{names[1]}", "{names[0]}"]'] == [row[0] for row in await as_owner(bank, events)]

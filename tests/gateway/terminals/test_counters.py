@@ -21,9 +21,11 @@ def test_every_counter_is_shown() -> None:
     counters.answered.update({"91": 1, "00": 2})
     counters.unproved["no MAC"] += 1
     counters.refused["full"] += 2
+    counters.unread_tags["55.9F33"] += 4
     shown = counters.shown()
     assert (3, 1, ["00", "91"]) == (shown["received"], shown["unmatched"], list(shown["answered"]))  # type: ignore[call-overload]
     assert ({"no MAC": 1}, {"full": 2}) == (shown["unproved"], shown["refused"])
+    assert {"55.9F33": 4} == shown["unread_tags"]
     assert {
         "undecided",
         "unsent",
