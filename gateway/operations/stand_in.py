@@ -190,6 +190,8 @@ class StandIn:
             await asyncio.sleep(LOOK_S)
             if self._folder.waiting:
                 nudge()
+            async with self._gate:
+                self._folder.write_marks()
             if loop.time() < again:
                 continue
             try:

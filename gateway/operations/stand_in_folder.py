@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LIST, NEW_LIST, JOURNAL, NEW_JOURNAL, LOCK = "cards.list", ".cards.list.new", "journal", ".journal.begun", "lock"
 _PUT_ASIDE, _PUT_ASIDE_AT = re.compile(r"journal\.(\d{8}T\d{6})", re.ASCII), "%Y%m%dT%H%M%S"
+MARKS_AT_ONCE = 1_000
 NUMBERS = 100_000
 """Approval codes of stand-in: S and five digits."""
 
@@ -106,6 +107,7 @@ class StandInFolder:
         self._journal: journals.Journal | None = None
         self._since: dict[bytes, Since] = {}
         self._owed: list[deque[Entry]] = [deque() for _ in range(lanes)]
+        self._unmarked: list[tuple[int, str]] = []
         self._count = self._first = 0
 
     @property
@@ -168,12 +170,11 @@ class StandInFolder:
             self._count_in(entry)
 
     def mark_posted(self, posted: Sequence[tuple[Entry, str]]) -> None:
-        """Entries are in the books, or with people: REASON says which. A mark that is lost is made again by posting again."""
+        """Entries are in the books, or with people: REASON says which. What the disk refuses is kept for write_marks()."""
         for entry, reason in posted:
             entry.posted, entry.stuck = reason, None
-        if self._journal is not None:
-            with suppress(journals.JournalBroken, KeysError):
-                self._journal.append({"posted": [[entry.seq, reason] for entry, reason in posted]})
+            self._unmarked.append((entry.seq, reason))
+        self.write_marks()
         for lane in self._owed:
             while lane and lane[0].posted is not None:
                 lane.popleft()
@@ -182,6 +183,13 @@ class StandInFolder:
                 lane.clear()
                 lane.extend(left)
 
+    def write_marks(self) -> None:
+        """Write down what is posted and not marked yet. After a kill without its mark it is posted again, and found posted."""
+        with suppress(journals.JournalBroken, KeysError):
+            while self._unmarked and self._journal is not None:
+                self._journal.append({"posted": self._unmarked[:MARKS_AT_ONCE]})
+                del self._unmarked[:MARKS_AT_ONCE]
+
     def install(self, cards: lists.CardList, count_before: int, at: datetime) -> bool:
         """Take up a list that was written beside the one in use, with a new journal. COUNT_BEFORE: entries before its snapshot.
 
@@ -189,7 +197,8 @@ class StandInFolder:
         and OSError. What needs room on the disk comes first, so that one that is full changes nothing.
         """
         new = self.path / NEW_LIST
-        if self.waiting or self._count != count_before or self.broken:
+        self.write_marks()
+        if self.waiting or self._unmarked or self._count != count_before or self.broken:
             cards.close()
             lists.drop(new)
             return False

@@ -49,17 +49,17 @@ def _everyone(_transport: asyncio.Transport) -> bool:
 class Connection(asyncio.Protocol):
     """One connection of a line. SIGNED_ON: whether either side has, and nobody signed off since.
 
-    ASKED: which of the line's requests of ours was the last on this one, by number. RANK: a lower one is asked first.
+    ASKED: which of the line's requests of ours was the last on this one, by number. PLACE: of its host in the profile.
     """
 
-    def __init__(self, line: Line, admits: Callable[[asyncio.Transport], bool] = _everyone, rank: int = 0) -> None:
+    def __init__(self, line: Line, admits: Callable[[asyncio.Transport], bool] = _everyone, place: int = 0) -> None:
         """A connection that has not signed on. ADMITS: whether this one may stay."""
         self.line = line
         self._admits = admits
         self.signed_on = False
         self.in_flight = 0
         self.asked = 0
-        self.rank = rank
+        self.place = place
         self.gone = asyncio.Event()
         self.since = self.last = monotonic()
         self.transport: asyncio.Transport | None = None

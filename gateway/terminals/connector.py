@@ -38,9 +38,7 @@ class Connector:
         self.line = line
         link = line.link
         self._calls = [
-            Call(line, host, rank if link.spread == "first" else 0, context)
-            for rank, host in enumerate(link.hosts)
-            for _ in range(link.connections)
+            Call(line, host, place, context) for place, host in enumerate(link.hosts) for _ in range(link.connections)
         ]
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -97,13 +95,13 @@ class Connector:
 class Call:
     """One connection to one host, called again after each loss. WHY: what hindered the last call; None: nothing."""
 
-    def __init__(self, line: Line, host: Host, rank: int, context: ssl.SSLContext | None) -> None:
-        """RANK: of its connections; CONTEXT: of TLS; None: plain TCP."""
+    def __init__(self, line: Line, host: Host, place: int, context: ssl.SSLContext | None) -> None:
+        """PLACE: of the host in the profile, from 0; CONTEXT: of TLS; None: plain TCP."""
         self.line = line
         self.host = host
         self.why: str | None = None
         self.refused = False
-        self._rank = rank
+        self._place = place
         self._context = context
         self._connection: Connection | None = None
 
@@ -146,7 +144,7 @@ class Call:
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(link.answer_timeout_s):
             _, connection = await loop.create_connection(
-                lambda: Connection(line, self.admits, self._rank), self.host.name, self.host.port, ssl=self._context,
+                lambda: Connection(line, self.admits, self._place), self.host.name, self.host.port, ssl=self._context,
                 ssl_shutdown_timeout=None if self._context is None else CLOSING_S,
             )  # fmt: skip
         if connection.transport is None:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import structlog
 
@@ -124,14 +125,25 @@ class Line:
     async def ask(self, message: Message, timeout_s: float | None = None) -> Message:
         """Send a request of ours and wait for its answer.
 
-        Of the connections that are signed on those of the lowest rank are asked, in turn: whose last turn was longest ago.
-        Raises LinkClosed where there is none, LinkTimeout, or what Connection.ask raises.
+        Of the connections that are signed on those of the host that comes first for this message, in turn: whose last turn was
+        longest ago. Raises LinkClosed where there is none, LinkTimeout, or what Connection.ask raises.
         """
         if not self.draining:
             open_ones = [one for one in self.connections if one.signed_on or not self.link.sign_on_required]
             if open_ones:
-                return await min(open_ones, key=lambda one: (one.rank, one.asked)).ask(message, timeout_s)
+                return await min(open_ones, key=lambda one: (self._comes(one.place, message), one.asked)).ask(
+                    message, timeout_s
+                )
         raise LinkClosed(f"link {self.link.name} is not signed on")
+
+    def _comes(self, place: int, message: Message) -> int:
+        """Where a host of the profile comes for a message, lower first: all alike, by their order, or by the message's card.
+
+        By card the host of the highest digest of place and card (rendezvous hashing): where one goes, only its cards move.
+        """
+        if self.link.spread == "card":
+            return -crc32(f"{place} {message.get(2) or message.get(11)}".encode())
+        return place if self.link.spread == "first" else 0
 
     def ask_about(self, question: Question) -> None:
         """Let QUESTION wait for its answer. Raises Refused where one that could not be told from it waits already."""

@@ -102,7 +102,10 @@ class Link(BaseModel):
     port_offset: int = Field(0, ge=0, le=1_000)
     more_hosts: tuple[str, ...] = Field((), max_length=15)  # connect: further ones of the partner, "10.0.0.2:8583"
     connections: int = Field(1, ge=1, le=16)  # connect: how many to each host
-    spread: Literal["round", "first"] = "round"  # connect: who gets our requests: each in turn, or the first that is up
+    spread: Literal["round", "first", "card"] = (
+        "round"  # connect: our requests go to each host in turn, the first that is up,
+    )
+    # or always the same for a card
     peers: tuple[IPv4Network | IPv6Network, ...] = ()  # addresses that may connect; none: any
     tls: Tls | None = None
     connections_max: int = Field(200, ge=1, le=10_000)

@@ -93,6 +93,33 @@ async def test_what_counts_of_a_card(bank: Bank, tmp_path: Path) -> None:
     again.close()
 
 
+async def test_a_mark_that_the_disk_does_not_take_is_written_later(
+    bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is, no list takes the place of the one in use; then the next process knows that the entry is posted."""
+    folder = _folder(tmp_path / "stand-in")
+    assert folder.take()
+    assert await _install(bank, folder)
+    await folder.append([_entry(0, EntryKind.APPROVED, 100, 100)])
+
+    def full(_file: int, _data: bytes, _at: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        folder.mark_posted([(folder.entries[bytes(16)], "APPROVED")])
+        assert 0 == folder.waiting
+        kept = read_journal(folder.path, verify)
+        assert kept is not None
+        assert [None] == [entry.posted for entry in kept.entries.values()]
+    folder.write_marks()
+    folder.close()
+    again = _folder(tmp_path / "stand-in")
+    assert again.take()
+    assert (0, 1) == (again.waiting, again.count)
+    again.close()
+
+
 async def test_a_new_list_only_when_nothing_waits(bank: Bank, tmp_path: Path) -> None:
     """Then all begins anew, and the journal before is kept; a list that knows less than the journal is dropped."""
     folder = _folder(tmp_path / "stand-in")

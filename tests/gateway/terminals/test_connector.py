@@ -286,6 +286,31 @@ async def test_the_first_host_and_its_spare() -> None:
         assert [4, 0] == _asked(first, second)
 
 
+async def test_a_card_stays_with_its_host() -> None:
+    """Each card's messages go to one host, cards to both; when a host goes its cards move, and come back with it."""
+    first, second = Host(), Host()
+    cards = [f"60130100000{number:05d}" for number in range(20)]
+
+    async def shares() -> list[int]:
+        for card in cards:
+            request = Message("0800", ECHO.fields | {2: card, 11: line.next_stan()})
+            assert "00" == (await line.ask(request)).get(39)
+        return _asked(first, second)
+
+    async with _two_hosts(first, second, spread="card") as (line, partners), _connecting(line):
+        await until(lambda: line.signed_on == 2)
+        before = await shares()
+        assert (20, True) == (sum(before), min(before) > 0)
+        assert before == await shares()
+        first.answers["001"] = "91"
+        await partners[0].hang_up()
+        await until(lambda: line.signed_on == 1)
+        assert [0, 20] == await shares()
+        first.answers["001"] = "00"
+        await until(lambda: line.signed_on == 2)
+        assert before == await shares()
+
+
 async def test_one_host_refuses_and_the_other_takes_us() -> None:
     """The link is ready by one; which host refuses is told."""
     refusing = Host(c001="91")
